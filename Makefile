@@ -1,0 +1,33 @@
+# make demo: install and run on the sample.  make test: install with the test extra and run the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEMO := out/demo
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
+	$(BIN)/geochange evaluate $(DEMO)/probability.tif sample_data/truth.gpkg --picture $(DEMO)/scores.png
+
+test: .venv/tested
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'geochange needs Python 3.11 or newer')"
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(PIP) install --editable .
+	@touch $@
+
+.venv/tested: pyproject.toml | .venv/bin/python
+	$(PIP) install --editable ".[test]"
+	@touch $@ .venv/installed
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,50 @@
+"""What changed between satellite or aerial images, as GIS layers.
+
+The names below load what they need when they are first used, so that `import geochange` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geochange.pipeline.align import align
+    from geochange.pipeline.check import check
+    from geochange.pipeline.detect import Detection, detect
+    from geochange.pipeline.evaluate import evaluate
+    from geochange.pipeline.open_pair import open_pair
+    from geochange.pipeline.options import DetectOptions
+    from geochange.pipeline.vectorize import vectorize
+
+_HOMES = {
+    "align": "align",
+    "check": "check",
+    "detect": "detect",
+    "Detection": "detect",
+    "evaluate": "evaluate",
+    "open_pair": "open_pair",
+    "DetectOptions": "options",
+    "vectorize": "vectorize",
+}
+
+__all__ = [
+    "DetectOptions",
+    "Detection",
+    "align",
+    "check",
+    "detect",
+    "evaluate",
+    "open_pair",
+    "vectorize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'geochange' has no attribute {name!r}")
+    return getattr(import_module(f"geochange.pipeline.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m geochange`."""
+
+from geochange.cli import main
+
+main()

@@ -1,0 +1,100 @@
+"""`geochange detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geochange.cli import values
+
+
+def detect(
+    before: Annotated[str, typer.Argument(help="The earlier image: any raster that GDAL reads.")],
+    after: Annotated[str, typer.Argument(help="The later image, on the same grid (or with --align).")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            "--detector",
+            "-d",
+            help="See `geochange detectors`.",
+            show_default="ir-mad from 3 bands, else change-vector",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="Detector option as NAME=VALUE; may be given again.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="Further rasters of the detector to write, as in chi_square,weights.")
+    ] = None,
+    bands: values.Bands = None,
+    aoi: values.Aoi = None,
+    nodata: values.Nodata = "all",
+    align: values.Align = False,
+    resampling: values.Resampling = "cubic",
+    threshold: values.Threshold = None,
+    min_area: values.MinArea = "4",
+    connectivity: values.Connectivity = 4,
+    simplify: values.Simplify = 0.0,
+    formats: Annotated[
+        str, typer.Option("--formats", help="Vector files: gpkg, geojson, flatgeobuf, parquet.")
+    ] = "gpkg,geojson",
+    dtype: Annotated[str, typer.Option("--dtype", help="How probabilities are stored: uint8 or float32.")] = "uint8",
+    tile_size: Annotated[int, typer.Option("--tile-size", help="Pixels per side of a tile.")] = 512,
+    overlap: Annotated[
+        int | None,
+        typer.Option("--overlap", help="Pixels shared by neighbouring tiles.", show_default="the detector's own"),
+    ] = None,
+    block_size: Annotated[
+        int | None,
+        typer.Option("--block-size", help="Pixels per side of a block, one task.", show_default="about 64 MB"),
+    ] = None,
+    date_before: values.DateBefore = None,
+    date_after: values.DateAfter = None,
+    workers: values.Workers = None,
+    scheduler: values.Scheduler = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    overwrite: values.Overwrite = False,
+    as_json: values.Json = False,
+    quiet: values.Quiet = False,
+) -> None:
+    """Find the changes between two images: a probability raster, polygons, and a picture."""
+    from geochange.cli.progress import progress_bar
+    from geochange.cli.tables import print_json, print_run
+    from geochange.pipeline.detect import detect as run
+    from geochange.pipeline.options import DetectOptions
+    from geochange.scenes.scene import parse_nodata
+
+    options = DetectOptions(
+        detector=detector,
+        detector_options=values.parse_settings(option),
+        layers=values.parse_names(layers),
+        bands=values.parse_bands(bands),
+        aoi=values.parse_aoi(aoi),
+        nodata=parse_nodata(nodata),
+        align=align,
+        resampling=resampling,
+        tile_size=tile_size,
+        overlap=overlap,
+        block_size=block_size,
+        dtype=dtype,
+        threshold=threshold,
+        min_area=min_area,
+        connectivity=connectivity,
+        simplify=simplify,
+        formats=values.parse_names(formats),
+        date_before=date_before,
+        date_after=date_after,
+        workers=workers,
+        scheduler=scheduler,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    with progress_bar(quiet=quiet or as_json) as listener:
+        detection = run(before, after, out, options, listener=listener)
+    if as_json:
+        print_json(detection.record)
+    elif not quiet:
+        print_run(detection)

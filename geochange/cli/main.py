@@ -1,0 +1,84 @@
+"""The commands together, and what becomes of errors: one line on stderr, exit code 2; 130 after Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from geochange.cli.align import align
+from geochange.cli.check import check
+from geochange.cli.detect import detect
+from geochange.cli.detectors import detectors
+from geochange.cli.evaluate import evaluate
+from geochange.cli.vectorize import vectorize
+from geochange.errors import GeochangeError
+
+USER_ERROR, INTERRUPTED = 2, 130
+_USAGE_ERROR = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever typer keeps click
+
+app = typer.Typer(
+    name="geochange",
+    help="Find what changed between satellite or aerial images, as GIS layers.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (check, align, detect, vectorize, evaluate, detectors):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"geochange {version('geochange')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find what changed between satellite or aerial images, as GIS layers."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; always ends the process."""
+    sys.exit(_outcome(app, arguments))
+
+
+def run_command(command: Callable[..., None]) -> NoReturn:
+    """Run one function as a program of its own, with the same manners as `geochange`."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command()(command)
+    sys.exit(_outcome(single, None))
+
+
+def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
+    """Run a program; its exit code."""
+    try:
+        code = program(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted; what is done is kept, --resume continues")
+        return INTERRUPTED
+    except _USAGE_ERROR as error:
+        _say(error.format_message())
+        return USER_ERROR
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (GeochangeError, OSError) as error:
+        _say(str(error))
+        return USER_ERROR
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str) -> None:
+    print("geochange:", " ".join(message.split()), file=sys.stderr)

@@ -1,0 +1,155 @@
+"""Answers as tables for people, or as JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from geochange.detectors.catalogue import Offer
+    from geochange.pipeline.align import Aligned
+    from geochange.pipeline.detect import Detection
+    from geochange.pipeline.vectorize import WrittenLayer
+    from geochange.products.evaluation import Evaluation
+    from geochange.scenes.registration import Report
+
+
+def print_json(answer: Any) -> None:
+    """One JSON value on stdout."""
+    print(json.dumps(answer, indent=2))
+
+
+def plain_table(title: str | None = None, *columns: str) -> Table:
+    """A table without a frame; its first column is flush left, the others right."""
+    table = Table(title=title, box=None, show_header=bool(columns), title_justify="left", pad_edge=False)
+    for place, column in enumerate(columns or ("", "")):
+        table.add_column(column, justify="left" if place == 0 or not columns else "right")
+    return table
+
+
+def show(table: Table) -> None:
+    """Print on stdout, as wide as the table where that is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def print_run(detection: Detection) -> None:
+    """What a run found, how long it took, and where its files lie."""
+    record = detection.record
+    table = plain_table()
+    rows, cols = record["scene"]["shape"]
+    table.add_row(
+        "scene", f"{rows:,} x {cols:,} pixels, {len(record['scene']['bands'])} bands, {record['scene']['crs']}"
+    )
+    table.add_row("detector", record["detector"]["name"])
+    table.add_row("threshold", _threshold(record["threshold"]))
+    table.add_row("changes", _changes(record["changes"]))
+    table.add_row("seconds", _seconds(record["seconds"]))
+    for name in _files(record["files"]):
+        table.add_row("", str(detection.folder / name))
+    show(table)
+
+
+def print_layer(layer: WrittenLayer) -> None:
+    """What `vectorize` wrote."""
+    answer = layer.to_dict()
+    table = plain_table()
+    table.add_row("threshold", _threshold(answer["threshold"]))
+    table.add_row("changes", _changes(answer["changes"]))
+    table.add_row("seconds", _seconds(answer["seconds"]))
+    table.add_row("", answer["file"])
+    show(table)
+
+
+def print_detectors(offers: Sequence[Offer]) -> None:
+    """Names, what they do, and their options."""
+    table = plain_table(None, "detector", "what it does", "options (NAME=DEFAULT)")
+    for column in table.columns[1:]:
+        column.justify = "left"
+    for offer in offers:
+        options = " ".join(f"{name}={default}" for name, default in offer.options.items())
+        table.add_row(offer.name, offer.summary, options)
+    show(table)
+
+
+def _threshold(threshold: float | list[float]) -> str:
+    return ":".join(f"{value:.4g}" for value in (threshold if isinstance(threshold, list) else [threshold]))
+
+
+def _changes(changes: dict[str, Any]) -> str:
+    area = "" if changes["area_m2"] is None else f", {changes['area_m2'] / 1e4:,.4g} ha"
+    return f"{changes['count']:,} ({changes['area_px']:,} pixels{area})"
+
+
+def _seconds(seconds: dict[str, float]) -> str:
+    return ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items())
+
+
+def _files(files: dict[str, Any]) -> list[str]:
+    return [files["probability"], *files["layers"], *files["changes"], files["preview"], "run.json"]
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Scores with their intervals, and the confusion matrix."""
+    answer = evaluation.to_dict()
+    pixels, objects = answer["pixels"], answer["objects"]
+    table = plain_table(None, "", "pixels", "95 %", "objects", "95 %")
+    for name in ("precision", "recall", "f1", "iou", "accuracy", "kappa", "mean_iou"):
+        table.add_row(name.replace("_", " "), *_figure(pixels, name), *_figure(objects, name))
+    show(table)
+    counts = plain_table(None, "reference \\ predicted", *pixels["classes"])
+    for name, row in zip(pixels["classes"], pixels["confusion"], strict=True):
+        counts.add_row(name, *(f"{count:,}" for count in row))
+    show(counts)
+    print(
+        f"{objects['matched']:,} of {objects['reference']:,} objects found by {objects['predicted']:,} predicted ones"
+    )
+
+
+def _figure(scores: dict[str, Any], name: str) -> tuple[str, str]:
+    value, interval = scores.get(name), scores["intervals"].get(name)
+    bounds = "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+    return "" if value is None else f"{value:.4f}", bounds
+
+
+def print_aligned(aligned: Aligned) -> None:
+    """What `align` wrote, and the shift that it removed."""
+    table = plain_table()
+    if aligned.removed is not None:
+        table.add_row("shift removed", f"{aligned.removed.row:+.2f} rows, {aligned.removed.col:+.2f} columns")
+    table.add_row("", str(aligned.path))
+    show(table)
+
+
+def print_report(report: Report) -> None:
+    """Facts of both dates, radiometry by band, findings, and the verdict."""
+    answer = report.to_dict()
+    facts = plain_table(None, "", "before", "after")
+    for name in ("name", "crs", "shape", "resolution", "bands", "dtype"):
+        facts.add_row(name, *(_fact(answer[date][name]) for date in ("before", "after")))
+    show(facts)
+    if answer["radiometry"]:
+        bands = plain_table(None, "band", "gain", "offset", "correlation")
+        for band in answer["radiometry"]:
+            numbers = (band[name] for name in ("gain", "offset", "correlation"))
+            bands.add_row(str(band["band"]), *("" if number is None else f"{number:.3f}" for number in numbers))
+        show(bands)
+    findings = plain_table(None, "", "finding", "")
+    for column in findings.columns[1:]:
+        column.justify = "left"
+    for finding in answer["findings"]:
+        findings.add_row(finding["severity"], f"{finding['subject']}: {finding['text']}", finding["mend"] or "")
+    show(findings)
+    print(f"verdict: {answer['verdict']}")
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return " x ".join(f"{number:.9g}" for number in value)
+    return str(value)

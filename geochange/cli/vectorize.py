@@ -1,0 +1,49 @@
+"""`geochange vectorize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geochange.cli import values
+
+
+def vectorize(
+    raster: Annotated[str, typer.Argument(help="A probability raster, or a mask of which 0 is unchanged.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The layer: .gpkg, .geojson, .fgb or .parquet.")],
+    threshold: values.Threshold = None,
+    min_area: values.MinArea = "4",
+    connectivity: values.Connectivity = 4,
+    simplify: values.Simplify = 0.0,
+    date_before: values.DateBefore = None,
+    date_after: values.DateAfter = None,
+    workers: values.Workers = None,
+    scheduler: values.Scheduler = None,
+    overwrite: values.Overwrite = False,
+    as_json: values.Json = False,
+    quiet: values.Quiet = False,
+) -> None:
+    """Turn a probability or mask raster into polygons with attributes."""
+    from geochange.cli.progress import progress_bar
+    from geochange.cli.tables import print_json, print_layer
+    from geochange.engine.cluster import ClusterOptions
+    from geochange.pipeline.regions import RegionOptions
+    from geochange.pipeline.vectorize import vectorize as run
+
+    options = RegionOptions(
+        threshold=threshold,
+        min_area=min_area,
+        connectivity=connectivity,
+        simplify=simplify,
+        date_before=date_before,
+        date_after=date_after,
+    )
+    cluster = ClusterOptions(workers=workers, scheduler=scheduler)
+    with progress_bar(quiet=quiet or as_json) as listener:
+        layer = run(raster, out, options, cluster=cluster, overwrite=overwrite, listener=listener)
+    if as_json:
+        print_json(layer.to_dict())
+    elif not quiet:
+        print_layer(layer)

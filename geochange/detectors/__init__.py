@@ -1,0 +1,1 @@
+"""Something scores change: the detectors, behind one contract."""

@@ -1,0 +1,151 @@
+"""What detectors are on offer: built in, and registered by other packages under `geochange.detectors`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from geochange.detectors.detector import Detector, Fitted
+from geochange.detectors.fitted_files import fitted_name
+from geochange.errors import BadOption
+
+ENTRY_POINTS = "geochange.detectors"
+BUILT_IN = {
+    "difference": "geochange.detectors.image_difference:ImageDifference",
+    "change-vector": "geochange.detectors.change_vector:ChangeVector",
+    "ir-mad": "geochange.detectors.ir_mad:IrMad",
+    "slow-features": "geochange.detectors.slow_features:SlowFeatures",
+    "pca-kmeans": "geochange.detectors.pca_kmeans:PcaKMeans",
+}
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A detector on offer."""
+
+    name: str
+    summary: str
+    """One line."""
+    options: Mapping[str, str]
+    """Option -> its default as text."""
+
+
+def names() -> dict[str, str]:
+    """Name -> "module:Class" of every detector; nothing is imported. Built-in names cannot be taken over."""
+    registered = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    return {**registered, **BUILT_IN}
+
+
+def available() -> list[Offer]:
+    """All detectors with their options, in the order of their registration, the built-in ones first."""
+    ordered = [*BUILT_IN, *sorted(set(names()) - set(BUILT_IN))]
+    return [offer(name) for name in ordered]
+
+
+def offer(name: str) -> Offer:
+    """What a detector says of itself.
+
+    Raises:
+        BadOption: there is no such detector.
+    """
+    kind = detector_class(name)
+    summary = (inspect.getdoc(kind) or name).splitlines()[0]
+    return Offer(name, summary, {field.name: _default_text(field) for field in fields(kind)})
+
+
+def detector_class(name: str) -> type[Any]:
+    """The class of a detector, imported now.
+
+    Raises:
+        BadOption: there is no such detector.
+    """
+    known = names()
+    if name not in known:
+        raise BadOption(f"there is no detector {name!r}; there are {', '.join(known)}")
+    module, _, attribute = known[name].partition(":")
+    kind: type[Any] = getattr(import_module(module), attribute)
+    return kind
+
+
+def detector(name: str, options: Mapping[str, str] | None = None) -> Detector:
+    """A detector with options given as text, as on the command line.
+
+    Args:
+        name: in the catalogue.
+        options: option -> text, such as `{"iterations": "20", "index": "4,3"}`.
+
+    Raises:
+        BadOption: there is no such detector or option, or the text is not of the option's type.
+    """
+    kind = detector_class(name)
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
+    values = {}
+    for option, text in (options or {}).items():
+        if option not in known:
+            raise BadOption(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+        try:
+            values[option] = parse_value(text, hints[option])
+        except ValueError as error:
+            wanted = describe_type(hints[option])
+            raise BadOption(f"option {option} of {name} must be {wanted}, not {text!r}") from error
+    made: Detector = kind(**values)
+    return made
+
+
+def parse_value(text: str, kind: Any) -> Any:
+    """Text as a value of a field's type: bool, int, float, str, a tuple "4,3", or one of these or None ("none").
+
+    Raises:
+        ValueError: the text is not of that type.
+    """
+    if get_origin(kind) in (Union, UnionType):
+        inner = [choice for choice in get_args(kind) if choice is not type(None)]
+        return None if text.lower() == "none" else parse_value(text, inner[0])
+    if get_origin(kind) is tuple:
+        kinds, parts = get_args(kind), text.split(",")
+        return tuple(parse_value(part.strip(), each) for part, each in zip(parts, kinds, strict=True))
+    if kind is bool:
+        if text.lower() not in WORDS:
+            raise ValueError(text)
+        return WORDS[text.lower()]
+    parse: Callable[[str], Any] = kind
+    return parse(text)
+
+
+def describe_type(kind: Any) -> str:
+    """A field's type in words, for messages."""
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join("none" if each is type(None) else describe_type(each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        return ",".join(describe_type(each) for each in get_args(kind))
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, str(kind))
+
+
+def load_fitted(folder: Path) -> Fitted:
+    """The fitted detector that was saved in a folder.
+
+    Raises:
+        UnreadableInput: there is none, or it is damaged.
+        BadOption: it belongs to a detector that is not installed here.
+    """
+    loaded: Fitted = detector_class(fitted_name(folder)).fitted.load(folder)
+    return loaded
+
+
+def default_name(bands: int) -> str:
+    """The detector for scenes with this many bands, unless the user says otherwise."""
+    return "ir-mad" if bands >= 3 else "change-vector"
+
+
+def _default_text(field: Field[Any]) -> str:
+    if field.default is MISSING or field.default is None:
+        return "none"
+    return ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)

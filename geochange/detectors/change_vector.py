@@ -1,0 +1,56 @@
+"""Change vector analysis: how far, and in which direction, each pixel moved among the bands (Malila 1980)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from geochange.arrays import Floats
+from geochange.detectors.contrast import (
+    ROUNDING,
+    ContrastFitted,
+    PairOptions,
+    change_statistic,
+    contrast_histogram,
+    require_pair,
+    standardised_pair,
+)
+from geochange.detectors.detector import MapBlocks, Series
+from geochange.detectors.mixture import fit_posterior
+from geochange.detectors.statistics import scene_moments
+
+
+@dataclass(frozen=True)
+class ChangeVectorFitted(ContrastFitted):
+    """Change vectors with a scene's means and deviations of each band."""
+
+    name: ClassVar[str] = "change-vector"
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        return {"magnitude": 1, "direction": len(self.contrast.weights)}
+
+    def layer(self, name: str, dates: Floats) -> Floats:
+        """`magnitude` in standard deviations; `direction` is the vector over its length (0 where that is 0)."""
+        vector = np.stack(list(self.contrast.variates(dates.reshape(-1, *dates.shape[2:]))))
+        length = np.sqrt(change_statistic(iter(vector.copy())))[None]
+        if name == "magnitude":
+            return length
+        return np.divide(vector, length, out=np.zeros_like(vector), where=length > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeVector(PairOptions):
+    """Length of the difference of all bands, each date's band brought to mean 0 and deviation 1."""
+
+    name: ClassVar[str] = "change-vector"
+    fitted: ClassVar[type[ChangeVectorFitted]] = ChangeVectorFitted
+
+    def fit(self, series: Series, map_blocks: MapBlocks) -> ChangeVectorFitted:
+        require_pair(series, self.name)
+        contrast = standardised_pair(scene_moments(map_blocks), series)
+        counts = contrast_histogram(map_blocks, contrast)
+        return ChangeVectorFitted(contrast, fit_posterior(counts, self.context, ROUNDING))

@@ -1,0 +1,186 @@
+"""Change as the length of a linear contrast of both dates: what most detectors without training have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from geochange.arrays import Bools, Floats, Ints
+from geochange.detectors.detector import MapBlocks, Scores, Series
+from geochange.detectors.fitted_files import read_fitted, write_fitted
+from geochange.detectors.mixture import Posterior, statistic_histogram
+from geochange.detectors.statistics import CHUNK, Moments, jointly_valid, total_counts, varying_bands
+from geochange.errors import BadOption
+from geochange.scenes.grid import Tile
+
+ROUNDING = 1e-10  # squared contrast, in squared standard deviations of a band, that float32 may make out of nothing
+
+
+def change_statistic(variates: Iterator[Floats]) -> Floats:
+    """Sum of the squared variates, float32."""
+    first = next(variates)
+    total = np.square(first)
+    for variate in variates:
+        total += np.square(variate, out=variate)
+    return total
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """k variates, each a weighted sum of both dates' bands; unchanged pixels have small ones."""
+
+    weights: Floats
+    """(k, 2 b) float64: for each variate, of the bands before and then after."""
+    mean: Floats
+    """(2 b,) float64 values of the bands at which all variates are 0."""
+
+    def variates(self, pixels: Floats) -> Iterator[Floats]:
+        """Each variate in turn, of (2 b, ...) float32 pixels.
+
+        It works plane by plane and calls no BLAS, so that a pixel's value depends on that pixel alone.
+        """
+        reference = np.rint(self.mean).astype(np.float32)  # taken from whole numbers without rounding
+        constants = (self.weights @ (reference - self.mean)).astype(np.float32)
+        weights = self.weights.astype(np.float32)
+        shape = (-1,) + (1,) * (pixels.ndim - 1)
+        deviations = pixels - reference.reshape(shape)
+        scratch = np.empty_like(deviations[0])
+        for row, constant in zip(weights, constants, strict=True):
+            variate = np.full_like(scratch, constant)
+            for weight, deviation in zip(row, deviations, strict=True):
+                if weight:
+                    variate += np.multiply(deviation, weight, out=scratch)
+            yield variate
+
+    def statistic(self, pixels: Floats) -> Floats:
+        """(...) float32 sum of the squared variates of (2 b, ...) pixels."""
+        return change_statistic(self.variates(pixels))
+
+    def tile_statistic(self, dates: Floats) -> Floats:
+        """(y, x) float32 statistic of (time, band, y, x), a few rows at a time, which stay in the cache."""
+        pixels = dates.reshape(-1, *dates.shape[2:])
+        rows = max(CHUNK // pixels.shape[2], 1)
+        statistic = np.empty(pixels.shape[1:], np.float32)
+        for start in range(0, len(statistic), rows):
+            statistic[start : start + rows] = self.statistic(pixels[:, start : start + rows])
+        return statistic
+
+
+def standardised_difference(moments: Moments, varies: Bools) -> Contrast:
+    """After minus before, each band of each date brought to mean 0 and deviation 1; constant bands count nothing.
+
+    Args:
+        moments: of the 2 b bands of both dates.
+        varies: (b,) bands to use.
+    """
+    deviation = np.sqrt(np.where(np.tile(varies, 2), moments.variance, 1))
+    before, after = np.split(np.where(np.tile(varies, 2), 1 / deviation, 0), 2)
+    weights = np.hstack([np.diag(-before), np.diag(after)])
+    return Contrast(weights[varies], moments.mean)
+
+
+def standardised_pair(moments: Moments, series: Series) -> Contrast:
+    """`standardised_difference` of the bands that vary.
+
+    Raises:
+        NothingValid: no band varies at both dates.
+    """
+    return standardised_difference(moments, varying_bands(moments, series.bands))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """What every detector of change between two dates may be told."""
+
+    context: float = 0.5  # log-odds that a changed neighbour adds; 0 judges each pixel alone
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.context <= 10:
+            raise BadOption(f"context is {self.context}; it must lie in 0..10")
+
+
+def require_pair(series: Series, name: str) -> None:
+    """Raises BadOption unless there are two dates."""
+    if series.dates != 2:
+        raise BadOption(f"{name} compares 2 dates, but {series.dates} were given; name the two to compare")
+
+
+def statistic_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast) -> Ints:
+    """Kernel: the histogram of the contrast's statistic."""
+    return statistic_histogram(contrast.tile_statistic(dates), jointly_valid(valid))
+
+
+def contrast_histogram(map_blocks: MapBlocks, contrast: Contrast) -> Ints:
+    """Histogram of the contrast's statistic over the whole scene, in one pass."""
+    return total_counts(map_blocks(partial(statistic_block, contrast=contrast)))
+
+
+@dataclass(frozen=True)
+class ContrastFitted:
+    """A contrast with the posterior of its statistic; detectors add their name and their layers."""
+
+    name: ClassVar[str]
+    contrast: Contrast
+    posterior: Posterior
+    classes: ClassVar[tuple[str, ...]] = ("change",)
+    stride: ClassVar[int] = 1
+
+    @property
+    def bands(self) -> int:
+        return len(self.contrast.mean) // 2
+
+    @property
+    def receptive_radius(self) -> int:
+        return self.posterior.radius
+
+    @property
+    def default_overlap(self) -> int:
+        return 2 * self.receptive_radius
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        return {}
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        return self.posterior.thresholds
+
+    def layer(self, name: str, dates: Floats) -> Floats:
+        """(band, y, x) float32 layer of one tile of (time, band, y, x); each detector has its own."""
+        raise KeyError(name)
+
+    def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        joint = jointly_valid(valid)
+        statistic = np.stack([self.contrast.tile_statistic(tile) for tile in dates])
+        probability = self.posterior.probability(statistic, joint)
+        drawn = {name: np.stack([self.layer(name, tile) for tile in dates]) for name in layers}
+        for values in drawn.values():
+            np.copyto(values, np.nan, where=~joint[:, None])
+        return Scores(probability[:, None], drawn)
+
+    def summary(self) -> Mapping[str, Any]:
+        return {
+            "mixture": self.posterior.to_json()["mixture"],
+            "thresholds": dict(self.thresholds),
+            "mean": self.contrast.mean.tolist(),
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        """What `save` writes as JSON beside the posterior; the further fields of the class."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        numbers = {"posterior": self.posterior.to_json(), **self.numbers()}
+        write_fitted(folder, self.name, numbers, {"weights": self.contrast.weights, "mean": self.contrast.mean})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean"))
+        posterior = Posterior.from_json(numbers.pop("posterior"))
+        further = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()}
+        return cls(Contrast(arrays["weights"], arrays["mean"]), posterior, **further)

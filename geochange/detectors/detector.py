@@ -1,0 +1,126 @@
+"""The contract for every way of detecting change. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from geochange.arrays import Bools, Floats
+from geochange.scenes.grid import Tile
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Series(Protocol):
+    """What a detector may know of a scene before it reads a pixel."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+
+    @property
+    def dates(self) -> int:
+        """How many dates there are; 2 for a pair."""
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Band numbers in the files, from 1, in the order in which arrays hold them."""
+
+
+Kernel = Callable[[Floats, Bools, Tile], R]
+"""An array function over one block: dates (time, band, y, x) float32, valid (time, y, x), and the block's place.
+
+The arrays reach `halo` pixels beyond the block on each side (the scene is reflected beyond its border); values of
+invalid pixels are 0. Kernels are module-level functions or partials of them, so that workers can receive them.
+"""
+
+
+class MapBlocks(Protocol):
+    """Runs a kernel over the statistics lattice, in parallel; yields the results in lattice order.
+
+    Blocks partition the scene. No option that a user may choose changes the lattice, so sums taken in the
+    order of the results are the same for any number of workers. Each call is one pass over the scene's pixels.
+    """
+
+    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a detector says of a batch of tiles."""
+
+    probability: Floats
+    """(n, class, y, x) float32 in 0..1; any finite number where a pixel is not valid."""
+
+    layers: Mapping[str, Floats] = field(default_factory=dict)
+    """Name -> (n, band, y, x) float32, for each layer asked for; NaN where the layer says nothing."""
+
+
+class Fitted(Protocol):
+    """A detector with its scene-wide statistics: scores tiles on any worker."""
+
+    name: ClassVar[str]
+    """The name in the catalogue."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Output classes, "change" where there is one."""
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        """Further rasters on offer: name -> number of bands."""
+
+    @property
+    def bands(self) -> int | None:
+        """Bands that it needs; None for any."""
+
+    @property
+    def receptive_radius(self) -> int:
+        """Pixels of context that an exact score needs on each side."""
+
+    @property
+    def stride(self) -> int:
+        """Tile origins are multiples of this."""
+
+    @property
+    def default_overlap(self) -> int:
+        """Pixels that neighbouring tiles share, unless the user says otherwise."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Thresholds on the probability, fitted on the statistic: "default", and by method ("otsu", "em")."""
+
+    def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        """Score (n, time, band, y, x) float32 dates with (n, time, y, x) validity.
+
+        A tile's scores depend on that tile alone: not on n, nor on the other tiles of the batch.
+        """
+
+    def summary(self) -> Mapping[str, Any]:
+        """Scene statistics worth keeping in run.json: plain numbers and lists."""
+
+    def save(self, folder: Path) -> None:
+        """Write plain arrays and JSON, never pickles, into an existing folder."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Fitted:
+        """What `save` wrote."""
+
+
+class Detector(Protocol):
+    """A way of detecting change: a frozen dataclass of its options."""
+
+    name: ClassVar[str]
+    fitted: ClassVar[type[Fitted]]
+    """What `fit` returns; its `load` reads what was saved."""
+
+    def fit(self, series: Series, map_blocks: MapBlocks) -> Fitted:
+        """Take scene-wide statistics.
+
+        Raises:
+            NothingValid: no pixel holds data at every date, or the dates hold nothing to compare.
+            BandMismatch: the bands do not fit the detector.
+        """

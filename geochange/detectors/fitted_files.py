@@ -1,0 +1,56 @@
+"""Fitted detectors as files: one JSON of numbers and one .npy for each array, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Array
+from geochange.errors import UnreadableInput
+
+NUMBERS = "fitted.json"
+
+
+def write_fitted(folder: Path, name: str, numbers: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Write a fitted detector into an existing folder."""
+    for key, array in arrays.items():
+        np.save(folder / f"{key}.npy", array, allow_pickle=False)
+    (folder / NUMBERS).write_text(json.dumps({"detector": name, **numbers}, indent=1), encoding="utf-8")
+
+
+def fitted_name(folder: Path) -> str:
+    """The name of the detector whose statistics lie in a folder.
+
+    Raises:
+        UnreadableInput: there are none, or they are damaged.
+    """
+    return str(_numbers(folder)["detector"])
+
+
+def read_fitted(folder: Path, name: str, keys: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what `write_fitted` wrote: the numbers without the name, and the arrays called for.
+
+    Raises:
+        UnreadableInput: a file is missing or damaged, or belongs to another detector.
+    """
+    numbers = _numbers(folder)
+    if (found := numbers.pop("detector")) != name:
+        raise UnreadableInput(f"{folder} holds statistics of {found}, not of {name}; fit {name} first")
+    try:
+        return numbers, {key: np.load(folder / f"{key}.npy", allow_pickle=False) for key in keys}
+    except (OSError, ValueError) as error:
+        raise UnreadableInput(f"{folder} does not hold the arrays of {name}: {error}; fit it again") from error
+
+
+def _numbers(folder: Path) -> dict[str, Any]:
+    try:
+        numbers = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableInput(f"{folder} does not hold a fitted detector: {error}; fit it again") from error
+    if not isinstance(numbers, dict) or "detector" not in numbers:
+        raise UnreadableInput(f"{folder / NUMBERS} does not name its detector; fit it again")
+    return numbers

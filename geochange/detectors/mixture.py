@@ -1,0 +1,253 @@
+"""From a statistic of change to a probability with a usable range. Pure.
+
+Any statistic T that is 0 for equal dates and has the nature of a squared length goes into one fine histogram, whose
+bins are the leading bits of its float32: 256 to an octave, at no cost. The fourth root of chi-square is near to normal
+(Hawkins and Wixley 1986); there a mixture of unchanged and changed is fitted by EM (Bruzzone and Prieto 2000), and its
+log-odds become a table over the bins. Neighbours may vote in one step of mean-field inference in a Markov random
+field, as in the second half of that paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from geochange.arrays import Array, Bools, Floats, Ints
+
+SHIFT = 15  # bits of a float32 that a bin forgets; 8 of the mantissa are left
+BINS = 1 << (31 - SHIFT)  # not negative, so without the sign bit
+CERTAIN = 1e6  # log-odds that `robit` turns into exactly 0 or 1
+EM_STEPS = 2000
+EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
+NARROWEST = 0.01  # deviation of a class, in units of the root's own size: an atom of equal pixels has none
+
+
+def statistic_bins(statistic: Floats) -> Ints:
+    """Histogram bins of a float32 statistic >= 0, of any shape."""
+    return np.ascontiguousarray(statistic, np.float32).view(np.uint32) >> np.uint32(SHIFT)
+
+
+def bin_values() -> Floats:
+    """(BINS,) float64 statistic in the middle of each bin; 0 in the first, the largest float32 beyond the last."""
+    bits = (np.arange(BINS, dtype=np.uint32) << np.uint32(SHIFT)) + np.uint32(1 << (SHIFT - 1))
+    with np.errstate(invalid="ignore"):  # the bits beyond infinity are signalling NaNs
+        values = bits.view(np.float32).astype(np.float64)
+    values[~np.isfinite(values)] = np.finfo(np.float32).max
+    values[0] = 0.0
+    return values
+
+
+def statistic_histogram(statistic: Floats, valid: Bools) -> Ints:
+    """(BINS,) int64 number of valid pixels in each bin."""
+    bins = statistic_bins(statistic)
+    return np.bincount(bins.ravel() if valid.all() else bins[valid], minlength=BINS)
+
+
+def robit(log_odds: Floats) -> Floats:
+    """Probability from log-odds by Student's t with two degrees of freedom in place of the logistic (Liu 2004).
+
+    As the logistic it is 1/2 with slope 1/4 at 0. Its tails fall as 1 / log_odds**2, because a mixture's own tails are
+    an extrapolation: a byte still tells log-odds of 5 from 20.
+    """
+    return (log_odds / np.sqrt(log_odds * log_odds + 4) + 1) / 2
+
+
+def otsu_split(values: Floats, counts: Array) -> float:
+    """The threshold on ascending values that separates two classes best (Otsu 1979); `> threshold` is the upper one.
+
+    Args:
+        values: (k,) ascending values of a histogram's bins.
+        counts: (k,) their weights, at least two of them positive.
+
+    Returns:
+        A number midway between two occupied values.
+    """
+    occupied = counts > 0
+    values, weights = values[occupied], counts[occupied] / counts.sum()
+    below, mass = np.cumsum(weights)[:-1], np.cumsum(weights * values)
+    between = (mass[-1] * below - mass[:-1]) ** 2 / (below * (1 - below))
+    best = int(np.argmax(between))
+    return float(values[best] + values[best + 1]) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Two normal classes of the statistic's fourth root: (unchanged, changed)."""
+
+    share: float
+    """Prior probability of change; 0 where nothing has changed."""
+    means: tuple[float, float]
+    deviations: tuple[float, float]
+
+    def log_odds(self, root: Floats) -> Floats:
+        """Log of the odds of change at fourth roots of the statistic."""
+        (low, high), (narrow, wide) = self.means, self.deviations
+        prior = np.log(self.share / (1 - self.share)) + np.log(narrow / wide)
+        return prior + (root - low) ** 2 / (2 * narrow**2) - (root - high) ** 2 / (2 * wide**2)
+
+    def rising_log_odds(self, root: Floats) -> Floats:
+        """As `log_odds`, but rising everywhere.
+
+        Beyond the turning point of the parabola, where two normal classes would call the stillest pixels changed, they
+        go on with a slope of one for each deviation of the unchanged.
+        """
+        if self.share == 0:
+            return np.full(np.shape(root), -CERTAIN)
+        (low, high), (narrow, wide) = self.means, self.deviations
+        curvature = 1 / narrow**2 - 1 / wide**2
+        if curvature == 0:
+            return self.log_odds(root)
+        turning = (low / narrow**2 - high / wide**2) / curvature
+        kept = np.maximum(root, turning) if curvature > 0 else np.minimum(root, turning)
+        return self.log_odds(kept) + (root - kept) / narrow
+
+
+NO_CHANGE = Mixture(0.0, (0.0, 0.0), (1.0, 1.0))
+
+
+def fit_mixture(counts: Ints, negligible: float = 0.0) -> Mixture:
+    """Fit unchanged and changed to a scene's histogram by expectation-maximisation, from Otsu's split.
+
+    Args:
+        counts: (BINS,) of `statistic_histogram`.
+        negligible: statistics under this are rounding, and count as 0.
+
+    Returns:
+        The mixture; `NO_CHANGE` where all pixels are equal, or no pixel's worth of change is found.
+    """
+    roots, weights = _roots(counts, negligible)
+    if len(roots) < 2:
+        return NO_CHANGE
+    floor = NARROWEST * np.sqrt(np.average(roots**2, weights=weights))
+    changed = (roots > otsu_split(roots, weights)).astype(np.float64)
+    for _ in range(EM_STEPS):
+        mixture = _maximise(roots, weights, changed, floor)
+        update = expit(mixture.log_odds(roots))
+        moved = np.average(np.abs(update - changed), weights=weights)
+        changed = update
+        if not 1 <= changed @ weights <= weights.sum() - 1:
+            return NO_CHANGE
+        if moved < EM_TOLERANCE:
+            break
+    return mixture if mixture.means[1] > mixture.means[0] else NO_CHANGE
+
+
+def _roots(counts: Ints, negligible: float) -> tuple[Floats, Floats]:
+    """Fourth roots that occur, ascending, and how often."""
+    values = bin_values()
+    values[values < negligible] = 0.0
+    occupied = np.flatnonzero(counts)
+    roots, where = np.unique(values[occupied] ** 0.25, return_inverse=True)
+    return roots, np.bincount(where, counts[occupied])
+
+
+def _maximise(roots: Floats, weights: Floats, changed: Floats, floor: float) -> Mixture:
+    masses = [weights * (1 - changed), weights * changed]
+    means = [float(np.average(roots, weights=mass)) for mass in masses]
+    variances = [np.average((roots - mean) ** 2, weights=mass) for mean, mass in zip(means, masses, strict=True)]
+    narrow, wide = (float(np.hypot(np.sqrt(variance), floor)) for variance in variances)
+    return Mixture(float(masses[1].sum() / weights.sum()), (means[0], means[1]), (narrow, wide))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Statistic -> probability of change, by one table for a scene."""
+
+    mixture: Mixture
+    otsu: float
+    """Otsu's threshold of the root of the statistic (a length), as a statistic."""
+    even: float = 0.0
+    """Log-odds of the mixture that count as even: 0, or those at another threshold that is the detector's own."""
+    context: float = 0.0
+    """Log-odds that a neighbour which has certainly changed adds to a pixel; 0 to judge each pixel alone."""
+
+    @cached_property
+    def log_odds(self) -> Floats:
+        """(BINS,) float32."""
+        return (self.mixture.rising_log_odds(bin_values() ** 0.25) - self.even).astype(np.float32)
+
+    @cached_property
+    def leaning(self) -> Floats:
+        """(BINS,) float32 expected state of a pixel, -1 unchanged to 1 changed."""
+        return np.tanh(self.log_odds / 2)
+
+    @property
+    def radius(self) -> int:
+        """Pixels of context that `probability` needs."""
+        return 1 if self.context else 0
+
+    def probability(self, statistic: Floats, valid: Bools) -> Floats:
+        """(n, y, x) float32 probability of change of a statistic; pixels that are not valid have no say in it.
+
+        The arrays are mirrored beyond their edges.
+        """
+        bins = statistic_bins(statistic)
+        log_odds = self.log_odds[bins]
+        if self.context:
+            leaning = self.leaning[bins]
+            leaning *= valid
+            log_odds += np.float32(self.context) * neighbour_sum(leaning)
+        return robit(log_odds)
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Probabilities that stand for thresholds of the statistic."""
+        if self.mixture.share == 0:
+            return {"default": 0.5, "em": 0.5, "otsu": 0.5}
+        return {"default": 0.5, "em": float(robit(np.float64(-self.even))), "otsu": self.threshold_at(self.otsu)}
+
+    def threshold_at(self, statistic: float) -> float:
+        """The probability of a pixel with this statistic among undecided neighbours."""
+        odds = self.mixture.rising_log_odds(np.float64(statistic) ** 0.25) - self.even
+        return float(robit(np.float64(odds)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, from which `from_json` makes an equal posterior."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Posterior:
+        """What `to_json` gave."""
+        parts = dict(saved)
+        mixture = parts.pop("mixture")
+        means, deviations = tuple(mixture["means"]), tuple(mixture["deviations"])
+        return cls(Mixture(mixture["share"], means, deviations), **parts)
+
+
+def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0, split: float | None = None) -> Posterior:
+    """Fit the posterior of a scene's histogram.
+
+    Args:
+        counts: (BINS,) of `statistic_histogram`.
+        context: as in `Posterior`.
+        negligible: statistics under this are rounding.
+        split: the statistic at which change is as probable as not; the mixture's own unless given.
+    """
+    mixture = fit_mixture(counts, negligible)
+    if mixture.share == 0:
+        return Posterior(mixture, 0.0, context=context)
+    even = 0.0 if split is None else float(mixture.rising_log_odds(np.float64(split) ** 0.25))
+    return Posterior(mixture, otsu_statistic(counts), even, context)
+
+
+def otsu_statistic(counts: Ints) -> float:
+    """Otsu's threshold of the statistic's square root, as a statistic; 0 where all pixels are in one bin."""
+    if np.count_nonzero(counts) < 2:
+        return 0.0
+    return otsu_split(np.sqrt(bin_values()), counts) ** 2
+
+
+def neighbour_sum(field: Floats) -> Floats:
+    """Sum of the eight neighbours in (n, y, x), mirrored at the edges."""
+    padded = np.pad(field, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    rows = padded[:, :-2] + padded[:, 1:-1]
+    rows += padded[:, 2:]
+    total = rows[:, :, :-2] + rows[:, :, 1:-1]
+    total += rows[:, :, 2:]
+    total -= field
+    return total

@@ -1,0 +1,215 @@
+"""PCA of the neighbourhoods of the difference image, and k-means of two on their components (Celik 2009).
+
+The decision between two means is linear in the components, and the components are linear in the neighbourhood. So
+the whole method is one filter of the difference image, and its answer is the statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
+from math import prod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from geochange.arrays import Bools, Floats, Ints
+from geochange.detectors.contrast import ROUNDING, Contrast, require_pair, standardised_pair
+from geochange.detectors.detector import MapBlocks, Scores, Series
+from geochange.detectors.fitted_files import read_fitted, write_fitted
+from geochange.detectors.mixture import Posterior, fit_posterior, statistic_histogram
+from geochange.detectors.statistics import (
+    Moments,
+    jointly_valid,
+    moments_of,
+    on_sample,
+    sampling_steps,
+    scene_moments,
+    total_counts,
+)
+from geochange.errors import BadOption
+from geochange.scenes.grid import Tile
+
+SAMPLE = 250_000  # pixels, at least, on which k-means runs where the scene has more
+KMEANS_STEPS = 100
+
+
+def correlate(image: Floats, kernel: Floats) -> Floats:
+    """(y, x) float32 image under an (h, h) kernel of odd h; the result lacks h // 2 pixels on each side."""
+    h = len(kernel)
+    height, width = image.shape[0] - h + 1, image.shape[1] - h + 1
+    total = np.zeros((height, width), np.float32)
+    scratch = np.empty_like(total)
+    for (row, col), weight in np.ndenumerate(kernel.astype(np.float32)):
+        total += np.multiply(image[row : row + height, col : col + width], weight, out=scratch)
+    return total
+
+
+def principal_components(patches: Moments, energy: float) -> Floats:
+    """(s, h * h) leading eigenvectors of the patches that hold at least `energy` of the variance; each sums to >= 0."""
+    variances, vectors = np.linalg.eigh(patches.covariance)
+    variances, vectors = np.maximum(variances[::-1], 0), vectors.T[::-1]
+    held = np.cumsum(variances) / max(variances.sum(), np.finfo(float).tiny)
+    count = min(int(np.searchsorted(held, energy)) + 1, len(vectors))
+    return vectors[:count] * np.where(vectors[:count].sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+
+
+def two_means(features: Floats) -> tuple[Floats, Floats]:
+    """(s,) centres of two clusters of (s, n) features, from a split at the mean of the first; the still one first."""
+    upper = features[0] > features[0].mean()
+    for _ in range(KMEANS_STEPS):
+        if upper.all() or not upper.any():
+            break
+        still, changed = features[:, ~upper].mean(axis=1), features[:, upper].mean(axis=1)
+        axis = changed - still
+        update = axis @ features > axis @ (still + changed) / 2
+        if np.array_equal(update, upper):
+            return still, changed
+        upper = update
+    centre = features.mean(axis=1)
+    return (still, changed) if upper.any() and not upper.all() else (centre, centre)
+
+
+def difference_image(dates: Floats, valid: Bools, contrast: Contrast) -> Floats:
+    """(y, x) float32 length of the standardised change vector; 0 where not valid."""
+    return np.sqrt(contrast.tile_statistic(dates)) * jointly_valid(valid)
+
+
+def patch_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, h: int) -> Moments:
+    """Kernel (halo h - 1): moments of the h x h patches, cut from the scene's origin, that begin in this block."""
+    patches = sliding_window_view(difference_image(dates, valid, contrast), (h, h))
+    whole = sliding_window_view(jointly_valid(valid), (h, h))
+    rows, cols = on_sample(tile, (h, h))
+    inside = (slice(h - 1, h - 1 + tile.height), slice(h - 1, h - 1 + tile.width))
+    chosen = whole[inside][rows, cols].all(axis=(2, 3))
+    return moments_of(patches[inside][rows, cols][chosen].reshape(-1, h * h).T)
+
+
+def feature_block(
+    dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, components: Floats, steps: tuple[int, int]
+) -> Floats:
+    """Kernel (halo h // 2): (s, n) components around the valid pixels of the block that lie on the sample."""
+    h = round(components.shape[1] ** 0.5)
+    inner = (slice(h // 2, h // 2 + tile.height), slice(h // 2, h // 2 + tile.width))
+    rows, cols = on_sample(tile, steps)
+    patches = sliding_window_view(difference_image(dates, valid, contrast), (h, h))[rows, cols]
+    return components @ patches[jointly_valid(valid)[inner][rows, cols]].reshape(-1, h * h).T
+
+
+def response_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, kernel: Floats) -> Ints:
+    """Kernel (halo h // 2): histogram of the squared response to the filter."""
+    margin = len(kernel) // 2
+    inner = (slice(margin, margin + tile.height), slice(margin, margin + tile.width))
+    response = squared_response(difference_image(dates, valid, contrast), kernel)
+    return statistic_histogram(response, jointly_valid(valid)[inner])
+
+
+def squared_response(image: Floats, kernel: Floats) -> Floats:
+    """Square of the filter's response, 0 where it is negative; the result lacks the filter's margin."""
+    return np.maximum(correlate(image, kernel), 0) ** 2
+
+
+@dataclass(frozen=True)
+class PcaKMeansFitted:
+    """The filter that PCA and k-means amount to on a scene, with the posterior of its response."""
+
+    name: ClassVar[str] = "pca-kmeans"
+    classes: ClassVar[tuple[str, ...]] = ("change",)
+    layers: ClassVar[Mapping[str, int]] = {"difference": 1, "response": 1}
+    stride: ClassVar[int] = 1
+    contrast: Contrast
+    kernel: Floats
+    """(h, h)."""
+    posterior: Posterior
+    boundary: float
+    """Squared response midway between the two means."""
+
+    @property
+    def bands(self) -> int:
+        return len(self.contrast.mean) // 2
+
+    @property
+    def receptive_radius(self) -> int:
+        return len(self.kernel) // 2 + self.posterior.radius
+
+    @property
+    def default_overlap(self) -> int:
+        return 2 * self.receptive_radius
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        fitted = dict(self.posterior.thresholds)
+        if self.posterior.mixture.share:
+            fitted["kmeans"] = self.posterior.threshold_at(self.boundary)
+        return fitted
+
+    def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        joint = jointly_valid(valid)
+        pairs = zip(dates, valid, strict=True)
+        images = np.stack([difference_image(tile, there, self.contrast) for tile, there in pairs])
+        margin = len(self.kernel) // 2
+        padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
+        response = np.stack([squared_response(image, self.kernel) for image in padded])
+        probability = self.posterior.probability(response, joint)
+        shown = {"difference": images, "response": np.sqrt(response)}
+        drawn = {name: np.where(joint, shown[name], np.float32(np.nan))[:, None] for name in layers}
+        return Scores(probability[:, None], drawn)
+
+    def summary(self) -> Mapping[str, Any]:
+        mixture = self.posterior.to_json()["mixture"]
+        return {"mixture": mixture, "thresholds": dict(self.thresholds), "kernel": self.kernel.tolist()}
+
+    def save(self, folder: Path) -> None:
+        numbers = {"posterior": self.posterior.to_json(), "boundary": self.boundary}
+        arrays = {"weights": self.contrast.weights, "mean": self.contrast.mean, "kernel": self.kernel}
+        write_fitted(folder, self.name, numbers, arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", "kernel"))
+        contrast = Contrast(arrays["weights"], arrays["mean"])
+        return cls(contrast, arrays["kernel"], Posterior.from_json(numbers["posterior"]), numbers["boundary"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcaKMeans:
+    """Two means of the principal components of each pixel's neighbourhood in the difference image."""
+
+    name: ClassVar[str] = "pca-kmeans"
+    fitted: ClassVar[type[PcaKMeansFitted]] = PcaKMeansFitted
+    size: int = 3  # pixels per side of the neighbourhood, odd
+    energy: float = 0.9  # share of the neighbourhoods' variance that the components keep
+
+    def __post_init__(self) -> None:
+        if self.size % 2 == 0 or not 1 <= self.size <= 31:
+            raise BadOption(f"size is {self.size}; it must be an odd number in 1..31")
+        if not 0 < self.energy <= 1:
+            raise BadOption(f"energy is {self.energy}; it must lie above 0 and at most at 1")
+
+    def fit(self, series: Series, map_blocks: MapBlocks) -> PcaKMeansFitted:
+        require_pair(series, self.name)
+        moments = scene_moments(map_blocks)
+        contrast = standardised_pair(moments, series)
+        kernel, boundary = self._filter(series, map_blocks, contrast, moments.weight)
+        respond = partial(response_block, contrast=contrast, kernel=kernel)
+        counts = total_counts(map_blocks(respond, self.size // 2))
+        return PcaKMeansFitted(contrast, kernel, fit_posterior(counts, 0.0, ROUNDING), boundary)
+
+    def _filter(self, series: Series, map_blocks: MapBlocks, contrast: Contrast, pixels: float) -> tuple[Floats, float]:
+        """The (h, h) filter, and the squared response midway between the means."""
+        h = self.size
+        cut = partial(patch_block, contrast=contrast, h=h)
+        patches = reduce(Moments.__add__, map_blocks(cut, h - 1))
+        even = np.full((1, h * h), 1 / h)  # where no patch is whole, or none differs: the mean
+        components = principal_components(patches, self.energy) if patches.scatter.any() else even
+        steps = sampling_steps(prod(series.shape), SAMPLE)
+        feature = partial(feature_block, contrast=contrast, components=components, steps=steps)
+        features = np.hstack(list(map_blocks(feature, h // 2)))
+        still, changed = two_means(features) if features.shape[1] else (np.zeros(len(components)),) * 2
+        axis = changed - still if (changed != still).any() else np.eye(len(components))[0]
+        axis = axis / np.linalg.norm(axis)
+        boundary = max(float(axis @ (still + changed)) / 2, 0.0) ** 2
+        return (axis @ components).reshape(h, h), boundary

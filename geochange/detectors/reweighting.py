@@ -1,0 +1,228 @@
+"""Iterated reweighting by the probability of no change: what IR-MAD and iterated slow features share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import betainc, chdtrc
+
+from geochange.arrays import Bools, Floats
+from geochange.detectors.contrast import ROUNDING, Contrast, ContrastFitted, PairOptions, contrast_histogram
+from geochange.detectors.detector import MapBlocks
+from geochange.detectors.mixture import Posterior, bin_values, fit_posterior, otsu_statistic, statistic_bins
+from geochange.detectors.statistics import Moments, chunks_of, moments_of, sample_scene, valid_pixels
+from geochange.errors import BadOption
+from geochange.scenes.grid import Tile
+
+SAMPLE = 4_000_000  # valid pixels on which to iterate, where the scene has more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reweighting(PairOptions):
+    """How to iterate."""
+
+    iterations: int = 100  # at most; 1 does not reweight at all
+    tolerance: float = 1e-5  # change of the correlations (or eigenvalues) at which iterating ends
+    ridge: float = 1e-6  # added to covariances, in units of each band's variance in the scene
+    consistent: bool = True  # correct the variances for the weights' preference of small differences
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.iterations < 1:
+            raise BadOption(f"iterations is {self.iterations}; it must be at least 1")
+        if not (self.tolerance >= 0 and 0 < self.ridge < 1):
+            raise BadOption(f"tolerance {self.tolerance} must be >= 0 and ridge {self.ridge} lie between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Variates:
+    """Linear variates of the difference between two dates, and how they vary where nothing has changed."""
+
+    weights: Floats
+    """(k, 2 b)."""
+    mean: Floats
+    """(2 b,)."""
+    variance: Floats
+    """(k,)."""
+    similarity: Floats
+    """(k,) what ends the iteration when it stands still: canonical correlations, or eigenvalues."""
+    freedom: float
+    """Number of variates that are not degenerate: the degrees of freedom of their squared sum."""
+
+    def standardised(self, consistency: float) -> tuple[Contrast, Floats]:
+        """The contrast whose variates have variance 1 without change, and the (k,) deviations taken out."""
+        scales = np.sqrt(self.variance / consistency)
+        return Contrast(self.weights / scales[:, None], self.mean), scales
+
+
+Solve = Callable[[Moments, Floats], Variates]
+"""(moments of the 2 b bands, (2 b,) variances to regularise by) -> variates."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoChange:
+    """Probability of no change of (2 b, n) pixels: the upper tail of chi-square at their statistic."""
+
+    contrast: Contrast
+    table: Floats
+    """(BINS,)."""
+
+    def __call__(self, pixels: Floats) -> Floats:
+        return self.table[statistic_bins(self.contrast.statistic(pixels))]
+
+
+@dataclass(frozen=True, slots=True)
+class Reweighted:
+    """Where the iteration ended."""
+
+    variates: Variates
+    contrast: Contrast
+    scales: Floats
+    freedom: int
+    iterations: int
+
+
+def no_change_table(freedom: int) -> Floats:
+    """(BINS,) float32 upper tail of chi-square in each bin of the statistic."""
+    return chdtrc(freedom, bin_values()).astype(np.float32)
+
+
+def consistency_factor(freedom: int) -> float:
+    """Mean of a chi-square variable, weighted by its own upper tail, in units of its plain mean.
+
+    The weights prefer small differences, so weighted variances come out too small by this factor even where nothing has
+    changed. Dividing by it makes the iteration stand still at the truth for normal data, as M-estimators of
+    scatter do; as published it shrinks at every step, and collapses for fewer than three bands.
+    """
+    return float(2 * betainc(freedom / 2 + 1, freedom / 2, 0.5))
+
+
+def weighted_moments(blocks: Iterable[Floats], weigh: NoChange) -> Moments:
+    """Moments of (2 b, n) pixels, each with its probability of no change as weight."""
+    parts = [moments_of(chunk, weigh(chunk)) for chunk in chunks_of(blocks)]
+    return reduce(Moments.__add__, parts) if parts else moments_of(np.zeros((len(weigh.contrast.mean), 0)))
+
+
+def weighted_block(dates: Floats, valid: Bools, tile: Tile, *, weigh: NoChange) -> Moments:
+    """Kernel: `weighted_moments` of a block."""
+    return weighted_moments([valid_pixels(dates, valid)], weigh)
+
+
+def on_bands(solve: Solve, varies: Bools) -> Solve:
+    """Solve for some of the bands; the others have weight 0."""
+    kept = np.flatnonzero(np.tile(varies, 2))
+
+    def solve_kept(moments: Moments, scale: Floats) -> Variates:
+        part = Moments(moments.weight, moments.mean[kept], moments.scatter[np.ix_(kept, kept)])
+        found = solve(part, scale[kept])
+        weights = np.zeros((len(found.weights), len(moments.mean)))
+        weights[:, kept] = found.weights
+        return Variates(weights, moments.mean, found.variance, found.similarity, found.freedom)
+
+    return solve_kept
+
+
+def reweight(map_blocks: MapBlocks, moments: Moments, solve: Solve, options: Reweighting) -> Reweighted:
+    """Solve, weigh each pixel by its probability of no change, and again until nothing moves.
+
+    Where the scene has more than `SAMPLE` valid pixels this happens on a regular sample; the last step takes them all.
+
+    Args:
+        map_blocks: runs kernels over the scene.
+        moments: unweighted, of both dates' bands over the scene.
+        solve: the method.
+        options: when to end.
+    """
+    variates = solve(moments, moments.variance)
+    freedom = max(round(variates.freedom), 1)
+    contrast, scales = variates.standardised(1.0)
+    start = Reweighted(variates, contrast, scales, freedom, 1)
+    if options.iterations == 1:
+        return start
+    table = no_change_table(freedom)
+    factor = consistency_factor(freedom) if options.consistent else 1.0
+
+    def step(found: Reweighted, weighted: Moments) -> Reweighted:
+        variates = solve(weighted, moments.variance)
+        return Reweighted(variates, *variates.standardised(factor), freedom, found.iterations + 1)
+
+    blocks, whole = sample_scene(map_blocks, moments.weight, SAMPLE)
+    found = _until_still(blocks, start, step, table, options)
+    if whole:
+        return found
+    kernel = partial(weighted_block, weigh=NoChange(found.contrast, table))
+    return step(found, reduce(Moments.__add__, map_blocks(kernel)))
+
+
+def _until_still(
+    blocks: list[Floats],
+    found: Reweighted,
+    step: Callable[[Reweighted, Moments], Reweighted],
+    table: Floats,
+    options: Reweighting,
+) -> Reweighted:
+    while found.iterations < options.iterations:
+        weighted = weighted_moments(blocks, NoChange(found.contrast, table))
+        if weighted.weight < len(weighted.mean):
+            break  # too few unchanged pixels for a covariance
+        before, found = found, step(found, weighted)
+        if np.abs(found.variates.similarity - before.variates.similarity).max() <= options.tolerance:
+            break
+    return found
+
+
+def reweighted_posterior(map_blocks: MapBlocks, found: Reweighted, options: Reweighting) -> Posterior:
+    """The posterior of the statistic over the whole scene.
+
+    Without reweighting, changes swell the very variances that they are measured by, and the classes run together so
+    far that EM keeps only the largest changes: there Otsu's split counts as even.
+    """
+    counts = contrast_histogram(map_blocks, found.contrast)
+    split = otsu_statistic(counts) if options.iterations == 1 else None
+    return fit_posterior(counts, options.context, ROUNDING / options.ridge, split)
+
+
+@dataclass(frozen=True)
+class ReweightedFitted(ContrastFitted):
+    """Variates with their no-change deviations; `variates_layer` names them."""
+
+    variates_layer: ClassVar[str]
+    scales: tuple[float, ...]
+    similarity: tuple[float, ...]
+    freedom: int
+    iterations: int
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        return {self.variates_layer: len(self.scales), "chi-square": 1, "weights": 1}
+
+    def layer(self, name: str, dates: Floats) -> Floats:
+        if name == self.variates_layer:
+            pixels = dates.reshape(-1, *dates.shape[2:])
+            pairs = zip(self.contrast.variates(pixels), self.scales, strict=True)
+            return np.stack([variate * np.float32(scale) for variate, scale in pairs])
+        statistic = self.contrast.tile_statistic(dates)
+        if name == "weights":
+            statistic = no_change_table(self.freedom)[statistic_bins(statistic)]
+        return statistic[None]
+
+    def numbers(self) -> dict[str, Any]:
+        return {
+            "scales": list(self.scales),
+            "similarity": list(self.similarity),
+            "freedom": self.freedom,
+            "iterations": self.iterations,
+        }
+
+    def summary(self) -> Mapping[str, Any]:
+        return {**super().summary(), **self.numbers()}
+
+
+def fitted_parts(found: Reweighted, posterior: Posterior) -> tuple[Any, ...]:
+    """The fields of a `ReweightedFitted`, in order."""
+    scales, similarity = found.scales.tolist(), found.variates.similarity.tolist()
+    return found.contrast, posterior, tuple(scales), tuple(similarity), found.freedom, found.iterations

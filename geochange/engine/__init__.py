@@ -1,0 +1,1 @@
+"""A detector is run over a whole scene: tiles, blending, blocks as Dask tasks, one raster."""

@@ -1,0 +1,236 @@
+"""Blocks as tasks: each leaves one file per raster, and hands strips to its neighbours where tiles are blended.
+
+A block's file appears once it is final. Where tiles are blended, a block first leaves the strips that its tiles reach
+into its neighbours to the right and below, then its own sums; when these neighbours' strips are there, the sums are
+joined and quantised into its file. A strip goes when both sides have their files, so a killed run finds all it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rasterio.io import MemoryFile
+
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.engine.blend import UINT8_NODATA, quantise, unweighted
+from geochange.engine.cluster import Crew, first_done, result_of
+from geochange.engine.files import load_array, save_array, write_whole
+from geochange.engine.inference import Inference, score_block
+from geochange.engine.progress import Listener
+from geochange.scenes.tiling import Block, Tiling
+
+PROBABILITY = "probability"
+_NEIGHBOURS = ((0, 1), (1, 0), (1, 1))  # those that a block's tiles reach into
+
+
+@dataclass(frozen=True)
+class BlockStore:
+    """Where block files, sums and strips lie."""
+
+    folder: Path
+    dtype: np.dtype[Any]  # of the stored probability
+    layers: tuple[str, ...] = ()
+
+    def create(self) -> None:
+        for name in (PROBABILITY, *self.layers):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        for name in ("sums", "thumbnails"):
+            (self.folder / name).mkdir(exist_ok=True)
+
+    def file(self, block: Block, raster: str = PROBABILITY) -> Path:
+        return self.folder / raster / f"{block.name}.tif"
+
+    def thumbnail(self, block: Block) -> Path:
+        return self.folder / "thumbnails" / f"{block.name}.npy"
+
+    def sums(self, block: Block) -> Path:
+        return self.folder / "sums" / f"{block.name}.npy"
+
+    def mask(self, block: Block) -> Path:
+        return self.folder / "sums" / f"{block.name}-valid.npy"
+
+    def strip(self, giver: Block, step: tuple[int, int]) -> Path:
+        return self.folder / "sums" / f"{giver.name}-{step[0]}{step[1]}.npy"
+
+    def is_final(self, block: Block) -> bool:
+        return self.file(block).exists()
+
+    def is_scored(self, block: Block) -> bool:
+        return self.is_final(block) or self.sums(block).exists()
+
+    def write(self, block: Block, probability: Floats, layers: dict[str, Floats], valid: Bools) -> None:
+        """Layers first: the probability's file says that the block is final."""
+        for name, layer in layers.items():
+            write_whole(self.file(block, name), encode_block(layer))
+        write_whole(self.file(block), encode_block(quantise(probability, valid, self.dtype)))
+
+
+def encode_block(values: Array) -> bytes:
+    """(band, y, x) values as a tiled GeoTIFF, packed fast. In memory: GDAL does not tell of every failed write."""
+    height, width = values.shape[1:]
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": values.shape[0],
+        "height": height,
+        "width": width,
+        "dtype": values.dtype,
+        "tiled": True,
+        "blockxsize": BLOCK_FILE_TILE,
+        "blockysize": BLOCK_FILE_TILE,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "predictor": 1 if values.dtype == np.uint8 else 3,
+        "nodata": UINT8_NODATA if values.dtype == np.uint8 else np.nan,
+    }
+    with MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(values)
+        return bytes(memory.getbuffer())
+
+
+BLOCK_FILE_TILE = 512
+
+
+def run_blocks(crew: Crew, work: Inference, store: BlockStore, listener: Listener) -> None:
+    """Score every block that has no file yet, and join it with its neighbours' strips."""
+    store.create()
+    blocks = {block.index: block for block in work.tiling.blocks()}
+    scored = {index for index, block in blocks.items() if store.is_scored(block)}
+    final = {index for index, block in blocks.items() if store.is_final(block)}
+    for index in final:
+        listener.advance(blocks[index].area.size)
+    _drop_spent_strips(store, blocks, final)
+    todo = iter([block for index, block in blocks.items() if index not in scored])
+    joins = _ready(blocks, scored, final, scored) if work.tiling.blended else []
+    tasks = _Tasks(crew, work, store)
+    try:
+        while tasks.refill(joins, todo):
+            for block, joined in tasks.done():
+                scored.add(block.index)
+                if joined:
+                    final.add(block.index)
+                    _drop_spent_strips(store, blocks, final, block)
+                    listener.advance(block.area.size)
+                else:
+                    joins += _ready(blocks, scored, final, {block.index})
+    finally:
+        tasks.cancel()
+
+
+class _Tasks:
+    """Tasks under way: joins go before scoring, so that sums and strips do not pile up."""
+
+    def __init__(self, crew: Crew, work: Inference, store: BlockStore) -> None:
+        self.crew = crew
+        self.score = partial(score_task, work, store)
+        self.join = partial(join_task, work.tiling, store)
+        self.joined_at_once = not work.tiling.blended
+        self.pending: dict[Future[None], tuple[Block, bool]] = {}
+
+    def refill(self, joins: list[Block], todo: Iterator[Block]) -> bool:
+        """Keep every worker busy with one task in reserve; False when nothing is left to do."""
+        while len(self.pending) < self.crew.size + 2:
+            if joins:
+                block = joins.pop()
+                self.pending[self.crew.submit(self.join, block)] = block, True
+            elif (block := next(todo, None)) is not None:
+                self.pending[self.crew.submit(self.score, block)] = block, self.joined_at_once
+            else:
+                break
+        return bool(self.pending)
+
+    def done(self) -> Iterator[tuple[Block, bool]]:
+        for future in first_done(set(self.pending)):
+            result_of(future)
+            yield self.pending.pop(future)
+
+    def cancel(self) -> None:
+        for future in self.pending:
+            future.cancel()
+
+
+def score_task(work: Inference, store: BlockStore, block: Block) -> None:
+    """Score a block; leave its file, or its strips and sums where tiles are blended."""
+    scored = score_block(work, block)
+    if scored.thumbnail is not None:
+        save_array(store.thumbnail(block), scored.thumbnail)
+    if scored.probability is not None:
+        store.write(block, scored.probability, scored.layers, scored.valid)
+        return
+    assert scored.totals is not None
+    for step, neighbour in _neighbours(work.tiling, block):
+        rows, cols = block.reach.intersect(neighbour.area).slices((block.reach.row, block.reach.col))
+        save_array(store.strip(block, step), scored.totals[:, rows, cols])
+    for name, layer in scored.layers.items():
+        write_whole(store.file(block, name), encode_block(layer))
+    save_array(store.mask(block), scored.valid)
+    own = scored.totals[:, : block.area.height, : block.area.width]
+    save_array(store.sums(block), own)  # last: it says that all the others are there
+
+
+def join_task(tiling: Tiling, store: BlockStore, block: Block) -> None:
+    """Add the neighbours' strips to a block's sums, and leave its file."""
+    totals: Ints = load_array(store.sums(block))
+    for giver, step in _givers(tiling, block):
+        part = giver.reach.intersect(block.area)
+        rows, cols = part.slices((block.area.row, block.area.col))
+        totals[:, rows, cols] += load_array(store.strip(giver, step))
+    store.write(block, unweighted(totals), {}, load_array(store.mask(block)))
+    store.sums(block).unlink()
+    store.mask(block).unlink()
+
+
+def _neighbours(tiling: Tiling, block: Block) -> Iterator[tuple[tuple[int, int], Block]]:
+    """(step, block) of each neighbour that this block's tiles reach into."""
+    rows, cols = tiling.shape
+    for step in _NEIGHBOURS:
+        index = block.index[0] + step[0], block.index[1] + step[1]
+        if index[0] < rows and index[1] < cols:
+            yield step, tiling.block(index)
+
+
+def _givers(tiling: Tiling, block: Block) -> Iterator[tuple[Block, tuple[int, int]]]:
+    """(block, step) of each neighbour whose tiles reach into this block."""
+    for step in _NEIGHBOURS:
+        index = block.index[0] - step[0], block.index[1] - step[1]
+        if min(index) >= 0:
+            yield tiling.block(index), step
+
+
+def _ready(
+    blocks: dict[tuple[int, int], Block],
+    scored: set[tuple[int, int]],
+    final: set[tuple[int, int]],
+    changed: set[tuple[int, int]],
+) -> list[Block]:
+    """Scored blocks whose givers are all scored, among those that a change in `changed` can concern."""
+    touched = {(i + di, j + dj) for i, j in changed for di, dj in ((0, 0), *_NEIGHBOURS)}
+    return [
+        blocks[index]
+        for index in sorted(touched & scored - final)
+        if all(
+            (index[0] - di, index[1] - dj) in scored for di, dj in _NEIGHBOURS if min(index[0] - di, index[1] - dj) >= 0
+        )
+    ]
+
+
+def _drop_spent_strips(
+    store: BlockStore, blocks: dict[tuple[int, int], Block], final: set[tuple[int, int]], around: Block | None = None
+) -> None:
+    """Remove strips whose giver and taker are both final: all of them, or those of one block."""
+    takers = final if around is None else _with_takers(around.index)
+    for taker in takers & final:
+        for step in _NEIGHBOURS:
+            giver = taker[0] - step[0], taker[1] - step[1]
+            if giver in final:
+                store.strip(blocks[giver], step).unlink(missing_ok=True)
+
+
+def _with_takers(index: tuple[int, int]) -> set[tuple[int, int]]:
+    return {index, *((index[0] + di, index[1] + dj) for di, dj in _NEIGHBOURS)}

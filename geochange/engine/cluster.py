@@ -1,0 +1,190 @@
+"""Where tasks run: threads of this process, Dask worker processes, or any Dask cluster by its address.
+
+All three are a `concurrent.futures.Executor`, so the engine is written once. Threads need no Dask at all, which saves
+a small scene the second that a local cluster takes to start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any, TypeVar
+
+import rasterio
+from threadpoolctl import threadpool_limits
+
+from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+GDAL_CACHE_MB = 128
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """Where the work is done."""
+
+    workers: int | None = None
+    """Dask worker processes on this machine; None for threads of this process."""
+
+    scheduler: str | None = None
+    """Address of a running Dask cluster, such as tcp://host:8786."""
+
+    threads: int | None = None
+    """Threads of this process; None for one a core. Not used with workers or a scheduler."""
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise BadOption(f"workers {self.workers} must be at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise BadOption(f"threads {self.threads} must be at least 1")
+        if self.workers is not None and self.scheduler is not None:
+            raise BadOption(f"give workers ({self.workers}) or a scheduler ({self.scheduler}), not both")
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """An executor, and how many tasks it can work on at once."""
+
+    executor: Executor
+    size: int
+
+    def map_ordered(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Results in the order of the items; few are under way or waiting at any time."""
+        todo = iter(items)
+        pending = [self.submit(function, item) for item in islice(todo, 2 * self.size)]
+        try:
+            while pending:
+                yield result_of(pending.pop(0))
+                pending += [self.submit(function, item) for item in islice(todo, 1)]
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def submit(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
+        return self.executor.submit(attempt, function, *arguments)
+
+
+def result_of(future: Future[R]) -> R:
+    """The result; an error that a user can mend as it is, others as BlockFailed."""
+    try:
+        return future.result()
+    except (GeochangeError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise BlockFailed(f"a block failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
+
+
+def first_done(pending: set[Future[Any]]) -> set[Future[Any]]:
+    """Wait until at least one is done."""
+    return wait(pending, return_when=FIRST_COMPLETED).done
+
+
+@contextmanager
+def open_crew(options: ClusterOptions) -> Iterator[Crew]:
+    """Workers as the options ask; gone at the end, with what was not yet begun.
+
+    Raises:
+        BadOption: no scheduler answers at the address.
+    """
+    if options.workers is None and options.scheduler is None:
+        with _threads(options.threads or available_cores()) as crew:
+            yield crew
+    else:
+        with _dask(options) as crew:
+            yield crew
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Crew]:
+    executor = ThreadPoolExecutor(count, thread_name_prefix="geochange")
+    with quiet_libraries(), threadpool_limits(1):
+        try:
+            yield Crew(executor, count)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _dask(options: ClusterOptions) -> Iterator[Crew]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    try:
+        with dask.config.set({"distributed.comm.timeouts.connect": "10s"}), quiet_libraries(), threadpool_limits(1):
+            if options.scheduler is not None:
+                with Client(options.scheduler) as client:
+                    yield _crew_of(client)
+                return
+            with (
+                LocalCluster(
+                    n_workers=options.workers,
+                    threads_per_worker=1,
+                    memory_limit=0,  # blocks bound the memory; the nanny's limit would kill workers on shared machines
+                    dashboard_address=None,
+                    silence_logs=50,
+                ) as cluster,
+                Client(cluster) as client,
+            ):
+                yield _crew_of(client)
+    except (OSError, TimeoutError, ValueError) as error:
+        if isinstance(error, GeochangeError) or options.scheduler is None:
+            raise
+        raise BadOption(f"no Dask scheduler answers at {options.scheduler}: {error}") from error
+
+
+def _crew_of(client: Any) -> Crew:
+    threads = sum(client.nthreads().values())
+    if threads == 0:
+        client.wait_for_workers(1, timeout=60)
+        threads = sum(client.nthreads().values())
+    return Crew(client.get_executor(pure=False), threads)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """GDAL with a small block cache: its default, 5 % of the memory, would dwarf all else."""
+    with rasterio.Env(GDAL_CACHEMAX=os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_MB)):
+        yield
+
+
+@cache
+def settle_worker() -> None:
+    """Once in each worker process: one BLAS thread, for parallel work comes from workers."""
+    threadpool_limits(1)
+
+
+def attempt(function: Callable[..., R], *arguments: Any) -> R:
+    """Run a task on a worker, again where the system failed it, such as a network drive for a moment.
+
+    Raises:
+        DiskFull: at once, for a full disk does not mend itself.
+    """
+    settle_worker()
+    with quiet_libraries():
+        for wait_seconds in (*(0.2 * 4**i for i in range(ATTEMPTS - 1)), None):
+            try:
+                return function(*arguments)
+            except OSError as error:
+                if error.errno in _DISK_FULL:
+                    raise DiskFull(f"the disk is full: {error.filename or error}; free some and --resume") from error
+                if wait_seconds is None:
+                    raise
+                time.sleep(wait_seconds)
+    raise AssertionError("unreachable")
+
+
+_DISK_FULL = {28, 122}  # ENOSPC, EDQUOT

@@ -1,0 +1,109 @@
+"""Block files → a VRT over them → one Cloud Optimized GeoTIFF."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.errors import RasterioError
+
+from geochange.engine.blend import UINT8_LEVELS, UINT8_NODATA
+from geochange.engine.blocks import BLOCK_FILE_TILE
+from geochange.engine.files import appearing
+from geochange.errors import DiskFull
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.scene import rasterio_crs
+
+_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterSpec:
+    """What a raster of a run says of itself."""
+
+    grid: Grid
+    dtype: np.dtype[Any]
+    band_names: tuple[str, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    scaled: bool = False  # uint8 probabilities: value = stored / 254
+
+    @property
+    def nodata(self) -> float:
+        return UINT8_NODATA if self.dtype == np.uint8 else float("nan")
+
+
+def build_vrt(parts: Iterable[tuple[Path, Tile]], spec: RasterSpec, path: Path) -> None:
+    """Write a VRT over files that each hold one rectangle of the grid; they lie below the VRT's own folder."""
+    height, width = spec.grid.shape
+    root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
+    if spec.grid.crs is not None:
+        ET.SubElement(root, "SRS").text = rasterio_crs(spec.grid.crs).to_wkt()
+    t = spec.grid.transform
+    ET.SubElement(root, "GeoTransform").text = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
+    metadata = ET.SubElement(root, "Metadata")
+    for key, value in spec.tags.items():
+        ET.SubElement(metadata, "MDI", key=key).text = value
+    placed = list(parts)
+    for number, name in enumerate(spec.band_names, 1):
+        _add_band(root, number, name, spec, [(file.relative_to(path.parent), tile) for file, tile in placed])
+    with appearing(path) as temporary:
+        ET.ElementTree(root).write(temporary, encoding="utf-8")
+
+
+def _add_band(root: ET.Element, number: int, name: str, spec: RasterSpec, parts: list[tuple[Path, Tile]]) -> None:
+    kind = _GDAL_TYPES[spec.dtype.name]
+    band = ET.SubElement(root, "VRTRasterBand", dataType=kind, band=str(number))
+    ET.SubElement(band, "Description").text = name
+    ET.SubElement(band, "NoDataValue").text = repr(spec.nodata)
+    if spec.scaled:
+        ET.SubElement(band, "Offset").text = "0"
+        ET.SubElement(band, "Scale").text = repr(1 / UINT8_LEVELS)
+    for file, tile in parts:
+        source = ET.SubElement(band, "SimpleSource")
+        ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = file.as_posix()
+        ET.SubElement(source, "SourceBand").text = str(number)
+        block = {"BlockXSize": str(BLOCK_FILE_TILE), "BlockYSize": str(BLOCK_FILE_TILE)}
+        size = {"RasterXSize": str(tile.width), "RasterYSize": str(tile.height)}
+        ET.SubElement(source, "SourceProperties", DataType=kind, **size, **block)
+        extent = {"xSize": str(tile.width), "ySize": str(tile.height)}
+        ET.SubElement(source, "SrcRect", xOff="0", yOff="0", **extent)
+        ET.SubElement(source, "DstRect", xOff=str(tile.col), yOff=str(tile.row), **extent)
+
+
+def copy_to_cog(source: Path, target: Path, dtype: np.dtype[Any], threads: int) -> None:
+    """Copy a raster to a COG with overviews, in bounded memory. Its bytes do not depend on the number of threads.
+
+    Raises:
+        DiskFull: the file could not be written whole.
+    """
+    options = {
+        "COMPRESS": "DEFLATE",
+        "LEVEL": "6",
+        "PREDICTOR": "NO" if dtype == np.uint8 else "YES",
+        "BLOCKSIZE": "512",
+        "OVERVIEW_RESAMPLING": "AVERAGE",
+        "BIGTIFF": "IF_SAFER",
+        "NUM_THREADS": str(threads),
+        "STATISTICS": "NO",
+    }
+    try:
+        rasterio.shutil.copy(str(source), str(target), driver="COG", **options)
+        with rasterio.open(target) as written:  # a file cut short fails here: its last block is at its end
+            written.read(1, window=((written.height - 1, written.height), (written.width - 1, written.width)))
+    except RasterioError as error:
+        target.unlink(missing_ok=True)
+        if _is_nearly_full(target.parent):
+            raise DiskFull(f"the disk is full: {target.name} could not be written; free some and --resume") from error
+        raise
+
+
+def _is_nearly_full(folder: Path) -> bool:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < 64 * 2**20

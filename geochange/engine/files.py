@@ -1,0 +1,55 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from geochange.arrays import Array
+from geochange.errors import DiskFull
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file under a temporary name, then rename it into place."""
+    with appearing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix; renamed to it at the end, removed on an error."""
+    temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_array(path: Path, array: Array) -> None:
+    """An .npy file, written whole."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_whole(path, buffer.getbuffer())
+
+
+def load_array(path: Path) -> Array:
+    """What `save_array` wrote."""
+    return np.load(path, allow_pickle=False)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise DiskFull where the disk of an existing folder holds less than `needed` bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskFull(
+            f"{folder} has {free / 1e9:.2f} GB free, the run needs up to {needed / 1e9:.2f} GB; "
+            "free some, or choose another folder"
+        )

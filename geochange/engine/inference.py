@@ -1,0 +1,120 @@
+"""The tiles of one block → probabilities: read once, score tile by tile, blend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.detectors.detector import Fitted, Scores
+from geochange.engine.blend import taper, weighted
+from geochange.engine.thumbnails import Thumbnail, thumbnail_sums
+from geochange.scenes.grid import Tile
+from geochange.scenes.pairing import Scene
+from geochange.scenes.tiling import Block, Tiling
+
+
+@dataclass(frozen=True)
+class Inference:
+    """All that a worker needs to score a block."""
+
+    scene: Scene
+    fitted: Fitted
+    tiling: Tiling
+    layers: tuple[str, ...] = ()
+    thumbnail: Thumbnail | None = None
+
+
+def as_floats(dates: list[Array]) -> Floats:
+    """(time, band, y, x) float32 of dates that may differ in dtype."""
+    stack = np.empty((len(dates), *dates[0].shape), np.float32)
+    for place, date in zip(stack, dates, strict=True):
+        place[...] = date
+    return stack
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPixels:
+    """A block's pixels with the context of its tiles, read once."""
+
+    dates: list[Array]  # for each date (band, y, x), as stored
+    valid: Bools  # (time, y, x)
+
+
+def score_tiles(
+    work: Inference, block: Block, pixels: BlockPixels
+) -> Iterator[tuple[tuple[int, int], Tile, Scores, Bools]]:
+    """(index, tile, scores, valid) of each tile of a block, in raster order.
+
+    valid is (y, x), True where every date holds data.
+    """
+    dates, valid = pixels.dates, pixels.valid
+    for index, tile in work.tiling.tiles(block):
+        rows, cols = tile.slices((block.context.row, block.context.col))
+        tile_dates = as_floats([date[:, rows, cols] for date in dates])
+        tile_valid = valid[:, rows, cols]
+        scores = work.fitted.score(tile_dates[None], tile_valid[None], work.layers)
+        yield index, tile, scores, tile_valid.all(axis=0)
+
+
+@dataclass(frozen=True)
+class ScoredBlock:
+    """What a block's own tiles say; strips of neighbours are still to be added where tiles are blended."""
+
+    totals: Ints | None  # (class, y, x) int64 over the block's reach; None where nothing is blended
+    probability: Floats | None  # (class, y, x) float32 over the block's area where nothing is blended
+    layers: dict[str, Floats]  # name -> (band, y, x) over the block's area
+    valid: Bools  # (y, x) over the block's area
+    thumbnail: Floats | None  # see `thumbnail_sums`
+
+
+def score_block(work: Inference, block: Block) -> ScoredBlock:
+    """Score a block's tiles and put them together."""
+    classes = len(work.fitted.classes)
+    blended = work.tiling.blended
+    totals = np.zeros((classes, *block.reach.shape), np.int64) if blended else None
+    probability = None if blended else np.empty((classes, *block.area.shape), np.float32)
+    layers = {name: np.full((work.fitted.layers[name], *block.area.shape), np.nan, np.float32) for name in work.layers}
+    valid = np.zeros(block.area.shape, bool)
+    pixels = BlockPixels(*work.scene.read(block.context))
+    for index, tile, scores, tile_valid in score_tiles(work, block, pixels):
+        if totals is not None:
+            kept = tile.intersect(block.reach)
+            into = kept.slices((block.reach.row, block.reach.col))
+            totals[:, *into] += _weighted_part(
+                scores.probability[0], work.tiling, index, kept.slices((tile.row, tile.col))
+            )
+        own = _owned(work.tiling, index, block)
+        into, out_of = own.slices((block.area.row, block.area.col)), own.slices((tile.row, tile.col))
+        if probability is not None:
+            probability[:, *into] = scores.probability[0][:, *out_of]
+        for name, layer in layers.items():
+            layer[:, *into] = np.where(tile_valid[out_of], scores.layers[name][0][:, *out_of], np.nan)
+        valid[into] = tile_valid[out_of]
+    return ScoredBlock(totals, probability, layers, valid, _thumbnail(work, block, pixels))
+
+
+def _thumbnail(work: Inference, block: Block, pixels: BlockPixels) -> Floats | None:
+    if work.thumbnail is None:
+        return None
+    own = block.area.slices((block.context.row, block.context.col))
+    dates = [date[:, *own] for date in pixels.dates]
+    return thumbnail_sums(dates, pixels.valid[:, *own], block.area, work.thumbnail)
+
+
+def _weighted_part(probability: Floats, tiling: Tiling, index: tuple[int, int], part: tuple[slice, slice]) -> Ints:
+    """The part of a tile that lies in its block's reach, times its weights."""
+    rows, cols = taper(tiling.rows, index[0])[part[0]], taper(tiling.cols, index[1])[part[1]]
+    return weighted(probability[:, *part], rows, cols)
+
+
+def _owned(tiling: Tiling, index: tuple[int, int], block: Block) -> Tile:
+    """The pixels that a tile alone answers for: one step, or all to the border for the last tile of an axis."""
+    starts, stops = [], []
+    for cut, i in zip((tiling.rows, tiling.cols), index, strict=True):
+        starts.append(i * cut.step)
+        stops.append(cut.length if i == cut.tiles - 1 else (i + 1) * cut.step)
+    own = Tile(starts[0], starts[1], stops[0] - starts[0], stops[1] - starts[1])
+    return own.intersect(block.area)

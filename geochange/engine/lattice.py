@@ -1,0 +1,72 @@
+"""The statistics lattice: a scene's pixels in fixed cells, which no option changes, and kernels mapped over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import isqrt
+from typing import TypeVar
+
+from geochange.detectors.detector import Kernel
+from geochange.engine.cluster import Crew
+from geochange.engine.inference import as_floats
+from geochange.engine.progress import Listener
+from geochange.scenes.grid import Tile
+from geochange.scenes.pairing import Scene
+from geochange.scenes.tiling import partition
+
+R = TypeVar("R")
+
+CELL_BYTES = 1 << 25  # of the pixels of a cell as float32, all bands and dates
+CELL_SIDE = 1024
+BLOCK_BYTES = 1 << 26  # of the pixels of a default block, as stored
+
+
+def statistics_cell(scene: Scene) -> tuple[int, int]:
+    """(rows, cols) of a cell: it follows from the scene alone.
+
+    Files stored in strips are read in whole rows, for else each strip would be unpacked once for every cell beside it.
+    """
+    values = scene.dates * len(scene.bands)
+    pixels = max(min(CELL_BYTES // (4 * values), CELL_SIDE**2), 64 * 64)
+    if stored_in_strips(scene) and scene.shape[1] * 16 <= pixels:
+        return max(pixels // scene.shape[1] // 16 * 16, 16), scene.shape[1]
+    side = max(isqrt(pixels) // 256 * 256, 64)
+    return side, side
+
+
+def default_block(scene: Scene, step: tuple[int, int]) -> tuple[int, int]:
+    """(rows, cols) of a block of about BLOCK_BYTES, given the step between tiles: square, or wide for strips."""
+    pixels = min(BLOCK_BYTES // scene.bytes_per_pixel, 2048 * 2048)
+    if stored_in_strips(scene):
+        return step[0], max(pixels // step[0], step[1])
+    return max(isqrt(pixels), step[0]), max(isqrt(pixels), step[1])
+
+
+def stored_in_strips(scene: Scene) -> bool:
+    """Whether some date is stored in whole rows, as GeoTIFFs are unless asked otherwise."""
+    return any(source.storage[1] >= scene.shape[1] > 4 * source.storage[0] for source in scene.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneBlocks:
+    """`MapBlocks` over a scene: see `geochange.detectors.detector`."""
+
+    scene: Scene
+    crew: Crew
+    listener: Listener
+
+    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+        cells = list(partition(self.scene.shape, statistics_cell(self.scene)))
+        self.listener.begin("fit", len(cells), self.scene.grid.area.size)
+        results = self.crew.map_ordered(partial(lattice_task, self.scene, kernel, halo), cells)
+        for cell, result in zip(cells, results, strict=True):
+            yield result
+            self.listener.advance(cell.size)
+
+
+def lattice_task(scene: Scene, kernel: Kernel[R], halo: int, cell: Tile) -> R:
+    """A kernel on one cell."""
+    dates, valid = scene.read(cell.grow(halo))
+    return kernel(as_floats(dates), valid, cell)

@@ -1,0 +1,39 @@
+"""Errors that a user can mend: each message gives both values and the fix, on one line."""
+
+from __future__ import annotations
+
+
+class GeochangeError(Exception):
+    """Base of all errors that a user can mend; the command line prints it on one line and exits with 2."""
+
+
+class UnreadableInput(GeochangeError, OSError):
+    """A file is missing, is not what it should be, or breaks off in the middle."""
+
+
+class GridMismatch(GeochangeError, ValueError):
+    """Two dates do not lie on one grid."""
+
+
+class BandMismatch(GeochangeError, ValueError):
+    """Bands are out of range, or differ between dates."""
+
+
+class NothingValid(GeochangeError, ValueError):
+    """No pixel holds data at every date, or none that can be told from the others."""
+
+
+class BadOption(GeochangeError, ValueError):
+    """An option has a value that it cannot have."""
+
+
+class OutputInTheWay(GeochangeError, OSError):
+    """The output cannot be written: it exists, belongs to another run, or the folder is closed to us."""
+
+
+class DiskFull(GeochangeError, OSError):
+    """The disk holds less than the run needs."""
+
+
+class BlockFailed(GeochangeError, RuntimeError):
+    """A block could not be computed, also after retries."""

@@ -1,0 +1,108 @@
+"""`check`: how well two dates suit a search for changes, before any time is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from geochange.arrays import Array
+from geochange.engine.cluster import ClusterOptions, Crew, open_crew
+from geochange.engine.progress import Listener, Silent, Stages
+from geochange.errors import BandMismatch, GridMismatch
+from geochange.scenes.grid import Tile
+from geochange.scenes.pairing import Image, Scene, SceneOptions, open_image, open_scene
+from geochange.scenes.registration import (
+    DateFacts,
+    Report,
+    Shift,
+    Unmeasured,
+    WindowShift,
+    combine_shifts,
+    radiometry,
+    window_shift,
+    windows_for,
+)
+from geochange.scenes.scene import Source
+
+SAMPLED_PIXELS = 50_000  # over all windows, for gains and offsets
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What one window tells."""
+
+    shift: WindowShift | Unmeasured
+    valid: int  # pixels
+    pixels: int
+    before: Array  # (band, n) sampled pixels that are valid at both dates
+    after: Array
+
+
+def check(
+    before: Image,
+    after: Image,
+    options: SceneOptions | None = None,
+    *,
+    cluster: ClusterOptions | None = None,
+    listener: Listener | None = None,
+) -> Report:
+    """Compare two dates' grids, bands and radiometry, and measure the shift between them.
+
+    Dates on different grids are compared as `--align` would bring them together. The share of nodata, the shift and
+    the radiometry come from up to 100 windows, regular over the scene.
+
+    Args:
+        before: the earlier image.
+        after: the later image.
+        options: bands, area of interest, nodata rule.
+        cluster: where the work is done.
+        listener: hears of the progress.
+
+    Raises:
+        UnreadableInput: an image is missing or is no raster.
+        BandMismatch: a band number is out of range.
+    """
+    options = replace(options or SceneOptions(), align=True)
+    facts = [_facts(open_image(image, place, options)) for place, image in enumerate((before, after))]
+    try:
+        scene = open_scene([before, after], options)
+    except (GridMismatch, BandMismatch):  # the report says what differs
+        return Report(facts[0], facts[1], None, None)
+    with open_crew(cluster or ClusterOptions()) as crew:
+        windows = measure_windows(scene, crew, Stages(listener or Silent()))
+    valid, pixels = sum(window.valid for window in windows), sum(window.pixels for window in windows)
+    samples = [np.concatenate(dates, axis=1) for dates in zip(*((w.before, w.after) for w in windows), strict=True)]
+    bands = radiometry(*samples, scene.bands) if samples and samples[0].shape[1] else []
+    nodata = 1 - valid / pixels if pixels else None
+    return Report(facts[0], facts[1], nodata, combine_shifts(window.shift for window in windows), tuple(bands))
+
+
+def measure_shift(scene: Scene, crew: Crew, stages: Stages) -> Shift | Unmeasured:
+    """Where the second date's content lies relative to the first's."""
+    return combine_shifts(window.shift for window in measure_windows(scene, crew, stages))
+
+
+def measure_windows(scene: Scene, crew: Crew, stages: Stages) -> Sequence[_Window]:
+    """What each of the windows over a scene tells."""
+    tiles = windows_for(scene.shape)
+    every = max(1, round(sum(tile.size for tile in tiles) / SAMPLED_PIXELS))
+    measured = []
+    with stages.stage("check", len(tiles), sum(tile.size for tile in tiles)) as listener:
+        for tile, window in zip(tiles, crew.map_ordered(partial(_window_task, scene, every), tiles), strict=True):
+            measured.append(window)
+            listener.advance(tile.size)
+    return measured
+
+
+def _window_task(scene: Scene, every: int, tile: Tile) -> _Window:
+    (before, after), valid = scene.read(tile)
+    both = valid.all(axis=0)
+    samples = [date[:, both][:, ::every].astype(np.float64) for date in (before, after)]
+    return _Window(window_shift(before, after, both), int(both.sum()), tile.size, *samples)
+
+
+def _facts(source: Source) -> DateFacts:
+    return DateFacts(source.name, source.grid, len(source.bands), str(source.dtype))

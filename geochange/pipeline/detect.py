@@ -1,0 +1,359 @@
+"""`detect`: a pair of images → probability raster, polygons, picture, and a record of the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Bools
+from geochange.detectors.catalogue import default_name, load_fitted
+from geochange.detectors.catalogue import detector as make_detector
+from geochange.detectors.detector import Fitted
+from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
+from geochange.engine.cluster import Crew, available_cores, open_crew
+from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
+from geochange.engine.files import load_array, require_space
+from geochange.engine.inference import Inference
+from geochange.engine.lattice import SceneBlocks, default_block, statistics_cell
+from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.thumbnails import Thumbnail, assemble
+from geochange.errors import BadOption, BandMismatch
+from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
+from geochange.pipeline.regions import (
+    CLASSES_TAG,
+    THRESHOLDS_TAG,
+    RegionOptions,
+    RegionTotals,
+    found_regions,
+    layer_of,
+    open_scores,
+    threshold_record,
+    total_regions,
+)
+from geochange.pipeline.run_folder import RECORD, RunFolder
+from geochange.products.export import write_layer
+from geochange.products.preview import PANEL, Captions, covered_cells, render_preview
+from geochange.products.region_store import RegionStore
+from geochange.scenes.pairing import Image, Scene, open_scene
+from geochange.scenes.scene import crs_name
+from geochange.scenes.tiling import Tiling, cut_axis
+
+log = logging.getLogger("geochange")
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What a run found, and where it lies."""
+
+    folder: Path
+    record: dict[str, Any]
+    """What run.json holds."""
+
+    @property
+    def probability(self) -> Path:
+        return self.folder / "probability.tif"
+
+    @property
+    def changes(self) -> Path:
+        return self.folder / self.record["files"]["changes"][0]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run, on its way."""
+
+    scene: Scene
+    options: DetectOptions
+    folder: RunFolder
+    stages: Stages
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+def detect(
+    before: Image,
+    after: Image,
+    out: str | os.PathLike[str],
+    options: DetectOptions | None = None,
+    *,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> Detection:
+    """Find the changes between two images.
+
+    Args:
+        before: the earlier image: a path, or a DataArray (band, y, x) with rioxarray's conventions.
+        after: the later image, on the same grid unless `align` is set.
+        out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log.
+        options: how it is done; see `DetectOptions`.
+        listener: hears of the progress.
+        settings: fields of `DetectOptions`, in place of those in `options`.
+
+    Raises:
+        UnreadableInput: an image is missing, broken or no raster.
+        GridMismatch: the images do not lie on one grid, or do not overlap.
+        BandMismatch: bands are missing, or differ.
+        NothingValid: there is nothing to compare.
+        OutputInTheWay: `out` holds another run, or cannot be written.
+        DiskFull: the disk holds less than the run needs.
+    """
+    options = replace(options or DetectOptions(), **settings)
+    scene = open_scene([before, after], options.scene())
+    if options.detector is None:
+        options = replace(options, detector=default_name(len(scene.bands)))
+    identity = _identity(scene, options)
+    folder = RunFolder(Path(out))
+    if folder.begin(identity, resume=options.resume, overwrite=options.overwrite):
+        return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
+    with _logged(folder):
+        return _work(_Run(scene, options, folder, Stages(listener or Silent()), identity))
+
+
+def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
+    return {"geochange": version("geochange"), "scene": scene.fingerprint(), "options": options.identity()}
+
+
+def _work(run: _Run) -> Detection:
+    started = datetime.now(UTC)
+    with open_crew(run.options.cluster()) as crew:
+        fitted = _fitted(run, crew)
+        work = Inference(
+            run.scene, fitted, _tiling(run.scene, fitted, run.options), run.options.layers, _thumbnail(run.scene)
+        )
+        store = BlockStore(run.folder.blocks, run.options.stored_dtype(), run.options.layers)
+        require_space(run.folder.out, _bytes_needed(work, run.options))
+        with run.stages.stage(
+            "score", work.tiling.rows.blocks * work.tiling.cols.blocks, run.scene.grid.area.size
+        ) as listener:
+            run_blocks(crew, work, store, listener)
+        record = _products(run, work, store, crew)
+    record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.stages.seconds)}
+    run.folder.publish(record)
+    return Detection(run.folder.out, record)
+
+
+def _fitted(run: _Run, crew: Crew) -> Fitted:
+    """The detector with its statistics: from an earlier part of the same run, or fitted now."""
+    if run.folder.fitted.exists():
+        return load_fitted(run.folder.fitted)
+    assert run.options.detector is not None
+    detector = make_detector(run.options.detector, run.options.detector_options)
+    cells = _count_cells(run.scene)
+    with run.stages.stage("fit", cells, run.scene.grid.area.size) as listener:
+        fitted = detector.fit(run.scene, SceneBlocks(run.scene, crew, listener))
+    _check_fitted(fitted, run)
+    temporary = run.folder.fitted.with_name("fitting")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    fitted.save(temporary)
+    os.replace(temporary, run.folder.fitted)
+    return fitted
+
+
+def _check_fitted(fitted: Fitted, run: _Run) -> None:
+    unknown = sorted(set(run.options.layers) - set(fitted.layers))
+    if unknown:
+        offered = ", ".join(fitted.layers) or "none"
+        raise BadOption(f"layer {unknown[0]!r} is not one that {fitted.name} offers: {offered}")
+    if fitted.bands is not None and fitted.bands != len(run.scene.bands):
+        raise BandMismatch(f"{fitted.name} needs {fitted.bands} bands, the images have {len(run.scene.bands)}")
+
+
+def _count_cells(scene: Scene) -> int:
+    rows, cols = statistics_cell(scene)
+    return -(-scene.shape[0] // rows) * -(-scene.shape[1] // cols)
+
+
+def _tiling(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
+    tiles = options.tiles()
+    axes = [
+        cut_axis(
+            length,
+            tiles,
+            radius=fitted.receptive_radius,
+            stride=fitted.stride,
+            default_overlap=fitted.default_overlap,
+            block=tiles.block or tiles.size,
+        )
+        for length in scene.shape
+    ]
+    if tiles.block is None:
+        sides = default_block(scene, (axes[0].step, axes[1].step))
+        axes = [
+            replace(axis, tiles_per_block=max(1, side // axis.step)) for axis, side in zip(axes, sides, strict=True)
+        ]
+    return Tiling(*axes)
+
+
+def _thumbnail(scene: Scene) -> Thumbnail:
+    colours = getattr(scene.sources[0], "colours", None) or (1, 2, 3)
+    if all(colour in scene.bands for colour in colours):
+        positions = tuple(scene.bands.index(colour) for colour in colours)
+    else:
+        positions = (0, 1, 2) if len(scene.bands) >= 3 else (0,)
+    return Thumbnail(scene.shape, max(1, round(max(scene.shape) / PANEL)), positions)
+
+
+def _bytes_needed(work: Inference, options: DetectOptions) -> int:
+    """At the worst: block files and the COG with overviews that do not compress, and the sums of two rows of blocks."""
+    pixels = work.scene.grid.area.size
+    stored = len(work.fitted.classes) * options.stored_dtype().itemsize + 4 * sum(
+        work.fitted.layers[name] for name in work.layers
+    )
+    row = work.scene.shape[1] * work.tiling.block((0, 0)).area.height
+    sums = 2 * 8 * len(work.fitted.classes) * row if work.tiling.blended else 0
+    return int(pixels * stored * 2.4) + sums + (16 << 20)
+
+
+def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict[str, Any]:
+    """All files but the record, ready to be published; returns the record."""
+    ready = run.folder.ready
+    shutil.rmtree(ready, ignore_errors=True)
+    ready.mkdir()
+    virtual = {name: _virtual(run, work, store, name) for name in (PROBABILITY, *run.options.layers)}
+    with ThreadPoolExecutor(1) as beside:  # packing the rasters and outlining the changes hardly need each other
+        packing = beside.submit(_pack, run, virtual)
+        scores = open_scores(str(virtual[PROBABILITY]))
+        regions = _with_dates(run)
+        with found_regions(scores, regions, crew, run.stages, run.folder.scratch) as (found, threshold):
+            files = _write_layers(run, found, layer_of(scores, regions))
+            totals = total_regions(found, run.scene.grid)
+            _write_preview(run, work, store, found, totals)
+        with run.stages.stage("pack"):
+            packing.result()
+    return _record(run, work.fitted) | {
+        "threshold": threshold_record(threshold),
+        "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
+        "files": {
+            "probability": "probability.tif",
+            "changes": files,
+            "preview": "preview.png",
+            "layers": [f"{name}.tif" for name in run.options.layers],
+        },
+    }
+
+
+def _virtual(run: _Run, work: Inference, store: BlockStore, name: str) -> Path:
+    """A VRT over the block files of one raster."""
+    dtype = store.dtype if name == PROBABILITY else np.dtype("float32")
+    tags = {"GEOCHANGE_DETECTOR": work.fitted.name}
+    if name == PROBABILITY:
+        names = work.fitted.classes
+        tags |= {
+            THRESHOLDS_TAG: json.dumps(dict(work.fitted.thresholds)),
+            CLASSES_TAG: json.dumps(list(names)),
+        }
+    else:
+        count = work.fitted.layers[name]
+        names = (name,) if count == 1 else tuple(f"{name} {number}" for number in range(1, count + 1))
+    spec = RasterSpec(
+        grid=run.scene.grid, dtype=dtype, band_names=names, tags=tags, scaled=name == PROBABILITY and dtype == np.uint8
+    )
+    path = run.folder.blocks / f"{name}.vrt"
+    build_vrt([(store.file(block, name), block.area) for block in work.tiling.blocks()], spec, path)
+    return path
+
+
+def _pack(run: _Run, virtual: dict[str, Path]) -> None:
+    for name, path in virtual.items():
+        dtype = run.options.stored_dtype() if name == PROBABILITY else np.dtype("float32")
+        copy_to_cog(path, run.folder.ready / f"{name}.tif", dtype, available_cores())
+
+
+def _with_dates(run: _Run) -> RegionOptions:
+    """The region options, with dates from the images' tags where none were given."""
+    regions, (before, after) = run.options.regions(), run.scene.sources
+    return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
+
+
+def _write_layers(run: _Run, found: RegionStore, layer: Any) -> list[str]:
+    names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
+    with run.stages.stage("write"):
+        for name in names:
+            write_layer(run.folder.ready / name, found.chunks(), layer)
+    return names
+
+
+def _write_preview(run: _Run, work: Inference, store: BlockStore, found: RegionStore, totals: RegionTotals) -> None:
+    assert work.thumbnail is not None
+    with run.stages.stage("preview"):
+        parts = [(block.area, load_array(store.thumbnail(block))) for block in work.tiling.blocks()]
+        before, after = assemble(parts, run.scene.dates, work.thumbnail)
+        picture = render_preview(before, after, changed_cells(found, work.thumbnail), _captions(run, totals))
+        picture.save(run.folder.ready / "preview.png", optimize=True)
+
+
+def changed_cells(found: RegionStore, spec: Thumbnail) -> Bools:
+    """(y, x) of the thumbnail: whether a cell is changed; each region shows, however small it is."""
+    cells = np.zeros(spec.size, bool)
+    for regions in found.chunks():
+        cells |= covered_cells(regions.polygons, spec.size, spec.step)
+        cells[regions.first[:, 0] // spec.step, regions.first[:, 1] // spec.step] = True
+    return cells
+
+
+def _captions(run: _Run, totals: RegionTotals) -> Captions:
+    regions = _with_dates(run)
+    before = f"before · {regions.date_before}" if regions.date_before else "before"
+    after = f"after · {regions.date_after}" if regions.date_after else "after"
+    size = f"{totals.area_px:,} px" if totals.area_m2 is None else hectares(totals.area_m2)
+    return Captions(before=before, after=after, changes=f"{totals.count:,} changes · {size}")
+
+
+def hectares(square_metres: float) -> str:
+    """An area for people to read."""
+    amount = square_metres / 1e4
+    return f"{amount:,.0f} ha" if amount >= 100 else f"{amount:.3g} ha"
+
+
+def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
+    libraries = ("geochange", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "dask")
+    return {
+        "command": "detect",
+        "inputs": [source.name for source in run.scene.sources],
+        "scene": {
+            "crs": crs_name(run.scene.grid.crs),
+            "shape": list(run.scene.shape),
+            "pixels": run.scene.grid.area.size,
+            "transform": list(run.scene.grid.transform)[:6],
+            "bands": list(run.scene.bands),
+        },
+        "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
+        "identity": json.loads(json.dumps(run.identity)),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+    }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {stage: round(spent, 3) for stage, spent in seconds.items()}
+
+
+@contextmanager
+def _logged(folder: RunFolder) -> Iterator[None]:
+    """What the run logs goes to OUT/run.log."""
+    handler = logging.FileHandler(folder.out / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        log.error("stopped: %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,255 @@
+"""`evaluate`: predicted changes against a reference, by pixel and by object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import shapely
+from affine import Affine
+from PIL import Image
+
+from geochange.arrays import Array, Bools, Ints
+from geochange.engine.cluster import ClusterOptions, Crew, open_crew
+from geochange.engine.files import appearing
+from geochange.engine.progress import Listener, Silent, Stages
+from geochange.errors import BadOption, NothingValid, OutputInTheWay
+from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
+from geochange.pipeline.regions import TRACE_BLOCK, ScoreRaster
+from geochange.products.evaluation import (
+    CellConfusions,
+    Classes,
+    Evaluation,
+    confusion_by_cell,
+    merge_cells,
+    score_pixels,
+)
+from geochange.products.evaluation_picture import Outcome, classify_outcomes, count_outcomes, draw_outcomes
+from geochange.products.features import map_polygons
+from geochange.products.object_scores import ObjectOptions, score_objects
+from geochange.products.polygons import BlockRegions, trace_block
+from geochange.products.seams import SeamMerger
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.tiling import partition
+
+PICTURE_SIDE = 1600  # px; longest side of the picture
+VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions:
+    """How two maps are compared."""
+
+    ignore: tuple[int, ...] = ()
+    """Labels that are not scored."""
+
+    threshold: float | None = None
+    """For probability rasters; None for their own, else 0.5."""
+
+    iou: float = 0.5
+    """The intersection over union that makes two objects the same."""
+
+    resolution: float | None = None
+    """Pixel size, in map units, for two vector layers; None for at most 4096 pixels along the longer side."""
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise BadOption(f"threshold {self.threshold} must lie in 0..1")
+        if self.resolution is not None and not self.resolution > 0:
+            raise BadOption(f"resolution {self.resolution} must be above 0 map units")
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """All that a worker needs to compare one block."""
+
+    predicted: LabelMap
+    reference: LabelMap
+    grid: Grid
+    ignore: tuple[int, ...]
+    classes: Classes = field(default_factory=Classes)
+    cell: int = 256
+    traced: tuple[bool, bool] = (True, True)  # whether objects of (predicted, reference) come from their pixels
+    skip: int = 1  # every so many-th pixel goes into the picture
+
+    def read(self, tile: Tile) -> tuple[Ints, Ints, Bools]:
+        """Labels of both, 0 where not scored, and (y, x) whether a pixel is scored."""
+        (predicted, seen), (reference, known) = self.predicted.read(tile), self.reference.read(tile)
+        scored = seen & known & ~np.isin(predicted, self.ignore) & ~np.isin(reference, self.ignore)
+        return np.where(scored, predicted, 0), np.where(scored, reference, 0), scored
+
+
+@dataclass(frozen=True)
+class _BlockComparison:
+    confusions: CellConfusions
+    regions: tuple[BlockRegions | None, BlockRegions | None]
+    outcomes: Ints
+
+
+def evaluate(
+    predicted: str | os.PathLike[str],
+    reference: str | os.PathLike[str],
+    options: EvaluateOptions | None = None,
+    *,
+    picture: str | os.PathLike[str] | None = None,
+    cluster: ClusterOptions | None = None,
+    listener: Listener | None = None,
+) -> Evaluation:
+    """Score predicted changes against a reference.
+
+    They are compared on the reference's grid where it is a raster, else on the prediction's; for two vector layers, on
+    a grid over both. Pixels where either holds nodata or an ignored label are not scored.
+
+    Args:
+        predicted: a raster of probabilities or labels, or a vector layer of polygons.
+        reference: likewise.
+        options: ignored labels, threshold, matching.
+        picture: a PNG file to write, of hits, misses and false alarms.
+        cluster: where the work is done.
+        listener: hears of the progress.
+
+    Raises:
+        UnreadableInput: one of them is neither a raster nor a layer of polygons.
+        GridMismatch: only one of them has a CRS.
+        NothingValid: no pixel is to be scored.
+    """
+    options, stages = options or EvaluateOptions(), Stages(listener or Silent())
+    if picture is not None and not Path(picture).resolve().parent.is_dir():
+        raise OutputInTheWay(f"{Path(picture).parent} is not a folder that the picture can be written to")
+    sides = open_labels(predicted), open_labels(reference)
+    grid = _common_grid(*sides, options)
+    with open_crew(cluster or ClusterOptions()) as crew:
+        comparison = _prepare(sides, grid, options, crew)
+        parts = list(_compare(comparison, crew, stages))
+    pixels = score_pixels(merge_cells([part.confusions for _, part in parts]).matrices, comparison.classes)
+    if pixels.confusion.sum() == 0:
+        raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
+    objects = [_objects(side, place, comparison, parts) for place, side in enumerate(sides)]
+    side = comparison.cell * max(grid.resolution)
+    object_scores = score_objects(*objects, ObjectOptions(threshold=options.iou, cell=side))
+    if picture is not None:
+        _draw(parts, comparison, pixels.confusion, Path(picture))
+    return Evaluation(pixels, object_scores)
+
+
+def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:
+    for side in (reference, predicted):
+        if isinstance(side, ScoreRaster):
+            return side.source.grid
+    assert isinstance(predicted, Layer)
+    assert isinstance(reference, Layer)
+    crs = reference.frame.crs
+    flat = Grid(crs, Affine.identity(), (1, 1))
+    extents = [shapely.total_bounds(side.polygons(flat)) for side in (predicted, reference) if len(side.frame)]
+    if not extents:
+        raise NothingValid(f"neither {predicted.path} nor {reference.path} holds a polygon")
+    left, bottom = np.min(extents, axis=0)[:2]
+    right, top = np.max(extents, axis=0)[2:]
+    size = options.resolution or max(right - left, top - bottom) / VECTOR_GRID_SIDE
+    shape = ceil((top - bottom) / size) + 1, ceil((right - left) / size) + 1
+    return Grid(crs, Affine(size, 0, left, 0, -size, top), shape)
+
+
+def _prepare(
+    sides: tuple[ScoreRaster | Layer, ScoreRaster | Layer], grid: Grid, options: EvaluateOptions, crew: Crew
+) -> _Comparison:
+    predicted, reference = (labels_on(side, grid, options.threshold) for side in sides)
+    cell = int(min(max(2 ** round(np.log2(max(grid.shape) / 16)), 8), 256))
+    comparison = _Comparison(
+        predicted,
+        reference,
+        grid,
+        options.ignore,
+        cell=cell,
+        traced=(isinstance(sides[0], ScoreRaster), isinstance(sides[1], ScoreRaster)),
+        skip=ceil(max(grid.shape) / PICTURE_SIDE),
+    )
+    found: list[set[int]] = [set(), set()]
+    for labels in crew.map_ordered(partial(_labels_task, comparison), _blocks(grid)):
+        found = [known | new for known, new in zip(found, labels, strict=True)]
+    predicted, reference = (as_change(side, known) for side, known in zip((predicted, reference), found, strict=True))
+    many = max(len(known - {0}) for known in found) > 1
+    labels = tuple(sorted({0, 1} if not many else {0} | found[0] | found[1]))
+    return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=labels))
+
+
+def _blocks(grid: Grid) -> list[Tile]:
+    return list(partition(grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
+
+
+def _labels_task(comparison: _Comparison, block: Tile) -> tuple[set[int], set[int]]:
+    predicted, reference, scored = comparison.read(block)
+    return set(np.unique(predicted[scored]).tolist()), set(np.unique(reference[scored]).tolist())
+
+
+def _compare(comparison: _Comparison, crew: Crew, stages: Stages) -> Iterator[tuple[Tile, _BlockComparison]]:
+    blocks = _blocks(comparison.grid)
+    with stages.stage("compare", len(blocks), comparison.grid.area.size) as listener:
+        for block, part in zip(blocks, crew.map_ordered(partial(_compare_task, comparison), blocks), strict=True):
+            listener.advance(block.size)
+            yield block, part
+
+
+def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
+    predicted, reference, scored = comparison.read(block)
+    confusions = confusion_by_cell(
+        predicted, reference, scored, comparison.classes, origin=(block.row, block.col), cell=comparison.cell
+    )
+    regions = [
+        _trace(labels, scored, block, comparison.grid) if wanted else None
+        for labels, wanted in zip((predicted, reference), comparison.traced, strict=True)
+    ]
+    at = np.ix_(*(np.arange(-start % comparison.skip, length, comparison.skip) for start, length in _axes(block)))
+    return _BlockComparison(
+        confusions, (regions[0], regions[1]), classify_outcomes(predicted[at], reference[at], scored[at])
+    )
+
+
+def _axes(block: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (block.row, block.height), (block.col, block.width)
+
+
+def _trace(labels: Ints, scored: Bools, block: Tile, grid: Grid) -> BlockRegions:
+    classes, valid = np.pad(labels.astype(np.uint8), 1), np.pad(scored, 1)
+    return trace_block(classes, classes, valid, block, grid.area)
+
+
+def _objects(
+    side: ScoreRaster | Layer, place: int, comparison: _Comparison, parts: list[tuple[Tile, _BlockComparison]]
+) -> Array:
+    """Polygons in map units: of a layer those that lie where pixels are scored, of a raster its regions."""
+    if isinstance(side, Layer):
+        polygons = side.polygons(comparison.grid)
+        return polygons[_lies_on_scored(in_pixels(polygons, comparison.grid), comparison)]
+    merger = SeamMerger([block for block, _ in parts])
+    found = [merger.add(part.regions[place]) for _, part in parts if part.regions[place] is not None]
+    regions = [*found, merger.finish()]
+    return map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid)
+
+
+def _lies_on_scored(polygons: Array, comparison: _Comparison) -> Bools:
+    """(n,) whether the pixel at a point inside each polygon, in pixels, is scored."""
+    points = shapely.point_on_surface(polygons)
+    cols, rows = (np.floor(axis(points)).astype(int) for axis in (shapely.get_x, shapely.get_y))
+    height, width = comparison.grid.shape
+    inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
+    scored = np.zeros(len(polygons), bool)
+    for index in np.flatnonzero(inside):
+        scored[index] = comparison.read(Tile(int(rows[index]), int(cols[index]), 1, 1))[2].item()
+    return scored
+
+
+def _draw(parts: list[tuple[Tile, _BlockComparison]], comparison: _Comparison, confusion: Ints, picture: Path) -> None:
+    skip = comparison.skip
+    outcomes = np.full([ceil(length / skip) for length in comparison.grid.shape], Outcome.NOT_SCORED, np.uint8)
+    for block, part in parts:
+        row, col = ceil(block.row / skip), ceil(block.col / skip)
+        outcomes[row : row + part.outcomes.shape[0], col : col + part.outcomes.shape[1]] = part.outcomes
+    drawn = draw_outcomes(outcomes, counts=count_outcomes(confusion))
+    with appearing(picture) as temporary:
+        Image.fromarray(drawn).save(temporary)

@@ -1,0 +1,93 @@
+"""`open_pair`: two dates on one grid as lazy DataArrays, for users of xarray."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from geochange.arrays import Array
+from geochange.engine.cluster import quiet_libraries
+from geochange.scenes.grid import Tile
+from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
+from geochange.scenes.scene import Source, rasterio_crs
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CHUNK = 1024
+
+
+def open_pair(
+    before: Image, after: Image, options: SceneOptions | None = None, **settings: Any
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Open two dates on one grid, without reading their pixels.
+
+    Args:
+        before: the earlier image.
+        after: the later image.
+        options: bands, area of interest, nodata rule, alignment; see `SceneOptions`.
+        settings: fields of `SceneOptions`, in place of those in `options`.
+
+    Returns:
+        (band, y, x) dask-backed arrays in chunks of 1024 pixels, with CRS, coordinates and nodata as rioxarray keeps
+        them. A date that can have nodata pixels but has no nodata value comes as float32 with NaN.
+
+    Raises:
+        GridMismatch: the dates do not lie on one grid, and `align` is off; or they do not overlap.
+        UnreadableInput, BandMismatch: as `geochange.detect`.
+    """
+    scene = open_scene([before, after], replace(options or SceneOptions(), **settings))
+    earlier, later = (_as_array(scene, place) for place in range(2))
+    return earlier, later
+
+
+def _as_array(scene: Scene, place: int) -> xr.DataArray:
+    import rioxarray  # noqa: F401  (registers the accessor)
+    import xarray as xr
+
+    source = scene.sources[place]
+    nodata, dtype = _nodata_of(scene, source)
+    height, width = scene.shape
+    chunks = ((len(source.bands),), *da.core.normalize_chunks((CHUNK, CHUNK), (height, width)))
+    lazy = da.map_blocks(
+        _read_chunk, scene, place, nodata, dtype, dtype=dtype, chunks=chunks, meta=np.empty((0, 0, 0), dtype)
+    )
+    transform = scene.grid.transform
+    array = xr.DataArray(lazy, dims=("band", "y", "x"), coords={"band": list(source.bands)}, name=source.name)
+    if transform.b == transform.d == 0:
+        array = array.assign_coords(
+            x=transform.c + transform.a * (np.arange(width) + 0.5),
+            y=transform.f + transform.e * (np.arange(height) + 0.5),
+        )
+    array = array.rio.write_transform(transform)
+    if scene.grid.crs is not None:
+        array = array.rio.write_crs(rasterio_crs(scene.grid.crs))
+    return array if nodata is None else array.rio.write_nodata(nodata)
+
+
+def _nodata_of(scene: Scene, source: Source) -> tuple[float | None, np.dtype[Any]]:
+    """The value of invalid pixels, None where there are none, and the dtype that can hold it."""
+    fill = getattr(source, "fill", None)
+    if fill is not None:
+        return fill, source.dtype
+    if source.dtype.kind == "f":
+        return np.nan, source.dtype
+    if scene.area is None and not getattr(source, "masked", True):
+        return None, source.dtype
+    return np.nan, np.dtype("float32")
+
+
+def _read_chunk(
+    scene: Scene, place: int, nodata: float | None, dtype: np.dtype[Any], block_info: dict[Any, Any]
+) -> Array:
+    (top, bottom), (left, right) = block_info[None]["array-location"][1:]
+    only = replace(scene, sources=(scene.sources[place],))
+    with quiet_libraries():
+        (values,), valid = only.read(Tile(top, left, bottom - top, right - left))
+    values = values.astype(dtype)
+    if nodata is not None:
+        values[:, ~valid[0]] = nodata
+    return values

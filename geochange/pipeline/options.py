@@ -1,0 +1,120 @@
+"""All options of a run in one place, as the command line and the Python API take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from geochange.engine.cluster import ClusterOptions
+from geochange.errors import BadOption
+from geochange.pipeline.regions import RegionOptions
+from geochange.scenes.pairing import SceneOptions
+from geochange.scenes.scene import NodataRule
+from geochange.scenes.tiling import TileOptions
+
+VECTOR_FORMATS = {"gpkg": ".gpkg", "geojson": ".geojson", "flatgeobuf": ".fgb", "parquet": ".parquet"}
+_ELSEWHERE = ("workers", "scheduler", "threads", "resume", "overwrite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectOptions:
+    """What `detect` does with a pair."""
+
+    detector: str | None = None
+    """A name that `geochange detectors` lists; None: `ir-mad` for three bands or more, else `change-vector`."""
+
+    detector_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the detector by name, as text."""
+
+    layers: tuple[str, ...] = ()
+    """Further rasters of the detector to write, each to OUT/<layer>.tif."""
+
+    bands: tuple[int, ...] | None = None
+    """Band numbers from 1; None for all."""
+
+    aoi: str | tuple[float, float, float, float] | None = None
+    """A vector layer, or (left, bottom, right, top) in BEFORE's CRS."""
+
+    nodata: NodataRule = "all"
+    """What makes a pixel nodata: "all" bands, "any" band, or a value."""
+
+    align: bool = False
+    """Bring AFTER to BEFORE's grid, on their overlap, while it is read."""
+
+    resampling: str = "cubic"
+    """How AFTER is interpolated when it is aligned."""
+
+    tile_size: int = 512
+    overlap: int | None = None
+    block_size: int | None = None
+
+    dtype: str = "uint8"
+    """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
+
+    threshold: str | float | None = None
+    """A number, `otsu`, `em`, or `low:high`; None for the detector's own."""
+
+    min_area: str | float = "4"
+    """Smallest change, in pixels, or in square metres as in "100m2"."""
+
+    connectivity: int = 4
+    """Whether pixels that touch at a corner are one change (8) or not (4)."""
+
+    simplify: float = 0.0
+    """Tolerance, in map units, to which outlines are simplified; 0 keeps pixel edges."""
+
+    formats: tuple[str, ...] = ("gpkg", "geojson")
+    """Vector formats to write: gpkg, geojson, flatgeobuf, parquet."""
+
+    date_before: str | None = None
+    date_after: str | None = None
+    """Dates of acquisition; None: from the images' tags."""
+
+    workers: int | None = None
+    scheduler: str | None = None
+    threads: int | None = None
+
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in {"uint8", "float32"}:
+            raise BadOption(f"dtype {self.dtype!r} must be uint8 or float32")
+        unknown = sorted(set(self.formats) - set(VECTOR_FORMATS))
+        if unknown:
+            raise BadOption(f"format {unknown[0]!r} is not one of {', '.join(VECTOR_FORMATS)}")
+        if self.resume and self.overwrite:
+            raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
+        for build in (self.scene, self.tiles, self.cluster, self.regions):
+            build()
+
+    def scene(self) -> SceneOptions:
+        return SceneOptions(
+            bands=self.bands, aoi=self.aoi, nodata=self.nodata, align=self.align, resampling=self.resampling
+        )
+
+    def tiles(self) -> TileOptions:
+        return TileOptions(size=self.tile_size, overlap=self.overlap, block=self.block_size)
+
+    def cluster(self) -> ClusterOptions:
+        return ClusterOptions(workers=self.workers, scheduler=self.scheduler, threads=self.threads)
+
+    def regions(self) -> RegionOptions:
+        return RegionOptions(
+            threshold=self.threshold,
+            min_area=self.min_area,
+            connectivity=self.connectivity,
+            simplify=self.simplify,
+            date_before=self.date_before,
+            date_after=self.date_after,
+        )
+
+    def stored_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.dtype)
+
+    def identity(self) -> dict[str, Any]:
+        """The options that make a run what it is, whoever computes it."""
+        return {key: value for key, value in asdict(self).items() if key not in _ELSEWHERE}

@@ -1,0 +1,109 @@
+"""The folder OUT of a run: scratch inside it, finished files by rename, resuming only what is the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geochange.engine.files import write_whole
+from geochange.errors import OutputInTheWay
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run works and what it leaves."""
+
+    out: Path
+
+    @property
+    def scratch(self) -> Path:
+        return self.out / ".geochange"
+
+    @property
+    def blocks(self) -> Path:
+        return self.scratch / "blocks"
+
+    @property
+    def fitted(self) -> Path:
+        return self.scratch / "fitted"
+
+    @property
+    def ready(self) -> Path:
+        """Files that are whole, waiting to be published together."""
+        return self.scratch / "ready"
+
+    def begin(self, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
+        """Make the folder ready for a run; True where the very same run has already been finished.
+
+        Args:
+            identity: inputs and options that make this run what it is, as plain JSON values.
+
+        Raises:
+            OutputInTheWay: the folder cannot be written, or holds another run's files.
+        """
+        identity = json.loads(json.dumps(identity))
+        self._make()
+        finished = (self.out / RECORD).exists()
+        started = (self.scratch / RECORD).exists()
+        if resume and (started or finished):
+            return self._resume(identity, started=started)
+        if (started or finished) and not overwrite:
+            raise OutputInTheWay(
+                f"{self.out} holds a finished run; --overwrite replaces it"
+                if finished and not started
+                else f"{self.out} holds an unfinished run; --resume continues it, --overwrite begins anew"
+            )
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for folder in (self.scratch, self.blocks, self.ready):
+            folder.mkdir()
+        write_whole(self.scratch / RECORD, json.dumps(identity, indent=2).encode())
+        return False
+
+    def _make(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputInTheWay(f"{self.out} cannot be made: {error.strerror}") from error
+        if not os.access(self.out, os.W_OK | os.X_OK):
+            raise OutputInTheWay(f"{self.out} cannot be written to")
+
+    def _resume(self, identity: dict[str, Any], *, started: bool) -> bool:
+        record = json.loads(((self.scratch if started else self.out) / RECORD).read_text())
+        before = record if started else record["identity"]
+        if before != identity:
+            raise OutputInTheWay(
+                f"{self.out} holds a run that differs in {_differences(before, identity)}; "
+                "give the same inputs and options, or --overwrite"
+            )
+        return not started
+
+    def publish(self, record: Mapping[str, Any]) -> None:
+        """Move the ready files into OUT by rename, the record last, and clear the scratch."""
+        (self.out / RECORD).unlink(missing_ok=True)
+        for file in sorted(self.ready.iterdir()):
+            os.replace(file, self.out / file.name)
+        write_whole(self.out / RECORD, json.dumps(record, indent=2).encode())
+        shutil.rmtree(self.scratch)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    found = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and old != new:
+            found.append(_differences(old, new, f"{prefix}{key}."))
+        elif old != new:
+            found.append(f"{prefix}{key} ({_short(old)} then, {_short(new)} now)")
+    return ", ".join(found)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

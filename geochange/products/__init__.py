@@ -1,0 +1,1 @@
+"""Results go out: thresholds, polygons, GIS layers, a picture, and scores."""

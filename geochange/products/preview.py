@@ -1,0 +1,122 @@
+"""The picture of a run: before, after, and the changes over the after image. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from geochange.arrays import Array, Bools, Floats, Ints
+
+CHANGE = (255, 0, 144)  # stands out from soil, water, roofs and plants, in true and false colour
+PAPER = (255, 255, 255)
+INK = (40, 44, 52)
+NODATA = (232, 232, 236)
+GAP, CAPTION = 14, 34
+PANEL = 900  # px; longest side of a panel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captions:
+    """What stands over the three panels."""
+
+    before: str = "before"
+    after: str = "after"
+    changes: str = "changes"
+
+
+def render_preview(before: Floats, after: Floats, changed: Bools, captions: Captions) -> Image.Image:
+    """Draw before, after and changes, beside each other or, for wide scenes, below each other.
+
+    Args:
+        before: (band, y, x) of one or three bands, NaN where not valid.
+        after: as `before`.
+        changed: (y, x).
+        captions: texts over the panels.
+    """
+    factor = max(1, PANEL // max(changed.shape))
+    pictures = [enlarge(stretch(date), factor) for date in (before, after)]
+    pictures.append(outline_changes(pictures[1], enlarge(changed, factor)))
+    return _arrange(pictures, [captions.before, captions.after, captions.changes])
+
+
+def stretch(date: Floats) -> Array:
+    """(y, x, 3) uint8 of a (band, y, x) date: each band from its 2nd to its 98th percentile."""
+    bands = [_stretch_band(band) for band in (date if len(date) == 3 else date[:1].repeat(3, axis=0))]
+    picture = np.stack(bands, axis=-1)
+    picture[np.isnan(date).any(axis=0)] = NODATA
+    return picture
+
+
+def _stretch_band(band: Floats) -> Array:
+    seen = band[np.isfinite(band)]
+    low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)
+    scaled = (np.nan_to_num(band, nan=low) - low) / max(high - low, 1e-12)
+    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def enlarge(picture: Array, factor: int) -> Array:
+    """Each pixel of (y, x, ...) as a square of `factor` pixels."""
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def outline_changes(picture: Array, changed: Bools) -> Array:
+    """Changes over a dimmed (y, x, 3) picture: filled lightly, outlined fully."""
+    grey = picture.mean(axis=-1, keepdims=True)
+    dimmed = 0.55 * picture + 0.25 * grey + 0.2 * 255
+    edge = changed & ~ndimage.binary_erosion(changed, border_value=1)
+    dimmed[changed] = 0.45 * dimmed[changed] + 0.55 * np.array(CHANGE)
+    dimmed[edge] = CHANGE
+    return np.rint(dimmed).astype(np.uint8)
+
+
+def covered_cells(polygons: Array, size: tuple[int, int], step: int) -> Bools:
+    """(rows, cols) whether the first pixel of each cell of `step` pixels lies in one of the polygons.
+
+    Exact for polygons on pixel corners: their vertical edges are where a row of pixels enters or leaves them.
+
+    Args:
+        polygons: (n,) shapely polygons or multipolygons in pixels, x = column and y = row.
+        size: (rows, cols) of cells.
+        step: pixels per side of a cell.
+    """
+    points, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(polygons)), return_index=True)
+    x, y = np.rint(points).astype(np.int64).T
+    vertical = (ring[:-1] == ring[1:]) & (x[:-1] == x[1:])
+    top, bottom = (
+        np.ceil(y[where] / step).astype(int) for where in (np.flatnonzero(vertical), np.flatnonzero(vertical) + 1)
+    )
+    col = np.ceil(x[:-1][vertical] / step).astype(int)
+    length = np.abs(bottom - top)
+    rows = np.repeat(np.minimum(top, bottom), length) + _counted(length)
+    turns = np.zeros((size[0], size[1] + 1), np.int64)
+    np.add.at(turns, (rows, np.repeat(col, length)), 1)
+    return np.cumsum(turns, axis=1)[:, :-1] % 2 == 1
+
+
+def _counted(lengths: Ints) -> Ints:
+    """0, 1, ... for each of the lengths, one after the other."""
+    starts = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) - np.repeat(starts, lengths)
+
+
+def _arrange(pictures: list[Array], captions: list[str]) -> Image.Image:
+    height, width = pictures[0].shape[:2]
+    font = ImageFont.load_default(size=18)
+    cell_width = max(width, *(int(font.getlength(text)) for text in captions))
+    stacked = width > 1.7 * height
+    cell = (0, height + CAPTION + GAP) if stacked else (cell_width + GAP, 0)
+    size = (
+        GAP + (cell_width + GAP if stacked else 3 * cell[0]),
+        GAP + (3 * cell[1] if stacked else height + CAPTION + GAP),
+    )
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        left, top = GAP + place * cell[0], GAP + place * cell[1]
+        draw.text((left, top + 2), caption, INK, font=font)
+        sheet.paste(Image.fromarray(picture), (left, top + CAPTION))
+    return sheet

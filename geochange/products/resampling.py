@@ -1,0 +1,105 @@
+"""Rates of hits, and confidence intervals from a bootstrap over cells of a scene. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from geochange.arrays import Array, Floats
+from geochange.errors import BadOption
+
+Interval: TypeAlias = tuple[float, float]
+_COUNTS_AT_ONCE = 4_000_000  # bootstrap counts held at a time: 64 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bootstrap:
+    """How confidence intervals are drawn: cells of the scene, resampled with replacement (Efron 1979).
+
+    Neighbouring pixels err together, so pixels would give intervals that are far too narrow; cells much larger than
+    the errors are nearly independent (block bootstrap, Künsch 1989). Bounds are percentiles of the replicates in
+    which the figure is defined. Cells in which nothing is scored are left out. Where just one cell is left there is
+    nothing to resample, and where a figure is undefined there is nothing to bound: the interval is None.
+    """
+
+    replicates: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.replicates < 1 or not 0 < self.level < 1:
+            raise BadOption(f"replicates {self.replicates} must be positive and level {self.level} inside 0..1")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Scores with their intervals: of one class, or averaged over classes."""
+
+    values: Mapping[str, float | None]
+    """Measure -> score."""
+
+    intervals: Mapping[str, Interval | None]
+    """Measure -> (low, high)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Measures side by side, and below "intervals" as [low, high]; plain numbers and None."""
+        bounds = {name: None if ends is None else list(ends) for name, ends in self.intervals.items()}
+        return {**self.values, "intervals": bounds}
+
+
+def hit_rates(hits: Floats, alarms: Floats, misses: Floats) -> Floats:
+    """Precision, recall, F1 and IoU (Jaccard 1901) of counts (..., n): (..., measure, n), NaN where undefined."""
+    return np.stack(
+        [
+            quotient(hits, hits + alarms),
+            quotient(hits, hits + misses),
+            quotient(2 * hits, 2 * hits + alarms + misses),
+            quotient(hits, hits + alarms + misses),
+        ],
+        axis=-2,
+    )
+
+
+def sum_by_cell(cells: Array, counts: Array) -> tuple[Array, Array]:
+    """Different cells (k, 2) in order, and the counts of each added up: (n, 2), (n, ...) -> (k, ...)."""
+    different, place = np.unique(cells, axis=0, return_inverse=True)
+    sums = np.zeros((len(different), *counts.shape[1:]), counts.dtype)
+    np.add.at(sums, place.reshape(-1), counts)
+    return different, sums
+
+
+def quotient(numerator: Array, denominator: Array) -> Floats:
+    """The quotient, NaN where the denominator is 0, without numpy's warning."""
+    nothing = np.full(np.shape(denominator), np.nan)
+    return np.divide(numerator, denominator, out=nothing, where=np.asarray(denominator) != 0)
+
+
+def resample_sums(units: Array, bootstrap: Bootstrap) -> Floats:
+    """Sums over units (n, m) drawn n at a time with replacement: (replicates, m); no replicates for n < 2."""
+    n = len(units)
+    if n < 2:
+        return np.zeros((0, units.shape[1]))
+    rng, share = np.random.default_rng(bootstrap.seed), np.full(n, 1 / n)
+    step = max(1, _COUNTS_AT_ONCE // n)
+    sizes = [min(step, bootstrap.replicates - done) for done in range(0, bootstrap.replicates, step)]
+    floats = units.astype(float)  # exact for counts, and integers have no fast product
+    return np.concatenate([rng.multinomial(n, share, size).astype(float) @ floats for size in sizes])
+
+
+def bound_figures(names: tuple[str, ...], values: Floats, drawn: Floats, level: float) -> Figures:
+    """Scores (measure,) and the intervals of their replicates (replicate, measure), by name."""
+    scores = {n: None if np.isnan(v) else float(v) for n, v in zip(names, values, strict=True)}
+    bounds = {n: _interval(drawn[:, i], level) for i, n in enumerate(names)}
+    return Figures(scores, {n: None if scores[n] is None else bounds[n] for n in names})
+
+
+def _interval(drawn: Floats, level: float) -> Interval | None:
+    """Percentiles that leave out equal shares at both ends; None where nothing is defined."""
+    defined = drawn[~np.isnan(drawn)]
+    if not defined.size:
+        return None
+    low, high = np.quantile(defined, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)

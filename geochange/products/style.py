@@ -1,0 +1,114 @@
+"""How QGIS draws a layer of changes: a style in QML, for QGIS 3.22 and newer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
+
+STYLE_NAME = "changes"
+
+FILL_OPACITY = 110  # of 255: the image below stays readable
+OUTLINE_MM = 0.5
+
+SCORE_STEPS = (
+    (0.0, 0.5, (255, 237, 160)),
+    (0.5, 0.7, (254, 201, 88)),
+    (0.7, 0.85, (253, 141, 60)),
+    (0.85, 0.95, (240, 59, 32)),
+    (0.95, 1.0, (177, 0, 60)),
+)
+"""(from, to, colour) of the mean score: pale yellow to dark red, so that strong changes stand out."""
+
+CLASS_COLOURS = (
+    (230, 57, 70),
+    (29, 120, 210),
+    (255, 176, 0),
+    (46, 160, 80),
+    (155, 70, 190),
+    (0, 170, 180),
+    (250, 120, 40),
+    (120, 90, 70),
+)
+"""Colours of classes 1, 2, ...; they start again after the last."""
+
+Colour = tuple[int, int, int]
+
+_DOCUMENT = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22.0" styleCategories="Symbology">
+ {renderer}
+ <blendMode>0</blendMode>
+ <featureBlendMode>0</featureBlendMode>
+ <layerGeometryType>2</layerGeometryType>
+</qgis>
+"""
+
+_GRADUATED = """<renderer-v2 type="graduatedSymbol" attr="score_mean" graduatedMethod="GraduatedColor" symbollevels="0">
+  <ranges>{entries}</ranges>
+  <symbols>{symbols}</symbols>
+ </renderer-v2>"""
+
+_CATEGORIZED = """<renderer-v2 type="categorizedSymbol" attr="label" symbollevels="0">
+  <categories>{entries}</categories>
+  <symbols>{symbols}</symbols>
+ </renderer-v2>"""
+
+_RANGE = '<range symbol="{number}" lower="{lower}" upper="{upper}" label={label} render="true"/>'
+
+_CATEGORY = '<category symbol="{number}" value={label} label={label} type="string" render="true"/>'
+
+_SYMBOL = """
+   <symbol type="fill" name="{number}" alpha="1" clip_to_extent="1" force_rhr="0">
+    <layer class="SimpleFill" enabled="1" locked="0" pass="0">
+     <Option type="Map">
+      <Option type="QString" name="color" value="{fill}"/>
+      <Option type="QString" name="style" value="solid"/>
+      <Option type="QString" name="joinstyle" value="miter"/>
+      <Option type="QString" name="outline_color" value="{outline}"/>
+      <Option type="QString" name="outline_style" value="solid"/>
+      <Option type="QString" name="outline_width" value="{width}"/>
+      <Option type="QString" name="outline_width_unit" value="MM"/>
+     </Option>
+    </layer>
+   </symbol>"""
+
+
+def change_style(labels: Sequence[str]) -> str:
+    """QML of a layer: one class in steps of its mean score, several classes in a colour each."""
+    return _by_label(labels) if len(labels) > 1 else _by_score()
+
+
+def _by_score() -> str:
+    entries = (
+        _RANGE.format(number=number, lower=lower, upper=upper, label=quoteattr(f"score {lower:g} – {upper:g}"))
+        for number, (lower, upper, _) in enumerate(SCORE_STEPS)
+    )
+    colours = [colour for _, _, colour in SCORE_STEPS]
+    return _DOCUMENT.format(renderer=_GRADUATED.format(entries="".join(entries), symbols=_symbols(colours)))
+
+
+def _by_label(labels: Sequence[str]) -> str:
+    entries = (_CATEGORY.format(number=number, label=quoteattr(label)) for number, label in enumerate(labels))
+    colours = [CLASS_COLOURS[number % len(CLASS_COLOURS)] for number in range(len(labels))]
+    return _DOCUMENT.format(renderer=_CATEGORIZED.format(entries="".join(entries), symbols=_symbols(colours)))
+
+
+def _symbols(colours: Sequence[Colour]) -> str:
+    """A see-through fill with a darker, solid outline for each colour, numbered from 0."""
+    return "".join(
+        _SYMBOL.format(
+            number=number,
+            fill=_rgba(colour, FILL_OPACITY),
+            outline=_rgba(_darker(colour), 255),
+            width=OUTLINE_MM,
+        )
+        for number, colour in enumerate(colours)
+    )
+
+
+def _darker(colour: Colour) -> Colour:
+    red, green, blue = (channel * 3 // 5 for channel in colour)
+    return red, green, blue
+
+
+def _rgba(colour: Colour, opacity: int) -> str:
+    return ",".join(map(str, (*colour, opacity)))

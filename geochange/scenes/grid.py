@@ -1,0 +1,108 @@
+"""Grids, and how they are cut into overlapping tiles and into blocks. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from affine import Affine
+from pyproj import CRS
+from rasterio.windows import Window
+
+from geochange.arrays import Ints
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tile:
+    """A rectangle of pixels. It may reach beyond the scene, where the scene is reflected."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def stop_row(self) -> int:
+        return self.row + self.height
+
+    @property
+    def stop_col(self) -> int:
+        return self.col + self.width
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
+    def window(self) -> Window:
+        return Window(self.col, self.row, self.width, self.height)
+
+    def slices(self, origin: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+        """(rows, cols) of this tile in an array whose first pixel is `origin`."""
+        row, col = self.row - origin[0], self.col - origin[1]
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+    def grow(self, pixels: int) -> Tile:
+        """The tile with `pixels` more on each side."""
+        return Tile(self.row - pixels, self.col - pixels, self.height + 2 * pixels, self.width + 2 * pixels)
+
+    def intersect(self, other: Tile) -> Tile:
+        """The part in both; of zero size where they do not meet."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = max(min(self.stop_row, other.stop_row) - row, 0)
+        width = max(min(self.stop_col, other.stop_col) - col, 0)
+        return Tile(row, col, height, width)
+
+    @property
+    def size(self) -> int:
+        return self.height * self.width
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a scene lie: CRS (None for plain images), affine transform, shape (rows, cols)."""
+
+    crs: CRS | None
+    transform: Affine
+    shape: tuple[int, int]
+
+    @property
+    def area(self) -> Tile:
+        """The whole grid as one tile."""
+        return Tile(0, 0, *self.shape)
+
+    @cached_property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) of the outer pixel edges, in map units."""
+        height, width = self.shape
+        corners = [self.transform @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def resolution(self) -> tuple[float, float]:
+        """(x, y) size of a pixel in map units, both positive."""
+        t = self.transform
+        return float(np.hypot(t.a, t.d)), float(np.hypot(t.b, t.e))
+
+    def crop(self, tile: Tile) -> Grid:
+        """The grid of a part of this one."""
+        return Grid(self.crs, self.transform @ Affine.translation(tile.col, tile.row), tile.shape)
+
+    def offset_of(self, other: Grid) -> tuple[float, float]:
+        """(row, col) of the other grid's first pixel corner, in pixels of this one."""
+        col, row = ~self.transform @ (other.transform.c, other.transform.f)
+        return row, col
+
+
+def reflect(start: int, stop: int, length: int) -> Ints:
+    """Indices start..stop-1 of an axis of `length`, mirrored at its first and last pixel (as numpy's "reflect").
+
+    Law: indices inside 0..length-1 map to themselves, and index(-k) == index(k).
+    """
+    if length == 1:
+        return np.zeros(stop - start, np.intp)
+    period = 2 * (length - 1)
+    index = np.abs(np.arange(start, stop)) % period
+    return np.where(index < length, index, period - index).astype(np.intp)

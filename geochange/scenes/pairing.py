@@ -1,0 +1,291 @@
+"""Two or more dates on one grid: opened together, refused where they do not fit, or aligned while they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import shapely
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.features import geometry_mask
+from shapely.affinity import affine_transform
+
+from geochange.arrays import Array, Bools
+from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
+from geochange.scenes.grid import Grid, Tile, reflect
+from geochange.scenes.registration import grid_differences
+from geochange.scenes.scene import (
+    ArraySource,
+    FileSource,
+    NodataRule,
+    Source,
+    WarpedSource,
+    bounds_in,
+    crs_name,
+    open_array,
+    open_file,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Image: TypeAlias = "str | os.PathLike[str] | xr.DataArray"
+"""What names one date: a path, a GDAL dataset name, or a DataArray."""
+
+RESAMPLINGS = {name: Resampling[name] for name in ("nearest", "bilinear", "cubic", "lanczos", "average")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneOptions:
+    """Which part of the images is used, and how they are brought together."""
+
+    bands: tuple[int, ...] | None = None
+    """Band numbers from 1, the same for each date; None for all."""
+
+    aoi: str | tuple[float, float, float, float] | None = None
+    """A vector layer, or (left, bottom, right, top) in BEFORE's CRS; None for all."""
+
+    nodata: NodataRule = "all"
+    """What makes a pixel nodata."""
+
+    align: bool = False
+    """Bring later dates to the first one's grid, on their overlap."""
+
+    resampling: str = "cubic"
+    """How aligned dates are interpolated."""
+
+    def __post_init__(self) -> None:
+        if self.resampling not in RESAMPLINGS:
+            raise BadOption(f"resampling {self.resampling!r} is not one of {', '.join(RESAMPLINGS)}")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Dates of one scene on one grid."""
+
+    sources: tuple[Source, ...]
+    grid: Grid
+    area: shapely.Geometry | None = None  # area of interest in pixels of the grid (x = column, y = row)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.grid.shape
+
+    @property
+    def dates(self) -> int:
+        return len(self.sources)
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        return self.sources[0].bands
+
+    @cached_property
+    def bytes_per_pixel(self) -> int:
+        """Of all dates and bands, as stored."""
+        return sum(len(source.bands) * source.dtype.itemsize for source in self.sources)
+
+    def read(self, tile: Tile) -> tuple[list[Array], Bools]:
+        """Pixels of a tile that may reach beyond the border, where the scene is reflected.
+
+        Returns:
+            For each date (band, y, x) in its own dtype, 0 where not valid; and (time, y, x) validity.
+        """
+        rows = reflect(tile.row, tile.stop_row, self.shape[0])
+        cols = reflect(tile.col, tile.stop_col, self.shape[1])
+        inside = Tile(rows.min(), cols.min(), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
+        values, masks = zip(*(source.read(inside) for source in self.sources), strict=True)
+        wanted = self._wanted(inside)
+        valid = np.stack([mask if wanted is None else mask & wanted for mask in masks])
+        for date, mask in zip(values, valid, strict=True):
+            if not mask.all():
+                date[:, ~mask] = 0
+        if inside == tile:
+            return list(values), valid
+        at = np.ix_(rows - inside.row, cols - inside.col)
+        return [date[:, *at] for date in values], valid[:, *at]
+
+    def _wanted(self, tile: Tile) -> Bools | None:
+        """(y, x), True inside the area of interest; None where there is none."""
+        if self.area is None:
+            return None
+        shifted = affine_transform(self.area, [1, 0, 0, 1, -tile.col, -tile.row])
+        if shifted.is_empty:
+            return np.zeros(tile.shape, bool)
+        return geometry_mask([shifted], tile.shape, Affine.identity(), invert=True)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this input from another: names, grids, and a hash of sampled pixels."""
+        return {
+            "shape": list(self.shape),
+            "transform": list(self.grid.transform)[:6],
+            "crs": crs_name(self.grid.crs),
+            "bands": list(self.bands),
+            "area": None if self.area is None else blake2b(self.area.wkb, digest_size=16).hexdigest(),
+            "dates": [_source_fingerprint(source) for source in self.sources],
+        }
+
+
+def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> Scene:
+    """Open dates as one scene on the first one's grid.
+
+    Raises:
+        UnreadableInput: an image is missing or is no raster.
+        GridMismatch: the dates do not lie on one grid and `align` is off, or they do not overlap.
+        BandMismatch: they differ in bands.
+    """
+    options = options or SceneOptions()
+    opened = [open_image(image, position, options) for position, image in enumerate(images)]
+    _require_same_bands(opened)
+    first = opened[0]
+    sources: list[Source] = [first]
+    grid = first.grid
+    if any(not _same_grid(first.grid, other.grid) for other in opened[1:]):
+        if not options.align:
+            raise GridMismatch(_refusal(first, opened[1:]))
+        part = _common_part(opened)
+        grid = first.grid.crop(part)
+        sources = [first.crop(part), *(_on_grid(other, grid, options) for other in opened[1:])]
+    else:
+        sources = list(opened)
+    return _restrict(Scene(tuple(sources), grid), options)
+
+
+def open_image(image: Image, position: int, options: SceneOptions) -> FileSource | ArraySource:
+    """Open the image that stands at a position among the dates, by itself."""
+    if isinstance(image, str | os.PathLike):
+        return open_file(os.fspath(image), bands=options.bands, nodata=options.nodata)
+    name = image.name if isinstance(getattr(image, "name", None), str) else f"date {position + 1}"
+    return open_array(image, name, bands=options.bands, nodata=options.nodata)
+
+
+def _require_same_bands(opened: Sequence[Source]) -> None:
+    first = opened[0]
+    for other in opened[1:]:
+        if len(other.bands) != len(first.bands):
+            raise BandMismatch(
+                f"{first.name} has {len(first.bands)} bands, {other.name} has {len(other.bands)}; "
+                "pick the ones that both have with --bands"
+            )
+
+
+def _same_grid(first: Grid, other: Grid) -> bool:
+    return not grid_differences(first, other)
+
+
+def _refusal(first: Source, others: Sequence[Source]) -> str:
+    other = next(source for source in others if not _same_grid(first.grid, source.grid))
+    differences = "; ".join(str(difference) for difference in grid_differences(first.grid, other.grid))
+    return (
+        f"{first.name} and {other.name} are not on one grid: {differences}; add --align to bring AFTER to BEFORE's grid"
+    )
+
+
+def _common_part(opened: Sequence[Source]) -> Tile:
+    """The pixels of the first grid that every other date reaches."""
+    first = opened[0].grid
+    part = first.area
+    for other in opened[1:]:
+        if (first.crs is None) != (other.grid.crs is None):
+            raise GridMismatch(
+                f"{opened[0].name} has {crs_name(first.crs)}, {other.name} has {crs_name(other.grid.crs)}; "
+                "give both a CRS (gdal_edit.py -a_srs), or neither"
+            )
+        part = part.intersect(pixels_within(first, bounds_in(other.grid, first.crs)))
+        if part.size == 0:
+            raise GridMismatch(
+                f"{opened[0].name} and {other.name} do not overlap: {_extent(first)} and {_extent(other.grid)}"
+            )
+    return part
+
+
+def _extent(grid: Grid) -> str:
+    return f"{', '.join(f'{edge:.10g}' for edge in grid.bounds)} in {crs_name(grid.crs)}"
+
+
+def pixels_within(grid: Grid, bounds: tuple[float, float, float, float]) -> Tile:
+    """The pixels of a grid whose centres lie within (left, bottom, right, top); of zero size where none do."""
+    left, bottom, right, top = bounds
+    if not np.isfinite(bounds).all():
+        return Tile(0, 0, 0, 0)
+    corners = [~grid.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
+    cols, rows = zip(*corners, strict=True)
+    row, col = ceil(min(rows) - 0.5 - 1e-6), ceil(min(cols) - 0.5 - 1e-6)
+    stop_row, stop_col = floor(max(rows) + 0.5 + 1e-6), floor(max(cols) + 0.5 + 1e-6)
+    return Tile(row, col, max(stop_row - row, 0), max(stop_col - col, 0)).intersect(grid.area)
+
+
+def _on_grid(source: FileSource | ArraySource, grid: Grid, options: SceneOptions) -> Source:
+    """The source on the grid: cropped where it only starts elsewhere by whole pixels, else warped."""
+    row, col = source.grid.offset_of(grid)
+    whole = Tile(round(row), round(col), *grid.shape)
+    if _same_grid(source.grid.crop(whole), grid) and whole.intersect(source.grid.area) == whole:
+        return source.crop(whole)
+    return WarpedSource(source, grid, RESAMPLINGS[options.resampling])
+
+
+def _restrict(scene: Scene, options: SceneOptions) -> Scene:
+    """The scene within the area of interest."""
+    if options.aoi is None:
+        return scene
+    geometry = _aoi_geometry(options.aoi, scene.grid)
+    part = pixels_within(scene.grid, geometry.bounds) if not geometry.is_empty else Tile(0, 0, 0, 0)
+    if part.size == 0:
+        raise GridMismatch(f"the area of interest {options.aoi} does not meet the scene, {_extent(scene.grid)}")
+    grid = scene.grid.crop(part)
+    sources = tuple(_crop(source, part) for source in scene.sources)
+    if not isinstance(options.aoi, str):
+        return Scene(sources, grid)
+    inverse = ~grid.transform
+    pixels = affine_transform(geometry, [inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f])
+    return Scene(sources, grid, pixels)
+
+
+def _crop(source: Source, part: Tile) -> Source:
+    if isinstance(source, WarpedSource):
+        return replace(source, grid=source.grid.crop(part))
+    assert isinstance(source, FileSource | ArraySource)
+    return source.crop(part)
+
+
+def _aoi_geometry(aoi: str | tuple[float, float, float, float], grid: Grid) -> shapely.Geometry:
+    if not isinstance(aoi, str):
+        left, bottom, right, top = aoi
+        if left >= right or bottom >= top:
+            raise BadOption(f"area of interest {aoi} must be left,bottom,right,top with left < right and bottom < top")
+        return shapely.box(*aoi)
+    import geopandas
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        layer = geopandas.read_file(aoi)
+    except (DataSourceError, DataLayerError, OSError) as error:
+        raise UnreadableInput(f"{aoi} cannot be read as a vector layer: {error}") from error
+    if layer.crs is not None and grid.crs is not None:
+        layer = layer.to_crs(grid.crs)
+    return layer.geometry.union_all()
+
+
+def _source_fingerprint(source: Source) -> dict[str, Any]:
+    height, width = source.grid.shape
+    digest = blake2b(digest_size=16)
+    side = 64
+    for row in np.linspace(0, max(height - side, 0), 5).astype(int):
+        for col in np.linspace(0, max(width - side, 0), 5).astype(int):
+            values, valid = source.read(Tile(int(row), int(col), min(side, height), min(side, width)))
+            digest.update(np.ascontiguousarray(values).tobytes())
+            digest.update(valid.tobytes())
+    size = os.path.getsize(source.name) if os.path.isfile(source.name) else None
+    return {
+        "name": source.name,
+        "size": size,
+        "dtype": str(source.dtype),
+        "transform": list(source.grid.transform)[:6],
+        "sample": digest.hexdigest(),
+    }

@@ -1,0 +1,461 @@
+"""One date of a scene: windowed reads with validity, from a file, through a warp, or from an xarray DataArray."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import rasterio
+from affine import Affine
+from pyproj import CRS
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.warp import reproject, transform_bounds
+
+from geochange.arrays import Array, Bools
+from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.tiling import partition
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Plain images are welcome here, and files of single blocks have no place of their own.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+NodataRule: TypeAlias = Literal["any", "all"] | float
+"""What makes a pixel nodata: any band or all bands at the dataset's own nodata or mask, or all bands at a value."""
+
+WARP_CELL = 256  # px; warped reads depend on the window asked for, so they only ever ask for cells of this lattice
+WARP_TOLERANCE = 0.01  # px; error that GDAL's approximate transformer may make
+
+
+class Source(Protocol):
+    """One date on a grid."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def grid(self) -> Grid: ...
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Numbers, from 1, of the bands that `read` returns."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def date(self) -> str | None:
+        """Date or time of acquisition, where the data tell it."""
+
+    @property
+    def storage(self) -> tuple[int, int]:
+        """(rows, cols) of the blocks in which the pixels are stored."""
+
+    def read(self, tile: Tile) -> tuple[Array, Bools]:
+        """Pixels of a tile inside the grid: values (band, y, x) in the source's dtype, valid (y, x).
+
+        Raises:
+            UnreadableInput: the file breaks off, or cannot be read there.
+        """
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A raster file, or a part of it, in its own pixels."""
+
+    path: str
+    grid: Grid
+    bands: tuple[int, ...]
+    dtype: np.dtype[Any]
+    count: int  # bands in the file, alpha apart
+    nodata: NodataRule
+    origin: tuple[int, int] = (0, 0)  # (row, col) of the grid's first pixel in the file
+    storage: tuple[int, int] = (256, 256)
+    date: str | None = None
+    masked: bool = True  # whether the file can hold invalid pixels at all
+    fill: float | None = None  # the file's nodata value
+    colours: tuple[int, int, int] | None = None  # numbers of the red, green and blue bands, where the file tells
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def crop(self, tile: Tile) -> FileSource:
+        """The part that a tile of this source's grid covers."""
+        origin = self.origin[0] + tile.row, self.origin[1] + tile.col
+        return replace(self, grid=self.grid.crop(tile), origin=origin)
+
+    def read(self, tile: Tile) -> tuple[Array, Bools]:
+        window = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).window
+        with readable(self.path):
+            dataset = _open_in_thread(self.path)
+            values = dataset.read(self.bands, window=window)
+            return values, self._validity(dataset, values, window)
+
+    def _validity(self, dataset: Any, values: Array, window: Any) -> Bools:
+        finite = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else None
+        if isinstance(self.nodata, str) and not self.masked:
+            return np.ones(values.shape[1:], bool) if finite is None else finite
+        if isinstance(self.nodata, str):
+            valid = _own_mask(dataset, self, values, window)
+        else:
+            every = values if len(self.bands) == self.count else dataset.read(window=window)
+            valid = ~(every == self.nodata).all(axis=0)
+        return valid if finite is None else valid & finite
+
+
+def _own_mask(dataset: Any, source: FileSource, values: Array, window: Any) -> Bools:
+    """The dataset's own mask over all its bands: valid where some band is, or with the rule "any" where all are."""
+    combine = np.all if source.nodata == "any" else np.any
+    whole = set(source.bands) == set(range(1, source.count + 1))
+    if source.fill is not None and not np.isnan(source.fill) and whole and _masked_by_value(dataset):
+        return combine(values != source.fill, axis=0)
+    return combine(dataset.read_masks(list(range(1, source.count + 1)), window=window) > 0, axis=0)
+
+
+def _masked_by_value(dataset: Any) -> bool:
+    return all(flags == [MaskFlags.nodata] for flags in dataset.mask_flag_enums) and len(set(dataset.nodatavals)) == 1
+
+
+@dataclass(frozen=True)
+class WarpedSource:
+    """A source brought to another grid while it is read.
+
+    Each cell of a fixed lattice is warped by itself, from the pixels that it needs, so that a pixel's value never
+    depends on the window asked for. Interpolation leaves invalid pixels out.
+    """
+
+    source: FileSource | ArraySource
+    grid: Grid
+    resampling: Resampling = Resampling.cubic
+    shift: tuple[float, float] = (0.0, 0.0)  # (row, col) px of `grid` by which the content lies off, and is moved back
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    @property
+    def date(self) -> str | None:
+        return self.source.date
+
+    @property
+    def storage(self) -> tuple[int, int]:
+        return WARP_CELL, WARP_CELL
+
+    def read(self, tile: Tile) -> tuple[Array, Bools]:
+        values = np.zeros((len(self.bands), *tile.shape), self.dtype)
+        valid = np.zeros(tile.shape, bool)
+        for cell in self._cells(tile):
+            part = cell.intersect(tile)
+            cell_values, cell_valid = self._warp(cell)
+            rows, cols = part.slices((tile.row, tile.col))
+            values[:, rows, cols] = cell_values[:, *part.slices((cell.row, cell.col))]
+            valid[rows, cols] = cell_valid[part.slices((cell.row, cell.col))]
+        return values, valid
+
+    def _cells(self, tile: Tile) -> Iterator[Tile]:
+        top, left = tile.row // WARP_CELL * WARP_CELL, tile.col // WARP_CELL * WARP_CELL
+        for cell in partition((tile.stop_row - top, tile.stop_col - left), (WARP_CELL, WARP_CELL)):
+            yield Tile(top + cell.row, left + cell.col, WARP_CELL, WARP_CELL).intersect(self.grid.area)
+
+    def _warp(self, cell: Tile) -> tuple[Array, Bools]:
+        target = self.grid.crop(cell)
+        target = replace(target, transform=target.transform @ Affine.translation(self.shift[1], self.shift[0]))
+        needed = _needed_by(target, self.source.grid, self.resampling)
+        values = np.zeros((len(self.bands), *cell.shape), self.dtype)
+        if needed.size == 0:
+            return values, np.zeros(cell.shape, bool)
+        return warp(*self.source.read(needed), self.source.grid.crop(needed), target, self.resampling)
+
+
+def warp(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resampling) -> tuple[Array, Bools]:
+    """Bring (band, y, x) values and (y, x) validity from one grid to another with GDAL's warper.
+
+    The validity goes along as an alpha band: interpolation weighs invalid pixels with zero, and a target pixel is
+    valid where at least half of its weights are.
+    """
+    opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
+    clean = np.where(valid, values, 0)
+    stack = np.concatenate([clean, np.where(valid, opaque, 0).astype(values.dtype)[None]])
+    warped = np.zeros((len(stack), *target.shape), values.dtype)
+    crs = "EPSG:3857" if grid.crs is None else None  # plain images: any CRS, the same for both
+    reproject(
+        stack,
+        warped,
+        src_transform=grid.transform,
+        src_crs=crs or rasterio_crs(grid.crs),
+        dst_transform=target.transform,
+        dst_crs=crs or rasterio_crs(target.crs),
+        src_alpha=len(stack),
+        dst_alpha=len(stack),
+        resampling=resampling,
+        tolerance=WARP_TOLERANCE,
+        num_threads=1,
+        SRC_ALPHA_MAX=str(opaque),
+        DST_ALPHA_MAX=str(opaque),
+    )
+    reached = warped[-1] >= opaque / 2
+    return np.where(reached, warped[:-1], 0).astype(values.dtype), reached
+
+
+def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> Tile:
+    """The source pixels that interpolation at the target's pixels asks for; of zero size where there are none."""
+    left, bottom, right, top = bounds_in(target, source.crs)
+    corners = [~source.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
+    cols, rows = zip(*corners, strict=True)
+    if not np.isfinite([*cols, *rows]).all():
+        return Tile(0, 0, 0, 0)
+    zoom = max((max(cols) - min(cols)) / target.shape[1], (max(rows) - min(rows)) / target.shape[0], 1.0)
+    reach = ceil((4 if resampling is Resampling.lanczos else 3) * zoom) + 1
+    first, stop = (floor(min(rows)), floor(min(cols))), (ceil(max(rows)), ceil(max(cols)))
+    return Tile(*first, stop[0] - first[0], stop[1] - first[1]).grow(reach).intersect(source.area)
+
+
+def bounds_in(grid: Grid, crs: CRS | None) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a grid in another CRS, its edges densified."""
+    if grid.crs is None or crs is None or grid.crs == crs:
+        return grid.bounds
+    try:
+        return transform_bounds(rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21)
+    except (CRSError, RasterioError) as error:
+        raise GridMismatch(f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}: {error}") from error
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """An xarray DataArray (band, y, x) or (y, x) with rioxarray's conventions; dask-backed ones are read lazily."""
+
+    array: xr.DataArray
+    grid: Grid
+    bands: tuple[int, ...]
+    nodata: NodataRule
+    name: str
+    date: str | None = None
+    origin: tuple[int, int] = (0, 0)
+    fill: float | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.array.dtype)
+
+    @property
+    def storage(self) -> tuple[int, int]:
+        chunks = self.array.chunks
+        return (chunks[1][0], chunks[2][0]) if chunks else self.array.shape[1:]
+
+    def crop(self, tile: Tile) -> ArraySource:
+        origin = self.origin[0] + tile.row, self.origin[1] + tile.col
+        return replace(self, grid=self.grid.crop(tile), origin=origin)
+
+    def read(self, tile: Tile) -> tuple[Array, Bools]:
+        rows, cols = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).slices()
+        every = self.array[:, rows, cols].compute(scheduler="synchronous").values
+        values = every[[band - 1 for band in self.bands]]
+        valid = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else np.ones(values.shape[1:], bool)
+        fill = self.fill if isinstance(self.nodata, str) else self.nodata
+        if fill is not None and not np.isnan(fill):
+            combine = np.all if self.nodata == "any" else np.any
+            valid &= combine(every != fill, axis=0)
+        return values, valid
+
+
+def open_file(path: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule = "all") -> FileSource:
+    """Open a raster that rasterio reads.
+
+    Args:
+        path: a file, a VRT, or a `/vsi` path.
+        bands: numbers from 1 in the order wanted; None for all but alpha.
+        nodata: what makes a pixel invalid, see `NodataRule`. NaN in a band that is used always does.
+
+    Raises:
+        UnreadableInput: missing, not a raster, or complex-valued.
+        BandMismatch: a band number is out of range.
+    """
+    with readable(path):
+        dataset = _open_in_thread(path)
+        if dataset.count == 0:
+            raise UnreadableInput(f"{path} holds no bands of its own; name one of its subdatasets")
+        count = dataset.count - _has_alpha(dataset)
+        dtype = np.result_type(*dataset.dtypes[:count])
+        return FileSource(
+            path=path,
+            grid=_grid_of(dataset),
+            bands=pick_bands(path, bands, count),
+            dtype=_real(path, dtype),
+            count=count,
+            nodata=nodata,
+            storage=dataset.block_shapes[0],
+            date=iso_date(dataset.tags().get("TIFFTAG_DATETIME") or dataset.tags().get("ACQUISITION_DATE")),
+            masked=any(_can_mask(flags, dataset.count > count) for flags in dataset.mask_flag_enums[:count]),
+            fill=dataset.nodata,
+            colours=_colours(dataset.colorinterp),
+        )
+
+
+def open_array(
+    array: xr.DataArray, name: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule = "all"
+) -> ArraySource:
+    """Take a DataArray with dimensions (band, y, x) or (y, x), its CRS and nodata as rioxarray keeps them."""
+    import rioxarray  # noqa: F401  (registers the accessor)
+
+    cube = array if array.ndim == 3 else array.expand_dims("band")
+    if cube.ndim != 3:
+        raise UnreadableInput(f"{name} has dimensions {array.dims}; (band, y, x) or (y, x) are needed")
+    crs = CRS(cube.rio.crs) if cube.rio.crs else None
+    grid = Grid(crs, _transform_of(crs, cube.rio.transform()), (cube.shape[1], cube.shape[2]))
+    fill = cube.rio.nodata if cube.rio.nodata is not None else cube.rio.encoded_nodata
+    _real(name, np.dtype(cube.dtype))
+    return ArraySource(cube, grid, pick_bands(name, bands, cube.shape[0]), nodata, name, fill=fill)
+
+
+def _has_alpha(dataset: Any) -> bool:
+    """Whether the last band is a mask, not data: GDAL calls the fourth band of any 8-bit GeoTIFF alpha, unless told.
+
+    A mask holds its two extremes; of near infrared, hardly a pixel does.
+    """
+    if dataset.colorinterp[-1] is not ColorInterp.alpha:
+        return False
+    top = np.iinfo(dataset.dtypes[-1]).max if np.dtype(dataset.dtypes[-1]).kind in "iu" else 1
+    between = [
+        float(np.mean((part > 0) & (part < top)))
+        for row in np.linspace(0, max(dataset.height - 64, 0), 4)
+        for col in np.linspace(0, max(dataset.width - 64, 0), 4)
+        for part in [dataset.read(dataset.count, window=Tile(int(row), int(col), 64, 64).window)]
+    ]
+    return bool(np.mean(between) < 0.1)
+
+
+def _can_mask(flags: list[MaskFlags], has_alpha: bool) -> bool:
+    return MaskFlags.all_valid not in flags and (has_alpha or MaskFlags.alpha not in flags)
+
+
+def iso_date(tag: str | None) -> str | None:
+    """`2020:08:31 17:05:00`, as TIFF writes it, → `2020-08-31T17:05:00`; other texts as they are."""
+    match = re.fullmatch(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)", tag or "")
+    return "{}-{}-{}T{}".format(*match.groups()) if match else tag
+
+
+def _colours(interpretations: tuple[ColorInterp, ...]) -> tuple[int, int, int] | None:
+    wanted = ColorInterp.red, ColorInterp.green, ColorInterp.blue
+    if any(colour not in interpretations for colour in wanted):
+        return None
+    red, green, blue = (interpretations.index(colour) + 1 for colour in wanted)
+    return red, green, blue
+
+
+def pick_bands(name: str, wanted: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+    """The band numbers wanted, or all; BandMismatch where one is out of range."""
+    if wanted is None:
+        return tuple(range(1, count + 1))
+    wrong = [band for band in wanted if not 1 <= band <= count]
+    if wrong or not wanted:
+        raise BandMismatch(f"band {wrong[0] if wrong else '-'} is out of range: {name} has bands 1..{count}")
+    return wanted
+
+
+def parse_nodata(text: str | None) -> NodataRule:
+    """`any`, `all` or a number; None for the default, `all`."""
+    if text is None or text == "all":
+        return "all"
+    if text == "any":
+        return "any"
+    try:
+        return float(text)
+    except ValueError:
+        raise BadOption(f"nodata {text!r} must be any, all or a number") from None
+
+
+def crs_name(crs: CRS | None) -> str:
+    """EPSG:32651 where there is a code, else the CRS's name."""
+    if crs is None:
+        return "no CRS"
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else crs.name
+
+
+def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:
+    """A pyproj CRS as rasterio wants it."""
+    return None if crs is None else rasterio.CRS.from_user_input(crs)
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """Turn rasterio's errors into one line that names the file."""
+    try:
+        yield
+    except RasterioError as error:
+        cause = error.__cause__ or error
+        if not path.startswith("/vsi") and "://" not in path and not os.path.exists(path):
+            raise UnreadableInput(f"{path} does not exist") from error
+        raise UnreadableInput(f"{path} cannot be read: {' '.join(str(cause).split())}") from error
+
+
+def _real(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind == "c":
+        raise UnreadableInput(f"{name} holds complex numbers; give magnitude or intensity instead")
+    return dtype
+
+
+def _grid_of(dataset: Any) -> Grid:
+    crs = CRS.from_user_input(dataset.crs) if dataset.crs else None
+    return Grid(crs, _transform_of(crs, dataset.transform), (dataset.height, dataset.width))
+
+
+def _transform_of(crs: CRS | None, transform: Affine) -> Affine:
+    """Plain images: x is the column, y is minus the row, as QGIS shows them."""
+    return Affine(1, 0, 0, 0, -1, 0) if crs is None and transform == Affine.identity() else transform
+
+
+@dataclass
+class _Handles(threading.local):
+    """Open datasets of this thread: GDAL's are not to be shared between threads, and opening costs milliseconds."""
+
+    limit: int = 8
+    datasets: OrderedDict[tuple[Any, ...], Any] = field(default_factory=OrderedDict)
+
+    def open(self, path: str) -> Any:
+        key = (path, *_version(path))
+        dataset = self.datasets.pop(key, None)
+        if dataset is None:
+            dataset = rasterio.open(path)
+        self.datasets[key] = dataset
+        while len(self.datasets) > self.limit:
+            self.datasets.popitem(last=False)[1].close()
+        return dataset
+
+
+def _version(path: str) -> tuple[int, ...]:
+    """What tells a file from one that has since taken its place."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+_handles = _Handles()
+
+
+def _open_in_thread(path: str) -> Any:
+    return _handles.open(path)

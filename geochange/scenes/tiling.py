@@ -1,0 +1,160 @@
+"""Cutting a grid into overlapping tiles and into blocks of whole tiles. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from geochange.errors import BadOption
+from geochange.scenes.grid import Tile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileOptions:
+    """How a scene is cut for inference."""
+
+    size: int = 512
+    """Pixels per side of a tile."""
+
+    overlap: int | None = None
+    """Pixels shared with each neighbour; None for what the detector asks for."""
+
+    block: int | None = None
+    """Pixels per side of a block, rounded to whole tile steps; None to fit bands and storage."""
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise BadOption(f"tile size {self.size} must be at least 16 pixels")
+        if self.overlap is not None and not 0 <= self.overlap < self.size:
+            raise BadOption(f"overlap {self.overlap} must lie in 0..{self.size - 1}, below the tile size {self.size}")
+        if self.block is not None and self.block < 1:
+            raise BadOption(f"block size {self.block} must be at least 1 pixel")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One axis of a scene, cut into tiles and blocks; everything is anchored to the scene's origin.
+
+    Tile i covers `size` pixels from i * step - margin. Its outer `margin` is thrown away; of what is kept, the
+    first and last `ramp` pixels are blended with the neighbour. Laws: at most two tiles are kept at a pixel; every
+    pixel lies at least `margin` inside each tile that is kept there, so also at the scene's border, beyond which
+    the scene is reflected.
+    """
+
+    length: int  # pixels of the axis
+    size: int  # pixels of a tile
+    step: int  # from one tile to the next
+    margin: int  # thrown away on each side of a tile
+    tiles_per_block: int
+
+    @property
+    def ramp(self) -> int:
+        return self.size - 2 * self.margin - self.step
+
+    @property
+    def tiles(self) -> int:
+        return max(1, ceil((self.length - self.ramp) / self.step))
+
+    @property
+    def blocks(self) -> int:
+        return ceil(self.tiles / self.tiles_per_block)
+
+    def tile_start(self, tile: int) -> int:
+        return tile * self.step - self.margin
+
+    def block_tiles(self, block: int) -> range:
+        first = block * self.tiles_per_block
+        return range(first, min(first + self.tiles_per_block, self.tiles))
+
+    def block_span(self, block: int) -> tuple[int, int]:
+        """(start, stop) of the pixels that the block's file holds."""
+        tiles = self.block_tiles(block)
+        return tiles.start * self.step, self.length if tiles.stop == self.tiles else tiles.stop * self.step
+
+
+def cut_axis(length: int, options: TileOptions, *, radius: int, stride: int, default_overlap: int, block: int) -> Cut:
+    """Cut an axis so that steps and margins are multiples of the stride.
+
+    The margin is the receptive radius where the overlap has room for it (then tiles are exact), else a quarter of
+    the overlap; never so little that three tiles would meet at a pixel.
+    """
+    overlap = default_overlap if options.overlap is None else options.overlap
+    step = (options.size - min(overlap, options.size - 1)) // stride * stride
+    if step < 1:
+        raise BadOption(
+            f"tile size {options.size} less overlap {overlap} must be at least the detector's stride {stride}"
+        )
+    overlap = options.size - step
+    exact = ceil(radius / stride) * stride
+    margin = exact if 2 * exact <= overlap else overlap // 4 // stride * stride
+    crowded = ceil(max(overlap - 2 * margin - step, 0) / 2 / stride) * stride
+    return Cut(length, options.size, step, margin + crowded, max(1, round(block / step)))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A rectangle of whole tiles: one task, one file."""
+
+    index: tuple[int, int]  # (row, col) among the blocks
+    area: Tile  # pixels that its file holds; blocks partition the scene
+    context: Tile  # pixels that its tiles read
+    reach: Tile  # pixels that its tiles are kept at: `area` and the strips handed on to the right and below
+
+    @property
+    def name(self) -> str:
+        return f"{self.index[0]:05d}_{self.index[1]:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a scene is cut on both axes."""
+
+    rows: Cut
+    cols: Cut
+
+    @property
+    def blended(self) -> bool:
+        """Whether neighbouring tiles share pixels, so that blocks hand strips to their neighbours."""
+        return self.rows.ramp > 0 or self.cols.ramp > 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) of blocks."""
+        return self.rows.blocks, self.cols.blocks
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks, in raster order."""
+        return (self.block((row, col)) for row in range(self.rows.blocks) for col in range(self.cols.blocks))
+
+    def block(self, index: tuple[int, int]) -> Block:
+        spans = [cut.block_span(i) for cut, i in zip((self.rows, self.cols), index, strict=True)]
+        tiles = [cut.block_tiles(i) for cut, i in zip((self.rows, self.cols), index, strict=True)]
+        contexts = [
+            (cut.tile_start(t.start), cut.tile_start(t.stop - 1) + cut.size)
+            for cut, t in zip((self.rows, self.cols), tiles, strict=True)
+        ]
+        reaches = [
+            (start, min(cut.length, stop + cut.ramp))
+            for cut, (start, stop) in zip((self.rows, self.cols), spans, strict=True)
+        ]
+        return Block(index, _tile_of(spans), _tile_of(contexts), _tile_of(reaches))
+
+    def tiles(self, block: Block) -> Iterator[tuple[tuple[int, int], Tile]]:
+        """(index, tile) of each tile of a block, in raster order."""
+        for row in self.rows.block_tiles(block.index[0]):
+            for col in self.cols.block_tiles(block.index[1]):
+                start = self.rows.tile_start(row), self.cols.tile_start(col)
+                yield (row, col), Tile(*start, self.rows.size, self.cols.size)
+
+
+def partition(shape: tuple[int, int], cell: tuple[int, int]) -> Iterator[Tile]:
+    """A grid's pixels in cells of (rows, cols), the last ones ragged, in raster order."""
+    for row in range(0, shape[0], cell[0]):
+        for col in range(0, shape[1], cell[1]):
+            yield Tile(row, col, min(cell[0], shape[0] - row), min(cell[1], shape[1] - col))
+
+
+def _tile_of(spans: list[tuple[int, int]]) -> Tile:
+    (top, bottom), (left, right) = spans
+    return Tile(top, left, bottom - top, right - left)

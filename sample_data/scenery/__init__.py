@@ -1,0 +1,1 @@
+"""A made landscape at two dates: every pixel follows from the seed and its place alone."""

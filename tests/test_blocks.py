@@ -1,0 +1,189 @@
+"""The laws of the engine, on a detector whose scores need context."""
+
+import os
+
+import numpy as np
+import pytest
+import rasterio
+
+from geochange.engine import blocks as engine_blocks
+from geochange.engine import inference
+from geochange.engine.blocks import BlockStore, run_blocks
+from geochange.engine.cluster import ClusterOptions, open_crew
+from geochange.engine.inference import Inference
+from geochange.engine.progress import Silent
+from geochange.errors import BlockFailed
+from geochange.scenes.pairing import open_scene
+from geochange.scenes.tiling import TileOptions, Tiling, cut_axis
+from tests.stand_ins import BoxMean, write_pair, write_raster
+
+SHAPE = (150, 211)
+
+
+def tiling_of(shape, fitted, block=64, **options):
+    settings = TileOptions(size=options.pop("size", 48), **options)
+    radius, stride, overlap = fitted.receptive_radius, fitted.stride, fitted.default_overlap
+    return Tiling(
+        *(cut_axis(n, settings, radius=radius, stride=stride, default_overlap=overlap, block=block) for n in shape)
+    )
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return open_scene(write_pair(tmp_path, SHAPE))
+
+
+def run(scene, fitted, tiling, folder, *, threads=2, dtype="float32", layers=()):
+    """The probability of a whole run, put together from its block files."""
+    store = BlockStore(folder, np.dtype(dtype), layers)
+    with open_crew(ClusterOptions(threads=threads)) as crew:
+        run_blocks(crew, Inference(scene, fitted, tiling, layers), store, Silent())
+    return read_blocks(store, tiling, scene.shape)
+
+
+def read_blocks(store, tiling, shape, raster="probability"):
+    whole = np.zeros(shape, store.dtype)
+    for block in tiling.blocks():
+        with rasterio.open(store.file(block, raster)) as dataset:
+            whole[block.area.slices()] = dataset.read(1)
+    return whole
+
+
+def untiled(scene, fitted):
+    """The reference: one tile over the whole scene, with the scene reflected around it."""
+    tile = scene.grid.area.grow(fitted.receptive_radius)
+    dates, valid = scene.read(tile)
+    scores = fitted.score(inference.as_floats(dates)[None], valid[None])
+    inner = scene.grid.area.slices((tile.row, tile.col))
+    return np.where(valid.all(axis=0), scores.probability[0, 0], np.nan)[inner]
+
+
+@pytest.mark.parametrize(("radius", "overlap"), [(3, 6), (3, 12), (3, 30), (0, 0), (0, 16), (7, 14)])
+def test_tiled_is_untiled_where_the_margin_covers_the_radius(scene, tmp_path, radius, overlap):
+    fitted = BoxMean(radius)
+    tiled = run(scene, fitted, tiling_of(SHAPE, fitted, overlap=overlap), tmp_path / "run")
+    np.testing.assert_allclose(tiled, untiled(scene, fitted), atol=1e-5)
+
+
+def test_a_margin_below_the_radius_is_not_exact(scene, tmp_path):
+    fitted = BoxMean(9)
+    tiled = run(scene, fitted, tiling_of(SHAPE, fitted, overlap=4), tmp_path / "run")
+    assert np.abs(tiled - untiled(scene, fitted)).max() > 1e-3
+
+
+@pytest.mark.parametrize("overlap", [0, 12, 20])
+def test_any_block_size_and_number_of_threads_gives_the_same_bytes(scene, tmp_path, overlap):
+    fitted = BoxMean(3)
+    results = [
+        run(
+            scene,
+            fitted,
+            tiling_of(SHAPE, fitted, block, overlap=overlap),
+            tmp_path / f"{block}-{threads}",
+            threads=threads,
+        )
+        for block, threads in ((30, 1), (64, 2), (100, 4), (1000, 1))
+    ]
+    assert len({result.tobytes() for result in results}) == 1
+
+
+def test_dropping_a_strip_would_be_seen(scene, tmp_path, monkeypatch):
+    fitted = BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=20)
+    expected = run(scene, fitted, tiling, tmp_path / "whole")
+    monkeypatch.setattr(engine_blocks, "_givers", lambda tiling, block: iter(()))
+    assert not np.array_equal(run(scene, fitted, tiling, tmp_path / "broken"), expected)
+
+
+def test_no_tile_is_scored_twice(scene, tmp_path, monkeypatch):
+    fitted, seen = BoxMean(3), []
+    score = BoxMean.score
+    monkeypatch.setattr(
+        BoxMean, "score", lambda self, dates, valid, layers=(): seen.append(1) or score(self, dates, valid, layers)
+    )
+    tiling = tiling_of(SHAPE, fitted, overlap=20)
+    run(scene, fitted, tiling, tmp_path / "run")
+    assert len(seen) == tiling.rows.tiles * tiling.cols.tiles
+
+
+def test_scratch_ends_with_no_sums_and_no_strips(scene, tmp_path):
+    fitted = BoxMean(3)
+    run(scene, fitted, tiling_of(SHAPE, fitted, overlap=20), tmp_path / "run")
+    assert list((tmp_path / "run" / "sums").iterdir()) == []
+
+
+def test_nodata_of_any_date_is_nodata_out_and_every_other_pixel_has_a_score(tmp_path):
+    before, after = np.full((2, 3, *SHAPE), 100, np.uint8)
+    before[:, :40, :30] = 0
+    after[:, 100:, 150:] = 0
+    after[0, 60, 60] = 0  # one band alone is not nodata
+    paths = [write_raster(tmp_path / f"{i}.tif", date, nodata=0) for i, date in enumerate((before, after))]
+    scene, fitted = open_scene(paths), BoxMean(3)
+    out = run(scene, fitted, tiling_of(SHAPE, fitted), tmp_path / "run")
+    expected = np.zeros(SHAPE, bool)
+    expected[:40, :30] = expected[100:, 150:] = True
+    np.testing.assert_array_equal(np.isnan(out), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (47, 48), (49, 48), (200, 2)])
+def test_odd_scenes_are_scored_to_the_edge(tmp_path, shape):
+    scene, fitted = open_scene(write_pair(tmp_path, shape)), BoxMean(3)
+    out = run(scene, fitted, tiling_of(shape, fitted), tmp_path / "run")
+    np.testing.assert_allclose(out, untiled(scene, fitted), atol=1e-5)
+
+
+def test_tiles_start_at_multiples_of_the_stride():
+    fitted = BoxMean(3, stride=8)
+    tiling = tiling_of(SHAPE, fitted, overlap=13)
+    starts = {start for block in tiling.blocks() for _, t in tiling.tiles(block) for start in (t.row, t.col)}
+    assert all(start % 8 == 0 for start in starts)
+
+
+def test_layers_are_those_of_the_whole_scene(scene, tmp_path):
+    fitted = BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=20)
+    run(scene, fitted, tiling, tmp_path / "run", layers=("difference",))
+    store = BlockStore(tmp_path / "run", np.dtype("float32"), ("difference",))
+    (before, after), _ = scene.read(scene.grid.area)
+    expected = np.abs(after.astype(float) - before).mean(axis=0) / 255
+    np.testing.assert_allclose(read_blocks(store, tiling, SHAPE, "difference"), expected, atol=1e-6)
+
+
+class Stop(Exception):
+    """Stands for kill -9 in the middle."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 9])
+@pytest.mark.parametrize("overlap", [0, 20])
+def test_a_run_that_stopped_goes_on_to_the_same_bytes(scene, tmp_path, monkeypatch, stop_at, overlap):
+    fitted = BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=overlap)
+    expected = run(scene, fitted, tiling, tmp_path / "whole")
+    rename, left = os.replace, [stop_at]
+
+    def failing(source, target):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stop
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geochange.engine.files.os.replace", failing)
+        with pytest.raises(BlockFailed):
+            run(scene, fitted, tiling, tmp_path / "run", threads=1)
+    np.testing.assert_array_equal(run(scene, fitted, tiling, tmp_path / "run"), expected)
+
+
+def test_a_resumed_run_scores_only_what_is_missing(scene, tmp_path, monkeypatch):
+    fitted = BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=0)
+    run(scene, fitted, tiling, tmp_path / "run")
+    store = BlockStore(tmp_path / "run", np.dtype("float32"))
+    missing = list(tiling.blocks())[1]
+    store.file(missing).unlink()
+    scored = []
+    monkeypatch.setattr(
+        engine_blocks, "score_block", lambda work, block: scored.append(block) or inference.score_block(work, block)
+    )
+    run(scene, fitted, tiling, tmp_path / "run")
+    assert scored == [missing]

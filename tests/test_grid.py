@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geochange.scenes.grid import Grid, Tile, reflect
+
+
+@given(st.integers(1, 12), st.integers(-40, 0), st.integers(1, 40))
+def test_reflect_agrees_with_numpy_pad(length, start, stop):
+    axis = np.arange(length)
+    padded = np.pad(axis, (-start, max(stop - length, 0)), mode="reflect" if length > 1 else "edge")
+    np.testing.assert_array_equal(axis[reflect(start, stop, length)], padded[: stop - start])
+
+
+def test_tiles_intersect_in_their_common_pixels():
+    assert Tile(0, 0, 10, 10).intersect(Tile(6, 8, 10, 10)) == Tile(6, 8, 4, 2)
+    assert Tile(0, 0, 10, 10).intersect(Tile(20, 0, 5, 5)).size == 0
+
+
+def test_slices_are_relative_to_an_origin():
+    array = np.arange(100).reshape(10, 10)
+    assert array[Tile(5, 7, 2, 3).slices((4, 4))].shape == (2, 3)
+    assert array[Tile(5, 7, 2, 3).slices((4, 4))][0, 0] == 13
+
+
+@pytest.mark.parametrize("transform", [Affine(2, 0, 100, 0, -3, 50), Affine(1, 1, 0, 1, -1, 0)])
+def test_crop_keeps_pixels_in_place(transform):
+    grid = Grid(None, transform, (20, 30))
+    part = grid.crop(Tile(4, 7, 5, 6))
+    assert part.transform @ (0, 0) == grid.transform @ (7, 4)
+    assert grid.offset_of(part) == pytest.approx((4, 7))
+
+
+def test_bounds_are_outer_edges():
+    assert Grid(None, Affine(2, 0, 100, 0, -3, 50), (10, 20)).bounds == (100, 20, 140, 50)

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.stats import chi2, norm
+from skimage.filters import threshold_otsu
+from sklearn.mixture import GaussianMixture
+
+from geochange.detectors.mixture import (
+    BINS,
+    NO_CHANGE,
+    Mixture,
+    Posterior,
+    bin_values,
+    fit_mixture,
+    fit_posterior,
+    neighbour_sum,
+    otsu_split,
+    robit,
+    statistic_bins,
+    statistic_histogram,
+)
+
+
+def roots_of_two_classes(share: float, size: int = 200_000) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    changed = rng.random(size) < share
+    return np.where(changed, rng.normal(3.0, 0.5, size), rng.normal(1.2, 0.2, size)).clip(0)
+
+
+def histogram_of(statistic: np.ndarray) -> np.ndarray:
+    return statistic_histogram(statistic.astype(np.float32), np.ones(statistic.shape, bool))
+
+
+@given(st.floats(0, 2.0**100, width=32), st.floats(0, 2.0**100, width=32))
+def test_bins_keep_the_order_of_the_statistic(a: float, b: float) -> None:
+    first, second = statistic_bins(np.array([min(a, b), max(a, b)], np.float32))
+    assert first <= second < BINS
+
+
+@given(st.floats(2.0**-100, 2.0**100, width=32))
+def test_a_bin_value_is_within_half_a_percent_of_its_members(value: float) -> None:
+    middle = bin_values()[statistic_bins(np.array([value], np.float32))[0]]
+    assert middle == pytest.approx(value, rel=0.004)
+
+
+def test_histogram_counts_valid_pixels_only() -> None:
+    statistic = np.array([0.0, 1.0, 1.0, 5.0], np.float32)
+    counts = statistic_histogram(statistic, np.array([True, True, True, False]))
+    assert counts.sum() == 3
+    assert counts[statistic_bins(np.float32(1))] == 2
+
+
+def test_otsu_agrees_with_skimage() -> None:
+    levels = np.arange(256)
+    counts = np.rint(1e5 * (norm.pdf(levels, 60, 10) + 0.3 * norm.pdf(levels, 150, 25))).astype(int)
+    assert otsu_split(levels.astype(float), counts) == pytest.approx(threshold_otsu(hist=(counts, levels)), abs=1)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.5])
+def test_em_recovers_the_classes_that_made_the_data(share: float) -> None:
+    mixture = fit_mixture(histogram_of(roots_of_two_classes(share) ** 4))
+    assert mixture.share == pytest.approx(share, rel=0.15)
+    assert mixture.means == pytest.approx((1.2, 3.0), abs=0.08)
+    assert mixture.deviations == pytest.approx((0.2, 0.5), rel=0.2)
+
+
+def test_em_agrees_with_sklearn() -> None:
+    roots = roots_of_two_classes(0.1, 20_000)
+    mixture = fit_mixture(histogram_of(roots**4))
+    theirs = GaussianMixture(2, tol=1e-8, max_iter=500, random_state=0).fit(roots[:, None])
+    assert sorted(mixture.means) == pytest.approx(sorted(theirs.means_.ravel()), abs=0.01)
+    assert mixture.share == pytest.approx(theirs.weights_.min(), abs=0.005)
+
+
+@pytest.mark.parametrize("statistic", [np.zeros(100), np.full(100, 3.0), np.full(1, 2.0)])
+def test_equal_pixels_are_no_change(statistic: np.ndarray) -> None:
+    posterior = fit_posterior(histogram_of(statistic), context=0.5)
+    tile = np.full((1, 4, 5), statistic[0], np.float32)
+    assert posterior.mixture == NO_CHANGE
+    assert not posterior.probability(tile, np.ones(tile.shape, bool)).any()
+    assert set(posterior.thresholds.values()) == {0.5}
+
+
+def test_rounding_errors_are_no_change() -> None:
+    statistic = np.random.default_rng(0).random(1000) * 1e-11
+    assert fit_mixture(histogram_of(statistic), negligible=1e-10) == NO_CHANGE
+
+
+def test_a_few_changes_among_identical_pixels_are_found() -> None:
+    statistic = np.zeros(10_000)
+    statistic[:30] = np.linspace(4, 9, 30)
+    probability = fit_posterior(histogram_of(statistic)).probability(
+        statistic.astype(np.float32)[None, None], np.ones((1, 1, 10_000), bool)
+    )
+    np.testing.assert_array_equal(probability[0, 0] > 0.5, statistic > 0)
+
+
+@given(
+    st.floats(0.001, 0.999),
+    st.floats(0.1, 2),
+    st.floats(0, 3),
+    st.floats(0.05, 2),
+    st.floats(0.05, 2),
+)
+def test_probability_never_falls_with_the_statistic(
+    share: float, low: float, gap: float, narrow: float, wide: float
+) -> None:
+    posterior = Posterior(Mixture(share, (low, low + gap), (narrow, wide)), otsu=1.0)
+    assert np.all(np.diff(robit(posterior.log_odds.astype(np.float64))) >= 0)
+
+
+def test_log_odds_are_those_of_two_normal_classes() -> None:
+    mixture = Mixture(0.2, (1.0, 2.0), (0.3, 0.6))
+    root = np.linspace(1.2, 3, 20)
+    expected = np.log(0.2 * norm.pdf(root, 2, 0.6)) - np.log(0.8 * norm.pdf(root, 1, 0.3))
+    np.testing.assert_allclose(mixture.log_odds(root), expected)
+
+
+def test_robit_is_symmetric_with_the_logistic_slope_and_definite_ends() -> None:
+    odds = np.linspace(-9, 9, 31)
+    np.testing.assert_allclose(robit(odds) + robit(-odds), 1)
+    assert (robit(np.array([1e-4])) - 0.5) / 1e-4 == pytest.approx(0.25, rel=1e-3)
+    np.testing.assert_array_equal(robit(np.array([-1e6, 1e6], np.float32)), [0, 1])
+
+
+def test_a_byte_tells_apart_pixels_on_both_sides_of_the_threshold() -> None:
+    statistic = np.concatenate([chi2.rvs(6, size=50_000, random_state=0), 8 * chi2.rvs(6, size=5_000, random_state=1)])
+    posterior = fit_posterior(histogram_of(statistic))
+    stored = np.rint(254 * posterior.probability(statistic.astype(np.float32)[None, None], np.True_))
+    assert np.mean(stored == 0) < 0.01
+    assert np.mean(stored == 254) < 0.05
+
+
+def test_thresholds_map_the_statistic_to_its_own_probability() -> None:
+    posterior = fit_posterior(histogram_of(roots_of_two_classes(0.1) ** 4))
+    statistic = np.array([[[posterior.otsu]]], np.float32)
+    found = posterior.probability(statistic, np.ones((1, 1, 1), bool)).item()
+    assert posterior.thresholds["otsu"] == pytest.approx(found, abs=0.03)
+    assert posterior.thresholds["default"] == posterior.thresholds["em"] == 0.5
+
+
+def test_a_split_becomes_even() -> None:
+    posterior = fit_posterior(histogram_of(roots_of_two_classes(0.1) ** 4), split=30.0)
+    assert posterior.threshold_at(30.0) == pytest.approx(0.5)
+    assert posterior.thresholds["em"] < 0.5
+
+
+def test_neighbour_sum_agrees_with_scipy() -> None:
+    field = np.random.default_rng(0).normal(size=(2, 7, 5)).astype(np.float32)
+    ring = np.ones((1, 3, 3))
+    ring[0, 1, 1] = 0
+    np.testing.assert_allclose(neighbour_sum(field), ndimage.convolve(field, ring, mode="mirror"), atol=1e-5)
+
+
+def test_context_drops_a_lone_pixel_and_fills_a_gap() -> None:
+    base = Posterior(Mixture(0.3, (1.0, 2.0), (0.3, 0.3)), otsu=5.0)
+    alone, together = base, Posterior(base.mixture, base.otsu, context=0.5)
+    statistic = np.ones((1, 9, 9), np.float32)
+    statistic[0, 2, 2] = statistic[0, 5:8, 5:8] = 9.0
+    statistic[0, 6, 6] = 4.5
+    valid = np.ones(statistic.shape, bool)
+    assert [alone.probability(statistic, valid)[0, i, i] > 0.5 for i in (2, 6)] == [True, False]
+    assert [together.probability(statistic, valid)[0, i, i] > 0.5 for i in (2, 6)] == [False, True]
+
+
+def test_context_ignores_neighbours_that_are_not_valid() -> None:
+    posterior = Posterior(Mixture(0.3, (1.0, 2.0), (0.3, 0.3)), otsu=5.0, context=0.5)
+    valid = np.ones((1, 5, 5), bool)
+    valid[0, 2, 3] = False
+    statistic = np.ones((1, 5, 5), np.float32)
+    other = statistic.copy()
+    other[0, 2, 3] = 100.0
+    before, after = (posterior.probability(each, valid)[valid] for each in (statistic, other))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_json_brings_the_posterior_back() -> None:
+    posterior = fit_posterior(histogram_of(roots_of_two_classes(0.1) ** 4), context=0.5)
+    assert Posterior.from_json(posterior.to_json()) == posterior

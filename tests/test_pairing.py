@@ -1,0 +1,153 @@
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.warp import Resampling, calculate_default_transform, reproject
+
+from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
+from geochange.scenes.grid import Tile
+from geochange.scenes.pairing import SceneOptions, open_scene
+from geochange.scenes.scene import FileSource, WarpedSource
+from tests.stand_ins import PLACE, SHARED, UTM, textured, write_pair, write_raster
+
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real imagery is not beside the project")
+
+
+def test_two_dates_on_one_grid_are_read_together(tmp_path):
+    scene = open_scene(write_pair(tmp_path, (40, 50)))
+    dates, valid = scene.read(Tile(5, 6, 7, 8))
+    assert [date.shape for date in dates] == [(3, 7, 8)] * 2
+    assert valid.shape == (2, 7, 8)
+
+
+def test_beyond_the_border_the_scene_is_reflected(tmp_path):
+    scene = open_scene(write_pair(tmp_path, (20, 30)))
+    (inside, _), _ = scene.read(scene.grid.area)
+    (around, _), _ = scene.read(Tile(-4, -6, 60, 70))
+    np.testing.assert_array_equal(around, np.pad(inside, ((0, 0), (4, 36), (6, 34)), mode="reflect"))
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "shape", "named"),
+    [
+        ("EPSG:32634", PLACE, (40, 50), "EPSG:32634"),
+        (UTM, PLACE @ Affine.translation(0.4, 0), (40, 50), "origin"),
+        (UTM, PLACE @ Affine.scale(2), (20, 25), "resolution"),
+        (UTM, PLACE, (41, 50), "41 rows"),
+    ],
+)
+def test_other_grids_are_refused_with_the_difference_and_the_mend(tmp_path, crs, transform, shape, named):
+    before = write_raster(tmp_path / "a.tif", textured((40, 50)))
+    after = write_raster(tmp_path / "b.tif", textured(shape), crs=crs, transform=transform)
+    with pytest.raises(GridMismatch, match=named) as caught:
+        open_scene([before, after])
+    assert "--align" in str(caught.value)
+
+
+def test_align_crops_where_only_whole_pixels_differ(tmp_path):
+    values = textured((60, 70))
+    before = write_raster(tmp_path / "a.tif", values[:, 5:45, 10:60], transform=PLACE @ Affine.translation(10, 5))
+    after = write_raster(tmp_path / "b.tif", values[:, :40, :55])
+    scene = open_scene([before, after], SceneOptions(align=True))
+    assert all(isinstance(source, FileSource) for source in scene.sources)
+    (first, second), _ = scene.read(scene.grid.area)
+    assert first.shape == (3, 35, 45)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_align_brings_another_crs_to_the_first_grid(tmp_path):
+    values = textured((300, 300))
+    before = write_raster(tmp_path / "a.tif", values)
+    with rasterio.open(before) as dataset:
+        transform, width, height = calculate_default_transform(UTM, "EPSG:3857", 300, 300, *dataset.bounds)
+        there = np.zeros((3, height, width), np.uint8)
+        reproject(
+            values,
+            there,
+            src_transform=PLACE,
+            src_crs=UTM,
+            dst_transform=transform,
+            dst_crs="EPSG:3857",
+            resampling=Resampling.cubic,
+        )
+    after = write_raster(tmp_path / "b.tif", there, crs="EPSG:3857", transform=transform, nodata=0)
+    scene = open_scene([before, after], SceneOptions(align=True))
+    assert isinstance(scene.sources[1], WarpedSource)
+    (first, second), valid = scene.read(scene.grid.area)
+    inner = valid.all(axis=0)
+    assert inner.mean() > 0.97
+    assert np.corrcoef(first[:, inner].ravel(), second[:, inner].ravel())[0, 1] > 0.98
+
+
+def test_dates_that_do_not_overlap_are_refused(tmp_path):
+    before = write_raster(tmp_path / "a.tif", textured((40, 50)))
+    after = write_raster(tmp_path / "b.tif", textured((40, 50)), transform=PLACE @ Affine.translation(500, 0))
+    with pytest.raises(GridMismatch, match="do not overlap"):
+        open_scene([before, after], SceneOptions(align=True))
+
+
+def test_a_crs_on_one_side_only_is_refused(tmp_path):
+    before = write_raster(tmp_path / "a.tif", textured((40, 50)))
+    after = write_raster(tmp_path / "b.tif", textured((40, 50)), crs=None)
+    with pytest.raises(GridMismatch, match="no CRS"):
+        open_scene([before, after], SceneOptions(align=True))
+
+
+def test_different_band_counts_are_refused_unless_bands_are_picked(tmp_path):
+    before = write_raster(tmp_path / "a.tif", textured((40, 50), bands=3))
+    after = write_raster(tmp_path / "b.tif", textured((40, 50), bands=4))
+    with pytest.raises(BandMismatch, match=r"3 bands.*4"):
+        open_scene([before, after])
+    assert open_scene([before, after], SceneOptions(bands=(3, 1))).bands == (3, 1)
+
+
+def test_a_box_picks_whole_pixels(tmp_path):
+    pair = write_pair(tmp_path, (40, 50))
+    left, top = PLACE @ (10, 5)
+    right, bottom = PLACE @ (30, 25)
+    scene = open_scene(pair, SceneOptions(aoi=(left, bottom, right, top)))
+    assert scene.shape == (20, 20)
+    (part, _), _ = scene.read(scene.grid.area)
+    (whole, _), _ = open_scene(pair).read(Tile(5, 10, 20, 20))
+    np.testing.assert_array_equal(part, whole)
+
+
+def test_a_layer_masks_what_lies_outside_whatever_the_window(tmp_path):
+    pair = write_pair(tmp_path, (60, 60))
+    centre = shapely.Point(PLACE @ (31.3, 28.6)).buffer(40)
+    layer = geopandas.GeoSeries([centre], crs=UTM).to_crs("EPSG:4326")
+    layer.to_file(tmp_path / "aoi.gpkg")
+    scene = open_scene(pair, SceneOptions(aoi=str(tmp_path / "aoi.gpkg")))
+    _, whole = scene.read(scene.grid.area)
+    assert 0.7 < whole.mean() < 0.85  # a disc in its square
+    _, part = scene.read(Tile(7, 9, 20, 13))
+    np.testing.assert_array_equal(part, whole[:, 7:27, 9:22])
+
+
+@pytest.mark.parametrize("aoi", [(0.0, 0.0, 1.0, 1.0), "missing.gpkg", (5.0, 0.0, 1.0, 1.0)])
+def test_an_area_that_cannot_be_is_refused(tmp_path, aoi):
+    with pytest.raises((GridMismatch, UnreadableInput, BadOption)):
+        open_scene(write_pair(tmp_path, (40, 50)), SceneOptions(aoi=aoi))
+
+
+def test_a_fingerprint_tells_other_pixels_and_sees_the_same_again(tmp_path):
+    pair = write_pair(tmp_path, (300, 300))
+    before = open_scene(pair).fingerprint()
+    assert open_scene(pair).fingerprint() == before
+    values = textured((300, 300), seed=9)
+    write_raster(tmp_path / "after.tif", values)
+    assert open_scene(pair).fingerprint() != before
+
+
+@needs_shared
+@pytest.mark.parametrize("later", ["20120731", "20170827", "20200831"])
+def test_naip_is_refused_as_it_is_and_read_with_align(later):
+    pair = [str(SHARED / "naip_wetlands" / f"naip_{date}.tif") for date in ("20090818", later)]
+    with pytest.raises(GridMismatch):
+        open_scene(pair)
+    scene = open_scene(pair, SceneOptions(align=True))
+    (_, after), valid = scene.read(scene.grid.area)
+    assert valid.mean() > 0.99
+    assert after.shape[0] == 4

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geochange.errors import BadOption
+from geochange.scenes.tiling import TileOptions, Tiling, cut_axis, partition
+
+
+@st.composite
+def cuts(draw):
+    stride = draw(st.sampled_from([1, 2, 8]))
+    size = draw(st.integers(2, 12)) * 8
+    options = TileOptions(size=size, overlap=draw(st.none() | st.integers(0, size - stride)))
+    return cut_axis(
+        draw(st.integers(1, 400)),
+        options,
+        radius=draw(st.integers(0, 20)),
+        stride=stride,
+        default_overlap=draw(st.integers(0, size - stride)),
+        block=draw(st.integers(1, 300)),
+    )
+
+
+@given(cuts())
+def test_every_pixel_is_kept_by_one_or_two_tiles_with_its_margin(cut):
+    kept = np.zeros(cut.length, int)
+    for tile in range(cut.tiles):
+        start = cut.tile_start(tile) + cut.margin
+        kept[max(start, 0) : start + cut.size - 2 * cut.margin] += 1
+    assert kept.min() >= 1
+    assert kept.max() <= 2
+
+
+@given(cuts())
+def test_blocks_partition_the_axis_and_the_tiles(cut):
+    spans = [cut.block_span(block) for block in range(cut.blocks)]
+    assert spans[0][0] == 0
+    assert spans[-1][1] == cut.length
+    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert [tile for block in range(cut.blocks) for tile in cut.block_tiles(block)] == list(range(cut.tiles))
+
+
+@given(cuts())
+def test_a_block_reaches_no_further_than_its_next_neighbour(cut):
+    for block in range(cut.blocks - 1):
+        assert cut.block_span(block)[1] + cut.ramp <= max(cut.block_span(block + 1)[1], cut.length)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 90))
+def test_tiles_of_all_blocks_do_not_depend_on_the_block_size(rows, cols, block):
+    def tiles(side):
+        tiling = Tiling(
+            *(cut_axis(n, options, radius=3, stride=1, default_overlap=8, block=side) for n in (rows, cols))
+        )
+        return sorted(tile for block in tiling.blocks() for _, tile in tiling.tiles(block))
+
+    options = TileOptions(size=32)
+    assert tiles(block) == tiles(10**6)
+
+
+def test_margin_is_exact_where_the_overlap_has_room():
+    options = TileOptions(size=64, overlap=16)
+    assert cut_axis(100, options, radius=5, stride=1, default_overlap=0, block=64).margin == 5
+    assert cut_axis(100, options, radius=9, stride=1, default_overlap=0, block=64).margin == 4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 0}, {"size": -512}, {"overlap": 512}, {"overlap": -1}, {"overlap": 600}, {"block": 0}, {"block": -1}],
+)
+def test_impossible_options_are_refused(wrong):
+    with pytest.raises(BadOption):
+        TileOptions(**wrong)
+
+
+def test_partition_covers_each_pixel_once():
+    seen = np.zeros((37, 53), int)
+    for cell in partition(seen.shape, (10, 16)):
+        seen[cell.slices()] += 1
+    assert (seen == 1).all()
