@@ -8,7 +8,7 @@ DEMO := out/demo
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
-	$(BIN)/geochange evaluate $(DEMO)/probability.tif sample_data/truth.gpkg --picture $(DEMO)/scores.png
+	$(BIN)/geochange evaluate $(DEMO)/changes.gpkg sample_data/truth.gpkg --grid sample_data/before.tif --picture $(DEMO)/scores.png
 
 test: .venv/tested
 	$(BIN)/python -m pytest -n 2

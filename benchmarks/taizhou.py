@@ -10,10 +10,9 @@ import numpy as np
 import rasterio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.memory_blocks import change, fit, pair
-
 from geochange.arrays import Bools, Floats, Ints
 from geochange.detectors.catalogue import detector
+from tests.memory_blocks import change, fit, pair
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "landsat_taizhou"
 LEVELS = 254  # of a stored byte

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from geochange.arrays import Array, Bools, Floats
 from geochange.detectors.detector import Detector, Fitted, Kernel, R
@@ -63,3 +64,24 @@ def change(fitted: Fitted, scene: MemoryScene) -> Floats:
     """(y, x) probability of change of the whole scene as one tile."""
     pixels, valid = scene.read(Tile(0, 0, *scene.shape))
     return fitted.score(pixels[None], valid[None]).probability[0, 0]
+
+
+def landscape(bands: int = 4, shape: tuple[int, int] = (96, 110), seed: int = 0) -> Floats:
+    """(band, y, x) smooth fields of correlated bands with texture, about 60..200."""
+    rng = np.random.default_rng(seed)
+    fields = gaussian_filter(rng.normal(size=(3, *shape)), (0, 4, 4)) * 12
+    mixed = np.tensordot(rng.uniform(0.2, 1, (bands, 3)), fields, axes=1)
+    return 128 + 16 * mixed + 2 * rng.normal(size=(bands, *shape))
+
+
+def changed_scene(
+    bands: int = 4, share: float = 0.1, seed: int = 0, shape: tuple[int, int] = (96, 110)
+) -> tuple[MemoryScene, Bools]:
+    """A scene with a second date of other gain, offset and noise a band and other land in a share of it; and where."""
+    rng = np.random.default_rng(seed + 1)
+    before = landscape(bands, shape, seed)
+    field = gaussian_filter(rng.normal(size=shape), 3)
+    truth = field > np.quantile(field, 1 - share)
+    after = np.where(truth, before[::-1, ::-1, ::-1] + 60, before)
+    gain, offset = rng.uniform(0.6, 1.4, (2, bands, 1, 1))
+    return pair(before, gain * after + 20 * offset + 2 * rng.normal(size=before.shape)), truth

@@ -147,6 +147,14 @@ def test_a_split_becomes_even() -> None:
     assert posterior.thresholds["em"] < 0.5
 
 
+def test_a_mixture_that_calls_nearly_all_changed_gives_way_to_otsu() -> None:
+    rng = np.random.default_rng(0)
+    roots = np.concatenate([rng.normal(0.8, 0.1, 10_000), rng.normal(1.45, 0.3, 90_000)])
+    posterior = fit_posterior(histogram_of(roots**4))
+    assert posterior.mixture.share > 0.8
+    assert posterior.threshold_at(posterior.otsu) == pytest.approx(0.5)
+
+
 def test_neighbour_sum_agrees_with_scipy() -> None:
     field = np.random.default_rng(0).normal(size=(2, 7, 5)).astype(np.float32)
     ring = np.ones((1, 3, 3))

@@ -160,9 +160,7 @@ def test_warping_agrees_with_gdals_warped_vrt(tmp_path):
     ours, _ = WarpedSource(source, grid, Resampling.bilinear).read(grid.area)
     with (
         rasterio.open(path) as dataset,
-        WarpedVRT(
-            dataset, transform=grid.transform, width=190, height=190, resampling=Resampling.bilinear
-        ) as vrt,
+        WarpedVRT(dataset, transform=grid.transform, width=190, height=190, resampling=Resampling.bilinear) as vrt,
     ):
         theirs = vrt.read()
     assert np.abs(ours.astype(int) - theirs).max() <= 1

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.memory_blocks import MemoryScene, pair
 
 from geochange.detectors.statistics import (
     jointly_valid,
@@ -13,6 +12,7 @@ from geochange.detectors.statistics import (
     varying_bands,
 )
 from geochange.errors import NothingValid
+from tests.memory_blocks import MemoryScene, pair
 
 
 def scene(seed: int = 0, shape: tuple[int, ...] = (3, 70, 131)) -> MemoryScene:

@@ -27,7 +27,7 @@ def detect(
         list[str] | None, typer.Option("--option", help="Detector option as NAME=VALUE; may be given again.")
     ] = None,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="Further rasters of the detector to write, as in chi_square,weights.")
+        str | None, typer.Option("--layers", help="Further rasters of the detector to write, as in chi-square,weights.")
     ] = None,
     bands: values.Bands = None,
     aoi: values.Aoi = None,

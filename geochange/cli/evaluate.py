@@ -25,6 +25,7 @@ def evaluate(
         float | None,
         typer.Option("--resolution", help="Pixel size in map units, to compare two vector layers."),
     ] = None,
+    grid: Annotated[str | None, typer.Option("--grid", help="A raster on whose grid the two are compared.")] = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="A PNG of hits, misses and false alarms.")] = None,
     workers: values.Workers = None,
     scheduler: values.Scheduler = None,
@@ -38,7 +39,9 @@ def evaluate(
     from geochange.pipeline.evaluate import EvaluateOptions
     from geochange.pipeline.evaluate import evaluate as run
 
-    options = EvaluateOptions(ignore=tuple(ignore or ()), threshold=threshold, iou=iou, resolution=resolution)
+    options = EvaluateOptions(
+        ignore=tuple(ignore or ()), threshold=threshold, iou=iou, resolution=resolution, grid=grid
+    )
     cluster = ClusterOptions(workers=workers, scheduler=scheduler)
     with progress_bar(quiet=quiet or as_json) as listener:
         evaluation = run(predicted, reference, options, picture=picture, cluster=cluster, listener=listener)

@@ -66,8 +66,7 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     try:
         code = program(args=None if arguments is None else list(arguments), standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; what is done is kept, --resume continues")
-        return INTERRUPTED
+        code = INTERRUPTED
     except _USAGE_ERROR as error:
         _say(error.format_message())
         return USER_ERROR
@@ -77,6 +76,8 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     except (GeochangeError, OSError) as error:
         _say(str(error))
         return USER_ERROR
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this code itself
+        _say("interrupted; what is done is kept, --resume continues")
     return code if isinstance(code, int) else 0
 
 

@@ -24,6 +24,7 @@ BINS = 1 << (31 - SHIFT)  # not negative, so without the sign bit
 CERTAIN = 1e6  # log-odds that `robit` turns into exactly 0 or 1
 EM_STEPS = 2000
 EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
+MOST = 2 / 3  # share of change beyond which a mixture has split the unchanged, as crops of another year do
 NARROWEST = 0.01  # deviation of a class, in units of the root's own size: an atom of equal pixels has none
 
 
@@ -84,11 +85,17 @@ class Mixture:
     means: tuple[float, float]
     deviations: tuple[float, float]
 
+    @property
+    def parabola(self) -> tuple[float, float, float]:
+        """The log-odds of change as coefficients of root**2, root and 1."""
+        (low, high), (still, moved) = self.means, (1 / deviation**2 for deviation in self.deviations)
+        prior = np.log(self.share / (1 - self.share)) + np.log(moved / still) / 2
+        return (still - moved) / 2, high * moved - low * still, prior + (low**2 * still - high**2 * moved) / 2
+
     def log_odds(self, root: Floats) -> Floats:
         """Log of the odds of change at fourth roots of the statistic."""
-        (low, high), (narrow, wide) = self.means, self.deviations
-        prior = np.log(self.share / (1 - self.share)) + np.log(narrow / wide)
-        return prior + (root - low) ** 2 / (2 * narrow**2) - (root - high) ** 2 / (2 * wide**2)
+        square, linear, constant = self.parabola
+        return (square * root + linear) * root + constant
 
     def rising_log_odds(self, root: Floats) -> Floats:
         """As `log_odds`, but rising everywhere.
@@ -98,13 +105,12 @@ class Mixture:
         """
         if self.share == 0:
             return np.full(np.shape(root), -CERTAIN)
-        (low, high), (narrow, wide) = self.means, self.deviations
-        curvature = 1 / narrow**2 - 1 / wide**2
-        if curvature == 0:
+        square, linear, _ = self.parabola
+        if square == 0:
             return self.log_odds(root)
-        turning = (low / narrow**2 - high / wide**2) / curvature
-        kept = np.maximum(root, turning) if curvature > 0 else np.minimum(root, turning)
-        return self.log_odds(kept) + (root - kept) / narrow
+        turning = -linear / (2 * square)
+        kept = np.maximum(root, turning) if square > 0 else np.minimum(root, turning)
+        return self.log_odds(kept) + (root - kept) / self.deviations[0]
 
 
 NO_CHANGE = Mixture(0.0, (0.0, 0.0), (1.0, 1.0))
@@ -168,8 +174,9 @@ class Posterior:
 
     @cached_property
     def log_odds(self) -> Floats:
-        """(BINS,) float32."""
-        return (self.mixture.rising_log_odds(bin_values() ** 0.25) - self.even).astype(np.float32)
+        """(BINS,) float32, never falling, not even by rounding."""
+        rising = np.maximum.accumulate(self.mixture.rising_log_odds(bin_values() ** 0.25))
+        return (rising - self.even).astype(np.float32)
 
     @cached_property
     def leaning(self) -> Floats:
@@ -222,6 +229,8 @@ class Posterior:
 def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0, split: float | None = None) -> Posterior:
     """Fit the posterior of a scene's histogram.
 
+    Where EM calls more than `MOST` of the scene changed, Otsu's split counts as even.
+
     Args:
         counts: (BINS,) of `statistic_histogram`.
         context: as in `Posterior`.
@@ -231,8 +240,11 @@ def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0, s
     mixture = fit_mixture(counts, negligible)
     if mixture.share == 0:
         return Posterior(mixture, 0.0, context=context)
+    otsu = otsu_statistic(counts)
+    if split is None and mixture.share > MOST:
+        split = otsu
     even = 0.0 if split is None else float(mixture.rising_log_odds(np.float64(split) ** 0.25))
-    return Posterior(mixture, otsu_statistic(counts), even, context)
+    return Posterior(mixture, otsu, even, context)
 
 
 def otsu_statistic(counts: Ints) -> float:

@@ -140,6 +140,7 @@ def _work(run: _Run) -> Detection:
             run_blocks(crew, work, store, listener)
         record = _products(run, work, store, crew)
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.stages.seconds)}
+    record = json.loads(json.dumps(record))
     run.folder.publish(record)
     return Detection(run.folder.out, record)
 
@@ -292,7 +293,7 @@ def _write_preview(run: _Run, work: Inference, store: BlockStore, found: RegionS
         parts = [(block.area, load_array(store.thumbnail(block))) for block in work.tiling.blocks()]
         before, after = assemble(parts, run.scene.dates, work.thumbnail)
         picture = render_preview(before, after, changed_cells(found, work.thumbnail), _captions(run, totals))
-        picture.save(run.folder.ready / "preview.png", optimize=True)
+        picture.save(run.folder.ready / "preview.png", compress_level=3)
 
 
 def changed_cells(found: RegionStore, spec: Thumbnail) -> Bools:

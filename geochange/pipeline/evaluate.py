@@ -35,6 +35,7 @@ from geochange.products.object_scores import ObjectOptions, score_objects
 from geochange.products.polygons import BlockRegions, trace_block
 from geochange.products.seams import SeamMerger
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.scene import open_file
 from geochange.scenes.tiling import partition
 
 PICTURE_SIDE = 1600  # px; longest side of the picture
@@ -56,6 +57,9 @@ class EvaluateOptions:
 
     resolution: float | None = None
     """Pixel size, in map units, for two vector layers; None for at most 4096 pixels along the longer side."""
+
+    grid: str | None = None
+    """A raster on whose grid they are compared."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -102,8 +106,8 @@ def evaluate(
 ) -> Evaluation:
     """Score predicted changes against a reference.
 
-    They are compared on the reference's grid where it is a raster, else on the prediction's; for two vector layers, on
-    a grid over both. Pixels where either holds nodata or an ignored label are not scored.
+    They are compared on the grid that the options name; else on the reference's where it is a raster, else on the
+    prediction's; for two vector layers, on a grid over both. Pixels where either holds nodata or an ignored label are not scored.
 
     Args:
         predicted: a raster of probabilities or labels, or a vector layer of polygons.
@@ -138,6 +142,8 @@ def evaluate(
 
 
 def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:
+    if options.grid is not None:
+        return open_file(options.grid).grid
     for side in (reference, predicted):
         if isinstance(side, ScoreRaster):
             return side.source.grid

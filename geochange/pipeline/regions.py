@@ -23,6 +23,7 @@ from geochange.products.features import ChangeLayer, measure
 from geochange.products.polygons import CONNECTIVITIES, BlockRegions, RegionFilter, Regions, trace_block
 from geochange.products.region_store import RegionStore
 from geochange.products.seams import SeamMerger
+from geochange.products.simplify import simplify_regions
 from geochange.products.thresholds import METHODS, Threshold, parse_threshold
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import FileSource, open_file, readable
@@ -215,10 +216,13 @@ def found_regions(
     work = Tracing(raster, threshold, options.connectivity, keep_filter(options, raster, threshold))
     shape = raster.source.grid.shape
     count = len(list(partition(shape, (TRACE_BLOCK, TRACE_BLOCK))))
-    with RegionStore(scratch) as store:
+    with RegionStore(scratch) as store, RegionStore(scratch) as simple:
         with stages.stage("polygons", count, shape[0] * shape[1]) as listener:
             collect_regions(work, crew, store, listener, square_metres=minimum.square_metres)
-        yield store, threshold
+            if options.simplify > 0:
+                for regions in simplify_regions(store.chunks(), options.simplify / max(raster.source.grid.resolution)):
+                    simple.add(regions)
+        yield (simple if options.simplify > 0 else store), threshold
 
 
 def layer_of(raster: ScoreRaster, options: RegionOptions) -> ChangeLayer:

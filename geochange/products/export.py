@@ -21,12 +21,11 @@ from pyproj import CRS
 from geochange.engine.files import appearing
 from geochange.errors import BadOption, GeochangeError, OutputInTheWay
 from geochange.products.features import SCHEMA, ChangeLayer, feature_batches
+from geochange.products.geojson import feature_collection
 from geochange.products.polygons import Regions
 from geochange.products.style import STYLE_NAME, change_style
 
 LAYER = "changes"
-
-GEOJSON_DECIMALS = 8  # of a degree: a millimetre
 
 _STYLE_TABLE = """
 CREATE TABLE layer_styles (
@@ -107,12 +106,9 @@ def write_geopackage(path: Path, batches: Batches, layer: ChangeLayer) -> None:
 
 
 def write_geojson(path: Path, batches: Batches, layer: ChangeLayer) -> None:
-    """GeoJSON in WGS 84 (RFC 7946; GDAL reprojects), or in pixels without a CRS."""
-    options = {
-        "COORDINATE_PRECISION": str(GEOJSON_DECIMALS),
-        "RFC7946": "NO" if layer.grid.crs is None else "YES",
-    }
-    _write_gdal(path, batches, layer, driver="GeoJSON", options=options)
+    """GeoJSON in WGS 84 (RFC 7946), or in pixels without a CRS."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(feature_collection(batches, layer.grid.crs, LAYER))
 
 
 def write_flatgeobuf(path: Path, batches: Batches, layer: ChangeLayer) -> None:

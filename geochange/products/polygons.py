@@ -48,9 +48,7 @@ class Counts:
         return Counts(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
     def group(self, group: Ints, count: int) -> Counts:
-        """One row for each of `count` groups; `group` (n,) names each row's, and rows of one group share
-        their class.
-        """
+        """One row for each of `count` groups, given the (n,) `group` of each row; a group has one class."""
         grouped = _no_counts(count)
         grouped.classes[group] = self.classes
         np.add.at(grouped.area_px, group, self.area_px)
@@ -82,8 +80,8 @@ class Regions:
     """(n, 2) int64 (row, col) of each region's first pixel in raster order; no two regions share it."""
 
     polygons: Array
-    """(n,) shapely geometries, x = column and y = row of pixel corners; polygons, or multipolygons where
-    parts touch at corners only.
+    """(n,) shapely geometries, x = column and y = row of pixel corners; multipolygons where
+    regions are 8-connected.
     """
 
     def __len__(self) -> int:
@@ -203,8 +201,7 @@ def finished_regions(counts: Counts, region_of_part: Ints, rings: Rings, connect
         counts: one row a region.
         region_of_part: (parts,) the region of each part.
         rings: outlines of the parts, each of which has at least one.
-        connectivity: with 8 all polygons become multipolygons, their parts in the order of their first
-            pixels.
+        connectivity: with 8 all polygons become multipolygons, their parts by their first pixels.
     """
     shells = np.unique(rings.part, return_index=True)[1]
     first = rings.coordinates[rings.offsets[shells], ::-1].astype(np.int64)

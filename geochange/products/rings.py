@@ -57,9 +57,7 @@ class Rings:
     """Closed rings of parts: each part's shell, then its holes by their first corner."""
 
     coordinates: Ints
-    """(n, 2) int32 x = column, y = row of the vertices; no vertex is on a straight line; the last repeats the
-    first.
-    """
+    """(n, 2) int32 x = column, y = row of the vertices: turns only; the last of a ring repeats its first."""
 
     offsets: Ints
     """(rings + 1,) where each ring begins."""

@@ -68,6 +68,7 @@ class SeamMerger:
         self._keep = keep or RegionFilter()
         self._settle_at = self._limit = settle_at
         self._waiting: list[Pieces] = []
+        self._held = 0
 
     def add(self, traced: BlockRegions) -> Regions:
         """Takes one block; returns regions that are complete.
@@ -84,8 +85,9 @@ class SeamMerger:
         self._awaited[self._around[number]] -= 1
         seam = replace(traced.pieces.seam, block=np.full(traced.pieces.seam.row.size, number))
         self._waiting.append(replace(traced.pieces, seam=seam))
+        self._held += traced.pieces.corners.part.size
         whole = finished_regions(traced.counts, traced.region_of_part, traced.rings, self._connectivity)
-        if self._size() < self._limit:
+        if self._held < self._limit:
             return whole
         return concatenate([whole, self._settle()])
 
@@ -101,9 +103,6 @@ class SeamMerger:
             )
         return self._settle() if self._waiting else concatenate([])
 
-    def _size(self) -> int:
-        return sum(pieces.corners.part.size for pieces in self._waiting)
-
     def _settle(self) -> Regions:
         """Joins what waits; returns what no awaited block can reach, and keeps the rest."""
         pieces = join_pieces(concatenate_pieces(self._waiting), self._connectivity)
@@ -111,7 +110,8 @@ class SeamMerger:
         is_open = np.zeros(len(pieces.counts), bool)
         is_open[pieces.piece_of_part[pieces.seam.part]] = True
         self._waiting = [choose_pieces(pieces, is_open)]
-        self._limit = max(self._settle_at, 2 * self._size())
+        self._held = self._waiting[0].corners.part.size
+        self._limit = max(self._settle_at, 2 * self._held)
         done = choose_pieces(pieces, ~is_open & self._keep.keeps(pieces.counts))
         return finished_regions(done.counts, done.piece_of_part, trace_rings(done.corners), self._connectivity)
 
@@ -152,9 +152,7 @@ def join_pieces(pieces: Pieces, connectivity: int) -> Pieces:
 
 
 def _neighbours(blocks: Sequence[Tile]) -> tuple[list[Ints], Ints]:
-    """For each block the numbers of those that it touches, at a corner too, and itself; and how many these
-    are.
-    """
+    """For each block the numbers of itself and those that it touches, at corners too; and how many these are."""
     edges = np.array([(block.col, block.row, block.stop_col, block.stop_row) for block in blocks], float)
     boxes = shapely.box(*edges.reshape(-1, 4).T)
     block, other = shapely.STRtree(boxes).query(boxes, predicate="intersects")

@@ -60,9 +60,7 @@ def _simplified(regions: Regions, tolerance: float) -> Regions:
 
 
 def _simplified_group(regions: Regions, tolerance: float) -> Array:
-    """(n,) polygons; where areas of several classes adjoin, each gets a vertex wherever another one may have
-    it.
-    """
+    """(n,) polygons; areas of several classes first get a vertex wherever one that adjoins may have it."""
     polygons = regions.polygons
     if np.ptp(regions.counts.classes):
         polygons = shapely.transform(shapely.segmentize(polygons, 1.0), np.rint)

@@ -289,9 +289,7 @@ def _orientation(date: Array, valid: Bools, usable: Bools) -> Array:
     strength = np.abs(total)
     if not strength.any():
         return total
-    feature = total / (strength + np.median(strength[strength > 0]))
-    # A prevailing direction would see the outline of what is usable, which never moves.
-    return np.where(usable, feature - feature[usable].mean(), 0)
+    return total / (strength + np.median(strength[strength > 0]))
 
 
 def _gradient(band: Array, valid: Bools, usable: Bools) -> Array:
@@ -434,8 +432,8 @@ def radiometry(before: Array, after: Array, bands: Sequence[int]) -> list[Radiom
     """Gain and offset of AFTER relative to BEFORE, band by band, not pulled by what changed.
 
     The reduced major axis (symmetrical in the dates, as both are noisy) of the 60 % of pixels next to it, iterated
-    from a rising and a falling start (as the concentration steps of Rousseeuw and Van Driessen 2006), then of all pixels within
-    2.5 standard deviations. Right while less than about 40 % of the pixels changed.
+    from a rising and a falling start as the concentration steps of Rousseeuw and Van Driessen (2006), then of all
+    pixels within 2.5 standard deviations. Right while less than about 40 % of the pixels changed.
 
     Args:
         before: (band, n) values at n pixels that are valid at both dates; some 10,000 over the whole scene will do.

@@ -163,6 +163,10 @@ class WarpedSource:
     def storage(self) -> tuple[int, int]:
         return WARP_CELL, WARP_CELL
 
+    @property
+    def fill(self) -> float | None:
+        return self.source.fill
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         values = np.zeros((len(self.bands), *tile.shape), self.dtype)
         valid = np.zeros(tile.shape, bool)

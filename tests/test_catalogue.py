@@ -1,0 +1,92 @@
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geochange.detectors import catalogue
+from geochange.detectors.catalogue import available, default_name, detector, load_fitted, parse_value
+from geochange.detectors.change_vector import ChangeVector
+from geochange.detectors.image_difference import ImageDifference
+from geochange.detectors.ir_mad import IrMad
+from geochange.errors import BadOption, UnreadableInput
+from tests.memory_blocks import changed_scene, fit
+
+
+def test_every_detector_says_what_it_is_in_one_line() -> None:
+    for offer in available():
+        assert 10 < len(offer.summary) < 120
+        assert detector(offer.name, dict(offer.options)) == detector(offer.name)
+
+
+def test_options_are_read_by_their_types() -> None:
+    assert detector("difference", {"index": "4, 3"}) == ImageDifference(index=(4, 3))
+    assert detector("difference", {"index": "none", "band": "2"}) == ImageDifference(band=2)
+    made = detector("ir-mad", {"iterations": "20", "ridge": "1e-4", "consistent": "no"})
+    assert made == IrMad(iterations=20, ridge=1e-4, consistent=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ir-mat", {}, "ir-mad"),
+        ("ir-mad", {"rounds": "3"}, "iterations"),
+        ("ir-mad", {"iterations": "many"}, "whole number"),
+        ("ir-mad", {"consistent": "perhaps"}, "true or false"),
+        ("difference", {"index": "4"}, "whole number,a whole number"),
+        ("difference", {"index": "4,x"}, "index"),
+        ("pca-kmeans", {"size": "4"}, "odd"),
+    ],
+)
+def test_mistakes_are_named_with_what_is_possible(name: str, options: dict[str, str], message: str) -> None:
+    with pytest.raises(BadOption, match=message):
+        detector(name, options)
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "1", ""])
+def test_tuples_have_a_fixed_length(text: str) -> None:
+    with pytest.raises(ValueError, match=r"zip\(\)|invalid literal"):
+        parse_value(text, tuple[int, int])
+
+
+def test_other_packages_add_detectors_but_do_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = "geochange.detectors.change_vector:ChangeVector"
+    points = [EntryPoint(name, target, catalogue.ENTRY_POINTS) for name in ("theirs", "ir-mad")]
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
+    assert isinstance(detector("theirs"), ChangeVector)
+    assert isinstance(detector("ir-mad"), IrMad)
+    assert available()[-1].name == "theirs"
+
+
+@pytest.mark.parametrize(("bands", "name"), [(1, "change-vector"), (2, "change-vector"), (3, "ir-mad"), (12, "ir-mad")])
+def test_the_default_follows_the_number_of_bands(bands: int, name: str) -> None:
+    assert default_name(bands) == name
+
+
+def saved(folder: Path) -> Path:
+    fit(ChangeVector(), changed_scene()[0]).save(folder)
+    return folder
+
+
+def test_a_folder_without_statistics_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableInput, match="fit it again"):
+        load_fitted(tmp_path)
+
+
+def test_pickles_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    np.save(tmp_path / "mean.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(UnreadableInput, match="arrays"):
+        load_fitted(tmp_path)
+
+
+def test_statistics_of_another_detector_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableInput, match="change-vector, not of ir-mad"):
+        IrMad.fitted.load(saved(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_damaged_numbers_are_refused(tmp_path: Path, text: str) -> None:
+    (saved(tmp_path) / "fitted.json").write_text(text)
+    with pytest.raises(UnreadableInput):
+        load_fitted(tmp_path)

@@ -1,0 +1,128 @@
+import json
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from PIL import Image
+from sklearn import metrics
+
+import geochange
+from geochange.errors import GridMismatch, NothingValid, UnreadableInput
+from geochange.pipeline.evaluate import EvaluateOptions
+from tests.stand_ins import PLACE, UTM, textured, write_raster
+
+SHAPE = (200, 300)
+
+
+@pytest.fixture
+def masks():
+    return [(textured(SHAPE, 1, seed)[0] > 140).astype(np.uint8) for seed in (0, 1)]
+
+
+def test_pixel_scores_agree_with_scikit_learn(tmp_path, masks):
+    predicted, reference = (write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks))
+    scores = geochange.evaluate(predicted, reference).to_dict()["pixels"]
+    flat = masks[1].ravel(), masks[0].ravel()
+    assert scores["f1"] == pytest.approx(metrics.f1_score(*flat))
+    assert scores["kappa"] == pytest.approx(metrics.cohen_kappa_score(*flat))
+    assert scores["confusion"] == metrics.confusion_matrix(*flat).tolist()
+    low, high = scores["intervals"]["f1"]
+    assert low < scores["f1"] < high
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_nodata_and_ignored_labels_are_left_out(tmp_path, masks, top):
+    predicted, reference = masks[0] * np.uint8(top), masks[1] * np.uint8(top)
+    predicted[:50], reference[:, 250:] = 77, 99
+    paths = (
+        write_raster(tmp_path / "p.tif", predicted[None], nodata=77),
+        write_raster(tmp_path / "r.tif", reference[None]),
+    )
+    scores = geochange.evaluate(*paths, EvaluateOptions(ignore=(99,))).to_dict()["pixels"]
+    kept = (masks[1] > 0)[50:, :250].ravel(), (masks[0] > 0)[50:, :250].ravel()
+    assert scores["confusion"] == metrics.confusion_matrix(*kept).tolist()
+
+
+def test_a_perfect_prediction_scores_one_as_raster_and_as_layer(tmp_path, masks):
+    path = write_raster(tmp_path / "mask.tif", masks[0][None])
+    geochange.vectorize(path, tmp_path / "layer.gpkg", geochange.pipeline.regions.RegionOptions(min_area=0))
+    for predicted, reference in ((path, path), (path, tmp_path / "layer.gpkg"), (tmp_path / "layer.gpkg", path)):
+        scores = geochange.evaluate(predicted, reference).to_dict()
+        assert scores["pixels"]["f1"] == 1
+        assert scores["objects"]["f1"] == 1
+        assert scores["objects"]["mean_iou"] == pytest.approx(1)
+
+
+def test_two_layers_are_compared_on_a_raster_s_grid(tmp_path):
+    grid = write_raster(tmp_path / "grid.tif", np.zeros((1, 100, 100), np.uint8))
+    left, top = PLACE @ (0, 0)
+    boxes = [shapely.box(left + x, top - 40, left + x + 20, top - 20) for x in (20, 60, 100)]
+    moved = shapely.box(left + 104, top - 40, left + 124, top - 20)
+    geopandas.GeoSeries(boxes, crs=UTM).to_file(tmp_path / "truth.gpkg")
+    geopandas.GeoSeries([*boxes[:1], moved], crs=UTM).to_crs("EPSG:4326").to_file(tmp_path / "found.geojson")
+    scores = geochange.evaluate(
+        tmp_path / "found.geojson", tmp_path / "truth.gpkg", EvaluateOptions(grid=str(grid))
+    ).to_dict()
+    assert scores["pixels"]["confusion"] == [[10_000 - 320, 20], [120, 180]]
+    assert (scores["objects"]["matched"], scores["objects"]["predicted"], scores["objects"]["reference"]) == (2, 2, 3)
+
+
+def test_a_probability_raster_is_cut_at_its_own_threshold(tmp_path, masks):
+    path = tmp_path / "p.tif"
+    write_raster(path, np.where(masks[0], 200, 20).astype(np.uint8)[None], nodata=255)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (1 / 254,)
+    reference = write_raster(tmp_path / "r.tif", masks[0][None])
+    assert geochange.evaluate(path, reference).to_dict()["pixels"]["f1"] == 1
+    assert geochange.evaluate(path, reference, EvaluateOptions(threshold=0.9)).to_dict()["pixels"]["recall"] == 0
+
+
+def test_a_raster_on_another_grid_is_brought_to_the_reference_s(tmp_path, masks):
+    reference = write_raster(tmp_path / "r.tif", masks[0][None])
+    twice = masks[0].repeat(2, axis=0).repeat(2, axis=1)
+    predicted = write_raster(tmp_path / "p.tif", twice[None], transform=PLACE @ Affine.scale(0.5))
+    assert geochange.evaluate(predicted, reference).to_dict()["pixels"]["f1"] == 1
+
+
+def test_several_classes_are_scored_each(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 4, (2, 1, *SHAPE)).astype(np.uint8)
+    paths = [write_raster(tmp_path / f"{i}.tif", each) for i, each in enumerate(labels)]
+    scores = geochange.evaluate(*paths).to_dict()["pixels"]
+    expected = metrics.precision_recall_fscore_support(labels[1].ravel(), labels[0].ravel())[2]
+    assert [scores["per_class"][str(c)]["f1"] for c in range(4)] == pytest.approx(expected.tolist())
+
+
+def test_the_picture_shows_the_whole_scene(tmp_path, masks):
+    paths = [write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks)]
+    geochange.evaluate(*paths, picture=tmp_path / "scores.png")
+    with Image.open(tmp_path / "scores.png") as picture:
+        assert picture.size[0] >= SHAPE[1]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path, masks):
+    mask = write_raster(tmp_path / "mask.tif", masks[0][None])
+    plain = write_raster(tmp_path / "plain.tif", masks[0][None], crs=None)
+    with pytest.raises(GridMismatch):
+        geochange.evaluate(mask, plain)
+    with pytest.raises(UnreadableInput):
+        geochange.evaluate(mask, tmp_path / "missing.gpkg")
+    geopandas.GeoSeries([shapely.Point(0, 0)], crs=UTM).to_file(tmp_path / "points.gpkg")
+    with pytest.raises(UnreadableInput, match="Point"):
+        geochange.evaluate(mask, tmp_path / "points.gpkg")
+    nothing = write_raster(tmp_path / "nothing.tif", np.zeros((1, *SHAPE), np.uint8), nodata=0)
+    with pytest.raises(NothingValid):
+        geochange.evaluate(nothing, mask)
+
+
+def test_json_has_the_keys_that_scripts_read(tmp_path, masks, capsys):
+    from geochange.cli import main
+
+    paths = [write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks)]
+    with pytest.raises(SystemExit):
+        main(["evaluate", *paths, "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert {"precision", "recall", "f1", "iou", "accuracy", "kappa", "intervals"} <= set(answer["pixels"])
+    assert {"precision", "recall", "f1", "mean_iou"} <= set(answer["objects"])

@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import correlate as scipy_correlate
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+
+from geochange.detectors.contrast import Contrast
+from geochange.detectors.pca_kmeans import PcaKMeans, correlate, patch_block, principal_components, two_means
+from geochange.detectors.statistics import moments_of
+from geochange.errors import BadOption
+from geochange.scenes.grid import Tile
+from tests.memory_blocks import changed_scene, fit, pair
+
+
+def test_correlate_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    image, kernel = rng.normal(size=(12, 9)).astype(np.float32), rng.normal(size=(3, 3))
+    np.testing.assert_allclose(correlate(image, kernel), scipy_correlate(image, kernel)[1:-1, 1:-1], atol=1e-5)
+
+
+def test_components_agree_with_sklearn() -> None:
+    patches = np.random.default_rng(0).normal(size=(500, 9)) * np.arange(1, 10)
+    ours = principal_components(moments_of(patches.T), 0.9)
+    theirs = PCA(0.9).fit(patches).components_
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(np.abs(np.sum(ours * theirs, axis=1)), 1, atol=1e-6)
+
+
+def test_two_means_agree_with_sklearn() -> None:
+    rng = np.random.default_rng(0)
+    features = np.hstack([rng.normal(1, 0.5, (3, 900)), rng.normal(4, 1, (3, 100))])
+    theirs = KMeans(2, n_init=5, random_state=0).fit(features.T).cluster_centers_
+    np.testing.assert_allclose(np.stack(two_means(features)), theirs[np.argsort(theirs[:, 0])], atol=0.02)
+
+
+@pytest.mark.parametrize("block", [7, 16, 64])
+def test_patches_are_cut_from_the_scenes_origin_whatever_the_blocks(block: int) -> None:
+    image = np.random.default_rng(0).random((1, 20, 23))
+    scene = pair(np.zeros_like(image), image, block=block)
+    contrast = Contrast(np.array([[0.0, 1.0]]), np.zeros(2))
+    parts = scene.map_blocks(lambda *args: patch_block(*args, contrast=contrast, h=5), 4)
+    moments = sum(parts, moments_of(np.zeros((25, 0))))
+    whole = np.pad(image[0], ((0, 0), (0, 2)), mode="reflect").reshape(4, 5, 5, 5).swapaxes(1, 2).reshape(-1, 25)
+    assert moments.weight == len(whole)
+    np.testing.assert_allclose(moments.mean, whole.mean(axis=0), atol=1e-6)
+
+
+def test_the_kmeans_threshold_is_celiks_partition() -> None:
+    scene, _ = changed_scene()
+    fitted = fit(PcaKMeans(size=3, energy=1.0), scene)
+    pixels, valid = scene.read(Tile(0, 0, *scene.shape))
+    scores = fitted.score(pixels[None], valid[None], ("difference",))
+    image = scores.layers["difference"][0, 0]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 1, mode="reflect"), (3, 3)).reshape(-1, 9)
+    clusters = KMeans(2, n_init=5, random_state=0).fit(windows)
+    theirs = clusters.labels_ == np.argmax(clusters.cluster_centers_.sum(axis=1))
+    ours = scores.probability.ravel() >= fitted.thresholds["kmeans"]
+    assert np.mean(ours == theirs) > 0.995
+
+
+def test_the_receptive_radius_is_no_smaller_than_needed() -> None:
+    scene, _ = changed_scene()
+    fitted = fit(PcaKMeans(size=5), scene)
+    pixels, valid = scene.read(Tile(0, 0, *scene.shape))
+    poked = pixels.copy()
+    poked[1, :, 40, 50] += 40
+    one, two = (fitted.score(each[None], valid[None]).probability[0, 0] for each in (pixels, poked))
+    rows, cols = np.nonzero(one != two)
+    assert max(np.abs(rows - 40).max(), np.abs(cols - 50).max()) == fitted.receptive_radius == 2
+
+
+def test_more_context_smooths() -> None:
+    scene, _ = changed_scene()
+    rough, smooth = (fit(PcaKMeans(size=size), scene).kernel for size in (1, 5))
+    assert rough.shape == (1, 1)
+    assert np.abs(smooth).max() < 0.5
+
+
+def test_nodata_does_not_enter_the_patches() -> None:
+    scene, _ = changed_scene()
+    valid = scene.valid.copy()
+    valid[:, 10:30, 10:30] = False
+    assert np.isfinite(fit(PcaKMeans(), replace(scene, valid=valid)).kernel).all()
+
+
+@pytest.mark.parametrize("options", [{"size": 4}, {"size": 0}, {"energy": 0.0}, {"energy": 1.5}])
+def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(BadOption):
+        PcaKMeans(**options)
