@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +39,7 @@ def test_blocks_partition_the_axis_and_the_tiles(cut):
     spans = [cut.block_span(block) for block in range(cut.blocks)]
     assert spans[0][0] == 0
     assert spans[-1][1] == cut.length
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
     assert [tile for block in range(cut.blocks) for tile in cut.block_tiles(block)] == list(range(cut.tiles))
 
 

@@ -130,7 +130,7 @@ def _work(run: _Run) -> Detection:
     with open_crew(run.options.cluster()) as crew:
         fitted = _fitted(run, crew)
         work = Inference(
-            run.scene, fitted, _tiling(run.scene, fitted, run.options), run.options.layers, _thumbnail(run.scene)
+            run.scene, fitted, tiling_of(run.scene, fitted, run.options), run.options.layers, _thumbnail(run.scene)
         )
         store = BlockStore(run.folder.blocks, run.options.stored_dtype(), run.options.layers)
         require_space(run.folder.out, _bytes_needed(work, run.options))
@@ -177,7 +177,8 @@ def _count_cells(scene: Scene) -> int:
     return -(-scene.shape[0] // rows) * -(-scene.shape[1] // cols)
 
 
-def _tiling(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
+def tiling_of(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
+    """How a scene is cut into tiles and blocks for a detector."""
     tiles = options.tiles()
     axes = [
         cut_axis(
