@@ -178,8 +178,8 @@ def _until_still(
 def reweighted_posterior(map_blocks: MapBlocks, found: Reweighted, options: Reweighting) -> Posterior:
     """The posterior of the statistic over the whole scene.
 
-    Without reweighting, changes swell the very variances that they are measured by, and the classes run together so
-    far that EM keeps only the largest changes: there Otsu's split counts as even.
+    Without reweighting this is plain MAD, which is cut in two by Otsu's split, as is usual for it: changes swell the
+    very variances that they are measured by, and the classes of the mixture overlap.
     """
     counts = contrast_histogram(map_blocks, found.contrast)
     split = otsu_statistic(counts) if options.iterations == 1 else None
