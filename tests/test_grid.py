@@ -3,8 +3,9 @@ import pytest
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import CRS
 
-from geochange.scenes.grid import Grid, Tile, reflect
+from geochange.scenes.grid import Grid, Tile, crs_name, reflect
 
 
 @given(st.integers(1, 12), st.integers(-40, 0), st.integers(1, 40))
@@ -35,3 +36,15 @@ def test_crop_keeps_pixels_in_place(transform):
 
 def test_bounds_are_outer_edges():
     assert Grid(None, Affine(2, 0, 100, 0, -3, 50), (10, 20)).bounds == (100, 20, 140, 50)
+
+
+@pytest.mark.parametrize(
+    ("crs", "name"),
+    [
+        (CRS.from_epsg(32651), "EPSG:32651"),
+        (CRS.from_proj4("+proj=laea +lat_0=12.3 +lon_0=45.6"), "unknown"),
+        (None, "no CRS"),
+    ],
+)
+def test_crs_name_is_the_code_where_there_is_one(crs, name):
+    assert crs_name(crs) == name

@@ -19,7 +19,10 @@ ORDER = ["arrays", "errors", "scenes", "detectors", "engine", "products", "pipel
 PURE = [
     "scenes/grid",
     "scenes/tiling",
+    "scenes/differences",
     "scenes/registration",
+    "scenes/radiometry",
+    "scenes/preflight",
     "engine/blend",
     "engine/thumbnails",
     "products/thresholds",

@@ -2,114 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pyproj import CRS
-from rasterio.warp import Resampling, reproject
 from scipy.ndimage import fourier_shift, gaussian_filter
 from skimage.registration import phase_cross_correlation
-from sklearn.linear_model import RANSACRegressor
 
 from geochange.arrays import Bools, Floats
-from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.grid import Tile
 from geochange.scenes.registration import (
-    DateFacts,
-    Radiometry,
-    Report,
     Shift,
     Unmeasured,
     WindowShift,
     combine_shifts,
-    grid_differences,
-    overlap_share,
-    radiometry,
     window_shift,
     windows_for,
 )
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-UTM = CRS.from_epsg(26914)
-GRID = Grid(UTM, Affine(5, 0, 500_000, 0, -5, 5_200_000), (40, 60))
 FINER = 4  # fine pixels to a pixel, so that shifts of quarters are known without interpolating
 KNOWN = [(0.0, 0.0), (0.5, -0.5), (1.25, -2.75), (-3.0, 4.0), (5.0, -5.0), (-4.75, 0.25)]
-
-
-def subjects(before: Grid, after: Grid) -> list[str]:
-    return [difference.subject for difference in grid_differences(before, after)]
-
-
-def moved(grid: Grid, change: Affine) -> Grid:
-    return replace(grid, transform=grid.transform @ change)
-
-
-# A shift of a millionth of a pixel is what doubles lose on the way through a file; ten times that is no accident.
-@given(st.floats(-9e-7, 9e-7), st.floats(-9e-7, 9e-7))
-def test_grid_differences_forgives_rounding(col: float, row: float) -> None:
-    assert grid_differences(GRID, moved(GRID, Affine.translation(col, row))) == []
-
-
-@pytest.mark.parametrize(
-    ("after", "expected"),
-    [
-        (GRID, []),
-        (replace(GRID, crs=CRS.from_wkt(UTM.to_wkt())), []),
-        (moved(GRID, Affine.translation(-1e-5, 0)), ["origin"]),
-        (moved(GRID, Affine.scale(0.5)), ["resolution", "overlap"]),
-        (moved(GRID, Affine.rotation(30)), ["rotation", "overlap"]),
-        (moved(GRID, Affine.translation(0, 40) @ Affine.scale(1, -1)), ["rotation", "origin"]),
-        (replace(GRID, shape=(41, 60)), ["size"]),
-        (replace(GRID, crs=CRS.from_epsg(26915)), ["CRS", "resolution", "overlap"]),
-        (replace(GRID, crs=None), ["CRS", "resolution"]),
-    ],
-)
-def test_grid_differences_lists_each_difference(after: Grid, expected: list[str]) -> None:
-    found = subjects(GRID, after)
-    assert [subject for subject in found if subject != "overlap" or "overlap" in expected] == expected
-
-
-def test_grid_differences_gives_both_values_pixels_and_map_units() -> None:
-    origin, overlap = grid_differences(GRID, moved(GRID, Affine.translation(2, 0.5)))
-    assert str(origin) == (
-        "origin 500000,5200000 against 500010,5199997.5 (+2 columns and +0.5 rows; +10, -2.5 map units)"
-    )
-    assert "geochange align" in origin.mend
-    assert "95.5%" in overlap.amount
-
-
-@given(st.integers(-70, 70), st.integers(-50, 50))
-def test_overlap_share_counts_common_pixels(col: int, row: int) -> None:
-    common = GRID.area.intersect(Tile(row, col, *GRID.shape)).size
-    assert overlap_share(GRID, moved(GRID, Affine.translation(col, row))) == pytest.approx(common / GRID.area.size)
-
-
-def test_overlap_share_in_another_crs_agrees_with_gdal() -> None:
-    before = Grid(CRS.from_epsg(3035), Affine(20_000, 0, 2_500_000, 0, -20_000, 4_500_000), (120, 160))
-    after = Grid(CRS.from_epsg(4326), Affine(0.1, 0, -10, 0, -0.1, 60), (150, 300))
-    covered = np.zeros(before.shape, np.uint8)
-    reproject(
-        np.ones(after.shape, np.uint8),
-        covered,
-        src_transform=after.transform,
-        src_crs=after.crs.to_wkt(),
-        dst_transform=before.transform,
-        dst_crs=before.crs.to_wkt(),
-        resampling=Resampling.nearest,
-    )
-    assert 0.1 < covered.mean() < 0.9
-    assert overlap_share(before, after) == pytest.approx(covered.mean(), abs=0.01)
-
-
-def test_overlap_share_is_unknown_where_one_date_has_no_crs() -> None:
-    assert overlap_share(GRID, replace(GRID, crs=None)) is None
 
 
 def texture(shape: tuple[int, int], seed: int = 0) -> Floats:
@@ -340,132 +258,3 @@ def test_shift_of_real_imagery_is_found_to_a_fifth_of_a_pixel(path: str, shift: 
     ]
     found = combined(windows)
     assert (found.row, found.col) == pytest.approx(shift, abs=0.2)
-
-
-def samples(gain: float, offset: float, changed: float = 0.0, noise: float = 1.0) -> tuple[Floats, Floats]:
-    """(1, n) pixels of two dates, some of which have become something bright."""
-    rng = np.random.default_rng(6)
-    before = rng.gamma(3, 20, 4000)
-    after = gain * before + offset + rng.normal(0, noise * abs(gain), before.shape)
-    before += rng.normal(0, noise, before.shape)
-    after[: int(changed * len(after))] = rng.normal(200, 10, int(changed * len(after)))
-    return before[None], after[None]
-
-
-@pytest.mark.parametrize("changed", [0.0, 0.2, 0.35])
-@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.6, 30.0), (-1.0, 255.0), (250.0, -1e4)])
-def test_radiometry_is_not_pulled_by_changes(gain: float, offset: float, changed: float) -> None:
-    (found,) = radiometry(*samples(gain, offset, changed), bands=[3])
-    assert found.band == 3
-    assert found.gain == pytest.approx(gain, rel=0.02)
-    assert found.offset == pytest.approx(offset, abs=2 * abs(gain))
-
-
-def test_radiometry_residual_is_the_noise_of_both_dates() -> None:
-    (found,) = radiometry(*samples(0.6, 30, changed=0.2, noise=2), bands=[1])
-    assert found.residual == pytest.approx(0.6 * 2 * 2**0.5, rel=0.15)
-
-
-def test_radiometry_finds_contrast_turned_round_among_changes() -> None:
-    rng = np.random.default_rng(7)
-    before = rng.normal(100, 20, (1, 4000))
-    after = 300 - 2 * before + rng.normal(0, 2, before.shape)
-    after[:, :1400] = before[:, :1400] + 50
-    (found,) = radiometry(before, after, bands=[1])
-    assert found.gain == pytest.approx(-2, rel=0.02)
-
-
-def test_radiometry_agrees_with_ransac_where_noise_is_small() -> None:
-    before, after = samples(0.6, 30, changed=0.2, noise=0.1)
-    reference = RANSACRegressor(residual_threshold=0.5, random_state=0).fit(before.T, after[0]).estimator_
-    (found,) = radiometry(before, after, bands=[1])
-    assert found.gain == pytest.approx(reference.coef_[0], rel=2e-3)
-    assert found.offset == pytest.approx(reference.intercept_, abs=0.1)
-
-
-def test_radiometry_uses_all_unchanged_pixels_to_be_precise() -> None:
-    rng = np.random.default_rng(0)
-    gains = []
-    for _ in range(20):
-        truth = rng.gamma(3, 20, (1, 2000))
-        before, after = truth + rng.normal(0, 5, truth.shape), 0.6 * truth + rng.normal(0, 3, truth.shape)
-        gains += [band.gain for band in radiometry(before, after, [1])]
-    assert np.std(gains) < 0.004
-
-
-def test_radiometry_of_swapped_dates_is_the_inverse() -> None:
-    before, after = samples(0.6, 30, changed=0.2)
-    (there,), (back,) = radiometry(before, after, [1]), radiometry(after, before, [1])
-    assert there.gain * back.gain == pytest.approx(1, abs=5e-3)
-    assert back.offset == pytest.approx(-there.offset / there.gain, abs=0.3)
-
-
-def test_radiometry_correlation_is_pearsons_over_all_pixels() -> None:
-    before, after = samples(1, 0, changed=0.2)
-    (found,) = radiometry(before, after, [1])
-    assert found.correlation == pytest.approx(np.corrcoef(before[0], after[0])[0, 1])
-
-
-def test_radiometry_of_equal_dates_is_exact() -> None:
-    before = np.random.default_rng(0).integers(0, 255, (1, 500), dtype=np.uint8)
-    (found,) = radiometry(before, before, [1])
-    assert (found.gain, found.offset, found.residual, found.unchanged) == pytest.approx((1, 0, 0, 1), abs=1e-9)
-
-
-def test_radiometry_of_a_constant_band_is_unknown() -> None:
-    before = np.arange(10.0)[None]
-    assert radiometry(before, np.full((1, 10), 7.0), [1]) == [Radiometry(1, None, None, None, None, 0.0)]
-
-
-def test_radiometry_survives_a_band_that_is_mostly_saturated() -> None:
-    before, after = samples(0.5, 10)
-    before[0, :3000], after[0, :3000] = 255, 255
-    (found,) = radiometry(before, after, [1])
-    assert np.isfinite([found.gain, found.offset, found.residual]).all()
-
-
-FACTS = DateFacts("before.tif", GRID, 4, "uint8")
-STEADY = Shift(0.05, -0.1, 0.1, 0.1, 20, 25)
-ALIKE = (Radiometry(1, 1.0, 0.0, 0.95, 3.0, 0.9),)
-READY = Report(FACTS, replace(FACTS, name="after.tif"), 0.02, STEADY, ALIKE)
-
-
-@pytest.mark.parametrize(
-    ("report", "verdict"),
-    [
-        (READY, "ready"),
-        (replace(READY, shift=replace(STEADY, row=-0.7)), "usable with care"),
-        (replace(READY, shift=replace(STEADY, spread_col=2.0)), "usable with care"),
-        (replace(READY, shift=Unmeasured("no texture")), "usable with care"),
-        (replace(READY, shift=replace(STEADY, col=-4.0)), "needs alignment"),
-        (replace(READY, after=replace(FACTS, grid=moved(GRID, Affine.translation(0.3, 0)))), "needs alignment"),
-        (replace(READY, after=replace(FACTS, grid=moved(GRID, Affine.translation(40, 0)))), "needs alignment"),
-        (replace(READY, after=replace(FACTS, grid=moved(GRID, Affine.translation(80, 0)))), "not comparable"),
-        (replace(READY, after=replace(FACTS, grid=replace(GRID, crs=None))), "not comparable"),
-        (replace(READY, after=replace(FACTS, bands=3)), "not comparable"),
-        (replace(READY, after=replace(FACTS, dtype="uint16")), "ready"),
-        (replace(READY, nodata=0.7), "usable with care"),
-        (replace(READY, nodata=1.0, shift=None, radiometry=()), "not comparable"),
-        (replace(READY, radiometry=(replace(ALIKE[0], correlation=0.1),)), "usable with care"),
-        (replace(READY, radiometry=(replace(ALIKE[0], gain=256.0),)), "ready"),
-        (replace(READY, radiometry=(Radiometry(1, None, None, None, None, 0.0),)), "usable with care"),
-    ],
-)
-def test_report_verdict_follows_the_worst_finding(report: Report, verdict: str) -> None:
-    assert report.verdict == verdict
-
-
-def test_report_offers_a_mend_for_everything_that_is_wrong() -> None:
-    after = DateFacts("after.tif", moved(GRID, Affine.translation(0.3, 0) @ Affine.scale(2)), 3, "float32")
-    report = Report(FACTS, after, 1.0, replace(STEADY, row=3.0, spread_row=1.0), (replace(ALIKE[0], gain=9.0),))
-    wrong = [finding for finding in report.findings if finding.severity > 0]
-    assert {finding.subject for finding in wrong} == {"grid", "bands", "dtype", "nodata", "shift", "radiometry"}
-    assert all(finding.mend and "\n" not in finding.text + finding.mend for finding in wrong)
-
-
-@pytest.mark.parametrize("shift", [STEADY, Unmeasured("no texture"), None])
-def test_report_survives_json(shift: Shift | Unmeasured | None) -> None:
-    report = replace(READY, shift=shift).to_dict()
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert report["verdict"] in {"ready", "usable with care"}
-    assert report["findings"][0]["severity"] == "ok"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.detect import Detection
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
-    from geochange.scenes.registration import Report
+    from geochange.scenes.preflight import Report
 
 
 def print_json(answer: Any) -> None:
@@ -130,26 +133,45 @@ def print_aligned(aligned: Aligned) -> None:
 def print_report(report: Report) -> None:
     """Facts of both dates, radiometry by band, findings, and the verdict."""
     answer = report.to_dict()
-    facts = plain_table(None, "", "before", "after")
-    for name in ("name", "crs", "shape", "resolution", "bands", "dtype"):
-        facts.add_row(name, *(_fact(answer[date][name]) for date in ("before", "after")))
-    show(facts)
+    names = plain_table()
+    for date in ("before", "after"):
+        names.add_row(date, Text(answer[date]["name"], overflow="fold"))
+    tables = [names, _facts(answer)]
     if answer["radiometry"]:
-        bands = plain_table(None, "band", "gain", "offset", "correlation")
-        for band in answer["radiometry"]:
-            numbers = (band[name] for name in ("gain", "offset", "correlation"))
-            bands.add_row(str(band["band"]), *("" if number is None else f"{number:.3f}" for number in numbers))
-        show(bands)
-    findings = plain_table(None, "", "finding", "")
-    for column in findings.columns[1:]:
-        column.justify = "left"
-    for finding in answer["findings"]:
-        findings.add_row(finding["severity"], f"{finding['subject']}: {finding['text']}", finding["mend"] or "")
-    show(findings)
+        tables.append(_radiometry(answer["radiometry"]))
+    for table in (*tables, _findings(answer["findings"])):
+        show(table)
+        print()
     print(f"verdict: {answer['verdict']}")
 
 
-def _fact(value: Any) -> str:
-    if isinstance(value, list):
-        return " x ".join(f"{number:.9g}" for number in value)
-    return str(value)
+def _facts(answer: dict[str, Any]) -> Table:
+    table = plain_table(None, "", "rows", "columns", "pixel size", "bands", "dtype", "CRS")
+    for date in ("before", "after"):
+        facts = answer[date]
+        x, y = facts["resolution"]
+        sizes = (f"{length:,}" for length in facts["shape"])
+        table.add_row(date, *sizes, f"{x:.9g} x {y:.9g}", str(facts["bands"]), facts["dtype"], Text(facts["crs"]))
+    return table
+
+
+def _radiometry(bands: Sequence[dict[str, Any]]) -> Table:
+    """What `after = gain * before + offset` says of each band; empty cells where a band is constant."""
+    formats = {"gain": ".4g", "offset": ".5g", "residual": ".4g", "unchanged": ".0%", "correlation": ".3f"}
+    table = plain_table(None, "band", *formats)
+    for band in bands:
+        cells = ("" if band[name] is None else format(band[name], style) for name, style in formats.items())
+        table.add_row(str(band["band"]), *cells)
+    return table
+
+
+def _findings(findings: Sequence[dict[str, Any]]) -> Table:
+    """A row for each finding, and below those that one thing mends, that."""
+    table = plain_table()
+    table.add_column(overflow="fold")
+    for (severity, mend), alike in groupby(findings, itemgetter("severity", "mend")):
+        for finding in alike:
+            table.add_row(severity, finding["subject"], Text(finding["text"]))
+        if mend:
+            table.add_row("", "", Text(f"-> {mend}"))
+    return table

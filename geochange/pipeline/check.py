@@ -14,17 +14,9 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BandMismatch, GridMismatch
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_image, open_scene
-from geochange.scenes.registration import (
-    DateFacts,
-    Report,
-    Shift,
-    Unmeasured,
-    WindowShift,
-    combine_shifts,
-    radiometry,
-    window_shift,
-    windows_for,
-)
+from geochange.scenes.preflight import DateFacts, Report
+from geochange.scenes.radiometry import radiometry
+from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
 from geochange.scenes.scene import Source
 
 SAMPLED_PIXELS = 50_000  # over all windows, for gains and offsets

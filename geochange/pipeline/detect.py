@@ -47,8 +47,8 @@ from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.products.export import write_layer
 from geochange.products.preview import PANEL, Captions, covered_cells, render_preview
 from geochange.products.region_store import RegionStore
+from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import Image, Scene, open_scene
-from geochange.scenes.scene import crs_name
 from geochange.scenes.tiling import Tiling, cut_axis
 
 log = logging.getLogger("geochange")

@@ -19,9 +19,9 @@ from shapely import STRtree
 from geochange.arrays import Array, Bools, Ints
 from geochange.errors import GridMismatch, UnreadableInput
 from geochange.pipeline.regions import ScoreRaster, classify, cutoff_of, open_scores
-from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.registration import grid_differences
-from geochange.scenes.scene import FileSource, WarpedSource, crs_name
+from geochange.scenes.differences import grid_differences
+from geochange.scenes.grid import Grid, Tile, crs_name
+from geochange.scenes.scene import FileSource, WarpedSource
 
 VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp", ".kml", ".gml", ".sqlite"}
 

@@ -30,7 +30,7 @@ from geochange.scenes.scene import FileSource, open_file, readable
 from geochange.scenes.tiling import partition
 
 FLOAT_STEPS = 1 << 24  # float probabilities are counted in steps of 2^-24, so that sums are exact
-TRACE_BLOCK = 2048
+TRACE_BLOCK = 1024
 HISTOGRAM_BINS = 1024
 THRESHOLDS_TAG = "GEOCHANGE_THRESHOLDS"
 CLASSES_TAG = "GEOCHANGE_CLASSES"

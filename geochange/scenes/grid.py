@@ -96,6 +96,14 @@ class Grid:
         return row, col
 
 
+def crs_name(crs: CRS | None) -> str:
+    """EPSG:32651 where there is a code, else the CRS's name; "no CRS" for None."""
+    if crs is None:
+        return "no CRS"
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else crs.name
+
+
 def reflect(start: int, stop: int, length: int) -> Ints:
     """Indices start..stop-1 of an axis of `length`, mirrored at its first and last pixel (as numpy's "reflect").
 

@@ -19,8 +19,8 @@ from shapely.affinity import affine_transform
 
 from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
-from geochange.scenes.grid import Grid, Tile, reflect
-from geochange.scenes.registration import grid_differences
+from geochange.scenes.differences import grid_differences
+from geochange.scenes.grid import Grid, Tile, crs_name, reflect
 from geochange.scenes.scene import (
     ArraySource,
     FileSource,
@@ -28,7 +28,6 @@ from geochange.scenes.scene import (
     Source,
     WarpedSource,
     bounds_in,
-    crs_name,
     open_array,
     open_file,
 )

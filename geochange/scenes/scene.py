@@ -23,7 +23,7 @@ from rasterio.warp import reproject, transform_bounds
 
 from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
-from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.tiling import partition
 
 if TYPE_CHECKING:
@@ -388,14 +388,6 @@ def parse_nodata(text: str | None) -> NodataRule:
         return float(text)
     except ValueError:
         raise BadOption(f"nodata {text!r} must be any, all or a number") from None
-
-
-def crs_name(crs: CRS | None) -> str:
-    """EPSG:32651 where there is a code, else the CRS's name."""
-    if crs is None:
-        return "no CRS"
-    authority = crs.to_authority()
-    return ":".join(authority) if authority else crs.name
 
 
 def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:

@@ -1,0 +1,92 @@
+"""geochange.scenes.radiometry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RANSACRegressor
+
+from geochange.arrays import Floats
+from geochange.scenes.radiometry import Radiometry, radiometry
+
+
+def samples(gain: float, offset: float, changed: float = 0.0, noise: float = 1.0) -> tuple[Floats, Floats]:
+    """(1, n) pixels of two dates, some of which have become something bright."""
+    rng = np.random.default_rng(6)
+    before = rng.gamma(3, 20, 4000)
+    after = gain * before + offset + rng.normal(0, noise * abs(gain), before.shape)
+    before += rng.normal(0, noise, before.shape)
+    after[: int(changed * len(after))] = rng.normal(200, 10, int(changed * len(after)))
+    return before[None], after[None]
+
+
+@pytest.mark.parametrize("changed", [0.0, 0.2, 0.35])
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.6, 30.0), (-1.0, 255.0), (250.0, -1e4)])
+def test_radiometry_is_not_pulled_by_changes(gain: float, offset: float, changed: float) -> None:
+    (found,) = radiometry(*samples(gain, offset, changed), bands=[3])
+    assert found.band == 3
+    assert found.gain == pytest.approx(gain, rel=0.02)
+    assert found.offset == pytest.approx(offset, abs=2 * abs(gain))
+
+
+def test_radiometry_residual_is_the_noise_of_both_dates() -> None:
+    (found,) = radiometry(*samples(0.6, 30, changed=0.2, noise=2), bands=[1])
+    assert found.residual == pytest.approx(0.6 * 2 * 2**0.5, rel=0.15)
+
+
+def test_radiometry_finds_contrast_turned_round_among_changes() -> None:
+    rng = np.random.default_rng(7)
+    before = rng.normal(100, 20, (1, 4000))
+    after = 300 - 2 * before + rng.normal(0, 2, before.shape)
+    after[:, :1400] = before[:, :1400] + 50
+    (found,) = radiometry(before, after, bands=[1])
+    assert found.gain == pytest.approx(-2, rel=0.02)
+
+
+def test_radiometry_agrees_with_ransac_where_noise_is_small() -> None:
+    before, after = samples(0.6, 30, changed=0.2, noise=0.1)
+    reference = RANSACRegressor(residual_threshold=0.5, random_state=0).fit(before.T, after[0]).estimator_
+    (found,) = radiometry(before, after, bands=[1])
+    assert found.gain == pytest.approx(reference.coef_[0], rel=2e-3)
+    assert found.offset == pytest.approx(reference.intercept_, abs=0.1)
+
+
+def test_radiometry_uses_all_unchanged_pixels_to_be_precise() -> None:
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(20):
+        truth = rng.gamma(3, 20, (1, 2000))
+        before, after = truth + rng.normal(0, 5, truth.shape), 0.6 * truth + rng.normal(0, 3, truth.shape)
+        gains += [band.gain for band in radiometry(before, after, [1])]
+    assert np.std(gains) < 0.004
+
+
+def test_radiometry_of_swapped_dates_is_the_inverse() -> None:
+    before, after = samples(0.6, 30, changed=0.2)
+    (there,), (back,) = radiometry(before, after, [1]), radiometry(after, before, [1])
+    assert there.gain * back.gain == pytest.approx(1, abs=5e-3)
+    assert back.offset == pytest.approx(-there.offset / there.gain, abs=0.3)
+
+
+def test_radiometry_correlation_is_pearsons_over_all_pixels() -> None:
+    before, after = samples(1, 0, changed=0.2)
+    (found,) = radiometry(before, after, [1])
+    assert found.correlation == pytest.approx(np.corrcoef(before[0], after[0])[0, 1])
+
+
+def test_radiometry_of_equal_dates_is_exact() -> None:
+    before = np.random.default_rng(0).integers(0, 255, (1, 500), dtype=np.uint8)
+    (found,) = radiometry(before, before, [1])
+    assert (found.gain, found.offset, found.residual, found.unchanged) == pytest.approx((1, 0, 0, 1), abs=1e-9)
+
+
+def test_radiometry_of_a_constant_band_is_unknown() -> None:
+    before = np.arange(10.0)[None]
+    assert radiometry(before, np.full((1, 10), 7.0), [1]) == [Radiometry(1, None, None, None, None, 0.0)]
+
+
+def test_radiometry_survives_a_band_that_is_mostly_saturated() -> None:
+    before, after = samples(0.5, 10)
+    before[0, :3000], after[0, :3000] = 255, 255
+    (found,) = radiometry(before, after, [1])
+    assert np.isfinite([found.gain, found.offset, found.residual]).all()
