@@ -20,7 +20,8 @@ R = TypeVar("R")
 
 CELL_BYTES = 1 << 25  # of the pixels of a cell as float32, all bands and dates
 CELL_SIDE = 1024
-BLOCK_BYTES = 1 << 26  # of the pixels of a default block, as stored
+BLOCK_BYTES = 1 << 24  # of the pixels of a default block, as stored
+STRIP_BYTES = 1 << 26  # the same for files stored in strips: the wider a block, the less often a strip is unpacked
 
 
 def statistics_cell(scene: Scene) -> tuple[int, int]:
@@ -37,10 +38,10 @@ def statistics_cell(scene: Scene) -> tuple[int, int]:
 
 
 def default_block(scene: Scene, step: tuple[int, int]) -> tuple[int, int]:
-    """(rows, cols) of a block of about BLOCK_BYTES, given the step between tiles: square, or wide for strips."""
-    pixels = min(BLOCK_BYTES // scene.bytes_per_pixel, 2048 * 2048)
+    """(rows, cols) of a default block, given the step between tiles: square, or wide for strips."""
     if stored_in_strips(scene):
-        return step[0], max(pixels // step[0], step[1])
+        return step[0], max(STRIP_BYTES // scene.bytes_per_pixel // step[0], step[1])
+    pixels = min(BLOCK_BYTES // scene.bytes_per_pixel, 2048 * 2048)
     return max(isqrt(pixels), step[0]), max(isqrt(pixels), step[1])
 
 

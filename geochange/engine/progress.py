@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from geochange.engine.memory import return_free_memory
+
 log = logging.getLogger("geochange")
 
 
@@ -52,4 +54,5 @@ class Stages:
         spent = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + spent
         self.listener.end(name, spent)
+        return_free_memory()
         log.info("%s: %.2f s", name, spent)

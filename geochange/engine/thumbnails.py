@@ -58,7 +58,7 @@ def thumbnail_sums(dates: Sequence[Array], valid: Bools, area: Tile, spec: Thumb
 
 def assemble(parts: Iterable[tuple[Tile, Floats]], dates: int, spec: Thumbnail) -> Floats:
     """(time, band, y, x) means of all parts; NaN where a cell holds no valid sample."""
-    total = np.zeros((dates, len(spec.bands) + 1, *spec.size))
+    total = np.zeros((dates, len(spec.bands) + 1, *spec.size), np.float32)
     for area, sums in parts:
         row, col = area.row // spec.step, area.col // spec.step
         total[:, :, row : row + sums.shape[2], col : col + sums.shape[3]] += sums

@@ -45,6 +45,7 @@ from geochange.pipeline.regions import (
 )
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.products.export import write_layer
+from geochange.products.features import ChangeLayer
 from geochange.products.preview import PANEL, Captions, covered_cells, render_preview
 from geochange.products.region_store import RegionStore
 from geochange.scenes.grid import crs_name
@@ -225,13 +226,13 @@ def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir()
     virtual = {name: _virtual(run, work, store, name) for name in (PROBABILITY, *run.options.layers)}
-    with ThreadPoolExecutor(1) as beside:  # packing the rasters and outlining the changes hardly need each other
+    with ThreadPoolExecutor(1) as beside:  # packing is all GDAL's and needs nothing of the rest
         packing = beside.submit(_pack, run, virtual)
         scores = open_scores(str(virtual[PROBABILITY]))
         regions = _with_dates(run)
         with found_regions(scores, regions, crew, run.stages, run.folder.scratch) as (found, threshold):
-            files = _write_layers(run, found, layer_of(scores, regions))
             totals = total_regions(found, run.scene.grid)
+            files = _write_layers(run, found, layer_of(scores, regions))
             _write_preview(run, work, store, found, totals)
         with run.stages.stage("pack"):
             packing.result()
@@ -280,7 +281,7 @@ def _with_dates(run: _Run) -> RegionOptions:
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
-def _write_layers(run: _Run, found: RegionStore, layer: Any) -> list[str]:
+def _write_layers(run: _Run, found: RegionStore, layer: ChangeLayer) -> list[str]:
     names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
     with run.stages.stage("write"):
         for name in names:

@@ -107,7 +107,8 @@ def evaluate(
     """Score predicted changes against a reference.
 
     They are compared on the grid that the options name; else on the reference's where it is a raster, else on the
-    prediction's; for two vector layers, on a grid over both. Pixels where either holds nodata or an ignored label are not scored.
+    prediction's; for two vector layers, on a grid over both. Pixels where either holds nodata or an ignored label are
+    not scored.
 
     Args:
         predicted: a raster of probabilities or labels, or a vector layer of polygons.

@@ -19,7 +19,7 @@ from geochange.arrays import Array, Bools, Ints
 from geochange.engine.cluster import Crew
 from geochange.engine.progress import Listener, Stages
 from geochange.errors import BadOption
-from geochange.products.features import ChangeLayer, measure
+from geochange.products.features import ChangeLayer, measure, pixel_area
 from geochange.products.polygons import CONNECTIVITIES, BlockRegions, RegionFilter, Regions, trace_block
 from geochange.products.region_store import RegionStore
 from geochange.products.seams import SeamMerger
@@ -248,11 +248,12 @@ class RegionTotals:
 
 def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
     """How many regions there are, and how large they are together."""
-    pixels, square_metres = 0, 0.0
-    for regions in store.chunks():
-        pixels += int(regions.counts.area_px.sum())
-        square_metres += float(measure(regions.polygons, grid)[0].sum())
-    return RegionTotals(len(store), pixels, None if grid.crs is None else round(square_metres, 2))
+    if grid.crs is None:
+        return RegionTotals(len(store), store.area_px(), None)
+    if not grid.crs.is_geographic:
+        return RegionTotals(len(store), store.area_px(), round(store.area_px() * pixel_area(grid), 2))
+    square_metres = sum(float(measure(regions.polygons, grid)[0].sum()) for regions in store.chunks())
+    return RegionTotals(len(store), store.area_px(), round(square_metres, 2))
 
 
 def keep_filter(options: RegionOptions, raster: ScoreRaster, threshold: Threshold) -> RegionFilter:

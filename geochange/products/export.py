@@ -9,11 +9,12 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyogrio.raw import write_arrow
 from pyproj import CRS
@@ -26,6 +27,8 @@ from geochange.products.polygons import Regions
 from geochange.products.style import STYLE_NAME, change_style
 
 LAYER = "changes"
+
+INDEX_BYTES = 1 << 24  # of a spatial index that is being built
 
 _STYLE_TABLE = """
 CREATE TABLE layer_styles (
@@ -91,14 +94,15 @@ def writer_of(path: Path) -> Callable[[Path, Batches, ChangeLayer], None]:
 
 def write_geopackage(path: Path, batches: Batches, layer: ChangeLayer) -> None:
     """A GeoPackage 1.3 with a spatial index and a QGIS style that is used by default."""
-    _write_gdal(
-        path,
-        batches,
-        layer,
-        driver="GPKG",
-        dataset={"VERSION": "1.3"},
-        options={"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"},
-    )
+    with _frugal_index():
+        _write_gdal(
+            path,
+            batches,
+            layer,
+            driver="GPKG",
+            dataset={"VERSION": "1.3"},
+            options={"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"},
+        )
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(_STYLE_TABLE)
         database.execute(_STYLE_CONTENTS)
@@ -139,6 +143,16 @@ WRITERS: Mapping[str, Callable[[Path, Batches, ChangeLayer], None]] = {
     ".parquet": write_geoparquet,
 }
 """Formats by suffix."""
+
+
+@contextmanager
+def _frugal_index() -> Iterator[None]:
+    """GDAL builds a GeoPackage's spatial index in memory, of up to a tenth of the machine's, unless told."""
+    pyogrio.set_gdal_config_options({"OGR_GPKG_MAX_RAM_USAGE_RTREE": INDEX_BYTES})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_GPKG_MAX_RAM_USAGE_RTREE": None})
 
 
 def _write_gdal(

@@ -81,7 +81,8 @@ def feature_batches(chunks: Iterable[Regions], layer: ChangeLayer) -> Iterator[p
 
 def _feature_batch(regions: Regions, layer: ChangeLayer, number: int) -> pa.RecordBatch:
     counts, size = regions.counts, len(regions)
-    area, perimeter = measure(regions.polygons, layer.grid)
+    mapped = map_polygons(regions.polygons, layer.grid)
+    area, perimeter = measure(regions.polygons, layer.grid, mapped)
     columns = {
         "id": np.arange(number, number + size),
         "label": np.array(("", *layer.labels), object)[counts.classes],
@@ -95,7 +96,7 @@ def _feature_batch(regions: Regions, layer: ChangeLayer, number: int) -> pa.Reco
         "date_after": [layer.date_after] * size,
         "status": [UNREVIEWED] * size,
         "comment": [""] * size,
-        "geometry": shapely.to_wkb(map_polygons(regions.polygons, layer.grid)),
+        "geometry": shapely.to_wkb(mapped),
     }
     arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in SCHEMA]
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -122,7 +123,7 @@ def map_polygons(polygons: Array, grid: Grid) -> Array:
     return shapely.reverse(mapped) if t.determinant < 0 else mapped
 
 
-def measure(polygons: Array, grid: Grid) -> tuple[Floats, Floats]:
+def measure(polygons: Array, grid: Grid, mapped: Array | None = None) -> tuple[Floats, Floats]:
     """Areas in square metres and perimeters, of shells and holes, in metres; NaN without a CRS.
 
     A projected CRS is measured in its plane and by its own units, which is exact for areas, as they are
@@ -131,16 +132,29 @@ def measure(polygons: Array, grid: Grid) -> tuple[Floats, Floats]:
     Args:
         polygons: (n,) in pixels of the grid.
         grid: where these pixels lie.
+        mapped: the same polygons in map units, where they are at hand.
     """
+    if mapped is None:
+        mapped = map_polygons(polygons, grid)
     if grid.crs is None:
         area = perimeter = np.full(len(polygons), np.nan)
     elif grid.crs.is_geographic:
-        area, perimeter = _geodesic_measures(map_polygons(polygons, grid), grid.crs)
+        area, perimeter = _geodesic_measures(mapped, grid.crs)
     else:
-        metres = grid.crs.axis_info[0].unit_conversion_factor
-        area = shapely.area(polygons) * (abs(grid.transform.determinant) * metres**2)
-        perimeter = shapely.length(map_polygons(polygons, grid)) * metres
+        area = shapely.area(polygons) * pixel_area(grid)
+        perimeter = shapely.length(mapped) * metres_per_unit(grid.crs)
     return np.round(area, MEASURE_DECIMALS), np.round(perimeter, MEASURE_DECIMALS)
+
+
+def pixel_area(grid: Grid) -> float:
+    """Square metres of a pixel, by the units of a projected CRS."""
+    assert grid.crs is not None
+    return float(abs(grid.transform.determinant) * metres_per_unit(grid.crs) ** 2)
+
+
+def metres_per_unit(crs: CRS) -> float:
+    """What a unit of a projected CRS is in metres."""
+    return float(crs.axis_info[0].unit_conversion_factor)
 
 
 def _geodesic_measures(polygons: Array, crs: CRS) -> tuple[Floats, Floats]:

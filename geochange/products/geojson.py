@@ -40,9 +40,23 @@ def feature_collection(batches: Iterable[pa.RecordBatch], crs: CRS | None, name:
 def _features(batch: pa.RecordBatch, crs: CRS | None) -> Iterator[str]:
     polygons = shapely.from_wkb(batch.column("geometry").to_numpy(zero_copy_only=False))
     placed = polygons if crs is None else to_wgs84(polygons, crs)
-    geometries = shapely.to_geojson(shapely.transform(placed, lambda xy: np.round(xy, DECIMALS)))
-    for properties, geometry in zip(batch.drop_columns("geometry").to_pylist(), geometries, strict=True):
-        yield f'{{"type": "Feature", "properties": {json.dumps(properties)}, "geometry": {geometry}}}'
+    geometries = shapely.to_geojson(placed)
+    names = [name for name in batch.schema.names if name != "geometry"]
+    template = ", ".join(f"{json.dumps(name)}: %s" for name in names)
+    columns = (_as_json(batch.column(name)) for name in names)
+    for *values, geometry in zip(*columns, geometries, strict=True):
+        yield f'{{"type": "Feature", "properties": {{{template % tuple(values)}}}, "geometry": {geometry}}}'
+
+
+def _as_json(column: pa.Array) -> list[str]:
+    """A column's values as JSON texts."""
+    values = column.to_pylist()
+    if pa.types.is_string(column.type):  # few different ones
+        texts = {value: json.dumps(value) for value in set(values)}
+        return [texts[value] for value in values]
+    if pa.types.is_boolean(column.type):
+        return ["true" if value else "false" for value in values]
+    return ["null" if value is None else repr(value) for value in values]
 
 
 def to_wgs84(polygons: Array, crs: CRS) -> Array:
@@ -50,7 +64,7 @@ def to_wgs84(polygons: Array, crs: CRS) -> Array:
     transformer = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
     def turn(xy: Floats) -> Floats:
-        return np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
+        return np.round(np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1), DECIMALS)
 
     placed = shapely.transform(polygons, turn)
     if not crs.is_geographic:
@@ -74,5 +88,6 @@ def _cut(polygons: Array) -> Array:
     back = shapely.transform(shapely.intersection(polygons[beyond], far), lambda xy: xy - (WHOLE_TURN, 0))
     parts = shapely.union(shapely.intersection(polygons[beyond], near), back)
     cut = polygons.copy()
-    cut[beyond] = shapely.buffer(parts, 0)  # drops the lines that intersections leave where an edge lies on 180°
+    areas = shapely.buffer(parts, 0)  # drops the lines that intersections leave where an edge lies on 180°
+    cut[beyond] = shapely.transform(areas, lambda xy: np.round(xy, DECIMALS))
     return cut

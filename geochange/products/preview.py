@@ -65,10 +65,10 @@ def enlarge(picture: Array, factor: int) -> Array:
 
 def outline_changes(picture: Array, changed: Bools) -> Array:
     """Changes over a dimmed (y, x, 3) picture: filled lightly, outlined fully."""
-    grey = picture.mean(axis=-1, keepdims=True)
+    grey = picture.mean(axis=-1, keepdims=True, dtype=np.float32)
     dimmed = 0.55 * picture + 0.25 * grey + 0.2 * 255
     edge = changed & ~ndimage.binary_erosion(changed, border_value=1)
-    dimmed[changed] = 0.45 * dimmed[changed] + 0.55 * np.array(CHANGE)
+    dimmed[changed] = 0.45 * dimmed[changed] + 0.55 * np.array(CHANGE, np.float32)
     dimmed[edge] = CHANGE
     return np.rint(dimmed).astype(np.uint8)
 

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,7 +35,7 @@ CREATE TABLE regions (
 class RegionStore:
     """A scratch file of regions; a context manager that removes it at the end.
 
-    One thread writes and reads it. Chunks may be read any number of times.
+    One thread writes it; when it is done, any number of threads may read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,11 +81,16 @@ class RegionStore:
             raise DiskFull(f"no space left for regions in {self._path.parent}; free some and run again") from error
         self._length += len(regions)
 
+    def area_px(self) -> int:
+        """Pixels of all regions together."""
+        return int(self._database.execute("SELECT COALESCE(SUM(area_px), 0) FROM regions").fetchone()[0])
+
     def chunks(self, size: int = 4096) -> Iterator[Regions]:
         """All regions by (first row, first column), at most `size` at a time; nothing where there are none."""
-        cursor = self._database.execute("SELECT * FROM regions ORDER BY place")
-        while rows := cursor.fetchmany(size):
-            yield _regions(rows)
+        with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+            cursor = reader.execute("SELECT * FROM regions ORDER BY place")
+            while rows := cursor.fetchmany(size):
+                yield _regions(rows)
 
     def close(self) -> None:
         """Removes the file."""
