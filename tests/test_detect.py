@@ -53,7 +53,7 @@ def outputs(folder):
 
 
 def features(folder):
-    return geopandas.read_file(folder / "changes.gpkg")
+    return geopandas.read_file(folder / "changes.gpkg", layer="changes")
 
 
 @pytest.mark.parametrize("detector", BUILT_IN)
@@ -182,8 +182,8 @@ def test_the_raster_is_a_valid_cog_that_says_what_it_holds(pair, tmp_path):
 def test_other_formats_hold_the_same_features(pair, tmp_path, formats):
     found = geochange.detect(*pair, tmp_path / "out", formats=formats)
     for name in found.record["files"]["changes"]:
-        read = geopandas.read_parquet if name.endswith("parquet") else geopandas.read_file
-        layer = read(found.folder / name)
+        path = found.folder / name
+        layer = geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path, layer="changes")
         assert len(layer) == found.record["changes"]["count"]
         assert layer.crs == UTM
 

@@ -138,13 +138,20 @@ def test_thresholds_map_the_statistic_to_its_own_probability() -> None:
     statistic = np.array([[[posterior.otsu]]], np.float32)
     found = posterior.probability(statistic, np.ones((1, 1, 1), bool)).item()
     assert posterior.thresholds["otsu"] == pytest.approx(found, abs=0.03)
-    assert posterior.thresholds["default"] == posterior.thresholds["em"] == 0.5
+    assert posterior.thresholds["default"] == 0.5
 
 
-def test_a_split_becomes_even() -> None:
-    posterior = fit_posterior(histogram_of(roots_of_two_classes(0.1) ** 4), split=30.0)
-    assert posterior.threshold_at(30.0) == pytest.approx(0.5)
-    assert posterior.thresholds["em"] < 0.5
+def test_what_counts_as_even_lies_midway_between_the_mixture_s_threshold_and_otsu_s() -> None:
+    posterior = fit_posterior(histogram_of(roots_of_two_classes(0.1) ** 4))
+    middle = (posterior.mixture.even_root + posterior.otsu**0.25) / 2
+    assert posterior.threshold_at(middle**4) == pytest.approx(0.5, abs=1e-6)
+    em, otsu = posterior.thresholds["em"], posterior.thresholds["otsu"]
+    assert min(em, otsu) <= 0.5 <= max(em, otsu)
+
+
+def test_the_mixture_s_own_threshold_is_where_its_odds_are_even() -> None:
+    mixture = fit_mixture(histogram_of(roots_of_two_classes(0.3) ** 4))
+    assert mixture.log_odds(np.float64(mixture.even_root)) == pytest.approx(0, abs=0.05)
 
 
 def test_a_mixture_that_calls_nearly_all_changed_gives_way_to_otsu() -> None:

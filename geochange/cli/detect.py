@@ -34,6 +34,10 @@ def detect(
     nodata: values.Nodata = "all",
     align: values.Align = False,
     resampling: values.Resampling = "cubic",
+    remove_shift: Annotated[
+        bool,
+        typer.Option("--remove-shift", help="Measure the shift left between the dates, and remove it while reading."),
+    ] = False,
     threshold: values.Threshold = None,
     min_area: values.MinArea = "4",
     connectivity: values.Connectivity = 4,
@@ -76,6 +80,7 @@ def detect(
         nodata=parse_nodata(nodata),
         align=align,
         resampling=resampling,
+        remove_shift=remove_shift,
         tile_size=tile_size,
         overlap=overlap,
         block_size=block_size,

@@ -112,6 +112,12 @@ class Mixture:
         kept = np.maximum(root, turning) if square > 0 else np.minimum(root, turning)
         return self.log_odds(kept) + (root - kept) / self.deviations[0]
 
+    @property
+    def even_root(self) -> float:
+        """The fourth root at which change is as probable as not."""
+        roots = bin_values() ** 0.25
+        return float(roots[np.searchsorted(np.maximum.accumulate(self.rising_log_odds(roots)), 0)])
+
 
 NO_CHANGE = Mixture(0.0, (0.0, 0.0), (1.0, 1.0))
 
@@ -168,7 +174,7 @@ class Posterior:
     otsu: float
     """Otsu's threshold of the root of the statistic (a length), as a statistic."""
     even: float = 0.0
-    """Log-odds of the mixture that count as even: 0, or those at another threshold that is the detector's own."""
+    """Log-odds of the mixture that count as even: those at the detector's own threshold."""
     context: float = 0.0
     """Log-odds that a neighbour which has certainly changed adds to a pixel; 0 to judge each pixel alone."""
 
@@ -226,25 +232,27 @@ class Posterior:
         return cls(Mixture(mixture["share"], means, deviations), **parts)
 
 
-def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0, split: float | None = None) -> Posterior:
+def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0) -> Posterior:
     """Fit the posterior of a scene's histogram.
 
-    Where EM calls more than `MOST` of the scene changed, Otsu's split counts as even.
+    What counts as even lies midway, among fourth roots, between the mixture's own threshold and Otsu's. They err to
+    opposite sides: the mixture takes the heavy tail of many covers that hardly changed for change, and Otsu's split
+    leaves out weak change where there is strong change too. Where EM calls more than `MOST` of the scene changed, it
+    has split the unchanged, and Otsu's counts alone.
 
     Args:
         counts: (BINS,) of `statistic_histogram`.
         context: as in `Posterior`.
         negligible: statistics under this are rounding.
-        split: the statistic at which change is as probable as not; the mixture's own unless given.
     """
     mixture = fit_mixture(counts, negligible)
     if mixture.share == 0:
         return Posterior(mixture, 0.0, context=context)
     otsu = otsu_statistic(counts)
-    if split is None and mixture.share > MOST:
-        split = otsu
-    even = 0.0 if split is None else float(mixture.rising_log_odds(np.float64(split) ** 0.25))
-    return Posterior(mixture, otsu, even, context)
+    root = otsu**0.25
+    if mixture.share <= MOST:
+        root = (root + mixture.even_root) / 2
+    return Posterior(mixture, otsu, float(mixture.rising_log_odds(np.float64(root))), context)
 
 
 def otsu_statistic(counts: Ints) -> float:

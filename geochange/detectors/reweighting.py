@@ -13,7 +13,7 @@ from scipy.special import betainc, chdtrc
 from geochange.arrays import Bools, Floats
 from geochange.detectors.contrast import ROUNDING, Contrast, ContrastFitted, PairOptions, contrast_histogram
 from geochange.detectors.detector import MapBlocks
-from geochange.detectors.mixture import Posterior, bin_values, fit_posterior, otsu_statistic, statistic_bins
+from geochange.detectors.mixture import Posterior, bin_values, fit_posterior, statistic_bins
 from geochange.detectors.statistics import Moments, chunks_of, moments_of, sample_scene, valid_pixels
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
@@ -176,14 +176,9 @@ def _until_still(
 
 
 def reweighted_posterior(map_blocks: MapBlocks, found: Reweighted, options: Reweighting) -> Posterior:
-    """The posterior of the statistic over the whole scene.
-
-    Without reweighting this is plain MAD, which is cut in two by Otsu's split, as is usual for it: changes swell the
-    very variances that they are measured by, and the classes of the mixture overlap.
-    """
+    """The posterior of the statistic over the whole scene."""
     counts = contrast_histogram(map_blocks, found.contrast)
-    split = otsu_statistic(counts) if options.iterations == 1 else None
-    return fit_posterior(counts, options.context, ROUNDING / options.ridge, split)
+    return fit_posterior(counts, options.context, ROUNDING / options.ridge)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from geochange.engine.cluster import ClusterOptions, available_cores, open_crew
 from geochange.engine.cog import copy_to_cog
 from geochange.engine.files import appearing, require_space
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import NothingValid, OutputInTheWay
+from geochange.errors import OutputInTheWay
 from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
-from geochange.scenes.registration import Shift, Unmeasured
+from geochange.scenes.registration import Shift
 from geochange.scenes.scene import ArraySource, FileSource, WarpedSource, rasterio_crs
 from geochange.scenes.tiling import partition
 
@@ -75,8 +75,6 @@ def align(
     scene = open_scene([before, after], options)
     with open_crew(cluster or ClusterOptions()) as crew:
         shift = measure_shift(scene, crew, stages) if remove_shift else None
-        if isinstance(shift, Unmeasured):
-            raise NothingValid(f"the shift between {before} and {after} cannot be measured: {shift.reason}")
         source = open_image(after, 1, options)
         grid = open_image(before, 0, options).grid
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)

@@ -11,7 +11,7 @@ import numpy as np
 from geochange.arrays import Array
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BandMismatch, GridMismatch
+from geochange.errors import BandMismatch, GridMismatch, NothingValid
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_image, open_scene
 from geochange.scenes.preflight import DateFacts, Report
@@ -72,9 +72,17 @@ def check(
     return Report(facts[0], facts[1], nodata, combine_shifts(window.shift for window in windows), tuple(bands))
 
 
-def measure_shift(scene: Scene, crew: Crew, stages: Stages) -> Shift | Unmeasured:
-    """Where the second date's content lies relative to the first's."""
-    return combine_shifts(window.shift for window in measure_windows(scene, crew, stages))
+def measure_shift(scene: Scene, crew: Crew, stages: Stages) -> Shift:
+    """Where the second date's content lies relative to the first's.
+
+    Raises:
+        NothingValid: no window tells.
+    """
+    shift = combine_shifts(window.shift for window in measure_windows(scene, crew, stages))
+    if isinstance(shift, Unmeasured):
+        names = " and ".join(source.name for source in scene.sources)
+        raise NothingValid(f"the shift between {names} cannot be measured, so not removed: {shift.reason}")
+    return shift
 
 
 def measure_windows(scene: Scene, crew: Crew, stages: Stages) -> Sequence[_Window]:

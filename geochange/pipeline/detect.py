@@ -31,6 +31,7 @@ from geochange.engine.lattice import SceneBlocks, default_block, statistics_cell
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.errors import BadOption, BandMismatch
+from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.regions import (
     CLASSES_TAG,
@@ -49,7 +50,7 @@ from geochange.products.features import ChangeLayer
 from geochange.products.preview import PANEL, Captions, covered_cells, render_preview
 from geochange.products.region_store import RegionStore
 from geochange.scenes.grid import crs_name
-from geochange.scenes.pairing import Image, Scene, open_scene
+from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.tiling import Tiling, cut_axis
 
 log = logging.getLogger("geochange")
@@ -111,7 +112,10 @@ def detect(
         DiskFull: the disk holds less than the run needs.
     """
     options = replace(options or DetectOptions(), **settings)
+    stages = Stages(listener or Silent())
     scene = open_scene([before, after], options.scene())
+    if options.remove_shift:
+        scene = _without_shift(scene, options, stages)
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands)))
     identity = _identity(scene, options)
@@ -119,7 +123,15 @@ def detect(
     if folder.begin(identity, resume=options.resume, overwrite=options.overwrite):
         return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
     with _logged(folder):
-        return _work(_Run(scene, options, folder, Stages(listener or Silent()), identity))
+        return _work(_Run(scene, options, folder, stages, identity))
+
+
+def _without_shift(scene: Scene, options: DetectOptions, stages: Stages) -> Scene:
+    """The scene with the measured shift of its second date moved back."""
+    with open_crew(options.cluster()) as crew:
+        shift = measure_shift(scene, crew, stages)
+    log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
+    return scene.move(1, (shift.row, shift.col), RESAMPLINGS[options.resampling])
 
 
 def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
@@ -332,6 +344,7 @@ def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
             "pixels": run.scene.grid.area.size,
             "transform": list(run.scene.grid.transform)[:6],
             "bands": list(run.scene.bands),
+            "removed_shift": list(getattr(run.scene.sources[1], "shift", (0.0, 0.0))),  # rows, columns
         },
         "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
         "identity": json.loads(json.dumps(run.identity)),

@@ -107,14 +107,24 @@ def _open_layer(path: str) -> Layer:
     if not os.path.exists(path):
         raise UnreadableInput(f"{path} does not exist")
     try:
-        read = geopandas.read_parquet if path.endswith(".parquet") else geopandas.read_file
-        frame = read(path)
+        if path.endswith(".parquet"):
+            frame = geopandas.read_parquet(path)
+        else:
+            frame = geopandas.read_file(path, layer=_first_layer(path))
     except (DataSourceError, DataLayerError, OSError, ValueError) as error:
         raise UnreadableInput(f"{path} cannot be read as a vector layer: {error}") from error
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
     if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         raise UnreadableInput(f"{path} holds {', '.join(sorted(frame.geom_type.unique()))}; polygons are needed")
     return Layer(path, frame)
+
+
+def _first_layer(path: str) -> str:
+    """The first layer with geometries: a GeoPackage may keep styles in another."""
+    import pyogrio
+
+    layers = pyogrio.list_layers(path)
+    return str(next((name for name, kind in layers if kind is not None), layers[0][0]))
 
 
 def in_pixels(polygons: Array, grid: Grid) -> Array:

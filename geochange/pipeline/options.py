@@ -47,6 +47,9 @@ class DetectOptions:
     resampling: str = "cubic"
     """How AFTER is interpolated when it is aligned."""
 
+    remove_shift: bool = False
+    """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""
+
     tile_size: int = 512
     overlap: int | None = None
     block_size: int | None = None

@@ -110,6 +110,16 @@ class Scene:
         at = np.ix_(rows - inside.row, cols - inside.col)
         return [date[:, *at] for date in values], valid[:, *at]
 
+    def move(self, place: int, shift: tuple[float, float], resampling: Resampling) -> Scene:
+        """The scene with one date's content moved back by a (row, col) shift in pixels, while it is read."""
+        source = self.sources[place]
+        if isinstance(source, WarpedSource):
+            moved = replace(source, shift=(source.shift[0] + shift[0], source.shift[1] + shift[1]))
+        else:
+            assert isinstance(source, FileSource | ArraySource)
+            moved = WarpedSource(source, self.grid, resampling, shift)
+        return replace(self, sources=(*self.sources[:place], moved, *self.sources[place + 1 :]))
+
     def _wanted(self, tile: Tile) -> Bools | None:
         """(y, x), True inside the area of interest; None where there is none."""
         if self.area is None:
