@@ -47,9 +47,9 @@ VALUES ('layer_styles', 'attributes', 'layer_styles', 'QGIS styles', 0)
 _STYLE_ROW = """
 INSERT INTO layer_styles
     (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, styleSLD,
-    useAsDefault, description, owner)
-SELECT '', '', table_name, column_name, ?, ?, '', 1, 'made by geochange', '' FROM gpkg_geometry_columns WHERE
-table_name = ?
+    useAsDefault, description, owner, update_time)
+SELECT '', '', table_name, column_name, ?, ?, '', 1, 'made by geochange', '', strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+FROM gpkg_geometry_columns WHERE table_name = ?
 """
 
 Batches = Iterator[pa.RecordBatch]

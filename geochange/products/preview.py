@@ -15,7 +15,7 @@ CHANGE = (255, 0, 144)  # stands out from soil, water, roofs and plants, in true
 PAPER = (255, 255, 255)
 INK = (40, 44, 52)
 NODATA = (232, 232, 236)
-GAP, CAPTION = 14, 34
+GAP = 14
 PANEL = 900  # px; longest side of a panel
 
 
@@ -105,18 +105,19 @@ def _counted(lengths: Ints) -> Ints:
 
 def _arrange(pictures: list[Array], captions: list[str]) -> Image.Image:
     height, width = pictures[0].shape[:2]
-    font = ImageFont.load_default(size=18)
-    cell_width = max(width, *(int(font.getlength(text)) for text in captions))
+    text = min(max(width // 32, 15), 28)
+    font, band = ImageFont.load_default(size=text), 2 * text
+    cell_width = max(width, *(int(font.getlength(caption)) for caption in captions))
     stacked = width > 1.7 * height
-    cell = (0, height + CAPTION + GAP) if stacked else (cell_width + GAP, 0)
+    cell = (0, height + band + GAP) if stacked else (cell_width + GAP, 0)
     size = (
         GAP + (cell_width + GAP if stacked else 3 * cell[0]),
-        GAP + (3 * cell[1] if stacked else height + CAPTION + GAP),
+        GAP + (3 * cell[1] if stacked else height + band + GAP),
     )
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         left, top = GAP + place * cell[0], GAP + place * cell[1]
-        draw.text((left, top + 2), caption, INK, font=font)
-        sheet.paste(Image.fromarray(picture), (left, top + CAPTION))
+        draw.text((left, top + text // 4), caption, INK, font=font)
+        sheet.paste(Image.fromarray(picture), (left, top + band))
     return sheet
