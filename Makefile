@@ -1,10 +1,11 @@
 # make demo: install and run on the sample.  make test: install with the test extra and run the tests.
+# make docs: the pictures of README.  make lint: ruff.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := out/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
@@ -28,6 +29,9 @@ lint: .venv/tested
 .venv/tested: pyproject.toml | .venv/bin/python
 	$(PIP) install --editable ".[test]"
 	@touch $@ .venv/installed
+
+docs: .venv/installed
+	$(BIN)/python docs/make_pictures.py
 
 clean:
 	rm -rf .venv out

@@ -17,7 +17,7 @@ from shapely.geometry import shape
 
 import geochange
 from geochange.detectors.catalogue import BUILT_IN
-from geochange.errors import BadOption, OutputInTheWay
+from geochange.errors import BadOption, BlockFailed, OutputInTheWay
 from geochange.pipeline import detect as pipeline
 from tests.stand_ins import PLACE, SHARED, UTM, changed_pair, textured, write_pair, write_raster
 
@@ -183,7 +183,9 @@ def test_other_formats_hold_the_same_features(pair, tmp_path, formats):
     found = geochange.detect(*pair, tmp_path / "out", formats=formats)
     for name in found.record["files"]["changes"]:
         path = found.folder / name
-        layer = geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path, layer="changes")
+        layer = (
+            geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path, layer="changes")
+        )
         assert len(layer) == found.record["changes"]["count"]
         assert layer.crs == UTM
 
@@ -260,6 +262,39 @@ def test_an_overwriting_run_that_fails_leaves_the_old_files(pair, tmp_path, monk
     with pytest.raises(ZeroDivisionError):
         geochange.detect(*pair, tmp_path / "out", overwrite=True, threshold=0.9)
     assert outputs(first.folder) == kept
+
+
+def test_overwriting_with_other_outputs_leaves_none_of_the_old_ones(pair, tmp_path):
+    geochange.detect(*pair, tmp_path / "out", formats=("flatgeobuf", "geojson"), layers=("weights",))
+    geochange.detect(*pair, tmp_path / "out", formats=("gpkg",), overwrite=True)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"probability.tif", "changes.gpkg", "preview.png", "run.json", "run.log"}
+
+
+def test_a_run_that_fails_before_its_first_block_leaves_nothing(pair, tmp_path):
+    with pytest.raises(BadOption):
+        geochange.detect(*pair, tmp_path / "out", layers=("nonsense",))
+    assert not (tmp_path / "out").exists()
+    assert geochange.detect(*pair, tmp_path / "out").folder.exists()
+
+
+def test_a_block_that_fails_is_named_after_retries(pair, tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr("geochange.engine.blocks.score_block", lambda work, block: tried.append(block) or 1 / 0)
+    monkeypatch.setattr("geochange.engine.cluster.time.sleep", lambda seconds: None)
+    with pytest.raises(BlockFailed, match=r"rows 0\.\.229 and columns 0\.\.309 failed 3 times: ZeroDivisionError"):
+        geochange.detect(*pair, tmp_path / "out")
+    assert len(tried) == 3
+
+
+def test_a_shift_is_removed_while_reading(tmp_path):
+    values = textured((400, 420))
+    before = write_raster(tmp_path / "before.tif", values[:, 5:395, 5:415])
+    after = write_raster(tmp_path / "after.tif", values[:, 7:397, 4:414])
+    kept = geochange.detect(before, after, tmp_path / "kept", threshold="otsu")
+    removed = geochange.detect(before, after, tmp_path / "removed", threshold="otsu", remove_shift=True)
+    assert removed.record["scene"]["removed_shift"] == pytest.approx([-2, 1], abs=0.1)
+    assert removed.record["changes"]["area_px"] < kept.record["changes"]["area_px"] / 2
 
 
 def test_resuming_a_finished_run_is_done_at_once(pair, tmp_path, monkeypatch):

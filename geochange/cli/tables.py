@@ -30,15 +30,15 @@ def plain_table(title: str | None = None, *columns: str) -> Table:
     """A table without a frame; its first column is flush left, the others right."""
     table = Table(title=title, box=None, show_header=bool(columns), title_justify="left", pad_edge=False)
     for place, column in enumerate(columns or ("", "")):
-        table.add_column(column, justify="left" if place == 0 or not columns else "right")
+        table.add_column(column, justify="left" if place == 0 or not columns else "right", overflow="fold")
     return table
 
 
 def show(table: Table) -> None:
     """Print on stdout, as wide as the table where that is no terminal."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console = Console(width=200)
+        console.width = 200
     console.print(table)
 
 

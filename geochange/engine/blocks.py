@@ -147,12 +147,18 @@ class _Tasks:
 
     def done(self) -> Iterator[tuple[Block, bool]]:
         for future in first_done(set(self.pending)):
-            result_of(future)
+            block = self.pending[future][0]
+            result_of(future, f"the block of rows {_span(block, 0)} and columns {_span(block, 1)}")
             yield self.pending.pop(future)
 
     def cancel(self) -> None:
         for future in self.pending:
             future.cancel()
+
+
+def _span(block: Block, axis: int) -> str:
+    start = (block.area.row, block.area.col)[axis]
+    return f"{start}..{start + block.area.shape[axis] - 1}"
 
 
 def score_task(work: Inference, store: BlockStore, block: Block) -> None:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import rasterio
 from threadpoolctl import threadpool_limits
 
-from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError
+from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, UnreadableInput
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,14 +73,14 @@ class Crew:
         return self.executor.submit(attempt, function, *arguments)
 
 
-def result_of(future: Future[R]) -> R:
-    """The result; an error that a user can mend as it is, others as BlockFailed."""
+def result_of(future: Future[R], task: str = "a block") -> R:
+    """The result; an error that a user can mend as it is, others as BlockFailed, which names the task."""
     try:
         return future.result()
     except (GeochangeError, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise BlockFailed(f"a block failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
+        raise BlockFailed(f"{task} failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
 
 
 def first_done(pending: set[Future[Any]]) -> set[Future[Any]]:
@@ -121,29 +121,28 @@ def _threads(count: int) -> Iterator[Crew]:
 @contextmanager
 def _dask(options: ClusterOptions) -> Iterator[Crew]:
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    try:
-        with dask.config.set({"distributed.comm.timeouts.connect": "10s"}), quiet_libraries(), threadpool_limits(1):
-            if options.scheduler is not None:
-                with Client(options.scheduler) as client:
-                    yield _crew_of(client)
-                return
-            with (
-                LocalCluster(
-                    n_workers=options.workers,
-                    threads_per_worker=1,
-                    memory_limit=0,  # blocks bound the memory; the nanny's limit would kill workers on shared machines
-                    dashboard_address=None,
-                    silence_logs=50,
-                ) as cluster,
-                Client(cluster) as client,
-            ):
-                yield _crew_of(client)
-    except (OSError, TimeoutError, ValueError) as error:
-        if isinstance(error, GeochangeError) or options.scheduler is None:
-            raise
-        raise BadOption(f"no Dask scheduler answers at {options.scheduler}: {error}") from error
+    timeouts = dask.config.set({"distributed.comm.timeouts.connect": "5s"})
+    with timeouts, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:
+        address = options.scheduler or stack.enter_context(_local_cluster(options))
+        try:
+            client = stack.enter_context(Client(address))
+        except (OSError, TimeoutError, ValueError) as error:
+            raise BadOption(f"no Dask scheduler answers at {options.scheduler}: {error}") from error
+        yield _crew_of(client)
+
+
+def _local_cluster(options: ClusterOptions) -> Any:
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=options.workers,
+        threads_per_worker=1,
+        memory_limit=0,  # blocks bound the memory; the nanny's limit would kill workers on shared machines
+        dashboard_address=None,
+        silence_logs=50,
+    )
 
 
 def _crew_of(client: Any) -> Crew:
@@ -168,22 +167,22 @@ def settle_worker() -> None:
 
 
 def attempt(function: Callable[..., R], *arguments: Any) -> R:
-    """Run a task on a worker, again where the system failed it, such as a network drive for a moment.
+    """Run a task on a worker, again where it failed: a network drive may be away for a moment.
 
     Raises:
-        DiskFull: at once, for a full disk does not mend itself.
+        DiskFull: at once, for a full disk does not mend itself; as mistakes of the user do not.
     """
     settle_worker()
     with quiet_libraries():
-        for wait_seconds in (*(0.2 * 4**i for i in range(ATTEMPTS - 1)), None):
+        for pause in (*(0.2 * 4**i for i in range(ATTEMPTS - 1)), None):
             try:
                 return function(*arguments)
-            except OSError as error:
-                if error.errno in _DISK_FULL:
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in _DISK_FULL:
                     raise DiskFull(f"the disk is full: {error.filename or error}; free some and --resume") from error
-                if wait_seconds is None:
+                if pause is None or (isinstance(error, GeochangeError) and not isinstance(error, UnreadableInput)):
                     raise
-                time.sleep(wait_seconds)
+                time.sleep(pause)
     raise AssertionError("unreachable")
 
 

@@ -30,7 +30,7 @@ from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks, default_block, statistics_cell
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.thumbnails import Thumbnail, assemble
-from geochange.errors import BadOption, BandMismatch
+from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.regions import (
@@ -44,7 +44,7 @@ from geochange.pipeline.regions import (
     threshold_record,
     total_regions,
 )
-from geochange.pipeline.run_folder import RECORD, RunFolder
+from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
 from geochange.products.export import write_layer
 from geochange.products.features import ChangeLayer
 from geochange.products.preview import PANEL, Captions, covered_cells, render_preview
@@ -122,8 +122,12 @@ def detect(
     folder = RunFolder(Path(out))
     if folder.begin(identity, resume=options.resume, overwrite=options.overwrite):
         return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
-    with _logged(folder):
-        return _work(_Run(scene, options, folder, stages, identity))
+    try:
+        with _logged(folder):
+            return _work(_Run(scene, options, folder, stages, identity))
+    except (BandMismatch, BadOption, NothingValid, UnreadableInput):
+        folder.abandon()
+        raise
 
 
 def _without_shift(scene: Scene, options: DetectOptions, stages: Stages) -> Scene:
@@ -242,14 +246,14 @@ def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict
         packing = beside.submit(_pack, run, virtual)
         scores = open_scores(str(virtual[PROBABILITY]))
         regions = _with_dates(run)
-        with found_regions(scores, regions, crew, run.stages, run.folder.scratch) as (found, threshold):
-            totals = total_regions(found, run.scene.grid)
-            files = _write_layers(run, found, layer_of(scores, regions))
-            _write_preview(run, work, store, found, totals)
+        with found_regions(scores, regions, crew, run.stages, run.folder.scratch) as found:
+            totals = total_regions(found.regions, run.scene.grid)
+            files = _write_layers(run, found.outlines, layer_of(scores, regions))
+            _write_preview(run, work, store, found.regions, totals)
         with run.stages.stage("pack"):
             packing.result()
     return _record(run, work.fitted) | {
-        "threshold": threshold_record(threshold),
+        "threshold": threshold_record(found.threshold),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
         "files": {
             "probability": "probability.tif",
@@ -293,11 +297,11 @@ def _with_dates(run: _Run) -> RegionOptions:
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
-def _write_layers(run: _Run, found: RegionStore, layer: ChangeLayer) -> list[str]:
+def _write_layers(run: _Run, outlines: RegionStore, layer: ChangeLayer) -> list[str]:
     names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
     with run.stages.stage("write"):
         for name in names:
-            write_layer(run.folder.ready / name, found.chunks(), layer)
+            write_layer(run.folder.ready / name, outlines.chunks(), layer)
     return names
 
 
@@ -359,7 +363,7 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 @contextmanager
 def _logged(folder: RunFolder) -> Iterator[None]:
     """What the run logs goes to OUT/run.log."""
-    handler = logging.FileHandler(folder.out / "run.log", encoding="utf-8")
+    handler = logging.FileHandler(folder.out / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     level = log.level

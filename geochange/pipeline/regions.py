@@ -204,11 +204,24 @@ def at_least(regions: Regions, grid: Grid, square_metres: float) -> Regions:
     return regions.where(measure(regions.polygons, grid)[0] >= square_metres) if square_metres > 0 else regions
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRegions:
+    """The regions of a raster, while their scratch files last."""
+
+    regions: RegionStore
+    """As the pixels have them."""
+
+    outlines: RegionStore
+    """As they are to be written: simplified on request."""
+
+    threshold: Threshold
+
+
 @contextmanager
 def found_regions(
     raster: ScoreRaster, options: RegionOptions, crew: Crew, stages: Stages, scratch: Path
-) -> Iterator[tuple[RegionStore, Threshold]]:
-    """The regions of a raster, in a store that is gone at the end, and the threshold that made them."""
+) -> Iterator[FoundRegions]:
+    """Find the regions of a raster; the stores in the scratch folder are gone at the end."""
     minimum = parse_min_area(options.min_area)
     if minimum.square_metres > 0 and raster.source.grid.crs is None:
         raise BadOption(f"min-area {options.min_area!r} needs a CRS, which {raster.source.name} lacks; give pixels")
@@ -222,7 +235,7 @@ def found_regions(
             if options.simplify > 0:
                 for regions in simplify_regions(store.chunks(), options.simplify / max(raster.source.grid.resolution)):
                     simple.add(regions)
-        yield (simple if options.simplify > 0 else store), threshold
+        yield FoundRegions(store, simple if options.simplify > 0 else store, threshold)
 
 
 def layer_of(raster: ScoreRaster, options: RegionOptions) -> ChangeLayer:

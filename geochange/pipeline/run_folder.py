@@ -14,6 +14,7 @@ from geochange.engine.files import write_whole
 from geochange.errors import OutputInTheWay
 
 RECORD = "run.json"
+LOG = "run.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,31 @@ class RunFolder:
         return not started
 
     def publish(self, record: Mapping[str, Any]) -> None:
-        """Move the ready files into OUT by rename, the record last, and clear the scratch."""
+        """Move the ready files into OUT by rename, the record last; clear the scratch, and what a replaced run left."""
+        ready = sorted(self.ready.iterdir())
+        stale = self._published() - {file.name for file in ready}
         (self.out / RECORD).unlink(missing_ok=True)
-        for file in sorted(self.ready.iterdir()):
+        for name in stale:
+            (self.out / name).unlink(missing_ok=True)
+        for file in ready:
             os.replace(file, self.out / file.name)
         write_whole(self.out / RECORD, json.dumps(record, indent=2).encode())
         shutil.rmtree(self.scratch)
+
+    def _published(self) -> set[str]:
+        """Names of the files that a finished run in OUT lists."""
+        if not (self.out / RECORD).exists():
+            return set()
+        listed = json.loads((self.out / RECORD).read_text())["files"].values()
+        return {name for names in listed for name in ([names] if isinstance(names, str) else names)}
+
+    def abandon(self) -> None:
+        """Leave no trace of a run that failed before any of its blocks was done, so that it need not be overwritten."""
+        if any(self.blocks.rglob("*.tif")):
+            return
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if {path.name for path in self.out.iterdir()} <= {LOG}:
+            shutil.rmtree(self.out)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:

@@ -75,12 +75,12 @@ def vectorize(
     with (
         tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
         open_crew(cluster or ClusterOptions()) as crew,
-        found_regions(scores, options, crew, stages, Path(scratch)) as (store, threshold),
+        found_regions(scores, options, crew, stages, Path(scratch)) as found,
     ):
         with stages.stage("write"):
-            write_layer(path, store.chunks(), layer_of(scores, options))
-        totals = total_regions(store, scores.source.grid)
-    return WrittenLayer(path, totals, threshold_record(threshold), stages.seconds)
+            write_layer(path, found.outlines.chunks(), layer_of(scores, options))
+        totals = total_regions(found.regions, scores.source.grid)
+    return WrittenLayer(path, totals, threshold_record(found.threshold), stages.seconds)
 
 
 def require_writable(path: Path, *, overwrite: bool) -> None:
