@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
@@ -42,7 +42,6 @@ def test_wide_polygon_of_a_global_grid_stays_whole():
     assert placed.equals(wide)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["EPSG:2193", "EPSG:2053", "EPSG:3857", "EPSG:26914", "EPSG:4326"]), st.booleans())
 def test_shells_are_counter_clockwise_whatever_way_the_axes_run(code, ccw):
     crs = CRS(code)

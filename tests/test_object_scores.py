@@ -36,7 +36,7 @@ def brute_force(iou, threshold):
     return max((int((t > 0).sum()), round(float(t.sum()), 9)) for t in tries)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(boxes(3), boxes(4), st.sampled_from([0.1, 0.3, 0.5, 0.75]))
 def test_matching_is_the_best_of_all(predicted, reference, threshold):
     found = match_objects(predicted, reference, threshold)
@@ -63,7 +63,6 @@ def test_a_set_matches_itself_wholly(objects):
     assert set(found.figures.values.values()) == ({1.0} if len(objects) else {None})
 
 
-@settings(deadline=None)
 @given(boxes(6), boxes(6), st.randoms(use_true_random=False))
 def test_order_of_objects_does_not_matter(predicted, reference, random):
     shuffled = random.sample(list(predicted), len(predicted))

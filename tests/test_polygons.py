@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import features
 from scipy import ndimage
@@ -11,7 +11,6 @@ from geochange.scenes.grid import Tile
 from tests.region_cases import maps, trace_whole
 
 
-@settings(deadline=None)
 @given(maps(), st.sampled_from([4, 8]))
 def test_polygons_drawn_give_the_classes_back(scene, connectivity):
     regions = trace_whole(scene, connectivity)
@@ -23,7 +22,6 @@ def test_polygons_drawn_give_the_classes_back(scene, connectivity):
     np.testing.assert_array_equal(drawn, np.where(scene.valid, scene.classes, 0))
 
 
-@settings(deadline=None)
 @given(maps(), st.sampled_from([4, 8]))
 def test_areas_are_pixel_counts(scene, connectivity):
     regions = trace_whole(scene, connectivity)
@@ -31,13 +29,11 @@ def test_areas_are_pixel_counts(scene, connectivity):
     np.testing.assert_array_equal(shapely.area(regions.polygons), regions.counts.area_px)
 
 
-@settings(deadline=None)
 @given(maps(), st.sampled_from([4, 8]))
 def test_polygons_are_valid(scene, connectivity):
     assert shapely.is_valid(trace_whole(scene, connectivity).polygons).all()
 
 
-@settings(deadline=None)
 @given(maps(classes=1))
 def test_regions_joined_at_corners_are_as_many_as_scipy_labels(scene):
     _, count = ndimage.label(np.where(scene.valid, scene.classes, 0), np.ones((3, 3)))
@@ -45,7 +41,6 @@ def test_regions_joined_at_corners_are_as_many_as_scipy_labels(scene):
     assert len(trace_whole(scene, 8)) == count
 
 
-@settings(deadline=None)
 @given(maps(classes=1))
 def test_scores_are_those_of_scipy(scene):
     regions = trace_whole(scene, 4)
@@ -57,7 +52,6 @@ def test_scores_are_those_of_scipy(scene):
     np.testing.assert_array_equal(regions.counts.score_max, ndimage.maximum(scene.scores, labels, names))
 
 
-@settings(deadline=None)
 @given(maps(classes=1))
 def test_on_edge_are_regions_that_grow_into_nodata_or_over_the_border(scene):
     regions = trace_whole(scene, 4)
@@ -78,7 +72,6 @@ def test_scores_near_the_largest_integer_are_summed_exactly():
     assert traced.counts.score_sum.tolist() == [3 * 2**60 + 3]
 
 
-@settings(deadline=None)
 @given(maps(), st.integers(0, 4), st.integers(0, 255))
 def test_filter_keeps_the_large_and_the_strong(scene, min_area, min_peak):
     every = trace_whole(scene, 4)

@@ -59,7 +59,7 @@ def measured(before: Floats, after: Floats, valid: Bools = ALL) -> tuple[float, 
     return found.row, found.col
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(*[st.integers(-5 * FINER, 5 * FINER).map(lambda steps: steps / FINER)] * 2)
 def test_window_shift_finds_any_shift_up_to_five_pixels(row: float, col: float) -> None:
     assert measured(*pair(FINE, (row, col), 96)) == pytest.approx((row, col), abs=0.06)
@@ -162,7 +162,6 @@ def test_window_shift_refuses_shapes_that_differ() -> None:
         window_shift(np.zeros((1, 20, 20)), np.zeros((1, 20, 21)), np.ones((20, 20), bool))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30_000), st.integers(1, 30_000), st.integers(1, 100))
 def test_windows_for_stays_inside_and_spans_the_scene(height: int, width: int, count: int) -> None:
     windows = windows_for((height, width), count=count)

@@ -1,6 +1,6 @@
 import numpy as np
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from rasterio import features
@@ -20,7 +20,6 @@ def as_wkb(polygons):
     return sorted(shapely.to_wkb(shapely.normalize(np.array(polygons, object))).tolist()) if len(polygons) else []
 
 
-@settings(deadline=None)
 @given(masks)
 def test_polygons_equal_those_of_rasterio(mask):
     theirs = [shape(outline) for outline, _ in features.shapes(mask.astype(np.uint8), mask=mask)]
@@ -28,13 +27,11 @@ def test_polygons_equal_those_of_rasterio(mask):
     assert as_wkb(polygons_of(mask)) == as_wkb(theirs)
 
 
-@settings(deadline=None)
 @given(masks)
 def test_polygons_are_valid(mask):
     assert shapely.is_valid(polygons_of(mask)).all()
 
 
-@settings(deadline=None)
 @given(masks)
 def test_rings_have_no_vertex_on_a_straight_line(mask):
     rings = trace_rings(find_corners(ndimage.label(mask)[0]))
@@ -46,7 +43,6 @@ def test_rings_have_no_vertex_on_a_straight_line(mask):
     assert np.delete(turns, between_rings).all()
 
 
-@settings(deadline=None)
 @given(masks, st.integers(0, 12))
 def test_corners_of_two_parts_of_a_mask_sum_to_those_of_the_whole(mask, cut):
     labels = mask.astype(np.int32)

@@ -44,7 +44,7 @@ def written(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(row=st.integers(0, 560), col=st.integers(0, 660), height=st.integers(1, 40), width=st.integers(1, 40))
 def test_block_of_a_part_is_the_part_of_the_block(scene, row, col, height, width):
     part = make_block(SPEC, Tile(row, col, height, width))
@@ -160,7 +160,7 @@ def test_flat_ground_lies_in_full_light():
 
 
 @given(x=st.floats(-4000, 4000), y=st.floats(-4000, 4000), seed=st.integers(0, 50))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_place_lies_in_one_block(x, y, seed):
     here = [block_polygon(seed, *place).contains(Point(x, y)) for place in blocks_near(seed, x, y, x, y)]
     assert sum(here) == 1

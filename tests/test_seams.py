@@ -4,7 +4,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from geochange.products.polygons import RegionFilter, concatenate
@@ -28,7 +28,6 @@ def one_class(rows):
     return Map(classes, np.zeros(classes.shape, np.int64), np.ones(classes.shape, bool))
 
 
-@settings(deadline=None)
 @given(maps(), cells, st.sampled_from([4, 8]), st.sampled_from([1, 10**9]), st.randoms())
 def test_merged_regions_are_those_of_the_uncut_scene_byte_for_byte(scene, cell, connectivity, settle_at, random):
     blocks = list(partition(scene.shape, cell))
@@ -39,7 +38,6 @@ def test_merged_regions_are_those_of_the_uncut_scene_byte_for_byte(scene, cell, 
     assert_same(merged, trace_whole(scene, connectivity))
 
 
-@settings(deadline=None)
 @given(maps(), cells, st.integers(0, 6), st.integers(0, 255))
 def test_filter_acts_on_merged_regions(scene, cell, min_area, min_peak):
     keep = RegionFilter(min_area=min_area, min_peak=min_peak)

@@ -1,0 +1,74 @@
+import time
+
+import pytest
+
+from geochange.engine import cluster
+from geochange.engine.cluster import ClusterOptions, attempt, open_crew, result_of
+from geochange.errors import BadOption, BlockFailed, DiskFull
+
+
+def double(number):
+    return 2 * number
+
+
+def late_first(number):
+    time.sleep(0.05 if number == 0 else 0)
+    return number
+
+
+@pytest.mark.parametrize("options", [ClusterOptions(threads=3), ClusterOptions(workers=1)])
+def test_results_come_in_the_order_of_the_items(options):
+    with open_crew(options) as crew:
+        assert list(crew.map_ordered(double, range(20))) == [2 * n for n in range(20)]
+        assert list(crew.map_ordered(late_first, range(8))) == list(range(8))
+
+
+def test_few_items_are_under_way_at_a_time():
+    taken = []
+    with open_crew(ClusterOptions(threads=2)) as crew:
+        results = crew.map_ordered(double, (taken.append(n) or n for n in range(100)))
+        next(results)
+        assert len(taken) <= 2 * 2 + 1
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"threads": -1}, {"workers": 2, "scheduler": "tcp://host:1"}])
+def test_impossible_clusters_are_refused(wrong):
+    with pytest.raises(BadOption):
+        ClusterOptions(**wrong)
+
+
+def test_a_task_that_fails_for_a_moment_is_tried_again(monkeypatch):
+    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
+    failures = [OSError("away"), OSError("away")]
+
+    def task():
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert attempt(task) == "done"
+
+
+def test_a_full_disk_is_not_tried_again():
+    calls = []
+
+    def task():
+        calls.append(1)
+        raise OSError(28, "No space left on device", "block.tif")
+
+    with pytest.raises(DiskFull, match=r"block\.tif"):
+        attempt(task)
+    assert len(calls) == 1
+
+
+def test_mistakes_of_the_user_stay_what_they_are(monkeypatch):
+    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
+
+    def mistake():
+        raise BadOption("no such thing")
+
+    with open_crew(ClusterOptions(threads=1)) as crew:
+        with pytest.raises(BadOption):
+            result_of(crew.submit(mistake))
+        with pytest.raises(BlockFailed, match="the last one failed 3 times: ZeroDivisionError"):
+            result_of(crew.submit(lambda: 1 / 0), "the last one")

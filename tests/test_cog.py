@@ -1,0 +1,66 @@
+import hashlib
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from pyproj import CRS
+from rio_cogeo.cogeo import cog_validate
+
+from geochange.engine.blocks import encode_block
+from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
+from geochange.scenes.grid import Grid
+from geochange.scenes.tiling import partition
+from tests.stand_ins import PLACE, UTM
+
+SHAPE = (700, 900)
+
+
+def blocks_of(values, folder, cell):
+    for place, tile in enumerate(partition(values.shape[1:], cell)):
+        path = folder / f"{place}.tif"
+        path.write_bytes(encode_block(values[:, *tile.slices()]))
+        yield path, tile
+
+
+def assembled(values, folder, *, cell=(300, 512), threads=1, crs=UTM, transform=PLACE, **more):
+    names = tuple(f"band {number}" for number in range(1, len(values) + 1))
+    grid = Grid(CRS(crs) if crs else None, transform, values.shape[1:])
+    spec = RasterSpec(grid=grid, dtype=values.dtype, band_names=names, tags={"MADE": "of <blocks>"}, **more)
+    folder.mkdir()
+    build_vrt(blocks_of(values, folder, cell), spec, folder / "all.vrt")
+    copy_to_cog(folder / "all.vrt", folder / "all.tif", values.dtype, threads)
+    return folder / "all.tif"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_blocks_become_one_valid_cog_with_the_same_pixels(tmp_path, dtype):
+    values = np.random.default_rng(0).integers(0, 254, (2, *SHAPE)).astype(dtype)
+    path = assembled(values, tmp_path / "run", scaled=dtype == "uint8")
+    assert cog_validate(path, quiet=True)[0]
+    with rasterio.open(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(), values)
+        assert dataset.crs == UTM
+        assert dataset.transform == PLACE
+        assert dataset.descriptions == ("band 1", "band 2")
+        assert dataset.tags()["MADE"] == "of <blocks>"
+        assert dataset.scales[0] == pytest.approx(1 / 254 if dtype == "uint8" else 1)
+        assert dataset.overviews(1)
+
+
+def test_bytes_do_not_depend_on_blocks_or_threads(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (1, *SHAPE)).astype(np.uint8)
+    digests = {
+        hashlib.sha256(assembled(values, tmp_path / str(n), cell=cell, threads=n).read_bytes()).hexdigest()
+        for n, cell in ((1, (300, 512)), (2, (700, 900)), (4, (100, 130)))
+    }
+    assert len(digests) == 1
+
+
+def test_rotated_grids_and_plain_images_keep_their_transform(tmp_path):
+    values = np.ones((1, 30, 40), np.uint8)
+    rotated = Affine(2.0, 0.5, 100.0, 0.4, -2.0, 200.0)
+    with rasterio.open(assembled(values, tmp_path / "a", transform=rotated)) as dataset:
+        assert dataset.transform.almost_equals(rotated)
+    with rasterio.open(assembled(values, tmp_path / "b", crs=None, transform=Affine(1, 0, 0, 0, -1, 0))) as dataset:
+        assert dataset.crs is None

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from geochange.engine.files import appearing, load_array, require_space, save_array, write_whole
+from geochange.errors import DiskFull
+
+
+def test_a_file_appears_whole(tmp_path):
+    with appearing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        assert not (tmp_path / "a.txt").exists()
+    assert (tmp_path / "a.txt").read_text() == "half"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def fail_while_writing(path):
+    with appearing(path) as temporary:
+        temporary.write_text("new")
+        raise ZeroDivisionError
+
+
+def test_a_failure_keeps_the_old_file_and_no_other(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        fail_while_writing(tmp_path / "a.txt")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_arrays_come_back(tmp_path):
+    array = np.arange(12).reshape(3, 4)
+    save_array(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(load_array(tmp_path / "a.npy"), array)
+
+
+def test_pickles_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}], object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        load_array(tmp_path / "a.npy")
+
+
+def test_bytes_are_written(tmp_path):
+    write_whole(tmp_path / "a", b"abc")
+    assert (tmp_path / "a").read_bytes() == b"abc"
+
+
+def test_space_is_asked_for_before_it_is_used(tmp_path):
+    require_space(tmp_path, 1)
+    with pytest.raises(DiskFull, match="GB free"):
+        require_space(tmp_path, 10**18)
