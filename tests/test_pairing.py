@@ -9,7 +9,8 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import SceneOptions, open_scene
-from geochange.scenes.scene import FileSource, WarpedSource
+from geochange.scenes.scene import FileSource
+from geochange.scenes.warped import WarpedSource
 from tests.stand_ins import PLACE, SHARED, UTM, textured, write_pair, write_raster
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real imagery is not beside the project")

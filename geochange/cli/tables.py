@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from geochange.products.preview import hectares
+
 if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.pipeline.align import Aligned
@@ -86,7 +88,7 @@ def _threshold(threshold: float | list[float]) -> str:
 
 
 def _changes(changes: dict[str, Any]) -> str:
-    area = "" if changes["area_m2"] is None else f", {changes['area_m2'] / 1e4:,.4g} ha"
+    area = "" if changes["area_m2"] is None else f", {hectares(changes['area_m2'])}"
     return f"{changes['count']:,} ({changes['area_px']:,} pixels{area})"
 
 

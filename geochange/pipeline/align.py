@@ -22,8 +22,9 @@ from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
 from geochange.scenes.registration import Shift
-from geochange.scenes.scene import ArraySource, FileSource, WarpedSource, rasterio_crs
+from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs
 from geochange.scenes.tiling import partition
+from geochange.scenes.warped import WarpedSource
 
 BLOCK = 1024
 

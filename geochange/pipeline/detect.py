@@ -47,7 +47,7 @@ from geochange.pipeline.regions import (
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
 from geochange.products.export import write_layer
 from geochange.products.features import ChangeLayer
-from geochange.products.preview import PANEL, Captions, covered_cells, render_preview
+from geochange.products.preview import PANEL, Captions, covered_cells, hectares, render_preview
 from geochange.products.region_store import RegionStore
 from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
@@ -329,12 +329,6 @@ def _captions(run: _Run, totals: RegionTotals) -> Captions:
     after = f"after · {regions.date_after}" if regions.date_after else "after"
     size = f"{totals.area_px:,} px" if totals.area_m2 is None else hectares(totals.area_m2)
     return Captions(before=before, after=after, changes=f"{totals.count:,} changes · {size}")
-
-
-def hectares(square_metres: float) -> str:
-    """An area for people to read."""
-    amount = square_metres / 1e4
-    return f"{amount:,.0f} ha" if amount >= 100 else f"{amount:.3g} ha"
 
 
 def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:

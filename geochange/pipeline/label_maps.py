@@ -21,7 +21,8 @@ from geochange.errors import GridMismatch, UnreadableInput
 from geochange.pipeline.regions import ScoreRaster, classify, cutoff_of, open_scores
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name
-from geochange.scenes.scene import FileSource, WarpedSource
+from geochange.scenes.scene import FileSource
+from geochange.scenes.warped import WarpedSource
 
 VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp", ".kml", ".gml", ".sqlite"}
 

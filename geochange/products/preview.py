@@ -28,6 +28,12 @@ class Captions:
     changes: str = "changes"
 
 
+def hectares(square_metres: float) -> str:
+    """An area for people to read."""
+    amount = square_metres / 1e4
+    return f"{amount:,.0f} ha" if amount >= 100 else f"{amount:.3g} ha"
+
+
 def render_preview(before: Floats, after: Floats, changed: Bools, captions: Captions) -> Image.Image:
     """Draw before, after and changes, beside each other or, for wide scenes, below each other.
 

@@ -26,11 +26,10 @@ from geochange.scenes.scene import (
     FileSource,
     NodataRule,
     Source,
-    WarpedSource,
-    bounds_in,
     open_array,
     open_file,
 )
+from geochange.scenes.warped import WarpedSource, bounds_in
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,0 +1,140 @@
+"""A source brought to another grid while it is read, so that no aligned raster need be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from pyproj import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import CRSError, RasterioError
+from rasterio.warp import reproject, transform_bounds
+
+from geochange.arrays import Array, Bools
+from geochange.errors import GridMismatch
+from geochange.scenes.grid import Grid, Tile, crs_name
+from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs
+from geochange.scenes.tiling import partition
+
+WARP_CELL = 256  # px; warped reads depend on the window asked for, so they only ever ask for cells of this lattice
+WARP_TOLERANCE = 0.01  # px; error that GDAL's approximate transformer may make
+
+
+@dataclass(frozen=True)
+class WarpedSource:
+    """A source brought to another grid while it is read.
+
+    Each cell of a fixed lattice is warped by itself, from the pixels that it needs, so that a pixel's value never
+    depends on the window asked for. Interpolation leaves invalid pixels out.
+    """
+
+    source: FileSource | ArraySource
+    grid: Grid
+    resampling: Resampling = Resampling.cubic
+    shift: tuple[float, float] = (0.0, 0.0)  # (row, col) px of `grid` by which the content lies off, and is moved back
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    @property
+    def date(self) -> str | None:
+        return self.source.date
+
+    @property
+    def storage(self) -> tuple[int, int]:
+        return WARP_CELL, WARP_CELL
+
+    @property
+    def fill(self) -> float | None:
+        return self.source.fill
+
+    def read(self, tile: Tile) -> tuple[Array, Bools]:
+        values = np.zeros((len(self.bands), *tile.shape), self.dtype)
+        valid = np.zeros(tile.shape, bool)
+        for cell in self._cells(tile):
+            part = cell.intersect(tile)
+            cell_values, cell_valid = self._warp(cell)
+            rows, cols = part.slices((tile.row, tile.col))
+            values[:, rows, cols] = cell_values[:, *part.slices((cell.row, cell.col))]
+            valid[rows, cols] = cell_valid[part.slices((cell.row, cell.col))]
+        return values, valid
+
+    def _cells(self, tile: Tile) -> Iterator[Tile]:
+        top, left = tile.row // WARP_CELL * WARP_CELL, tile.col // WARP_CELL * WARP_CELL
+        for cell in partition((tile.stop_row - top, tile.stop_col - left), (WARP_CELL, WARP_CELL)):
+            yield Tile(top + cell.row, left + cell.col, WARP_CELL, WARP_CELL).intersect(self.grid.area)
+
+    def _warp(self, cell: Tile) -> tuple[Array, Bools]:
+        target = self.grid.crop(cell)
+        target = replace(target, transform=target.transform @ Affine.translation(self.shift[1], self.shift[0]))
+        needed = _needed_by(target, self.source.grid, self.resampling)
+        values = np.zeros((len(self.bands), *cell.shape), self.dtype)
+        if needed.size == 0:
+            return values, np.zeros(cell.shape, bool)
+        return warp(*self.source.read(needed), self.source.grid.crop(needed), target, self.resampling)
+
+
+def warp(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resampling) -> tuple[Array, Bools]:
+    """Bring (band, y, x) values and (y, x) validity from one grid to another with GDAL's warper.
+
+    The validity goes along as an alpha band: interpolation weighs invalid pixels with zero, and a target pixel is
+    valid where at least half of its weights are.
+    """
+    opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
+    clean = np.where(valid, values, 0)
+    stack = np.concatenate([clean, np.where(valid, opaque, 0).astype(values.dtype)[None]])
+    warped = np.zeros((len(stack), *target.shape), values.dtype)
+    crs = "EPSG:3857" if grid.crs is None else None  # plain images: any CRS, the same for both
+    reproject(
+        stack,
+        warped,
+        src_transform=grid.transform,
+        src_crs=crs or rasterio_crs(grid.crs),
+        dst_transform=target.transform,
+        dst_crs=crs or rasterio_crs(target.crs),
+        src_alpha=len(stack),
+        dst_alpha=len(stack),
+        resampling=resampling,
+        tolerance=WARP_TOLERANCE,
+        num_threads=1,
+        SRC_ALPHA_MAX=str(opaque),
+        DST_ALPHA_MAX=str(opaque),
+    )
+    reached = warped[-1] >= opaque / 2
+    return np.where(reached, warped[:-1], 0).astype(values.dtype), reached
+
+
+def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> Tile:
+    """The source pixels that interpolation at the target's pixels asks for; of zero size where there are none."""
+    left, bottom, right, top = bounds_in(target, source.crs)
+    corners = [~source.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
+    cols, rows = zip(*corners, strict=True)
+    if not np.isfinite([*cols, *rows]).all():
+        return Tile(0, 0, 0, 0)
+    zoom = max((max(cols) - min(cols)) / target.shape[1], (max(rows) - min(rows)) / target.shape[0], 1.0)
+    reach = ceil((4 if resampling is Resampling.lanczos else 3) * zoom) + 1
+    first, stop = (floor(min(rows)), floor(min(cols))), (ceil(max(rows)), ceil(max(cols)))
+    return Tile(*first, stop[0] - first[0], stop[1] - first[1]).grow(reach).intersect(source.area)
+
+
+def bounds_in(grid: Grid, crs: CRS | None) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a grid in another CRS, its edges densified."""
+    if grid.crs is None or crs is None or grid.crs == crs:
+        return grid.bounds
+    try:
+        return transform_bounds(rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21)
+    except (CRSError, RasterioError) as error:
+        raise GridMismatch(f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}: {error}") from error

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.enums import Resampling
+
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.scene import open_file
+from geochange.scenes.warped import WarpedSource, warp
+from tests.stand_ins import UTM, textured, write_raster
+
+
+@pytest.mark.parametrize("target_crs", [UTM, "EPSG:4326"])
+def test_a_warped_pixel_does_not_depend_on_the_window(tmp_path, target_crs):
+    source = open_file(write_raster(tmp_path / "a.tif", textured((700, 640))))
+    with rasterio.open(source.path) as dataset:
+        transform, width, height = rasterio.warp.calculate_default_transform(UTM, target_crs, 640, 700, *dataset.bounds)
+    grid = Grid(rasterio_to_pyproj(target_crs), transform @ Affine.translation(0.37, 0.61), (height, width))
+    warped = WarpedSource(source, grid)
+    whole, whole_valid = warped.read(grid.area)
+    for tile in (Tile(0, 0, 5, 5), Tile(250, 250, 20, 20), Tile(101, 17, 333, 404)):
+        part, valid = warped.read(tile)
+        np.testing.assert_array_equal(part, whole[:, *tile.slices()])
+        np.testing.assert_array_equal(valid, whole_valid[tile.slices()])
+
+
+def rasterio_to_pyproj(name):
+    from pyproj import CRS
+
+    return CRS.from_user_input(name)
+
+
+def test_warping_agrees_with_gdals_warped_vrt(tmp_path):
+    from rasterio.vrt import WarpedVRT
+
+    path = write_raster(tmp_path / "a.tif", textured((200, 200)))
+    source = open_file(path)
+    grid = Grid(source.grid.crs, source.grid.transform @ Affine.translation(0.4, 0.3), (190, 190))
+    ours, _ = WarpedSource(source, grid, Resampling.bilinear).read(grid.area)
+    with (
+        rasterio.open(path) as dataset,
+        WarpedVRT(dataset, transform=grid.transform, width=190, height=190, resampling=Resampling.bilinear) as vrt,
+    ):
+        theirs = vrt.read()
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def test_interpolation_leaves_invalid_pixels_out(tmp_path):
+    values = np.full((1, 40, 40), 200, np.uint8)
+    values[:, :, 20:] = 0
+    source = open_file(write_raster(tmp_path / "a.tif", values, nodata=0))
+    grid = Grid(source.grid.crs, source.grid.transform @ Affine.translation(0.25, 0), (40, 39))
+    warped, valid = WarpedSource(source, grid).read(grid.area)
+    assert set(np.unique(warped[0][valid])) == {200}
+    assert valid[:, :19].all()
+    assert not valid[:, 21:].any()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_warping_onto_the_same_grid_changes_nothing(dtype):
+    values = textured((40, 50), dtype="uint8").astype(dtype)
+    grid = Grid(None, Affine(1, 0, 0, 0, -1, 0), (40, 50))
+    warped, valid = warp(values, np.ones((40, 50), bool), grid, grid, Resampling.cubic)
+    np.testing.assert_array_equal(warped, values)
+    assert valid.all()
+
+
+def test_a_shift_is_moved_back(tmp_path):
+    values = textured((80, 90))
+    moved = np.roll(values, (3, -2), axis=(1, 2))
+    source = open_file(write_raster(tmp_path / "moved.tif", moved))
+    back, _ = WarpedSource(source, source.grid, shift=(3.0, -2.0)).read(source.grid.area)
+    np.testing.assert_array_equal(back[:, 5:-5, 5:-5], values[:, 5:-5, 5:-5])
