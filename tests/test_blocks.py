@@ -187,3 +187,13 @@ def test_a_resumed_run_scores_only_what_is_missing(scene, tmp_path, monkeypatch)
     )
     run(scene, fitted, tiling, tmp_path / "run")
     assert scored == [missing]
+
+
+def test_a_join_may_be_run_again(scene, tmp_path):
+    fitted = BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=20)
+    expected = run(scene, fitted, tiling, tmp_path / "run")
+    store = BlockStore(tmp_path / "run", np.dtype("float32"))
+    for block in tiling.blocks():
+        engine_blocks.join_task(tiling, store, block)
+    np.testing.assert_array_equal(read_blocks(store, tiling, SHAPE), expected)

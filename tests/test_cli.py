@@ -11,6 +11,7 @@ import shapely
 from affine import Affine
 
 from geochange.cli import main
+from geochange.scenes.scene import open_file
 from tests.stand_ins import PLACE, UTM, changed_pair, textured, write_pair, write_raster
 
 
@@ -304,3 +305,26 @@ def test_bands_and_16_bit_values_work(run, tmp_path):
     ]
     assert run("detect", *images, "-o", tmp_path / "out", "--bands", "4,3,2", "-q")[0] == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["scene"]["bands"] == [4, 3, 2]
+
+
+@pytest.mark.parametrize("stored", [{}, {"photometric": "RGB", "alpha": "NO"}])
+def test_align_keeps_colours_descriptions_and_date(run, tmp_path, stored):
+    before = write_raster(tmp_path / "before.tif", textured((256, 256), bands=4), **stored)
+    after = write_raster(tmp_path / "after.tif", textured((64, 64), bands=4), **stored)  # 1/16, the rest is zeros
+    names = ("red", "green", "blue", "near infrared")
+    with rasterio.open(after, "r+") as dataset:
+        dataset.descriptions = names
+        dataset.update_tags(TIFFTAG_DATETIME="2020:08:31 17:05:00")
+    assert run("align", before, after, "-o", tmp_path / "aligned.tif", "-q")[0] == 0
+    with rasterio.open(tmp_path / "aligned.tif") as dataset:
+        assert [colour.name for colour in dataset.colorinterp] == ["red", "green", "blue", "undefined"]
+        assert dataset.descriptions == names
+    aligned = open_file(str(tmp_path / "aligned.tif"))
+    assert (aligned.bands, aligned.date) == ((1, 2, 3, 4), "2020-08-31T17:05:00")
+
+
+def test_crss_that_cannot_be_brought_together_are_one_line(run, pair, tmp_path):
+    local = write_raster(tmp_path / "local.tif", textured((60, 80)), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    for before, after in ((pair[0], local), (local, pair[0])):
+        refused(run("detect", before, after, "-o", tmp_path / "out", "--align"), "cannot be brought to", "EPSG:32633")
+        assert json.loads(run("check", before, after, "--json")[1])["verdict"] == "not comparable"

@@ -297,6 +297,29 @@ def test_a_shift_is_removed_while_reading(tmp_path):
     assert removed.record["changes"]["area_px"] < kept.record["changes"]["area_px"] / 2
 
 
+def test_an_area_of_interest_keeps_its_border_where_a_shift_is_removed(tmp_path):
+    values = textured((500, 520))
+    before = write_raster(tmp_path / "before.tif", values[:, 5:495, 5:515])
+    after = write_raster(tmp_path / "after.tif", values[:, 9:499, 2:512])
+    left, top = PLACE @ (100, 100)
+    right, bottom = PLACE @ (400, 400)
+    found = geochange.detect(before, after, tmp_path / "out", remove_shift=True, aoi=(left, bottom, right, top))
+    with rasterio.open(found.probability) as dataset:
+        assert (dataset.read(1) != 255).all()
+
+
+def test_relative_paths_reach_workers_in_another_folder(pair, tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    expected = outputs(geochange.detect(*pair, tmp_path / "here").folder)
+    monkeypatch.chdir(tmp_path)
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.chdir(os.path.dirname(pair[0]))
+        relative = [os.path.basename(path) for path in pair]
+        found = geochange.detect(*relative, tmp_path / "there", scheduler=cluster.scheduler_address)
+    assert outputs(found.folder) == expected
+
+
 def test_resuming_a_finished_run_is_done_at_once(pair, tmp_path, monkeypatch):
     first = geochange.detect(*pair, tmp_path / "out")
     monkeypatch.setattr(pipeline, "_work", lambda run: 1 / 0)

@@ -14,6 +14,7 @@ from rasterio.warp import Resampling, reproject
 
 from geochange.scenes.differences import grid_differences, overlap_share
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.preflight import DateFacts, Report, Severity
 
 UTM = CRS.from_epsg(26914)
 GRID = Grid(UTM, Affine(5, 0, 500_000, 0, -5, 5_200_000), (40, 60))
@@ -86,3 +87,21 @@ def test_overlap_share_in_another_crs_agrees_with_gdal() -> None:
 
 def test_overlap_share_is_unknown_where_one_date_has_no_crs() -> None:
     assert overlap_share(GRID, replace(GRID, crs=None)) is None
+
+
+@pytest.mark.parametrize("crs", ['LOCAL_CS["site",UNIT["metre",1]]', "+proj=eqc +R=3396190 +type=crs"])
+def test_crss_that_cannot_be_brought_together_leave_all_else_unknown(crs: str) -> None:
+    other = replace(GRID, crs=CRS(crs), shape=(41, 60))
+    for before, after in ((GRID, other), (other, GRID)):
+        assert overlap_share(before, after) is None
+        assert subjects(before, after) == ["CRS"]
+    assert subjects(other, other) == []
+
+
+def test_report_says_that_one_crs_cannot_be_brought_to_the_other() -> None:
+    local = replace(GRID, crs=CRS('LOCAL_CS["site",UNIT["metre",1]]'))
+    report = Report(DateFacts("before.tif", GRID, 3, "uint8"), DateFacts("after.tif", local, 3, "uint8"), None, None)
+    (finding,) = (finding for finding in report.findings if "one CRS cannot be brought to the other" in finding.text)
+    assert finding.severity is Severity.PROBLEM
+    assert report.verdict == "not comparable"
+    assert not any("align" in finding.mend for finding in report.findings)

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn import metrics
 
 import geochange
-from geochange.errors import GridMismatch, NothingValid, UnreadableInput
+from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline.evaluate import EvaluateOptions
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
@@ -126,3 +126,41 @@ def test_json_has_the_keys_that_scripts_read(tmp_path, masks, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert {"precision", "recall", "f1", "iou", "accuracy", "kappa", "intervals"} <= set(answer["pixels"])
     assert {"precision", "recall", "f1", "mean_iou"} <= set(answer["objects"])
+
+
+def test_several_classes_stay_themselves_where_one_side_holds_just_one(tmp_path):
+    reference = np.zeros((1, 60, 60), np.uint8)
+    reference[0, 5:20, 5:20] = 2
+    predicted = reference.copy()
+    predicted[0, 40:50, 40:50] = 1
+    paths = [write_raster(tmp_path / f"{i}.tif", each) for i, each in enumerate((predicted, reference))]
+    scores = geochange.evaluate(*paths).to_dict()["pixels"]
+    assert scores["per_class"]["2"]["f1"] == 1
+    assert scores["confusion"][2] == [0, 0, 225]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_labels_are_ignored_as_they_are_stored(tmp_path, dtype):
+    reference = np.zeros((1, 60, 60), dtype)
+    reference[0, 5:20, 5:20] = 2 if dtype == "uint8" else 1
+    reference[0, 30:40] = 1 if dtype == "uint8" else 255
+    ignored = 1 if dtype == "uint8" else 255
+    predicted = np.where(np.isin(reference, (0, ignored)), 0, 7).astype(np.uint8)
+    paths = write_raster(tmp_path / "p.tif", predicted), write_raster(tmp_path / "r.tif", reference)
+    scores = geochange.evaluate(*paths, EvaluateOptions(ignore=(ignored,))).to_dict()["pixels"]
+    assert scores["confusion"] == [[60 * 50 - 225, 0], [0, 225]]
+
+
+def test_labels_beyond_a_byte_and_below_zero_are_objects_too(tmp_path):
+    labels = np.zeros((1, 40, 40), np.int16)
+    labels[0, 5:10, 5:10], labels[0, 5:10, 10:15], labels[0, 20:30, 20:30] = 300, 44, -7
+    path = write_raster(tmp_path / "a.tif", labels)
+    objects = geochange.evaluate(path, path).to_dict()["objects"]
+    assert (objects["matched"], objects["predicted"]) == (3, 3)
+
+
+@pytest.mark.parametrize("name", ["scores", "scores.xyz", "nowhere/scores.png"])
+def test_a_picture_that_could_not_be_written_is_refused_first(tmp_path, masks, name):
+    path = write_raster(tmp_path / "mask.tif", masks[0][None])
+    with pytest.raises((BadOption, OutputInTheWay)):
+        geochange.evaluate(path, path, picture=tmp_path / name)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
 from geochange.products.features import SCHEMA
-from geochange.products.geojson import feature_collection, to_wgs84
+from geochange.products.geojson import feature_collection, reaches_wgs84, to_wgs84
 
 FIJI = CRS("EPSG:3460")  # metres, on both sides of the antimeridian
 
@@ -64,3 +64,28 @@ def test_text_is_json_with_names_and_nulls_as_given():
     assert [feature["properties"]["label"] for feature in content["features"]] == ['"é"', '"é"']
     assert content["features"][0]["properties"]["area_m2"] is None
     assert shapely.from_geojson(json.dumps(content["features"][0]["geometry"])).equals(shapely.box(0, 0, 1, 2))
+
+
+@pytest.mark.parametrize("west", [-180.5, -181.0, -190.0])
+def test_longitudes_below_minus_180_degrees_come_back_too(west):
+    (back,) = to_wgs84(np.array([shapely.box(west, 10, west + 1, 11)]), CRS("EPSG:4326"))
+    (same,) = to_wgs84(np.array([shapely.box(west + 360, 10, west + 361, 11)]), CRS("EPSG:4326"))
+
+    assert -180 <= back.bounds[0] <= back.bounds[2] <= 180
+    assert back.area == pytest.approx(1)
+    assert back.equals(same)
+
+
+@pytest.mark.parametrize(
+    ("crs", "reached"),
+    [('LOCAL_CS["site",UNIT["metre",1]]', False), ("+proj=eqc +R=3396190 +type=crs", False), ("EPSG:26914", True)],
+)
+def test_coordinates_that_do_not_reach_wgs84_are_written_as_they_are(crs, reached):
+    box = shapely.box(500_000, 5_200_000, 500_001, 5_200_002)
+    rows = {name: [None] for name in SCHEMA.names} | {"geometry": [box.wkb]}
+    batch = SCHEMA.empty_table().from_pydict(rows, schema=SCHEMA).to_batches()[0]
+
+    content = json.loads("".join(feature_collection([batch], CRS(crs), "changes")))
+
+    assert reaches_wgs84(CRS(crs)) == reached
+    assert shapely.from_geojson(json.dumps(content["features"][0]["geometry"])).equals(box) != reached

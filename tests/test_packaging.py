@@ -85,7 +85,7 @@ def test_dependencies_are_what_the_library_imports():
 
 def test_help_needs_nothing_heavy():
     heavy = ("dask", "rasterio", "torch", "numpy")
-    code = f"import sys; from geochange.cli import app; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys; from geochange.cli.program import app; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.strip() == "[]"
 

@@ -94,3 +94,19 @@ def test_a_record_is_written_last(folder, monkeypatch):
         folder.publish(RECORD)
     assert not (folder.out / "run.json").exists()
     assert folder.scratch.exists()
+
+
+def test_a_scratch_that_is_half_removed_is_no_unfinished_run(folder, monkeypatch):
+    folder.begin({"a": 1}, resume=False, overwrite=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("geochange.pipeline.run_folder.shutil.rmtree", lambda *a, **k: None)  # killed in the middle
+        finish(folder, {"a": 1})
+    assert folder.scratch.exists()
+    assert folder.begin({"a": 1}, resume=True, overwrite=False) is True
+
+
+def test_a_folder_that_was_there_before_stays(folder):
+    folder.out.mkdir(parents=True)
+    folder.begin({}, resume=False, overwrite=False)
+    folder.abandon(keep_folder=True)
+    assert list(folder.out.iterdir()) == []

@@ -13,13 +13,14 @@ from geochange.scenes.tiling import TileOptions, Tiling, cut_axis, partition
 def cuts(draw):
     stride = draw(st.sampled_from([1, 2, 8]))
     size = draw(st.integers(2, 12)) * 8
-    options = TileOptions(size=size, overlap=draw(st.none() | st.integers(0, size - stride)))
+    overlaps = st.integers(0, size // stride // 2 - 1).map(lambda half: 2 * half * stride)  # margins fit in
+    options = TileOptions(size=size, overlap=draw(st.none() | overlaps))
     return cut_axis(
         draw(st.integers(1, 400)),
         options,
         radius=draw(st.integers(0, 20)),
         stride=stride,
-        default_overlap=draw(st.integers(0, size - stride)),
+        default_overlap=draw(overlaps),
         block=draw(st.integers(1, 300)),
     )
 
@@ -82,3 +83,8 @@ def test_partition_covers_each_pixel_once():
     for cell in partition(seen.shape, (10, 16)):
         seen[cell.slices()] += 1
     assert (seen == 1).all()
+
+
+def test_an_overlap_that_margins_do_not_fit_in_is_refused():
+    with pytest.raises(BadOption, match="stride, 2"):
+        cut_axis(500, TileOptions(size=33, overlap=30), radius=9, stride=2, default_overlap=0, block=64)

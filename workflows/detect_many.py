@@ -3,74 +3,67 @@
     python workflows/detect_many.py pairs.csv --workers 8
 
 The CSV has the columns before, after and out, and may have more that are named as the fields of
-`geochange.DetectOptions`, such as detector, align, bands or threshold. Relative paths start at the CSV's folder. A pair
-that fails does not stop the others: it is listed at the end, and the exit code is 2. Run it again to do what is left.
+`geochange.DetectOptions`, such as detector, align, bands, aoi or threshold; detector_options are "name=value
+name=value". An empty cell is the default. Relative paths start at the CSV's folder. A pair that fails does not stop the
+others: it is listed at the end, and the exit code is 2. Run it again to do what is left.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 import geochange
 from geochange.cli import values
-from geochange.cli.main import USER_ERROR, run_command
+from geochange.cli.program import USER_ERROR, run_command
 from geochange.cli.progress import progress_bar
+from geochange.detectors.catalogue import describe_type, parse_value
 from geochange.errors import BadOption, GeochangeError, UnreadableInput
 from geochange.scenes.scene import parse_nodata
 
 REQUIRED = ("before", "after", "out")
-PARSERS = {
+FOR_ALL = {"workers", "scheduler", "threads", "resume", "overwrite"}  # options of the whole run, not of a pair
+HINTS = get_type_hints(geochange.DetectOptions)
+PARSERS: dict[str, Callable[[str], Any]] = {
     "bands": values.parse_bands,
-    "aoi": values.parse_aoi,
     "nodata": parse_nodata,
     "layers": values.parse_names,
     "formats": values.parse_names,
-    "align": lambda text: text.strip().lower() in {"1", "true", "yes"},
-    **dict.fromkeys(("tile_size", "overlap", "block_size", "connectivity"), int),
-    "simplify": float,
+    "detector_options": lambda text: values.parse_settings(text.split()),
 }
+"""Options with a notation of their own; the others are read by their type."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One line of the CSV."""
+    """One line of the CSV, not yet checked."""
 
     line: int
-    before: str
-    after: str
-    out: Path
-    settings: dict[str, str]
+    folder: Path  # where relative paths start
+    cells: dict[str | None, str | None]  # a short line lacks texts, a long one has some under None
 
 
-def read_pairs(table: Path) -> Iterator[Pair]:
+def read_pairs(table: Path) -> list[Pair]:
     """The lines of the CSV, its columns checked."""
     try:
-        lines = list(csv.DictReader(table.open(newline="", encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
+        with table.open(newline="", encoding="utf-8") as file:
+            lines = csv.DictReader(file)
+            columns = set(lines.fieldnames or REQUIRED)
+            pairs = [Pair(lines.line_num, table.parent, cells) for cells in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UnreadableInput(f"{table} cannot be read as CSV: {error}") from error
-    columns = set(lines[0]) if lines else set(REQUIRED)
     missing = [name for name in REQUIRED if name not in columns]
-    unknown = columns - set(REQUIRED) - {field.name for field in fields(geochange.DetectOptions)}
+    unknown = sorted(columns - set(REQUIRED) - set(HINTS))
     if missing or unknown:
-        raise BadOption(
-            f"{table}: columns missing: {missing or 'none'}, unknown: {sorted(map(str, unknown)) or 'none'}"
-        )
-    for number, line in enumerate(lines, 2):
-        settings = {name: text for name, text in line.items() if name not in REQUIRED and text}
-        yield Pair(
-            number, *(_place(table, line[name]) for name in ("before", "after")), table.parent / line["out"], settings
-        )
-
-
-def _place(table: Path, name: str) -> str:
-    """A path relative to the CSV; GDAL's `/vsi` names and addresses as they are."""
-    return name if name.startswith("/vsi") or "://" in name else str(table.parent / name)
+        raise BadOption(f"{table}: columns missing: {missing or 'none'}, unknown: {unknown or 'none'}")
+    if columns & FOR_ALL:
+        raise BadOption(f"{table}: {sorted(columns & FOR_ALL)} hold for all pairs and cannot be columns; remove them")
+    return pairs
 
 
 def detect_many(
@@ -79,27 +72,52 @@ def detect_many(
     workers: values.Workers = None,
 ) -> None:
     """Find the changes in each pair of a CSV; go on past bad pairs, and list them at the end."""
-    failed: list[tuple[Pair, Exception]] = []
-    pairs = list(read_pairs(table))
+    failed: list[str] = []
+    pairs = read_pairs(table)
     for pair in pairs:
         try:
-            options = _options(pair, scheduler=scheduler, workers=workers, resume=True)
-            with progress_bar(quiet=False) as listener:
-                found = geochange.detect(pair.before, pair.after, pair.out, options, listener=listener)
-            typer.echo(f"{pair.out}: {found.record['changes']['count']:,} changes")
-        except (GeochangeError, ValueError) as error:
-            failed.append((pair, error))
-            typer.echo(f"{pair.out}: failed", err=True)
-    for pair, error in failed:
-        typer.echo(f"line {pair.line}, {pair.out}: {' '.join(str(error).split())}", err=True)
+            found = _detect(pair, scheduler=scheduler, workers=workers, resume=True)
+            typer.echo(f"{found.folder}: {found.record['changes']['count']:,} changes")
+        except Exception as error:  # the next pairs may be sound, whatever is wrong with this one
+            kind = "" if isinstance(error, GeochangeError) else f"{type(error).__name__}: "
+            failed.append(f"line {pair.line}, {pair.cells['out']}: {kind}{' '.join(str(error).split())}")
+            typer.echo(f"{pair.cells['out']}: failed", err=True)
+    for message in failed:
+        typer.echo(message, err=True)
     typer.echo(f"{len(pairs) - len(failed)} of {len(pairs)} pairs done")
     if failed:
         raise typer.Exit(USER_ERROR)
 
 
-def _options(pair: Pair, **settings: Any) -> geochange.DetectOptions:
-    parsed = {name: PARSERS.get(name, str)(text) for name, text in pair.settings.items()}
-    return geochange.DetectOptions(**parsed, **settings)
+def _detect(pair: Pair, **settings: Any) -> geochange.Detection:
+    texts = {name: text.strip() for name, text in pair.cells.items() if name and text and text.strip()}
+    if None in pair.cells or None in pair.cells.values():
+        raise BadOption("the line has more or fewer cells than the table has columns")
+    if any(name not in texts for name in REQUIRED):
+        raise BadOption(f"{', '.join(REQUIRED)} must not be empty")
+    before, after, out = (_place(pair.folder, texts.pop(name)) for name in REQUIRED)
+    parsed = {name: _parse(name, text, pair.folder) for name, text in texts.items()}
+    options = geochange.DetectOptions(**parsed, **settings)
+    with progress_bar(quiet=False) as listener:
+        return geochange.detect(before, after, out, options, listener=listener)
+
+
+def _parse(name: str, text: str, folder: Path) -> Any:
+    """A cell as a value of the option that its column names."""
+    if name in PARSERS:
+        return PARSERS[name](text)
+    if name == "aoi":
+        aoi = values.parse_aoi(text)
+        return _place(folder, aoi) if isinstance(aoi, str) else aoi
+    try:
+        return parse_value(text, HINTS[name])
+    except ValueError as error:
+        raise BadOption(f"{name} must be {describe_type(HINTS[name])}, not {text!r}") from error
+
+
+def _place(folder: Path, name: str) -> str:
+    """A path relative to the CSV; GDAL's `/vsi` names and addresses as they are."""
+    return name if name.startswith("/vsi") or "://" in name else str(folder / name)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import typer
 
 import geochange
 from geochange.cli import values
-from geochange.cli.main import run_command
+from geochange.cli.program import run_command
 from geochange.cli.progress import progress_bar
 from geochange.cli.tables import print_run
 

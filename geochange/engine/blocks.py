@@ -59,7 +59,9 @@ class BlockStore:
         return self.folder / "sums" / f"{giver.name}-{step[0]}{step[1]}.npy"
 
     def is_final(self, block: Block) -> bool:
-        return self.file(block).exists()
+        """Whether the block's file is there; one that a power cut emptied is not."""
+        path = self.file(block)
+        return path.exists() and path.stat().st_size > 0
 
     def is_scored(self, block: Block) -> bool:
         return self.is_final(block) or self.sums(block).exists()
@@ -181,15 +183,16 @@ def score_task(work: Inference, store: BlockStore, block: Block) -> None:
 
 
 def join_task(tiling: Tiling, store: BlockStore, block: Block) -> None:
-    """Add the neighbours' strips to a block's sums, and leave its file."""
-    totals: Ints = load_array(store.sums(block))
-    for giver, step in _givers(tiling, block):
-        part = giver.reach.intersect(block.area)
-        rows, cols = part.slices((block.area.row, block.area.col))
-        totals[:, rows, cols] += load_array(store.strip(giver, step))
-    store.write(block, unweighted(totals), {}, load_array(store.mask(block)))
-    store.sums(block).unlink()
-    store.mask(block).unlink()
+    """Add the neighbours' strips to a block's sums, and leave its file. It may be run again, as Dask does at times."""
+    if not store.is_final(block):
+        totals: Ints = load_array(store.sums(block))
+        for giver, step in _givers(tiling, block):
+            part = giver.reach.intersect(block.area)
+            rows, cols = part.slices((block.area.row, block.area.col))
+            totals[:, rows, cols] += load_array(store.strip(giver, step))
+        store.write(block, unweighted(totals), {}, load_array(store.mask(block)))
+    store.sums(block).unlink(missing_ok=True)
+    store.mask(block).unlink(missing_ok=True)
 
 
 def _neighbours(tiling: Tiling, block: Block) -> Iterator[tuple[tuple[int, int], Block]]:

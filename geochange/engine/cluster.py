@@ -7,6 +7,8 @@ a small scene the second that a local cluster takes to start.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
@@ -46,6 +48,8 @@ class ClusterOptions:
             raise BadOption(f"workers {self.workers} must be at least 1")
         if self.threads is not None and self.threads < 1:
             raise BadOption(f"threads {self.threads} must be at least 1")
+        if self.scheduler == "":
+            raise BadOption("scheduler '' must be an address, as in tcp://host:8786")
         if self.workers is not None and self.scheduler is not None:
             raise BadOption(f"give workers ({self.workers}) or a scheduler ({self.scheduler}), not both")
 
@@ -125,12 +129,26 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
 
     timeouts = dask.config.set({"distributed.comm.timeouts.connect": "5s"})
     with timeouts, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:
-        address = options.scheduler or stack.enter_context(_local_cluster(options))
+        with _deaf_to_interrupts():
+            address = options.scheduler or stack.enter_context(_local_cluster(options))
         try:
             client = stack.enter_context(Client(address))
         except (OSError, TimeoutError, ValueError) as error:
             raise BadOption(f"no Dask scheduler answers at {options.scheduler}: {error}") from error
         yield _crew_of(client)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Worker processes that start in here do not hear Ctrl-C, which is for this process to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _local_cluster(options: ClusterOptions) -> Any:
@@ -140,7 +158,7 @@ def _local_cluster(options: ClusterOptions) -> Any:
         n_workers=options.workers,
         threads_per_worker=1,
         memory_limit=0,  # blocks bound the memory; the nanny's limit would kill workers on shared machines
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any free port: None would still take 8787, with a warning where it is taken
         silence_logs=50,
     )
 

@@ -33,7 +33,7 @@ def statistics_cell(scene: Scene) -> tuple[int, int]:
     pixels = max(min(CELL_BYTES // (4 * values), CELL_SIDE**2), 64 * 64)
     if stored_in_strips(scene) and scene.shape[1] * 16 <= pixels:
         return max(pixels // scene.shape[1] // 16 * 16, 16), scene.shape[1]
-    side = max(isqrt(pixels) // 256 * 256, 64)
+    side = max(isqrt(pixels) // 64 * 64, 64)
     return side, side
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from geochange.arrays import Array
+from geochange.arrays import Array, Floats
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BandMismatch, GridMismatch, NothingValid
@@ -27,8 +27,8 @@ class _Window:
     """What one window tells."""
 
     shift: WindowShift | Unmeasured
-    valid: int  # pixels
-    pixels: int
+    valid: float  # pixels, of which those in several windows count a part in each
+    pixels: float
     before: Array  # (band, n) sampled pixels that are valid at both dates
     after: Array
 
@@ -91,17 +91,29 @@ def measure_windows(scene: Scene, crew: Crew, stages: Stages) -> Sequence[_Windo
     every = max(1, round(sum(tile.size for tile in tiles) / SAMPLED_PIXELS))
     measured = []
     with stages.stage("check", len(tiles), sum(tile.size for tile in tiles)) as listener:
-        for tile, window in zip(tiles, crew.map_ordered(partial(_window_task, scene, every), tiles), strict=True):
+        task = partial(_window_task, scene, every, _weights(tiles, 0), _weights(tiles, 1))
+        for tile, window in zip(tiles, crew.map_ordered(task, tiles), strict=True):
             measured.append(window)
             listener.advance(tile.size)
     return measured
 
 
-def _window_task(scene: Scene, every: int, tile: Tile) -> _Window:
+def _weights(tiles: Sequence[Tile], axis: int) -> Floats:
+    """One over the number of windows that share a row (axis 0) or a column (1); windows stand in a grid."""
+    spans = {((tile.row, tile.stop_row), (tile.col, tile.stop_col))[axis] for tile in tiles}
+    shared = np.zeros(max((stop for _, stop in spans), default=0))
+    for start, stop in spans:
+        shared[start:stop] += 1
+    return 1 / np.maximum(shared, 1)
+
+
+def _window_task(scene: Scene, every: int, rows: Floats, cols: Floats, tile: Tile) -> _Window:
     (before, after), valid = scene.read(tile)
     both = valid.all(axis=0)
+    weight = np.outer(rows[tile.row : tile.stop_row], cols[tile.col : tile.stop_col])
     samples = [date[:, both][:, ::every].astype(np.float64) for date in (before, after)]
-    return _Window(window_shift(before, after, both), int(both.sum()), tile.size, *samples)
+    shift = window_shift(before, after, both)
+    return _Window(shift, float(weight[both].sum()), float(weight.sum()), *samples)
 
 
 def _facts(source: Source) -> DateFacts:

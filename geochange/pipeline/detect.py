@@ -30,7 +30,7 @@ from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks, default_block, statistics_cell
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.thumbnails import Thumbnail, assemble
-from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.regions import (
@@ -54,6 +54,8 @@ from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.tiling import Tiling, cut_axis
 
 log = logging.getLogger("geochange")
+
+POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +121,29 @@ def detect(
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands)))
     identity = _identity(scene, options)
-    folder = RunFolder(Path(out))
-    if folder.begin(identity, resume=options.resume, overwrite=options.overwrite):
+    folder = RunFolder(Path(out).absolute())
+    kept = folder.out.exists()
+    _spare_inputs(scene, folder, options)
+    if folder.begin(identity, resume=options.resume, overwrite=options.overwrite, targets=_targets(options)):
         return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
     try:
         with _logged(folder):
             return _work(_Run(scene, options, folder, stages, identity))
     except (BandMismatch, BadOption, NothingValid, UnreadableInput):
-        folder.abandon()
+        folder.abandon(keep_folder=kept)
         raise
+
+
+def _targets(options: DetectOptions) -> list[str]:
+    """Names of the files that a run leaves, but for its record and log."""
+    layers = [f"{name}.tif" for name in (PROBABILITY, *options.layers)]
+    return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png"]
+
+
+def _spare_inputs(scene: Scene, folder: RunFolder, options: DetectOptions) -> None:
+    for source in scene.sources:
+        if source.name in {str(folder.out / name) for name in _targets(options)}:
+            raise OutputInTheWay(f"{source.name} is an input, and would be replaced; choose another output folder")
 
 
 def _without_shift(scene: Scene, options: DetectOptions, stages: Stages) -> Scene:
@@ -150,7 +166,7 @@ def _work(run: _Run) -> Detection:
             run.scene, fitted, tiling_of(run.scene, fitted, run.options), run.options.layers, _thumbnail(run.scene)
         )
         store = BlockStore(run.folder.blocks, run.options.stored_dtype(), run.options.layers)
-        require_space(run.folder.out, _bytes_needed(work, run.options))
+        require_space(run.folder.out, _bytes_needed(work, run.options) - run.folder.bytes_done())
         with run.stages.stage(
             "score", work.tiling.rows.blocks * work.tiling.cols.blocks, run.scene.grid.area.size
         ) as listener:
@@ -233,7 +249,7 @@ def _bytes_needed(work: Inference, options: DetectOptions) -> int:
     )
     row = work.scene.shape[1] * work.tiling.block((0, 0)).area.height
     sums = 2 * 8 * len(work.fitted.classes) * row if work.tiling.blended else 0
-    return int(pixels * stored * 2.4) + sums + (16 << 20)
+    return int(pixels * (stored * 2.4 + POLYGON_BYTES)) + sums + (32 << 20)
 
 
 def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict[str, Any]:
@@ -358,6 +374,7 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 def _logged(folder: RunFolder) -> Iterator[None]:
     """What the run logs goes to OUT/run.log."""
     handler = logging.FileHandler(folder.out / LOG, encoding="utf-8")
+    handler.handleError = lambda record: None  # a log that cannot be written, on a full disk say, is no news by then
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     level = log.level

@@ -39,6 +39,7 @@ from geochange.scenes.scene import open_file
 from geochange.scenes.tiling import partition
 
 PICTURE_SIDE = 1600  # px; longest side of the picture
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
 
@@ -75,7 +76,6 @@ class _Comparison:
     predicted: LabelMap
     reference: LabelMap
     grid: Grid
-    ignore: tuple[int, ...]
     classes: Classes = field(default_factory=Classes)
     cell: int = 256
     traced: tuple[bool, bool] = (True, True)  # whether objects of (predicted, reference) come from their pixels
@@ -84,8 +84,13 @@ class _Comparison:
     def read(self, tile: Tile) -> tuple[Ints, Ints, Bools]:
         """Labels of both, 0 where not scored, and (y, x) whether a pixel is scored."""
         (predicted, seen), (reference, known) = self.predicted.read(tile), self.reference.read(tile)
-        scored = seen & known & ~np.isin(predicted, self.ignore) & ~np.isin(reference, self.ignore)
+        scored = seen & known
         return np.where(scored, predicted, 0), np.where(scored, reference, 0), scored
+
+    def positions(self, labels: Ints) -> Ints:
+        """Labels as their positions among the classes."""
+        order = np.argsort(self.classes.labels)
+        return order[np.searchsorted(np.array(self.classes.labels)[order], labels)]
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,8 @@ def evaluate(
         NothingValid: no pixel is to be scored.
     """
     options, stages = options or EvaluateOptions(), Stages(listener or Silent())
-    if picture is not None and not Path(picture).resolve().parent.is_dir():
-        raise OutputInTheWay(f"{Path(picture).parent} is not a folder that the picture can be written to")
+    if picture is not None:
+        _require_picture(Path(picture))
     sides = open_labels(predicted), open_labels(reference)
     grid = _common_grid(*sides, options)
     with open_crew(cluster or ClusterOptions()) as crew:
@@ -140,6 +145,14 @@ def evaluate(
     if picture is not None:
         _draw(parts, comparison, pixels.confusion, Path(picture))
     return Evaluation(pixels, object_scores)
+
+
+def _require_picture(path: Path) -> None:
+    """Refuse, before any work is done, a picture that could not be written at the end."""
+    if path.suffix.lower() not in PICTURES:
+        raise BadOption(f"picture {path.name} must end in {', '.join(PICTURES)}")
+    if not path.resolve().parent.is_dir():
+        raise OutputInTheWay(f"{path.parent} is not a folder that the picture can be written to")
 
 
 def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:
@@ -165,13 +178,12 @@ def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer,
 def _prepare(
     sides: tuple[ScoreRaster | Layer, ScoreRaster | Layer], grid: Grid, options: EvaluateOptions, crew: Crew
 ) -> _Comparison:
-    predicted, reference = (labels_on(side, grid, options.threshold) for side in sides)
+    predicted, reference = (labels_on(side, grid, options.threshold, options.ignore) for side in sides)
     cell = int(min(max(2 ** round(np.log2(max(grid.shape) / 16)), 8), 256))
     comparison = _Comparison(
         predicted,
         reference,
         grid,
-        options.ignore,
         cell=cell,
         traced=(isinstance(sides[0], ScoreRaster), isinstance(sides[1], ScoreRaster)),
         skip=ceil(max(grid.shape) / PICTURE_SIDE),
@@ -179,9 +191,12 @@ def _prepare(
     found: list[set[int]] = [set(), set()]
     for labels in crew.map_ordered(partial(_labels_task, comparison), _blocks(grid)):
         found = [known | new for known, new in zip(found, labels, strict=True)]
-    predicted, reference = (as_change(side, known) for side, known in zip((predicted, reference), found, strict=True))
     many = max(len(known - {0}) for known in found) > 1
-    labels = tuple(sorted({0, 1} if not many else {0} | found[0] | found[1]))
+    if not many:
+        predicted, reference = (as_change(side, own) for side, own in zip((predicted, reference), found, strict=True))
+    labels = (0, *sorted((found[0] | found[1]) - {0})) if many else (0, 1)
+    if len(labels) > 255:
+        raise BadOption(f"{len(labels)} different labels are too many; are these label rasters?")
     return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=labels))
 
 
@@ -208,7 +223,7 @@ def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
         predicted, reference, scored, comparison.classes, origin=(block.row, block.col), cell=comparison.cell
     )
     regions = [
-        _trace(labels, scored, block, comparison.grid) if wanted else None
+        _trace(comparison.positions(labels), scored, block, comparison.grid) if wanted else None
         for labels, wanted in zip((predicted, reference), comparison.traced, strict=True)
     ]
     at = np.ix_(*(np.arange(-start % comparison.skip, length, comparison.skip) for start, length in _axes(block)))
@@ -222,6 +237,7 @@ def _axes(block: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _trace(labels: Ints, scored: Bools, block: Tile, grid: Grid) -> BlockRegions:
+    """Regions of equal labels, given as positions among the classes: there are at most 255 of them."""
     classes, valid = np.pad(labels.astype(np.uint8), 1), np.pad(scored, 1)
     return trace_block(classes, classes, valid, block, grid.area)
 

@@ -41,10 +41,12 @@ class RasterLabels:
     raster: ScoreRaster
     source: FileSource | WarpedSource
     threshold: float | None  # None: the values are labels
+    ignore: tuple[int, ...] = ()  # stored values that are not scored
     rename: Mapping[int, int] | None = None  # labels in the file -> labels to give; None: as they are
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
         values, valid = self.source.read(tile)
+        valid &= ~np.isin(values, self.ignore).any(axis=0)
         if self.threshold is not None:
             codes = self.raster.encode(values, valid)
             return classify(codes, cutoff_of(self.threshold, self.raster.step))[0].astype(np.int64), valid
@@ -138,7 +140,9 @@ def in_pixels(polygons: Array, grid: Grid) -> Array:
     return shapely.transform(polygons, to_pixels)
 
 
-def labels_on(opened: ScoreRaster | Layer, grid: Grid, threshold: float | None) -> RasterLabels | VectorLabels:
+def labels_on(
+    opened: ScoreRaster | Layer, grid: Grid, threshold: float | None, ignore: tuple[int, ...] = ()
+) -> RasterLabels | VectorLabels:
     """An opened raster or layer as labels on a grid; a raster of another grid is brought to it, nearest neighbour."""
     if isinstance(opened, Layer):
         return VectorLabels(in_pixels(opened.polygons(grid), grid))
@@ -147,7 +151,7 @@ def labels_on(opened: ScoreRaster | Layer, grid: Grid, threshold: float | None) 
         raise GridMismatch(f"{source.name} has {crs_name(source.grid.crs)}, the grid has {crs_name(grid.crs)}")
     same = not grid_differences(grid, source.grid)
     placed = source if same else WarpedSource(source, grid, Resampling.nearest)
-    return RasterLabels(opened, placed, _threshold(opened, threshold))
+    return RasterLabels(opened, placed, _threshold(opened, threshold), ignore)
 
 
 def _threshold(raster: ScoreRaster, wanted: float | None) -> float | None:

@@ -12,7 +12,8 @@ from geochange.arrays import Array
 from geochange.engine.cluster import quiet_libraries
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
-from geochange.scenes.scene import Source, rasterio_crs
+from geochange.scenes.scene import ArraySource, FileSource, Source, rasterio_crs
+from geochange.scenes.warped import WarpedSource
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,7 +34,9 @@ def open_pair(
 
     Returns:
         (band, y, x) dask-backed arrays in chunks of 1024 pixels, with CRS, coordinates and nodata as rioxarray keeps
-        them. A date that can have nodata pixels but has no nodata value comes as float32 with NaN.
+        them, and the date of acquisition, where it is known, in the attribute `date`. An image that can have nodata
+        pixels but has no nodata value, or has a number as its nodata rule, comes as float32 (float64 for integers of
+        32 bits) with NaN.
 
     Raises:
         GridMismatch: the dates do not lie on one grid, and `align` is off; or they do not overlap.
@@ -56,7 +59,13 @@ def _as_array(scene: Scene, place: int) -> xr.DataArray:
         _read_chunk, scene, place, nodata, dtype, dtype=dtype, chunks=chunks, meta=np.empty((0, 0, 0), dtype)
     )
     transform = scene.grid.transform
-    array = xr.DataArray(lazy, dims=("band", "y", "x"), coords={"band": list(source.bands)}, name=source.name)
+    array = xr.DataArray(
+        lazy,
+        dims=("band", "y", "x"),
+        coords={"band": list(source.bands)},
+        name=source.name,
+        attrs={} if source.date is None else {"date": source.date},
+    )
     if transform.b == transform.d == 0:
         array = array.assign_coords(
             x=transform.c + transform.a * (np.arange(width) + 0.5),
@@ -69,15 +78,19 @@ def _as_array(scene: Scene, place: int) -> xr.DataArray:
 
 
 def _nodata_of(scene: Scene, source: Source) -> tuple[float | None, np.dtype[Any]]:
-    """The value of invalid pixels, None where there are none, and the dtype that can hold it."""
-    fill = getattr(source, "fill", None)
-    if fill is not None:
-        return fill, source.dtype
-    if source.dtype.kind == "f":
-        return np.nan, source.dtype
-    if scene.area is None and not getattr(source, "masked", True):
-        return None, source.dtype
-    return np.nan, np.dtype("float32")
+    """The value of invalid pixels, None where there are none, and the dtype that can hold it.
+
+    A nodata rule that is a number takes the place of the source's own nodata value, which then is a value like others.
+    """
+    own = source.source if isinstance(source, WarpedSource) else source
+    assert isinstance(own, FileSource | ArraySource)
+    by_itself = isinstance(own.nodata, str)
+    if by_itself and own.fill is not None:
+        return own.fill, own.dtype
+    can_mask = isinstance(own, FileSource) and own.masked
+    if own.dtype.kind in "iu" and own is source and scene.area is None and by_itself and not can_mask:
+        return None, own.dtype
+    return np.nan, np.result_type(own.dtype, np.float32)
 
 
 def _read_chunk(

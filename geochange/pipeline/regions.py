@@ -80,7 +80,7 @@ def parse_min_area(text: str | float) -> MinArea:
         amount = float(match[1]) if match else -1.0
     except ValueError:
         amount = -1.0
-    if match is None or amount < 0:
+    if match is None or not 0 <= amount < 1e18:
         raise BadOption(f"min-area {text!r} must be pixels, as in 4, or square metres, as in 100m2; 0 or more")
     return MinArea(square_metres=amount) if match[2] in {"m2", "m²"} else MinArea(pixels=ceil(amount))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,12 @@ class RunFolder:
         """Files that are whole, waiting to be published together."""
         return self.scratch / "ready"
 
-    def begin(self, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
+    def begin(self, identity: Mapping[str, Any], *, resume: bool, overwrite: bool, targets: Sequence[str] = ()) -> bool:
         """Make the folder ready for a run; True where the very same run has already been finished.
 
         Args:
             identity: inputs and options that make this run what it is, as plain JSON values.
+            targets: names of the files that the run will leave.
 
         Raises:
             OutputInTheWay: the folder cannot be written, or holds another run's files.
@@ -54,14 +55,22 @@ class RunFolder:
         finished = (self.out / RECORD).exists()
         started = (self.scratch / RECORD).exists()
         if resume and (started or finished):
-            return self._resume(identity, started=started)
+            done = self._resume(identity, started=started)
+            if done:
+                self._clear()
+            return done
         if (started or finished) and not overwrite:
             raise OutputInTheWay(
                 f"{self.out} holds a finished run; --overwrite replaces it"
                 if finished and not started
                 else f"{self.out} holds an unfinished run; --resume continues it, --overwrite begins anew"
             )
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        foreign = [name for name in targets if (self.out / name).exists()] if not (started or finished) else []
+        if foreign and not overwrite:
+            raise OutputInTheWay(
+                f"{self.out / foreign[0]} exists, and is not of a finished run; --overwrite replaces it"
+            )
+        self._clear()
         for folder in (self.scratch, self.blocks, self.ready):
             folder.mkdir()
         write_whole(self.scratch / RECORD, json.dumps(identity, indent=2).encode())
@@ -76,14 +85,31 @@ class RunFolder:
             raise OutputInTheWay(f"{self.out} cannot be written to")
 
     def _resume(self, identity: dict[str, Any], *, started: bool) -> bool:
-        record = json.loads(((self.scratch if started else self.out) / RECORD).read_text())
-        before = record if started else record["identity"]
+        record = self._read(self.scratch if started else self.out)
+        before = record if started else record.get("identity")
         if before != identity:
+            before = before if isinstance(before, dict) else {}
             raise OutputInTheWay(
                 f"{self.out} holds a run that differs in {_differences(before, identity)}; "
                 "give the same inputs and options, or --overwrite"
             )
+        missing = [] if started else sorted(name for name in self._published() if not (self.out / name).exists())
+        if missing:
+            raise OutputInTheWay(f"{self.out} holds a finished run that lacks {missing[0]}; --overwrite makes it anew")
         return not started
+
+    def _read(self, folder: Path) -> dict[str, Any]:
+        try:
+            record = json.loads((folder / RECORD).read_text())
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise OutputInTheWay(f"{folder / RECORD} is damaged, or not of geochange; --overwrite begins anew")
+        return record
+
+    def bytes_done(self) -> int:
+        """What an earlier part of the same run has written already."""
+        return sum(path.stat().st_size for path in self.blocks.rglob("*") if path.is_file())
 
     def publish(self, record: Mapping[str, Any]) -> None:
         """Move the ready files into OUT by rename, the record last; clear the scratch, and what a replaced run left."""
@@ -95,22 +121,33 @@ class RunFolder:
         for file in ready:
             os.replace(file, self.out / file.name)
         write_whole(self.out / RECORD, json.dumps(record, indent=2).encode())
-        shutil.rmtree(self.scratch)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove the scratch; its record first, so that a half-removed one is not taken for an unfinished run."""
+        (self.scratch / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _published(self) -> set[str]:
         """Names of the files that a finished run in OUT lists."""
         if not (self.out / RECORD).exists():
             return set()
-        listed = json.loads((self.out / RECORD).read_text())["files"].values()
-        return {name for names in listed for name in ([names] if isinstance(names, str) else names)}
+        try:
+            listed = self._read(self.out).get("files", {}).values()
+        except OutputInTheWay:  # what a damaged record listed is not known, and stays
+            return set()
+        names = {name for names in listed for name in ([names] if isinstance(names, str) else names)}
+        return {name for name in names if Path(name).name == name}
 
-    def abandon(self) -> None:
+    def abandon(self, *, keep_folder: bool = False) -> None:
         """Leave no trace of a run that failed before any of its blocks was done, so that it need not be overwritten."""
         if any(self.blocks.rglob("*.tif")):
             return
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._clear()
         if {path.name for path in self.out.iterdir()} <= {LOG}:
-            shutil.rmtree(self.out)
+            (self.out / LOG).unlink(missing_ok=True)
+            if not keep_folder:
+                self.out.rmdir()
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:

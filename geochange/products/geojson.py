@@ -1,5 +1,7 @@
 """Features as GeoJSON (RFC 7946): WGS 84, right-handed rings, cut at the antimeridian. Pure.
 
+Coordinates that cannot be brought to WGS 84, as those of a building site or of Mars, are written as they are.
+
 Written here and not by GDAL, which takes ten times as long and whose bytes change from version to version.
 """
 
@@ -12,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from geochange.arrays import Array, Floats
 
@@ -25,13 +28,14 @@ def feature_collection(batches: Iterable[pa.RecordBatch], crs: CRS | None, name:
 
     Args:
         batches: features as `features.SCHEMA` has them.
-        crs: theirs; without one, coordinates are written as they are.
+        crs: theirs; without one, or with one that does not reach WGS 84, coordinates are written as they are.
         name: of the collection.
     """
+    known = crs if crs is not None and reaches_wgs84(crs) else None
     yield f'{{"type": "FeatureCollection", "name": {json.dumps(name)}, "features": ['
     separator = "\n"
     for batch in batches:
-        for feature in _features(batch, crs):
+        for feature in _features(batch, known):
             yield separator + feature
             separator = ",\n"
     yield "\n]}\n"
@@ -59,8 +63,22 @@ def _as_json(column: pa.Array) -> list[str]:
     return ["null" if value is None else repr(value) for value in values]
 
 
+def reaches_wgs84(crs: CRS) -> bool:
+    """Whether coordinates can be brought to WGS 84: not those of a local CRS, nor of another planet's."""
+    try:
+        Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    except ProjError:
+        return False
+    return True
+
+
 def to_wgs84(polygons: Array, crs: CRS) -> Array:
-    """(n,) polygons in degrees within ±180°, shells counter-clockwise; those over the antimeridian in parts."""
+    """(n,) polygons in degrees within ±180°, shells counter-clockwise; those over the antimeridian in parts.
+
+    Args:
+        polygons: (n,) in map units of the CRS.
+        crs: one that `reaches_wgs84`.
+    """
     transformer = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
     def turn(xy: Floats) -> Floats:
@@ -69,7 +87,7 @@ def to_wgs84(polygons: Array, crs: CRS) -> Array:
     placed = shapely.transform(polygons, turn)
     if not crs.is_geographic:
         placed = _mend_torn(placed)
-    return shapely.orient_polygons(_cut(placed))
+    return shapely.orient_polygons(_cut(_turn_east(placed)))
 
 
 def _mend_torn(polygons: Array) -> Array:
@@ -79,6 +97,14 @@ def _mend_torn(polygons: Array) -> Array:
     mended = polygons.copy()
     mended[torn] = shapely.transform(polygons[torn], lambda xy: xy + np.where(xy < 0, (WHOLE_TURN, 0), 0))
     return mended
+
+
+def _turn_east(polygons: Array) -> Array:
+    """Polygons that start below -180°, as on a grid with pixel centres on it, a whole turn further east."""
+    below = shapely.bounds(polygons)[:, 0] < -WHOLE_TURN / 2
+    turned = polygons.copy()
+    turned[below] = shapely.transform(polygons[below], lambda xy: np.round(np.add(xy, (WHOLE_TURN, 0)), DECIMALS))
+    return turned
 
 
 def _cut(polygons: Array) -> Array:

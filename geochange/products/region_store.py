@@ -10,7 +10,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,10 +47,11 @@ class RegionStore:
         os.close(handle)
         self._path = Path(path)
         self._database = sqlite3.connect(path)
-        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
-            self._database.execute(f"PRAGMA {setting}")
-        self._database.execute(_CREATE)
         self._length = 0
+        with self._telling_of_full_disks():
+            for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
+                self._database.execute(f"PRAGMA {setting}")
+            self._database.execute(_CREATE)
 
     def __enter__(self) -> Self:
         return self
@@ -71,15 +72,20 @@ class RegionStore:
             ValueError: a region begins at a pixel where another one does.
         """
         try:
-            with self._database:
+            with self._telling_of_full_disks(), self._database:
                 self._database.executemany("INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?)", _rows(regions.sort()))
         except sqlite3.IntegrityError as error:
             raise ValueError("two regions begin at one pixel: a block was added twice, or blocks overlap") from error
+        self._length += len(regions)
+
+    @contextmanager
+    def _telling_of_full_disks(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
             raise DiskFull(f"no space left for regions in {self._path.parent}; free some and run again") from error
-        self._length += len(regions)
 
     def area_px(self) -> int:
         """Pixels of all regions together."""

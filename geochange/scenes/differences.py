@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from geochange.arrays import Floats
 from geochange.scenes.grid import Grid, crs_name
@@ -19,6 +20,7 @@ GRID_TOLERANCE = 1e-6
 ALIGN = "add --align, or run `geochange align` first"
 CHOOSE_OTHERS = "choose two images of one place"
 GIVE_CRS = "give both a CRS (gdal_edit.py -a_srs), or neither"
+GIVE_ONE_CRS = "give both the CRS that they are in (gdal_edit.py -a_srs), or choose two images of one place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +47,32 @@ def grid_differences(before: Grid, after: Grid) -> list[Difference]:
     """What keeps two dates from lying on one grid; empty where they do.
 
     Corners that differ by less than 1e-6 px are the same. Where the CRSs differ, origin and rotation have no common
-    measure and are left out.
+    measure and are left out; where one cannot be brought to the other, so has nothing else.
     """
+    share = overlap_share(before, after)
+    if share is None and before.crs and after.crs:
+        return [Difference("CRS", crs_name(before.crs), crs_name(after.crs), "", GIVE_ONE_CRS)]
     if not _same_crs(before.crs, after.crs):
         mend = ALIGN if before.crs and after.crs else GIVE_CRS
         found = [Difference("CRS", crs_name(before.crs), crs_name(after.crs), "", mend), _resolution(before, after)]
     else:
         found = [_resolution(before, after), _rotation(before, after), _origin(before, after)]
-    found += [_size(before, after), _overlap(before, after)]
+    found += [_size(before, after), _overlap(before, after, share)]
     return [difference for difference in found if difference is not None]
 
 
 def overlap_share(before: Grid, after: Grid) -> float | None:
-    """Share of BEFORE's area, 0..1, that AFTER covers; None where just one has a CRS, so that nobody can say."""
+    """Share of BEFORE's area, 0..1, that AFTER covers.
+
+    None where nobody can say: just one has a CRS, or one CRS cannot be brought to the other (a local one, Mars).
+    """
     if (before.crs is None) != (after.crs is None):
         return None
     height, width = before.shape
-    outline = _outline_in_pixels(before, after)
+    try:
+        outline = _outline_in_pixels(before, after)
+    except ProjError:
+        return None
     if len(outline) < 3:
         return 0.0
     common = shapely.box(0, 0, width, height).intersection(shapely.make_valid(shapely.Polygon(outline)))
@@ -69,7 +80,11 @@ def overlap_share(before: Grid, after: Grid) -> float | None:
 
 
 def _outline_in_pixels(before: Grid, after: Grid, per_side: int = 21) -> Floats:
-    """(n, 2) points (column, row) of BEFORE along AFTER's border, without those that its CRS cannot hold."""
+    """(n, 2) points (column, row) of BEFORE along AFTER's border, without those that its CRS cannot hold.
+
+    Raises:
+        ProjError: AFTER's CRS cannot be brought to BEFORE's.
+    """
     height, width = after.shape
     steps = np.arange(per_side) / per_side
     cols = np.concatenate([steps, np.ones(per_side), 1 - steps, np.zeros(per_side)]) * width
@@ -145,8 +160,7 @@ def _size(before: Grid, after: Grid) -> Difference | None:
     return Difference("size", *sizes, "", ALIGN)
 
 
-def _overlap(before: Grid, after: Grid) -> Difference | None:
-    share = overlap_share(before, after)
+def _overlap(before: Grid, after: Grid, share: float | None) -> Difference | None:
     if share is None or (1 - share) * before.area.size <= GRID_TOLERANCE * sum(before.shape):
         return None
     mend = ALIGN if share else CHOOSE_OTHERS

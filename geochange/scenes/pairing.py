@@ -116,7 +116,7 @@ class Scene:
             moved = replace(source, shift=(source.shift[0] + shift[0], source.shift[1] + shift[1]))
         else:
             assert isinstance(source, FileSource | ArraySource)
-            moved = WarpedSource(source, self.grid, resampling, shift)
+            moved = WarpedSource(source.whole(), self.grid, resampling, shift)
         return replace(self, sources=(*self.sources[:place], moved, *self.sources[place + 1 :]))
 
     def _wanted(self, tile: Tile) -> Bools | None:
@@ -265,7 +265,7 @@ def _crop(source: Source, part: Tile) -> Source:
 def _aoi_geometry(aoi: str | tuple[float, float, float, float], grid: Grid) -> shapely.Geometry:
     if not isinstance(aoi, str):
         left, bottom, right, top = aoi
-        if left >= right or bottom >= top:
+        if not (left < right and bottom < top):
             raise BadOption(f"area of interest {aoi} must be left,bottom,right,top with left < right and bottom < top")
         return shapely.box(*aoi)
     import geopandas
@@ -277,7 +277,7 @@ def _aoi_geometry(aoi: str | tuple[float, float, float, float], grid: Grid) -> s
         raise UnreadableInput(f"{aoi} cannot be read as a vector layer: {error}") from error
     if layer.crs is not None and grid.crs is not None:
         layer = layer.to_crs(grid.crs)
-    return layer.geometry.union_all()
+    return shapely.union_all(shapely.make_valid(np.asarray(layer.geometry.dropna().values, dtype=object)))
 
 
 def _source_fingerprint(source: Source) -> dict[str, Any]:

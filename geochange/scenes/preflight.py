@@ -8,7 +8,14 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
-from geochange.scenes.differences import CHOOSE_OTHERS, GIVE_CRS, Difference, grid_differences, overlap_share
+from geochange.scenes.differences import (
+    CHOOSE_OTHERS,
+    GIVE_CRS,
+    GIVE_ONE_CRS,
+    Difference,
+    grid_differences,
+    overlap_share,
+)
 from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.radiometry import Radiometry
 from geochange.scenes.registration import Shift, Unmeasured
@@ -88,7 +95,7 @@ class Report:
     @cached_property
     def findings(self) -> list[Finding]:
         """Everything that there is to say, in the order in which a user would mend it."""
-        found = _grid_findings(self.differences) + _overlap_findings(self.before.grid, self.overlap)
+        found = _grid_findings(self.differences) + _overlap_findings(self.before.grid, self.after.grid, self.overlap)
         found += _storage_findings(self.before, self.after)
         if self.nodata is not None:
             found.append(_nodata_finding(self.nodata))
@@ -142,7 +149,9 @@ def _grid_findings(differences: Sequence[Difference]) -> list[Finding]:
     return found or [Finding(Severity.OK, "grid", "one grid")]
 
 
-def _overlap_findings(before: Grid, share: float | None) -> list[Finding]:
+def _overlap_findings(before: Grid, after: Grid, share: float | None) -> list[Finding]:
+    if share is None and before.crs and after.crs:
+        return [Finding(Severity.PROBLEM, "overlap", "not known: one CRS cannot be brought to the other", GIVE_ONE_CRS)]
     if share is None:
         return [Finding(Severity.PROBLEM, "overlap", "not known: just one date has a CRS", GIVE_CRS)]
     text = f"AFTER covers {share:.1%} of BEFORE"

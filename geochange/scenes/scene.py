@@ -77,6 +77,7 @@ class FileSource:
     count: int  # bands in the file, alpha apart
     nodata: NodataRule
     origin: tuple[int, int] = (0, 0)  # (row, col) of the grid's first pixel in the file
+    extent: tuple[int, int] | None = None  # (rows, cols) of the file; None where the grid is all of it
     storage: tuple[int, int] = (256, 256)
     date: str | None = None
     masked: bool = True  # whether the file can hold invalid pixels at all
@@ -92,6 +93,10 @@ class FileSource:
         origin = self.origin[0] + tile.row, self.origin[1] + tile.col
         return replace(self, grid=self.grid.crop(tile), origin=origin)
 
+    def whole(self) -> FileSource:
+        """All of the file that this is a part of."""
+        return self.crop(Tile(-self.origin[0], -self.origin[1], *(self.extent or self.grid.shape)))
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         window = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).window
         with readable(self.path):
@@ -106,7 +111,8 @@ class FileSource:
         if isinstance(self.nodata, str):
             valid = _own_mask(dataset, self, values, window)
         else:
-            every = values if len(self.bands) == self.count else dataset.read(window=window)
+            numbers = list(range(1, self.count + 1))
+            every = values if len(self.bands) == self.count else dataset.read(numbers, window=window)
             valid = ~(every == self.nodata).all(axis=0)
         return valid if finite is None else valid & finite
 
@@ -150,6 +156,10 @@ class ArraySource:
         origin = self.origin[0] + tile.row, self.origin[1] + tile.col
         return replace(self, grid=self.grid.crop(tile), origin=origin)
 
+    def whole(self) -> ArraySource:
+        """All of the array that this is a part of."""
+        return self.crop(Tile(-self.origin[0], -self.origin[1], *self.array.shape[1:]))
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         rows, cols = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).slices()
         every = self.array[:, rows, cols].compute(scheduler="synchronous").values
@@ -174,6 +184,7 @@ def open_file(path: str, *, bands: tuple[int, ...] | None = None, nodata: Nodata
         UnreadableInput: missing, not a raster, or complex-valued.
         BandMismatch: a band number is out of range.
     """
+    path = os.path.abspath(path) if os.path.exists(path) else path  # workers may stand in another folder
     with readable(path):
         dataset = _open_in_thread(path)
         if dataset.count == 0:
@@ -187,6 +198,7 @@ def open_file(path: str, *, bands: tuple[int, ...] | None = None, nodata: Nodata
             dtype=_real(path, dtype),
             count=count,
             nodata=nodata,
+            extent=(dataset.height, dataset.width),
             storage=dataset.block_shapes[0],
             date=iso_date(dataset.tags().get("TIFFTAG_DATETIME") or dataset.tags().get("ACQUISITION_DATE")),
             masked=any(_can_mask(flags, dataset.count > count) for flags in dataset.mask_flag_enums[:count]),
@@ -198,17 +210,42 @@ def open_file(path: str, *, bands: tuple[int, ...] | None = None, nodata: Nodata
 def open_array(
     array: xr.DataArray, name: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule = "all"
 ) -> ArraySource:
-    """Take a DataArray with dimensions (band, y, x) or (y, x), its CRS and nodata as rioxarray keeps them."""
-    import rioxarray  # noqa: F401  (registers the accessor)
+    """Take a DataArray with dimensions (band, y, x) or (y, x) in any order, its CRS and nodata as rioxarray keeps them.
 
-    cube = array if array.ndim == 3 else array.expand_dims("band")
-    if cube.ndim != 3:
-        raise UnreadableInput(f"{name} has dimensions {array.dims}; (band, y, x) or (y, x) are needed")
-    crs = CRS(cube.rio.crs) if cube.rio.crs else None
-    grid = Grid(crs, _transform_of(crs, cube.rio.transform()), (cube.shape[1], cube.shape[2]))
-    fill = cube.rio.nodata if cube.rio.nodata is not None else cube.rio.encoded_nodata
+    Raises:
+        UnreadableInput: it has no rows and columns that rioxarray knows, other dimensions, or complex numbers.
+        BandMismatch: a band number is out of range.
+    """
+    cube = _cube_of(array, name)
+    crs = CRS(array.rio.crs) if array.rio.crs else None
+    grid = Grid(crs, _transform_of(crs, array.rio.transform()), (cube.shape[1], cube.shape[2]))
+    fill = array.rio.nodata if array.rio.nodata is not None else array.rio.encoded_nodata
+    date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
     _real(name, np.dtype(cube.dtype))
-    return ArraySource(cube, grid, pick_bands(name, bands, cube.shape[0]), nodata, name, fill=fill)
+    return ArraySource(
+        cube,
+        grid,
+        pick_bands(name, bands, cube.shape[0]),
+        nodata,
+        name,
+        date=iso_date(None if date is None else str(date)),
+        fill=fill,
+    )
+
+
+def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
+    """The array as (band, y, x), rows and columns found by rioxarray, whatever they are called."""
+    import rioxarray  # registers the accessor
+
+    refusal = f"{name} has dimensions {array.dims}; (band, y, x) or (y, x) are needed"
+    if array.ndim not in (2, 3):
+        raise UnreadableInput(refusal)
+    try:
+        rows, cols = array.rio.y_dim, array.rio.x_dim
+    except rioxarray.exceptions.MissingSpatialDimensionError as error:
+        raise UnreadableInput(f"{refusal}; name them with rename or rio.set_spatial_dims") from error
+    cube = array if array.ndim == 3 else array.expand_dims("band")
+    return cube.transpose(..., rows, cols)
 
 
 def _has_alpha(dataset: Any) -> bool:

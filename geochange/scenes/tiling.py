@@ -89,6 +89,11 @@ def cut_axis(length: int, options: TileOptions, *, radius: int, stride: int, def
     exact = ceil(radius / stride) * stride
     margin = exact if 2 * exact <= overlap else overlap // 4 // stride * stride
     crowded = ceil(max(overlap - 2 * margin - step, 0) / 2 / stride) * stride
+    if 2 * (margin + crowded) > overlap:
+        raise BadOption(
+            f"tile size {options.size} with overlap {overlap} leaves no room for margins in steps of the stride, "
+            f"{stride}; choose multiples of it"
+        )
     return Cut(length, options.size, step, margin + crowded, max(1, round(block / step)))
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, floor
 from typing import Any
 
 import numpy as np
+import rasterio
 from affine import Affine
 from pyproj import CRS
+from pyproj.exceptions import ProjError
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import reproject, transform_bounds
@@ -72,10 +76,18 @@ class WarpedSource:
             valid[rows, cols] = cell_valid[part.slices((cell.row, cell.col))]
         return values, valid
 
+    @cached_property
+    def _side(self) -> int:
+        """Pixels per side of a cell: fewer where the source is finer, so that a cell's source pixels stay few."""
+        needed = _needed_by(self.grid, self.source.grid, self.resampling)
+        zoom = max(needed.height / self.grid.shape[0], needed.width / self.grid.shape[1], 1.0)
+        return max(int(WARP_CELL / zoom) // 16 * 16, 16)
+
     def _cells(self, tile: Tile) -> Iterator[Tile]:
-        top, left = tile.row // WARP_CELL * WARP_CELL, tile.col // WARP_CELL * WARP_CELL
-        for cell in partition((tile.stop_row - top, tile.stop_col - left), (WARP_CELL, WARP_CELL)):
-            yield Tile(top + cell.row, left + cell.col, WARP_CELL, WARP_CELL).intersect(self.grid.area)
+        side = self._side
+        top, left = tile.row // side * side, tile.col // side * side
+        for cell in partition((tile.stop_row - top, tile.stop_col - left), (side, side)):
+            yield Tile(top + cell.row, left + cell.col, side, side).intersect(self.grid.area)
 
     def _warp(self, cell: Tile) -> tuple[Array, Bools]:
         target = self.grid.crop(cell)
@@ -94,8 +106,9 @@ def warp(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resa
     valid where at least half of its weights are.
     """
     opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
-    clean = np.where(valid, values, 0)
-    stack = np.concatenate([clean, np.where(valid, opaque, 0).astype(values.dtype)[None]])
+    stack = np.empty((len(values) + 1, *valid.shape), values.dtype)
+    stack[:-1], stack[-1] = values, opaque
+    stack[:, ~valid] = 0
     warped = np.zeros((len(stack), *target.shape), values.dtype)
     crs = "EPSG:3857" if grid.crs is None else None  # plain images: any CRS, the same for both
     reproject(
@@ -131,10 +144,18 @@ def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> Tile:
 
 
 def bounds_in(grid: Grid, crs: CRS | None) -> tuple[float, float, float, float]:
-    """(left, bottom, right, top) of a grid in another CRS, its edges densified."""
+    """(left, bottom, right, top) of a grid in another CRS, its edges densified.
+
+    Raises:
+        GridMismatch: the one CRS cannot be brought to the other.
+    """
     if grid.crs is None or crs is None or grid.crs == crs:
         return grid.bounds
     try:
-        return transform_bounds(rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21)
-    except (CRSError, RasterioError) as error:
-        raise GridMismatch(f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}: {error}") from error
+        with rasterio.Env():  # outside it GDAL prints its errors itself
+            return transform_bounds(rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21)
+    except (CRSError, RasterioError, ProjError, CPLE_BaseError) as error:  # GDAL's own pass through `transform_bounds`
+        raise GridMismatch(
+            f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}; give both images the CRS that they are in "
+            "(gdal_edit.py -a_srs), or choose two images of one place"
+        ) from error

@@ -49,7 +49,7 @@ def _root(
     """Find what changed between satellite or aerial images, as GIS layers."""
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; always ends the process."""
     sys.exit(_outcome(app, arguments))
 
@@ -73,8 +73,11 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (GeochangeError, OSError) as error:
+    except GeochangeError as error:
         _say(str(error))
+        return USER_ERROR
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return USER_ERROR
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code itself
         _say("interrupted; what is done is kept, --resume continues")
@@ -82,4 +85,5 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
 
 
 def _say(message: str) -> None:
-    print("geochange:", " ".join(message.split()), file=sys.stderr)
+    if message:  # empty where help has been printed
+        print("geochange:", " ".join(message.split()), file=sys.stderr)
