@@ -147,6 +147,10 @@ def test_odd_scenes_have_an_answer_or_one_line(run, tmp_path, detector, shape):
         ("--threshold", "0.8:0.2", "threshold"),
         ("--threshold", "high", "threshold"),
         ("--min-area", "-4", "min-area"),
+        ("--min-area", "1e400", "min-area"),
+        ("--aoi", "nan,nan,nan,nan", "area of interest"),
+        ("--tile-size", "99999999999999999999", "tile size"),
+        ("--scheduler", "", "scheduler"),
         ("--min-area", "4ft", "min-area"),
         ("--connectivity", "6", "connectivity"),
         ("--simplify", "-1", "simplify"),
@@ -328,3 +332,15 @@ def test_crss_that_cannot_be_brought_together_are_one_line(run, pair, tmp_path):
     for before, after in ((pair[0], local), (local, pair[0])):
         refused(run("detect", before, after, "-o", tmp_path / "out", "--align"), "cannot be brought to", "EPSG:32633")
         assert json.loads(run("check", before, after, "--json")[1])["verdict"] == "not comparable"
+
+
+def test_an_input_in_the_output_folder_is_never_replaced(run, tmp_path):
+    before, after = write_pair(tmp_path, (60, 80))
+    (tmp_path / "out").mkdir()
+    inside = tmp_path / "out" / "probability.tif"
+    inside.write_bytes((tmp_path / "before.tif").read_bytes())
+    kept = inside.read_bytes()
+    refused(run("detect", inside, after, "-o", tmp_path / "out"), "is an input")
+    refused(run("detect", inside, after, "-o", tmp_path / "out", "--overwrite"), "is an input")
+    refused(run("detect", before, after, "-o", tmp_path / "out"), "exists")
+    assert inside.read_bytes() == kept

@@ -372,7 +372,7 @@ def start_slow_run(pair, out, *more):
         "32",
         *more,
     ]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def wait_for_blocks(out, count, process):
@@ -401,10 +401,11 @@ def test_a_run_killed_in_the_middle_resumes_to_the_same_bytes(pair, tmp_path, de
     assert outputs(found.folder) == expected
 
 
-def test_ctrl_c_ends_with_130_and_can_be_resumed(pair, tmp_path):
-    process = start_slow_run(pair, tmp_path / "out", "--detector", "change-vector")
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+def test_ctrl_c_ends_with_130_and_can_be_resumed(pair, tmp_path, more):
+    process = start_slow_run(pair, tmp_path / "out", "--detector", "change-vector", *more)
     wait_for_blocks(tmp_path / "out", 3, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers too
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors

@@ -110,3 +110,42 @@ def test_a_folder_that_was_there_before_stays(folder):
     folder.begin({}, resume=False, overwrite=False)
     folder.abandon(keep_folder=True)
     assert list(folder.out.iterdir()) == []
+
+
+def test_files_of_others_are_not_replaced_unless_told(folder):
+    folder.out.mkdir(parents=True)
+    (folder.out / "probability.tif").write_text("somebody's")
+    with pytest.raises(OutputInTheWay, match=r"probability\.tif exists"):
+        folder.begin({}, resume=False, overwrite=False, targets=["probability.tif"])
+    assert not folder.scratch.exists()
+    assert folder.begin({}, resume=False, overwrite=True, targets=["probability.tif"]) is False
+
+
+@pytest.mark.parametrize("damaged", ["", "{bad", "[]", "3"])
+def test_a_damaged_record_is_named_and_can_be_overwritten(folder, damaged):
+    folder.out.mkdir(parents=True)
+    (folder.out / "run.json").write_text(damaged)
+    with pytest.raises(OutputInTheWay, match=r"run\.json is damaged"):
+        folder.begin({}, resume=True, overwrite=False)
+    folder.begin({}, resume=False, overwrite=True)
+    finish(folder, {})
+    assert folder.begin({}, resume=True, overwrite=False) is True
+
+
+def test_a_finished_run_that_lacks_a_file_says_so(folder):
+    folder.begin({}, resume=False, overwrite=False)
+    finish(folder, {})
+    (folder.out / "one.txt").unlink()
+    with pytest.raises(OutputInTheWay, match=r"lacks one\.txt"):
+        folder.begin({}, resume=True, overwrite=False)
+
+
+def test_records_name_files_of_their_own_folder_only(folder):
+    folder.begin({}, resume=False, overwrite=False)
+    finish(folder, {})
+    (folder.out.parent / "mine.txt").write_text("")
+    record = json.loads((folder.out / "run.json").read_text())
+    (folder.out / "run.json").write_text(json.dumps(record | {"files": {"one": "../mine.txt"}}))
+    folder.begin({}, resume=False, overwrite=True)
+    finish(folder, {})
+    assert (folder.out.parent / "mine.txt").exists()

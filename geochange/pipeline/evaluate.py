@@ -39,6 +39,7 @@ from geochange.scenes.scene import open_file
 from geochange.scenes.tiling import partition
 
 PICTURE_SIDE = 1600  # px; longest side of the picture
+MOST_PIXELS = 10**10  # of a grid made for two vector layers
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
@@ -65,7 +66,7 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise BadOption(f"threshold {self.threshold} must lie in 0..1")
-        if self.resolution is not None and not self.resolution > 0:
+        if self.resolution is not None and not 0 < self.resolution < float("inf"):
             raise BadOption(f"resolution {self.resolution} must be above 0 map units")
 
 
@@ -172,6 +173,8 @@ def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer,
     right, top = np.max(extents, axis=0)[2:]
     size = options.resolution or max(right - left, top - bottom) / VECTOR_GRID_SIDE
     shape = ceil((top - bottom) / size) + 1, ceil((right - left) / size) + 1
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise BadOption(f"resolution {size:g} makes a grid of {shape[0]:,} x {shape[1]:,} pixels; choose a coarser one")
     return Grid(crs, Affine(size, 0, left, 0, -size, top), shape)
 
 

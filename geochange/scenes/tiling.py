@@ -9,6 +9,8 @@ from math import ceil
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
+LARGEST_TILE = 1 << 14
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileOptions:
@@ -24,8 +26,8 @@ class TileOptions:
     """Pixels per side of a block, rounded to whole tile steps; None to fit bands and storage."""
 
     def __post_init__(self) -> None:
-        if self.size < 16:
-            raise BadOption(f"tile size {self.size} must be at least 16 pixels")
+        if not 16 <= self.size <= LARGEST_TILE:
+            raise BadOption(f"tile size {self.size} must lie in 16..{LARGEST_TILE} pixels")
         if self.overlap is not None and not 0 <= self.overlap < self.size:
             raise BadOption(f"overlap {self.overlap} must lie in 0..{self.size - 1}, below the tile size {self.size}")
         if self.block is not None and self.block < 1:
@@ -80,21 +82,21 @@ def cut_axis(length: int, options: TileOptions, *, radius: int, stride: int, def
     the overlap; never so little that three tiles would meet at a pixel.
     """
     overlap = default_overlap if options.overlap is None else options.overlap
-    step = (options.size - min(overlap, options.size - 1)) // stride * stride
-    if step < 1:
-        raise BadOption(
-            f"tile size {options.size} less overlap {overlap} must be at least the detector's stride {stride}"
-        )
-    overlap = options.size - step
     exact = ceil(radius / stride) * stride
+    all_at_once = ceil((length + 2 * exact) / stride) * stride
+    size = min(options.size, max(all_at_once, overlap + stride))  # a tile need not be larger than the scene
+    step = (size - min(overlap, size - 1)) // stride * stride
+    if step < 1:
+        raise BadOption(f"tile size {size} less overlap {overlap} must be at least the detector's stride {stride}")
+    overlap = size - step
     margin = exact if 2 * exact <= overlap else overlap // 4 // stride * stride
     crowded = ceil(max(overlap - 2 * margin - step, 0) / 2 / stride) * stride
     if 2 * (margin + crowded) > overlap:
         raise BadOption(
-            f"tile size {options.size} with overlap {overlap} leaves no room for margins in steps of the stride, "
+            f"tile size {size} with overlap {overlap} leaves no room for margins in steps of the stride, "
             f"{stride}; choose multiples of it"
         )
-    return Cut(length, options.size, step, margin + crowded, max(1, round(block / step)))
+    return Cut(length, size, step, margin + crowded, max(1, round(block / step)))
 
 
 @dataclass(frozen=True, slots=True)
