@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from geochange.arrays import Array
-from geochange.errors import DiskFull
+from geochange.errors import DiskFull, OutputInTheWay
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -43,6 +43,14 @@ def save_array(path: Path, array: Array) -> None:
 def load_array(path: Path) -> Array:
     """What `save_array` wrote."""
     return np.load(path, allow_pickle=False)
+
+
+def require_writable(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before any work is done, a file that could not be written at the end."""
+    if path.exists() and not overwrite:
+        raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
+    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
 
 
 def require_space(folder: Path, needed: int) -> None:

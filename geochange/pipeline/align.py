@@ -16,9 +16,8 @@ from rasterio.windows import Window
 from geochange.arrays import Array, Bools
 from geochange.engine.cluster import ClusterOptions, available_cores, open_crew
 from geochange.engine.cog import copy_to_cog
-from geochange.engine.files import appearing, require_space
+from geochange.engine.files import appearing, require_space, require_writable
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import OutputInTheWay
 from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
@@ -75,7 +74,7 @@ def align(
     """
     path, stages = Path(out), Stages(listener or Silent())
     options = replace(options or SceneOptions(), align=True)
-    _require_writable(path, overwrite=overwrite)
+    require_writable(path, overwrite=overwrite)
     scene = open_scene([before, after], options)
     with open_crew(cluster or ClusterOptions()) as crew:
         shift = measure_shift(scene, crew, stages) if remove_shift else None
@@ -99,13 +98,6 @@ def align(
             with appearing(path) as temporary:
                 copy_to_cog(plain, temporary, source.dtype, available_cores())
     return Aligned(path, shift)
-
-
-def _require_writable(path: Path, *, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
 
 
 def _profile(source: FileSource | ArraySource, warped: WarpedSource) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from geochange.engine.cluster import Crew, available_cores, open_crew
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.files import load_array, require_space
 from geochange.engine.inference import Inference
-from geochange.engine.lattice import SceneBlocks, default_block, statistics_cell
+from geochange.engine.lattice import SceneBlocks, default_block
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
@@ -184,8 +184,7 @@ def _fitted(run: _Run, crew: Crew) -> Fitted:
         return load_fitted(run.folder.fitted)
     assert run.options.detector is not None
     detector = make_detector(run.options.detector, run.options.detector_options)
-    cells = _count_cells(run.scene)
-    with run.stages.stage("fit", cells, run.scene.grid.area.size) as listener:
+    with run.stages.stage("fit") as listener:
         fitted = detector.fit(run.scene, SceneBlocks(run.scene, crew, listener))
     _check_fitted(fitted, run)
     temporary = run.folder.fitted.with_name("fitting")
@@ -203,11 +202,6 @@ def _check_fitted(fitted: Fitted, run: _Run) -> None:
         raise BadOption(f"layer {unknown[0]!r} is not one that {fitted.name} offers: {offered}")
     if fitted.bands is not None and fitted.bands != len(run.scene.bands):
         raise BandMismatch(f"{fitted.name} needs {fitted.bands} bands, the images have {len(run.scene.bands)}")
-
-
-def _count_cells(scene: Scene) -> int:
-    rows, cols = statistics_cell(scene)
-    return -(-scene.shape[0] // rows) * -(-scene.shape[1] // cols)
 
 
 def tiling_of(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from geochange.arrays import Array, Bools, Ints
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
-from geochange.engine.files import appearing
+from geochange.engine.files import appearing, require_writable
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, NothingValid, OutputInTheWay
+from geochange.errors import BadOption, NothingValid
 from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
 from geochange.pipeline.regions import TRACE_BLOCK, ScoreRaster
 from geochange.products.evaluation import (
@@ -152,8 +152,7 @@ def _require_picture(path: Path) -> None:
     """Refuse, before any work is done, a picture that could not be written at the end."""
     if path.suffix.lower() not in PICTURES:
         raise BadOption(f"picture {path.name} must end in {', '.join(PICTURES)}")
-    if not path.resolve().parent.is_dir():
-        raise OutputInTheWay(f"{path.parent} is not a folder that the picture can be written to")
+    require_writable(path, overwrite=True)
 
 
 def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geochange.engine.cluster import ClusterOptions, open_crew
+from geochange.engine.files import require_writable
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, OutputInTheWay
 from geochange.pipeline.regions import (
     RegionOptions,
     RegionTotals,
@@ -20,7 +20,7 @@ from geochange.pipeline.regions import (
     threshold_record,
     total_regions,
 )
-from geochange.products.export import WRITERS, write_layer
+from geochange.products.export import write_layer, writer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ def vectorize(
     """
     path, options, stages = Path(out), options or RegionOptions(), Stages(listener or Silent())
     scores = open_scores(os.fspath(raster))
+    writer_of(path)
     require_writable(path, overwrite=overwrite)
     with (
         tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
@@ -81,13 +82,3 @@ def vectorize(
             write_layer(path, found.outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)
     return WrittenLayer(path, totals, threshold_record(found.threshold), stages.seconds)
-
-
-def require_writable(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before any work is done, a file that could not be written at the end."""
-    if path.suffix.lower() not in WRITERS:
-        raise BadOption(f"{path.name}: vector layers end in {', '.join(WRITERS)}; choose one of these")
-    if path.exists() and not overwrite:
-        raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
