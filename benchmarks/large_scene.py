@@ -6,7 +6,8 @@ Prints JSON. Scenes are made once, by sample_data/make_scene.py, under benchmark
 
 - `peak_mb`: the largest resident set of any process of a run, as the system counted it;
 - `seconds`: medians of runs in turn (small, large, small, large, ...), `time_ratio`: large over small;
-- `overhead`: all of `detect` over its own fit and score passes with their reads, nothing written, at the small size.
+- `overhead`: all of `detect` over its own fit and score passes with their reads, nothing written, at the small size;
+  each is a process of its own.
 """
 
 from __future__ import annotations
@@ -64,15 +65,20 @@ def run_detect(pair: tuple[str, str], arguments: list[str]) -> dict[str, float]:
     }
 
 
-def passes_only(pair: tuple[str, str], name: str) -> float:
-    """Seconds of the same fit and score passes with their reads, without writing anything."""
+def run_passes(pair: tuple[str, str], name: str) -> float:
+    """Seconds of `passes_only` in a process of its own, as `detect` has one."""
     start = time.perf_counter()
+    subprocess.run([sys.executable, __file__, "--passes-only", *pair, "--detector", name], check=True)
+    return time.perf_counter() - start
+
+
+def passes_only(pair: tuple[str, str], name: str) -> None:
+    """The same fit and score passes with their reads, without writing anything."""
     options = DetectOptions(detector=name)
     scene = open_scene(pair, options.scene())
     with open_crew(ClusterOptions()) as crew:
         fitted = detector(name).fit(scene, SceneBlocks(scene, crew, Silent()))
         score_all(Inference(scene, fitted, tiling_of(scene, fitted, options)), crew)
-    return time.perf_counter() - start
 
 
 def score_all(work: Inference, crew: Crew) -> None:
@@ -91,7 +97,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs=2, default=(10_000, 20_000))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--detector", default="change-vector")
+    parser.add_argument("--passes-only", nargs=2, metavar=("BEFORE", "AFTER"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.passes_only:
+        passes_only(tuple(chosen.passes_only), chosen.detector)
+        return
     OUT.mkdir(exist_ok=True)
     pairs = [made_scene(size) for size in chosen.sizes]
     runs: list[list[dict[str, float]]] = [[], []]
@@ -99,7 +109,7 @@ def main() -> None:
     for _ in range(chosen.repeats):
         for pair, done in zip(pairs, runs, strict=True):
             done.append(run_detect(pair, ["--detector", chosen.detector]))
-        bare.append(passes_only(pairs[0], chosen.detector))
+        bare.append(run_passes(pairs[0], chosen.detector))
     seconds = [median(run["seconds"] for run in done) for done in runs]
     peaks = [max(run["peak_mb"] for run in done) for done in runs]
     answer = {
