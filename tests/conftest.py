@@ -1,4 +1,7 @@
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)  # machines are shared: how long an example takes says nothing
-settings.load_profile("untimed")
+# Machines are shared: how long an example takes says nothing. A run of the tests says the same each time; to look for
+# more examples: `pytest --hypothesis-profile=search`.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("steady")

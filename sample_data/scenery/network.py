@@ -156,7 +156,8 @@ def block_columns(seed: int, row: int, index: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=1 << 12)
 def block_polygon(seed: int, row: int, index: int) -> Polygon:
-    """The land between lines `row` and `row` + 1 and two cross roads. Blocks cover the plane without gaps."""
+    """The land between lines `row` and `row` + 1 and two cross roads. Blocks cover the plane, but for slivers of some
+    metres where a cross road meets the bend of a line."""
     first, last = block_columns(seed, row, index)
     top = [line_curve(seed, row, col) for col in (first, first + 1)]
     bottom = [line_curve(seed, row + 1, col)[::-1] for col in (first + 1, first)]
