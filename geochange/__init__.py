@@ -11,31 +11,52 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geochange.pipeline.align import align
     from geochange.pipeline.check import check
+    from geochange.pipeline.datasets import describe_datasets
     from geochange.pipeline.detect import Detection, detect
     from geochange.pipeline.evaluate import evaluate
+    from geochange.pipeline.export_model import export_model
+    from geochange.pipeline.finetune import FinetuneOptions, finetune
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
+    from geochange.pipeline.train import Trained, train, tune
+    from geochange.pipeline.train_options import TrainRunOptions
     from geochange.pipeline.vectorize import vectorize
 
 _HOMES = {
     "align": "align",
     "check": "check",
+    "describe_datasets": "datasets",
     "detect": "detect",
     "Detection": "detect",
     "evaluate": "evaluate",
+    "export_model": "export_model",
+    "FinetuneOptions": "finetune",
+    "finetune": "finetune",
     "open_pair": "open_pair",
     "DetectOptions": "options",
+    "Trained": "train",
+    "train": "train",
+    "tune": "train",
+    "TrainRunOptions": "train_options",
     "vectorize": "vectorize",
 }
 
 __all__ = [
     "DetectOptions",
     "Detection",
+    "FinetuneOptions",
+    "TrainRunOptions",
+    "Trained",
     "align",
     "check",
+    "describe_datasets",
     "detect",
     "evaluate",
+    "export_model",
+    "finetune",
     "open_pair",
+    "train",
+    "tune",
     "vectorize",
 ]
 

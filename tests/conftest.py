@@ -1,4 +1,9 @@
+import os
+
 from hypothesis import settings
+
+# Tests run side by side, one a core: threads of one that wait for those of another cost ten times what they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Machines are shared: how long an example takes says nothing. A run of the tests says the same each time; to look for
 # more examples: `pytest --hypothesis-profile=search`.

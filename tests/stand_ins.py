@@ -64,6 +64,7 @@ class BoxMean(Fitted):
 
     radius: int = 3
     stride: int = 1
+    tiles_at_once: int = 1
     name: ClassVar[str] = "box-mean"
 
     @property

@@ -168,7 +168,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(scene, tmp_path, monkeypat
         rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("geochange.engine.files.os.replace", failing)
+        patch.setattr("geochange.files.os.replace", failing)
         with pytest.raises(BlockFailed):
             run(scene, fitted, tiling, tmp_path / "run", threads=1)
     np.testing.assert_array_equal(run(scene, fitted, tiling, tmp_path / "run"), expected)

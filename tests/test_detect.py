@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import shape
 
 import geochange
-from geochange.detectors.catalogue import BUILT_IN
+from geochange.detectors.catalogue import TRAINING_FREE
 from geochange.errors import BadOption, BlockFailed, OutputInTheWay
 from geochange.pipeline import detect as pipeline
 from tests.stand_ins import PLACE, SHARED, UTM, changed_pair, textured, write_pair, write_raster
@@ -56,7 +56,7 @@ def features(folder):
     return geopandas.read_file(folder / "changes.gpkg", layer="changes")
 
 
-@pytest.mark.parametrize("detector", BUILT_IN)
+@pytest.mark.parametrize("detector", TRAINING_FREE)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_any_block_size_and_threads_give_the_same_bytes(pair, tmp_path, detector, dtype):
     settings = {"detector": detector, "tile_size": 64, "dtype": dtype}
@@ -89,7 +89,7 @@ def test_a_running_cluster_is_used_by_its_address(pair, tmp_path):
     assert outputs(found.folder) == expected
 
 
-@pytest.mark.parametrize("detector", BUILT_IN)
+@pytest.mark.parametrize("detector", TRAINING_FREE)
 def test_tiled_is_untiled(pair, tmp_path, detector):
     def probability(size):
         found = geochange.detect(*pair, tmp_path / str(size), detector=detector, tile_size=size, dtype="float32")
@@ -99,7 +99,7 @@ def test_tiled_is_untiled(pair, tmp_path, detector):
     np.testing.assert_allclose(probability(48), probability(512), atol=1e-5)
 
 
-@pytest.mark.parametrize("detector", BUILT_IN)
+@pytest.mark.parametrize("detector", TRAINING_FREE)
 def test_swapped_dates_change_alike(pair, tmp_path, detector):
     def probability(images, name):
         with rasterio.open(geochange.detect(*images, tmp_path / name, detector=detector).probability) as dataset:
@@ -110,7 +110,7 @@ def test_swapped_dates_change_alike(pair, tmp_path, detector):
     assert difference.max() <= 3
 
 
-@pytest.mark.parametrize("detector", BUILT_IN)
+@pytest.mark.parametrize("detector", TRAINING_FREE)
 def test_nodata_of_either_date_is_nodata_out_and_all_else_is_scored(tmp_path, detector):
     before, after = changed_pair(SHAPE)
     before, after = np.clip(before, 1, 255), np.clip(after, 1, 255)
@@ -417,7 +417,7 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(pair, tmp_path, more):
 
 @pytest.mark.skipif(os.name == "nt", reason="no file size limits there")
 def test_a_full_disk_is_one_line_and_can_be_resumed(pair, tmp_path, monkeypatch):
-    from geochange.engine import files
+    from geochange import files
     from geochange.errors import DiskFull
 
     def full(path, content):

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geochange.detectors.catalogue import BUILT_IN, detector, load_fitted
+from geochange.detectors.catalogue import TRAINING_FREE, detector, load_fitted
 from geochange.detectors.detector import Detector
 from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.scenes.grid import Tile
 from tests.memory_blocks import MemoryScene, change, changed_scene, fit, pair
 
 CHOICES = {
-    **{name: (name, {}) for name in BUILT_IN},
+    **{name: (name, {}) for name in TRAINING_FREE},
     "normalised index": ("difference", {"index": "2,1"}),
     "mad": ("ir-mad", {"iterations": "1"}),
 }

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from geochange.engine.files import appearing, load_array, require_space, save_array, write_whole
 from geochange.errors import DiskFull
+from geochange.files import appearing, load_array, require_space, save_array, write_whole
 
 
 def test_a_file_appears_whole(tmp_path):

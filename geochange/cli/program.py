@@ -11,9 +11,14 @@ import typer
 
 from geochange.cli.align import align
 from geochange.cli.check import check
+from geochange.cli.datasets import datasets
 from geochange.cli.detect import detect
 from geochange.cli.detectors import detectors
 from geochange.cli.evaluate import evaluate
+from geochange.cli.export_model import export_model
+from geochange.cli.finetune import finetune
+from geochange.cli.train import train
+from geochange.cli.tune import tune
 from geochange.cli.vectorize import vectorize
 from geochange.errors import GeochangeError
 
@@ -28,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (check, align, detect, vectorize, evaluate, detectors):
+for command in (check, align, detect, vectorize, evaluate, detectors, datasets, train, finetune, tune, export_model):
     app.command()(command)
 
 

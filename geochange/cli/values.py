@@ -35,7 +35,7 @@ Threshold: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--threshold",
-        help="Smallest probability of a change: a number, otsu, em, or low:high for hysteresis.",
+        help="Smallest probability of a change: a number, otsu, em, low:high (hysteresis), precision=0.9, recall=0.9.",
         show_default="the detector's own",
     ),
 ]
@@ -53,6 +53,10 @@ DateBefore: TypeAlias = Annotated[
 ]
 DateAfter: TypeAlias = Annotated[
     str | None, typer.Option("--date-after", help="Date of AFTER.", show_default="from its tags")
+]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--device", help="Where a network runs: cpu, cuda, cuda:1.", show_default="a GPU where there is one"),
 ]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]

@@ -16,12 +16,15 @@ from geochange.detectors.fitted_files import fitted_name
 from geochange.errors import BadOption
 
 ENTRY_POINTS = "geochange.detectors"
-BUILT_IN = {
+TRAINING_FREE = {
     "difference": "geochange.detectors.image_difference:ImageDifference",
     "change-vector": "geochange.detectors.change_vector:ChangeVector",
     "ir-mad": "geochange.detectors.ir_mad:IrMad",
     "slow-features": "geochange.detectors.slow_features:SlowFeatures",
     "pca-kmeans": "geochange.detectors.pca_kmeans:PcaKMeans",
+}
+BUILT_IN = TRAINING_FREE | {
+    "network": "geochange.detectors.network:NetworkDetector",
 }
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -98,6 +101,21 @@ def detector(name: str, options: Mapping[str, str] | None = None) -> Detector:
             raise BadOption(f"option {option} of {name} must be {wanted}, not {text!r}") from error
     made: Detector = kind(**values)
     return made
+
+
+def find_checkpoint(text: str) -> str:
+    """The path of a checkpoint: the text itself, or the weights of the detector of that name.
+
+    Raises:
+        BadOption: the detector of that name has no weights.
+    """
+    if Path(text).exists() or text not in names():
+        return text
+    made = detector(text)
+    if not hasattr(made, "weights"):
+        raise BadOption(f"{text} is a detector without weights; name a checkpoint, as geochange train leaves it")
+    path: str = made.weights()
+    return path
 
 
 def parse_value(text: str, kind: Any) -> Any:

@@ -47,6 +47,7 @@ class ChangeVector(PairOptions):
     """Length of the difference of all bands, each date's band brought to mean 0 and deviation 1."""
 
     name: ClassVar[str] = "change-vector"
+    dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[ChangeVectorFitted]] = ChangeVectorFitted
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> ChangeVectorFitted:

@@ -129,6 +129,7 @@ class ContrastFitted:
     posterior: Posterior
     classes: ClassVar[tuple[str, ...]] = ("change",)
     stride: ClassVar[int] = 1
+    tiles_at_once: ClassVar[int] = 1
 
     @property
     def bands(self) -> int:

@@ -29,6 +29,14 @@ class Series(Protocol):
     def bands(self) -> tuple[int, ...]:
         """Band numbers in the files, from 1, in the order in which arrays hold them."""
 
+    @property
+    def gsd(self) -> float | None:
+        """Ground sampling distance: metres a pixel, the mean of both directions; None where there is no CRS."""
+
+    @property
+    def largest(self) -> float:
+        """The largest value that the files' data types can hold; infinite for floats."""
+
 
 Kernel = Callable[[Floats, Bools, Tile], R]
 """An array function over one block: dates (time, band, y, x) float32, valid (time, y, x), and the block's place.
@@ -90,6 +98,10 @@ class Fitted(Protocol):
         """Pixels that neighbouring tiles share, unless the user says otherwise."""
 
     @property
+    def tiles_at_once(self) -> int:
+        """How many tiles `score` is best given at once."""
+
+    @property
     def thresholds(self) -> Mapping[str, float]:
         """Thresholds on the probability, fitted on the statistic: "default", and by method ("otsu", "em")."""
 
@@ -114,6 +126,8 @@ class Detector(Protocol):
     """A way of detecting change: a frozen dataclass of its options."""
 
     name: ClassVar[str]
+    dates: ClassVar[int | None]
+    """How many dates it compares; None where `fit` says."""
     fitted: ClassVar[type[Fitted]]
     """What `fit` returns; its `load` reads what was saved."""
 

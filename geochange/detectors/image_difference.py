@@ -91,6 +91,7 @@ class ImageDifference(PairOptions):
     """Difference of one band, or of the normalised index of two."""
 
     name: ClassVar[str] = "difference"
+    dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[ImageDifferenceFitted]] = ImageDifferenceFitted
     band: int = 1  # number of the band in the files
     index: tuple[int, int] | None = None  # band numbers A,B of the index (A - B) / (A + B), in place of `band`

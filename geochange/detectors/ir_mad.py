@@ -71,6 +71,7 @@ class IrMad(Reweighting):
     """Differences of canonical variates, reweighted until they stand still; blind to gain and offset of the bands."""
 
     name: ClassVar[str] = "ir-mad"
+    dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[IrMadFitted]] = IrMadFitted
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> IrMadFitted:

@@ -120,6 +120,7 @@ class PcaKMeansFitted:
     classes: ClassVar[tuple[str, ...]] = ("change",)
     layers: ClassVar[Mapping[str, int]] = {"difference": 1, "response": 1}
     stride: ClassVar[int] = 1
+    tiles_at_once: ClassVar[int] = 1
     contrast: Contrast
     kernel: Floats
     """(h, h)."""
@@ -179,6 +180,7 @@ class PcaKMeans:
     """Two means of the principal components of each pixel's neighbourhood in the difference image."""
 
     name: ClassVar[str] = "pca-kmeans"
+    dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[PcaKMeansFitted]] = PcaKMeansFitted
     size: int = 3  # pixels per side of the neighbourhood, odd
     energy: float = 0.9  # share of the neighbourhoods' variance that the components keep

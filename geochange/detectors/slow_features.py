@@ -65,6 +65,7 @@ class SlowFeatures(Reweighting):
     """Differences of the features that vary least between the dates, reweighted until they stand still."""
 
     name: ClassVar[str] = "slow-features"
+    dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[SlowFeaturesFitted]] = SlowFeaturesFitted
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> SlowFeaturesFitted:

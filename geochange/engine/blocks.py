@@ -20,9 +20,9 @@ from rasterio.io import MemoryFile
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.blend import UINT8_NODATA, quantise, unweighted
 from geochange.engine.cluster import Crew, first_done, result_of
-from geochange.engine.files import load_array, save_array, write_whole
 from geochange.engine.inference import Inference, score_block
 from geochange.engine.progress import Listener
+from geochange.files import load_array, save_array, write_whole
 from geochange.scenes.tiling import Block, Tiling
 
 PROBABILITY = "probability"

@@ -16,8 +16,8 @@ from rasterio.errors import RasterioError
 
 from geochange.engine.blend import UINT8_LEVELS, UINT8_NODATA
 from geochange.engine.blocks import BLOCK_FILE_TILE
-from geochange.engine.files import appearing
 from geochange.errors import DiskFull
+from geochange.files import appearing
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import rasterio_crs
 

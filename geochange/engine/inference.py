@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from geochange.engine.thumbnails import Thumbnail, thumbnail_sums
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
 from geochange.scenes.tiling import Block, Tiling
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,25 @@ def score_tiles(
 
     valid is (y, x), True where every date holds data.
     """
-    dates, valid = pixels.dates, pixels.valid
-    for index, tile in work.tiling.tiles(block):
-        rows, cols = tile.slices((block.context.row, block.context.col))
-        tile_dates = as_floats([date[:, rows, cols] for date in dates])
-        tile_valid = valid[:, rows, cols]
-        scores = work.fitted.score(tile_dates[None], tile_valid[None], work.layers)
-        yield index, tile, scores, tile_valid.all(axis=0)
+    origin = block.context.row, block.context.col
+    for batch in batched(work.tiling.tiles(block), work.fitted.tiles_at_once):
+        at = [tile.slices(origin) for _, tile in batch]
+        dates = np.stack([as_floats([date[:, *part] for date in pixels.dates]) for part in at])
+        valid = np.stack([pixels.valid[:, *part] for part in at])
+        scores = work.fitted.score(dates, valid, work.layers)
+        for k, (index, tile) in enumerate(batch):
+            yield index, tile, one_of(scores, k), valid[k].all(axis=0)
+
+
+def batched(tiles: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    while batch := list(islice(tiles, size)):
+        yield batch
+
+
+def one_of(scores: Scores, k: int) -> Scores:
+    """The k-th tile's scores, as a batch of one."""
+    return Scores(scores.probability[k : k + 1], {name: layer[k : k + 1] for name, layer in scores.layers.items()})
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from rasterio.windows import Window
 from geochange.arrays import Array, Bools
 from geochange.engine.cluster import ClusterOptions, available_cores, open_crew
 from geochange.engine.cog import copy_to_cog
-from geochange.engine.files import appearing, require_space, require_writable
 from geochange.engine.progress import Listener, Silent, Stages
+from geochange.files import appearing, require_space, require_writable
 from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene

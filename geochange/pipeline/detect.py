@@ -1,4 +1,4 @@
-"""`detect`: a pair of images → probability raster, polygons, picture, and a record of the run."""
+"""`detect`: two images or a series → probability raster, polygons, picture, and a record of the run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,12 +25,12 @@ from geochange.detectors.detector import Fitted
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import Crew, available_cores, open_crew
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
-from geochange.engine.files import load_array, require_space
 from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks, default_block
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
+from geochange.files import load_array, require_space
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.regions import (
@@ -41,6 +41,7 @@ from geochange.pipeline.regions import (
     found_regions,
     layer_of,
     open_scores,
+    require_threshold,
     threshold_record,
     total_regions,
 )
@@ -49,6 +50,7 @@ from geochange.products.export import write_layer
 from geochange.products.features import ChangeLayer
 from geochange.products.preview import PANEL, Captions, covered_cells, hectares, render_preview
 from geochange.products.region_store import RegionStore
+from geochange.products.thresholds import parse_threshold
 from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.tiling import Tiling, cut_axis
@@ -92,16 +94,18 @@ def detect(
     out: str | os.PathLike[str],
     options: DetectOptions | None = None,
     *,
+    between: Sequence[Image] = (),
     listener: Listener | None = None,
     **settings: Any,
 ) -> Detection:
-    """Find the changes between two images.
+    """Find the changes between two images, or over a series of them.
 
     Args:
         before: the earlier image: a path, or a DataArray (band, y, x) with rioxarray's conventions.
         after: the later image, on the same grid unless `align` is set.
         out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log.
         options: how it is done; see `DetectOptions`.
+        between: images of dates between the two, in their order, for detectors that take a series.
         listener: hears of the progress.
         settings: fields of `DetectOptions`, in place of those in `options`.
 
@@ -115,7 +119,9 @@ def detect(
     """
     options = replace(options or DetectOptions(), **settings)
     stages = Stages(listener or Silent())
-    scene = open_scene([before, after], options.scene())
+    scene = open_scene([before, *between, after], options.scene())
+    if options.remove_shift and scene.dates > 2:
+        raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if options.remove_shift:
         scene = _without_shift(scene, options, stages)
     if options.detector is None:
@@ -184,6 +190,8 @@ def _fitted(run: _Run, crew: Crew) -> Fitted:
         return load_fitted(run.folder.fitted)
     assert run.options.detector is not None
     detector = make_detector(run.options.detector, run.options.detector_options)
+    if detector.dates not in (None, run.scene.dates):
+        raise BadOption(f"{detector.name} compares {detector.dates} dates, but {run.scene.dates} were given")
     with run.stages.stage("fit") as listener:
         fitted = detector.fit(run.scene, SceneBlocks(run.scene, crew, listener))
     _check_fitted(fitted, run)
@@ -196,6 +204,8 @@ def _fitted(run: _Run, crew: Crew) -> Fitted:
 
 
 def _check_fitted(fitted: Fitted, run: _Run) -> None:
+    if run.options.threshold is not None:
+        require_threshold(parse_threshold(str(run.options.threshold)), fitted.thresholds)
     unknown = sorted(set(run.options.layers) - set(fitted.layers))
     if unknown:
         offered = ", ".join(fitted.layers) or "none"
@@ -303,7 +313,7 @@ def _pack(run: _Run, virtual: dict[str, Path]) -> None:
 
 def _with_dates(run: _Run) -> RegionOptions:
     """The region options, with dates from the images' tags where none were given."""
-    regions, (before, after) = run.options.regions(), run.scene.sources
+    regions, (before, *_, after) = run.options.regions(), run.scene.sources
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
@@ -319,7 +329,7 @@ def _write_preview(run: _Run, work: Inference, store: BlockStore, found: RegionS
     assert work.thumbnail is not None
     with run.stages.stage("preview"):
         parts = [(block.area, load_array(store.thumbnail(block))) for block in work.tiling.blocks()]
-        before, after = assemble(parts, run.scene.dates, work.thumbnail)
+        before, *_, after = assemble(parts, run.scene.dates, work.thumbnail)
         picture = render_preview(before, after, changed_cells(found, work.thumbnail), _captions(run, totals))
         picture.save(run.folder.ready / "preview.png", compress_level=3)
 

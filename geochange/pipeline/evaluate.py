@@ -16,9 +16,9 @@ from PIL import Image
 
 from geochange.arrays import Array, Bools, Ints
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
-from geochange.engine.files import appearing, require_writable
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid
+from geochange.files import appearing, require_writable
 from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
 from geochange.pipeline.regions import TRACE_BLOCK, ScoreRaster
 from geochange.products.evaluation import (

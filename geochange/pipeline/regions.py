@@ -41,7 +41,8 @@ class RegionOptions:
     """What counts as a change, and how it is outlined."""
 
     threshold: str | float | None = None
-    """A number in 0..1, `otsu`, `em`, or `low:high` for hysteresis; None for the detector's own, else 0.5."""
+    """A number in 0..1, `otsu`, `em`, `low:high` for hysteresis, or `precision=0.9` or `recall=0.9` of a network's own;
+    None for the detector's, else 0.5."""
 
     min_area: str | float = "4"
     """Smallest change: pixels, or square metres as in "100m2"."""
@@ -137,11 +138,19 @@ def resolve_threshold(raster: ScoreRaster, wanted: str | float | None, crew: Cre
     parsed = parse_threshold("default" if wanted is None else str(wanted))
     if isinstance(parsed, Threshold):
         return parsed
+    require_threshold(parsed, raster.thresholds)
     if parsed in METHODS and parsed not in raster.thresholds:
         found = METHODS[parsed](scene_histogram(raster, crew), np.linspace(0, 1, HISTOGRAM_BINS))
     else:
         found = raster.thresholds.get(parsed, 0.5)
     return Threshold(found, found)
+
+
+def require_threshold(wanted: Threshold | str, kept: Mapping[str, float]) -> None:
+    """Raises BadOption where a threshold is wanted for a precision or recall that the detector has none for."""
+    if isinstance(wanted, str) and "=" in wanted and wanted not in kept:
+        known = ", ".join(name for name in kept if "=" in name)
+        raise BadOption(f"no threshold is kept for {wanted}; those that are: {known or 'none'}")
 
 
 def scene_histogram(raster: ScoreRaster, crew: Crew) -> Ints:

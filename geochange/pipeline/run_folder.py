@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geochange.engine.files import write_whole
 from geochange.errors import OutputInTheWay
+from geochange.files import write_whole
 
 RECORD = "run.json"
 LOG = "run.log"

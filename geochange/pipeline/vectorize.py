@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geochange.engine.cluster import ClusterOptions, open_crew
-from geochange.engine.files import require_writable
 from geochange.engine.progress import Listener, Silent, Stages
+from geochange.files import require_writable
 from geochange.pipeline.regions import (
     RegionOptions,
     RegionTotals,

@@ -19,8 +19,8 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from pyogrio.raw import write_arrow
 from pyproj import CRS
 
-from geochange.engine.files import appearing
 from geochange.errors import BadOption, GeochangeError, OutputInTheWay
+from geochange.files import appearing
 from geochange.products.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.products.geojson import feature_collection
 from geochange.products.polygons import Regions

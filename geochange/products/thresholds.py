@@ -84,12 +84,14 @@ METHODS: dict[str, Callable[[Array, Floats], float]] = {"otsu": otsu, "em": mini
 
 
 def parse_threshold(text: str) -> Threshold | str:
-    """A threshold as the user writes it: "0.5", "low:high", or the name of an automatic one, which stays a name.
+    """A threshold as the user writes it: "0.5", "low:high", or the name of another, which stays a name.
+
+    Names are those of the automatic ones, and "precision=0.9" or "recall=0.9" of those that a network keeps.
 
     Raises:
         BadOption: the text is none of these, or a number lies outside 0..1.
     """
-    if text in {*METHODS, "default"}:
+    if text in {*METHODS, "default"} or text.startswith(("precision=", "recall=")):
         return text
     low, _, high = text.partition(":")
     try:
@@ -97,4 +99,5 @@ def parse_threshold(text: str) -> Threshold | str:
     except ValueError as error:
         if isinstance(error, BadOption):
             raise
-        raise BadOption(f"threshold {text!r} is not a number, low:high, or one of {', '.join(METHODS)}") from error
+        known = ", ".join(("low:high", "precision=0.9", "recall=0.9", *METHODS))
+        raise BadOption(f"threshold {text!r} is not a number, or one of {known}") from error

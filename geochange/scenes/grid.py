@@ -86,6 +86,24 @@ class Grid:
         t = self.transform
         return float(np.hypot(t.a, t.d)), float(np.hypot(t.b, t.e))
 
+    @cached_property
+    def gsd(self) -> float | None:
+        """Ground sampling distance in metres, the geometric mean of both directions at the scene's centre.
+
+        None without a CRS.
+        """
+        if self.crs is None:
+            return None
+        if not self.crs.is_geographic:
+            x, y = self.resolution
+            return float(np.sqrt(x * y)) * self.crs.axis_info[0].unit_conversion_factor
+        middle = self.shape[1] / 2, self.shape[0] / 2
+        points = [self.transform @ (middle[0] + x, middle[1] + y) for x, y in ((0, 0), (1, 0), (0, 1))]
+        degrees = self.crs.axis_info[0].unit_conversion_factor / np.pi * 180
+        lon, lat = np.array(points).T * degrees
+        across, down = self.crs.get_geod().inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
+        return float(np.sqrt(across * down))
+
     def crop(self, tile: Tile) -> Grid:
         """The grid of a part of this one."""
         return Grid(self.crs, self.transform @ Affine.translation(tile.col, tile.row), tile.shape)

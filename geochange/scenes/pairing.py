@@ -84,6 +84,14 @@ class Scene:
     def bands(self) -> tuple[int, ...]:
         return self.sources[0].bands
 
+    @property
+    def gsd(self) -> float | None:
+        return self.grid.gsd
+
+    @property
+    def largest(self) -> float:
+        return max(float(np.iinfo(s.dtype).max) if s.dtype.kind in "iu" else np.inf for s in self.sources)
+
     @cached_property
     def bytes_per_pixel(self) -> int:
         """Of all dates and bands, as stored."""

@@ -314,9 +314,10 @@ def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:
 def readable(path: str) -> Iterator[None]:
     """Turn rasterio's errors into one line that names the file, and GDAL's warnings into log entries."""
     try:
-        with rasterio.Env():
+        with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM=False):  # with it, GDAL 3.10 makes up the rest of a cut-off PNG
             yield
     except RasterioError as error:
+        _handles.close()  # an open dataset would tell of GDAL's error again, as if it were its own
         cause = error.__cause__ or error
         if not path.startswith("/vsi") and "://" not in path and not os.path.exists(path):
             raise UnreadableInput(f"{path} does not exist") from error
@@ -355,6 +356,10 @@ class _Handles(threading.local):
         while len(self.datasets) > self.limit:
             self.datasets.popitem(last=False)[1].close()
         return dataset
+
+    def close(self) -> None:
+        while self.datasets:
+            self.datasets.popitem()[1].close()
 
 
 def _version(path: str) -> tuple[int, ...]:

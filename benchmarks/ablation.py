@@ -1,0 +1,183 @@
+"""What each part of `attention-net` is worth, and `siamese-unet` beside it, all taught for the same time.
+
+    python benchmarks/ablation.py RUNS [--minutes 4] [--seeds 0 1] [--only full,no-multi-scale]
+
+Teaches on LEVIR-CD's training scenes at 1 m a pixel (crops of 128²), and scores on the validation scenes at 1 m: the
+threshold is that of the best F1 on the even ones, the figures are of the odd ones. `small` are changes of fewer than
+100 pixels: hits are their pixels that are called, false alarms the pixels of called regions of that size that touch no
+change. Intervals are of 95 %, from a bootstrap over scenes. RUNS keeps each network; what is there is not taught again.
+The images are in ../shared/data. Prints a line of JSON for each run, then means over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from geochange.arrays import Bools, Ints
+from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
+from geochange.detectors.networks.contract import IGNORE, Network
+from geochange.detectors.networks.registry import build_network
+from geochange.learning.datasets import Collection, open_folder
+from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
+from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
+from geochange.learning.training import BEST, TrainOptions, fit
+from geochange.memory import keep_freed_memory
+
+LEVIR = Path(__file__).parents[2] / "shared" / "data" / "levir"
+SMALL = 100  # pixels
+SIZE, BATCH = 128, 8
+VARIANTS: dict[str, tuple[str, dict[str, bool]]] = {
+    "full": ("attention-net", {}),
+    "no-channel-attention": ("attention-net", {"channel_attention": False}),
+    "no-spatial-attention": ("attention-net", {"spatial_attention": False}),
+    "no-self-attention": ("attention-net", {"self_attention": False}),
+    "no-attention": (
+        "attention-net",
+        {"channel_attention": False, "spatial_attention": False, "self_attention": False},
+    ),
+    "no-pyramid-pooling": ("attention-net", {"pyramid_pooling": False}),
+    "no-multi-scale": ("attention-net", {"multi_scale": False}),
+    "siamese-unet": ("siamese-unet", {}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    training: Collection
+    even: Collection
+    odd: Collection
+
+
+def open_material() -> Material:
+    training, held_out = (open_folder(LEVIR / f"{name}_512px_1m", gsd=1.0) for name in ("train", "val"))
+    parity = [int("".join(filter(str.isdigit, item.pair.name))) % 2 for item in held_out.items]
+    even, odd = (held_out.part([k for k, each in enumerate(parity) if each == side]) for side in (0, 1))
+    return Material(training, even, odd)
+
+
+def teach(variant: str, seed: int, minutes: float, material: Material, folder: Path) -> None:
+    """Teach one variant for so many minutes, as its first steps let expect."""
+    name, options = VARIANTS[variant]
+    normalisation, value_range = measure_normalisation([material.training])
+    samples = TrainingSamples([material.training], normalisation, SampleOptions(size=SIZE, seed=seed))
+    about = About(
+        network=name,
+        options={"bands": 3, "classes": ("change",), **options},
+        bands=("red", "green", "blue"),
+        normalisation=normalisation,
+        value_range=value_range,
+        trained_on="LEVIR-CD (training scenes at 1 m)",
+    )
+    steps = int(60 * minutes / seconds_of_step(fresh(name, options, seed), about, samples, folder / "trial"))
+    fitting = TrainOptions(steps=steps, batch=BATCH, every=steps, seed=seed, warmup=50, average=0.99)
+    fit(fresh(name, options, seed), about, samples, None, folder, fitting)
+
+
+def fresh(name: str, options: dict[str, bool], seed: int) -> Network:
+    torch.manual_seed(seed)
+    network: Network = build_network(name, options)
+    if hasattr(network, "encoder"):
+        use_pretrained_encoder(network)
+    return network
+
+
+def seconds_of_step(network: Network, about: About, samples: TrainingSamples, folder: Path, steps: int = 12) -> float:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    heard: list[float] = []
+    fitting = TrainOptions(steps=2 * steps, batch=BATCH, every=steps)
+    fit(network, about, samples, None, folder, fitting, tell=lambda row: heard.append(row["seconds"]))
+    return heard[-1] / steps
+
+
+def score(checkpoint: Path, material: Material) -> dict[str, float]:
+    loaded = load_checkpoint(checkpoint)
+    network = loaded.build()
+
+    def scored(collection: Collection) -> list[tuple[np.ndarray, Ints]]:
+        found = []
+        for index in range(len(collection)):
+            sample = collection.read(index)
+            logits = score_sample(network, sample, loaded.about.normalisation)
+            found.append((torch.sigmoid(logits[0, 0]).numpy(), sample.labels))
+        return found
+
+    histogram = ProbabilityHistogram()
+    for probability, labels in scored(material.even):
+        counted = labels != IGNORE
+        histogram.add(probability[counted], labels[counted] > 0)
+    threshold = histogram.best_threshold()
+    odd = [(probability >= threshold, labels > 0) for probability, labels in scored(material.odd)]
+    answer = {"threshold": threshold}
+    for name, count in (("all", all_outcomes), ("small", small_outcomes)):
+        outcomes = np.array([count(called, truth) for called, truth in odd])
+        hits, false, misses = outcomes.sum(axis=0)
+        answer[f"f1_{name}"] = 2 * hits / max(2 * hits + false + misses, 1)
+        answer[f"recall_{name}"] = hits / max(hits + misses, 1)
+        interval = pooled_f1_interval(outcomes)
+        if interval is not None:
+            answer[f"f1_{name}_low"], answer[f"f1_{name}_high"] = interval
+    return answer
+
+
+def all_outcomes(called: Bools, truth: Bools) -> tuple[int, int, int]:
+    """Hits, false alarms and misses in pixels."""
+    return int((called & truth).sum()), int((called & ~truth).sum()), int((~called & truth).sum())
+
+
+def small_outcomes(called: Bools, truth: Bools) -> tuple[int, int, int]:
+    """As `all_outcomes`, of changes and called regions of fewer than SMALL pixels."""
+    wanted = small_regions(truth)
+    alarms = small_regions(called)
+    regions, count = ndimage.label(alarms)
+    touching = np.zeros(count + 1, bool)
+    touching[np.unique(regions[truth])] = True
+    return int((called & wanted).sum()), int((alarms & ~touching[regions]).sum()), int((~called & wanted).sum())
+
+
+def small_regions(mask: Bools) -> Bools:
+    regions, count = ndimage.label(mask)
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)
+    small: Bools = mask & (sizes[regions] < SMALL)
+    return small
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", default=",".join(VARIANTS))
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    keep_freed_memory()
+    material, found = open_material(), {}
+    for seed in chosen.seeds:
+        for variant in chosen.only.split(","):
+            folder, began = chosen.runs / f"{variant}-{seed}", time.perf_counter()
+            if not (folder / BEST).exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                teach(variant, seed, chosen.minutes, material, folder)
+            figures = score(folder / BEST, material)
+            found.setdefault(variant, []).append(figures)
+            row = {"variant": variant, "seed": seed, "minutes": (time.perf_counter() - began) / 60, **figures}
+            print(json.dumps({key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}), flush=True)
+    means = {
+        variant: {key: round(float(np.mean([each[key] for each in rows])), 4) for key in ("f1_all", "f1_small")}
+        for variant, rows in found.items()
+    }
+    print(json.dumps(means, indent=1))
+
+
+if __name__ == "__main__":
+    main()

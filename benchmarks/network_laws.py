@@ -1,0 +1,93 @@
+"""How far a network's scores at the default overlap lie from those with all the context that it can use. Prints JSON.
+
+    python benchmarks/network_laws.py [--checkpoint buildings] [--scenes 4]
+
+The scene is a mosaic of LEVIR-CD validation scenes, of ../shared/data, brought from 1 m to 0.5 m. Differences are of
+the probability in float32 over all pixels; `f1` is at the checkpoint's own threshold, with each overlap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from math import isqrt
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import rasterio
+from PIL import Image
+from scipy import ndimage
+
+import geochange
+from geochange.arrays import Array, Bools, Floats
+from geochange.detectors.catalogue import find_checkpoint
+from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.learning.labels import JPEG_HALF
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "levir" / "val_512px_1m"
+CORE = 512  # pixels of a tile that are kept with full context
+
+
+def mosaic(folder: str, side: int, order: int) -> Array:
+    """(band, y, x) of side x side scenes at 0.5 m."""
+    paths = sorted((DATA / folder).iterdir())[: side * side]
+    images = [np.atleast_3d(np.asarray(Image.open(path))).transpose(2, 0, 1) for path in paths]
+    rows = [np.concatenate(images[k * side : (k + 1) * side], axis=2) for k in range(side)]
+    whole: Array = ndimage.zoom(np.concatenate(rows, axis=1), (1, 2, 2), order=order, mode="nearest", grid_mode=True)
+    return whole
+
+
+def write(path: Path, values: Array) -> str:
+    profile = {"driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2]}
+    with rasterio.open(path, "w", dtype="uint8", tiled=True, **profile) as dataset:
+        dataset.write(values)
+    return str(path)
+
+
+def f1(called: Bools, truth: Bools) -> float:
+    return float(2 * (called & truth).sum() / max(int(called.sum()) + int(truth.sum()), 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", default="buildings", help="a file, or a detector that has one")
+    parser.add_argument("--scenes", type=int, default=4, help="a square number")
+    chosen = parser.parse_args()
+    path = find_checkpoint(chosen.checkpoint)
+    loaded = load_checkpoint(path)
+    radius, threshold = loaded.build().receptive_radius, loaded.about.thresholds["default"]
+    side = isqrt(chosen.scenes)
+    truth = mosaic("label", side, 0)[0] > JPEG_HALF
+    margin = -(-radius // 16) * 16
+    with TemporaryDirectory() as folder:
+        pair = [write(Path(folder) / f"{name}.tif", mosaic(name, side, 1)) for name in ("A", "B")]
+
+        def scores(name: str, **tiles: int) -> Floats:
+            found = geochange.detect(
+                *pair,
+                Path(folder) / name,
+                detector="network",
+                detector_options={"checkpoint": path},
+                dtype="float32",
+                **tiles,
+            )
+            with rasterio.open(found.probability) as dataset:
+                read: Floats = dataset.read(1)
+            return read
+
+        default, exact = scores("default"), scores("exact", tile_size=2 * margin + CORE, overlap=2 * margin)
+    difference = np.abs(default - exact)
+    answer = {
+        "network": loaded.about.network,
+        "receptive_radius": radius,
+        "pixels": int(difference.size),
+        "largest": float(difference.max()),
+        "percentile_99.9": float(np.percentile(difference, 99.9)),
+        "f1": {"default": f1(default >= threshold, truth), "exact": f1(exact >= threshold, truth)},
+    }
+    print(json.dumps(answer, indent=1))
+
+
+if __name__ == "__main__":
+    main()

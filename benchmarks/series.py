@@ -1,0 +1,194 @@
+"""When did it change: `conv-gru` on the eight Landsat dates of Pucallpa, with made changes of known date.
+
+    python benchmarks/series.py OUT [--steps 500] [--seed 0]
+
+Changes are made by pasting, into every date after a drawn interval, what lies elsewhere on the same date: other ground
+under the same light. The network is taught on the western three fifths of the scene (crops with fresh changes, in
+OUT/taught) and scored on the eastern two fifths. Where the real dates differ most from each other, labels are left out:
+nobody knows what changed there. A made change counts as dated right where most of its pixels are called changed and
+most of these are given the right interval. Prints JSON; leaves OUT/intervals.png, the real series beside the intervals
+found in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from PIL import Image
+from scipy import ndimage
+
+import geochange
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.learning.labels import IGNORE
+from geochange.pipeline.train import train
+from geochange.pipeline.train_options import options_from
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "landsat_pucallpa"
+YEARS = ("1985", "1990", "1995", "2000", "2005", "2010", "2015", "2020")
+WEST = 0.6  # of the columns, to learn from
+SIDE = 128
+RESTLESS = 0.25  # share of pixels that differ most over the real dates
+
+
+def read_series() -> tuple[Array, Bools]:
+    """(time, band, y, x) and (y, x) validity at every date."""
+    dates, valid = [], []
+    for year in YEARS:
+        with rasterio.open(DATA / f"{year}.tif") as dataset:
+            dates.append(dataset.read())
+            valid.append(dataset.dataset_mask() > 0)
+    return np.stack(dates), np.all(valid, axis=0)
+
+
+def unrest(series: Array) -> Floats:
+    """(y, x) largest difference of two dates that follow each other, each band brought to one mean and deviation."""
+    values = series.astype(float)
+    mean, deviation = values.mean(axis=(2, 3), keepdims=True), values.std(axis=(2, 3), keepdims=True)
+    steps = np.abs(np.diff((values - mean) / deviation, axis=0)).mean(axis=1)
+    largest: Floats = ndimage.uniform_filter(steps.max(axis=0), 3)
+    return largest
+
+
+def blob(rng: np.random.Generator, radius: float) -> Bools:
+    """(y, x) of a round shape with an uneven border."""
+    side = int(4 * radius) + 3
+    rows, cols = np.mgrid[:side, :side] - (side - 1) / 2
+    angle = np.arctan2(rows, cols)
+    uneven = 1 + sum(rng.uniform(-0.2, 0.2) * np.cos(k * angle + rng.uniform(0, 6.3)) for k in (2, 3, 5))
+    shape: Bools = np.hypot(rows, cols) <= radius * uneven
+    return shape
+
+
+def insert_changes(series: Array, quiet: Bools, count: int, rng: np.random.Generator) -> tuple[Array, Ints, Ints]:
+    """Paste changes where the real dates are quiet.
+
+    Returns:
+        The series, (y, x) interval of each pixel from 1 (0: none), and (y, x) number of each change from 1.
+    """
+    made, intervals, numbers = series.copy(), np.zeros(quiet.shape, np.uint8), np.zeros(quiet.shape, np.int32)
+    number = 0
+    for _ in range(50 * count):
+        if number == count:
+            break
+        shape = blob(rng, rng.uniform(2.0, 9.0))
+        side = len(shape)
+        places = [rng.integers(0, length - side, 2) for length in quiet.shape]
+        into, source = (tuple(slice(axis[k], axis[k] + side) for axis in places) for k in (0, 1))
+        if not quiet[into][shape].all() or numbers[into][shape].any() or not quiet[source][shape].all():
+            continue
+        interval = int(rng.integers(1, len(series)))
+        moved = series[(interval, slice(None), *source)].astype(float) - series[(interval, slice(None), *into)]
+        if np.abs(moved.mean(axis=(1, 2))).max() < 25:  # the same ground again is no change
+            continue
+        number += 1
+        for k in range(interval, len(series)):
+            made[(k, slice(None), *into)][:, shape] = series[(k, slice(None), *source)][:, shape]
+        intervals[into][shape], numbers[into][shape] = interval, number
+    return made, intervals, numbers
+
+
+def write_data(folder: Path, series: Array, quiet: Bools, rng: np.random.Generator, count: int) -> Path:
+    """Folders A to H and label, of crops with made changes."""
+    for name in (*"ABCDEFGH"[: len(series)], "label"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        row, col = (int(rng.integers(0, length - SIDE)) for length in quiet.shape)
+        part = (slice(row, row + SIDE), slice(col, col + SIDE))
+        made, intervals, _ = insert_changes(series[(..., *part)], quiet[part], 14, rng)
+        labels = np.where(quiet[part], intervals, IGNORE).astype(np.uint8)
+        for name, values in zip("ABCDEFGH", made, strict=False):
+            write(folder / name / f"{number:03d}.tif", values)
+        write(folder / "label" / f"{number:03d}.tif", labels[None])
+    return folder
+
+
+def write(path: Path, values: Array) -> None:
+    profile = {"driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2]}
+    with rasterio.open(path, "w", dtype=values.dtype, **profile) as dataset:
+        dataset.write(values)
+
+
+def detect(series: list[str], checkpoint: Path, out: Path) -> tuple[Floats, Floats]:
+    """(y, x) probability, and (interval, y, x)."""
+    found = geochange.detect(
+        series[0], series[-1], out, between=series[1:-1], detector="network", layers=("interval",), dtype="float32",
+        detector_options={"checkpoint": str(checkpoint)}, overwrite=True, nodata="any",
+    )  # fmt: skip
+    with rasterio.open(found.probability) as scores, rasterio.open(out / "interval.tif") as intervals:
+        return scores.read(1), intervals.read()
+
+
+def dated_right(
+    probability: Floats, intervals: Floats, truth: Ints, numbers: Ints, threshold: float
+) -> dict[str, float]:
+    """How many made changes are found, and how many of all are given their interval."""
+    found = right = 0
+    which = intervals.argmax(axis=0) + 1
+    for number in range(1, numbers.max() + 1):
+        pixels = numbers == number
+        called = pixels & (probability >= threshold)
+        if called.sum() * 2 > pixels.sum():
+            found += 1
+            right += bool((which[called] == truth[pixels][0]).mean() > 0.5)
+    count = int(numbers.max())
+    return {"changes": count, "found": found / count, "right": right / count, "right_of_found": right / max(found, 1)}
+
+
+def draw(series: Array, probability: Floats, intervals: Floats, threshold: float, path: Path) -> None:
+    """The first and the last date (SWIR, NIR, red), and the interval of what changed, a colour each."""
+    colours = np.array(
+        [[68, 1, 84], [70, 50, 126], [54, 92, 141], [39, 127, 142], [31, 161, 135], [74, 193, 109], [253, 231, 37]],
+        np.uint8,
+    )
+    panels = []
+    for date in (series[0], series[-1]):
+        low, high = np.percentile(date[:3], (2, 98), axis=(1, 2), keepdims=True)
+        panels.append((np.clip((date[:3] - low) / (high - low), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+    grey = panels[1].mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2) // 2 + 110
+    changed = probability >= threshold
+    grey[changed] = colours[intervals.argmax(axis=0)[changed]]
+    legend = np.full((24, grey.shape[1], 3), 255, np.uint8)
+    step = grey.shape[1] // len(colours)
+    for k, colour in enumerate(colours):
+        legend[4:20, k * step + 4 : (k + 1) * step - 4] = colour
+    Image.fromarray(np.concatenate([*panels, grey, legend], axis=0)).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    rng = np.random.default_rng(chosen.seed)
+    series, valid = read_series()
+    restless = unrest(series)
+    quiet = valid & (restless < np.quantile(restless[valid], 1 - RESTLESS))
+    west = int(WEST * series.shape[-1])
+    taught = write_data(chosen.out / "taught", series[..., :west], quiet[:, :west], rng, 60)
+    settings = {
+        "network": "conv-gru", "network_options": {"dated": True}, "size": 96, "steps": chosen.steps, "batch": 4,
+        "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99, "overwrite": True,
+    }  # fmt: skip
+    run = train([str(taught)], chosen.out / "run", options_from(settings), tell=lambda row: print(row, flush=True))
+    checkpoint, threshold = run.folder / "best.pt", run.record["best"]["threshold"]
+
+    made, truth, numbers = insert_changes(series[..., west:], quiet[:, west:], 60, rng)
+    paths = [chosen.out / f"made-{year}.tif" for year in YEARS]
+    for path, date in zip(paths, made, strict=True):
+        write(path, date)
+    scores = detect([str(path) for path in paths], checkpoint, chosen.out / "made")
+    answer = dated_right(*scores, truth, numbers, threshold)
+    alarms = (scores[0] >= threshold) & quiet[:, west:] & (numbers == 0)
+    answer["called_of_quiet"] = float(alarms.sum() / (quiet[:, west:] & (numbers == 0)).sum())
+    real = detect([str(DATA / f"{year}.tif") for year in YEARS], checkpoint, chosen.out / "real")
+    draw(series, *real, threshold, chosen.out / "intervals.png")
+    print(json.dumps(answer, indent=1))
+
+
+if __name__ == "__main__":
+    main()

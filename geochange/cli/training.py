@@ -1,0 +1,94 @@
+"""Options that `train` and `tune` share, and what training says on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from geochange.pipeline.train import Trained
+
+Val: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--val", help="Held-out pairs: DIR or DIR@GSD.", show_default="DATA's own split, or 15 % of scenes"),
+]
+Network: TypeAlias = Annotated[
+    str | None, typer.Option("--network", help="Name of the network.", show_default="attention-net")
+]
+NetworkOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--network-option", help="Its options, as NAME=VALUE; may be given again.")
+]
+Gsd: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--gsd", help="Metres a pixel that the network is taught with.", show_default="as the images lie"),
+]
+Size: TypeAlias = Annotated[
+    int | None, typer.Option("--size", help="Pixels per side of a training sample.", show_default="256")
+]
+Classes: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--classes", help="Names of the labels 1, 2, ..., as in built,felled.", show_default="change"),
+]
+Pretrained: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--pretrained/--no-pretrained", help="Begin with ImageNet's encoder.", show_default="where there is one"
+    ),
+]
+Workers: TypeAlias = Annotated[
+    int | None, typer.Option("--workers", help="Processes that read samples.", show_default="1")
+]
+Loss: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--loss", help="bce-dice, cross-entropy, dice, focal, lovasz, bce-lovasz.", show_default="bce-dice"),
+]
+Precision: TypeAlias = Annotated[
+    str | None, typer.Option("--precision", help="fp32, bf16; fp16 on a GPU.", show_default="fp32")
+]
+Patience: TypeAlias = Annotated[
+    int | None, typer.Option("--patience", help="Epochs without a better F1 before it stops.", show_default="never")
+]
+Seed: TypeAlias = Annotated[int | None, typer.Option("--seed", help="Of weights and samples.", show_default="0")]
+Balanced: TypeAlias = Annotated[bool, typer.Option("--balanced", help="Draw images with rare classes more often.")]
+SkipBad: TypeAlias = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out broken images, and list them, instead of stopping.")
+]
+Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
+
+SHOWN = {"loss": "loss", "accuracy": "accuracy", "f1": "F1", "iou": "IoU"}
+
+
+def epoch_line(row: Mapping[str, float], steps: int) -> str:
+    """Figures of an epoch: those of its training batches, then those of the held-out items."""
+    parts = [f"step {int(row['step']):{len(str(steps))}d}/{steps}"]
+    for name, prefix in (("train", ""), ("val", "val_")):
+        figures = [f"{word} {row[prefix + key]:.4f}" for key, word in SHOWN.items() if prefix + key in row]
+        if figures:
+            parts.append(f"{name}: {' '.join(figures)}")
+    return " | ".join([*parts, f"{row['seconds']:.0f} s"])
+
+
+def print_trained(trained: Trained) -> None:
+    """The best of a run, where it lies, and what was left out."""
+    from geochange.cli.tables import plain_table, show
+
+    record, best = trained.record, trained.record["best"]
+    table = plain_table()
+    table.add_row("best", _best(best, record["steps"]))
+    table.add_row("", str(trained.folder / record["files"]["best"]))
+    show(table)
+    for each in record["left_out"]:
+        typer.echo(f"left out {each['item']}: {each['why']}")
+
+
+def _best(best: Mapping[str, Any], steps: int) -> str:
+    if "f1" not in best:
+        return f"step {best['step']:.0f}; nothing was held out to score on"
+    interval = best["intervals"]["f1"]
+    bounds = "" if interval is None else f" ({interval[0]:.4f} to {interval[1]:.4f})"
+    return (
+        f"step {best['step']:.0f} of {steps}: F1 {best['f1']:.4f}{bounds}, IoU {best['iou']:.4f}, "
+        f"precision {best['precision']:.4f}, recall {best['recall']:.4f} at threshold {best['threshold']:.3f}"
+    )

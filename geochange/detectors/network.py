@@ -1,0 +1,302 @@
+"""A trained network as a detector: a checkpoint, brought to a scene's values and pixels.
+
+Nothing here imports torch before a network is run, so that detectors can be listed, and scenes scored without
+networks, where it is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from hashlib import blake2b
+from math import ceil, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from geochange.arrays import Bools, Floats
+from geochange.detectors.detector import MapBlocks, Scores, Series
+from geochange.detectors.fitted_files import read_fitted, write_fitted
+from geochange.detectors.statistics import scene_moments
+from geochange.errors import BadOption, BandMismatch, NothingValid
+from geochange.memory import keep_freed_memory
+from geochange.scenes.grid import Tile
+
+if TYPE_CHECKING:
+    from geochange.detectors.networks.checkpoint import About
+    from geochange.detectors.networks.scorer import Scorer
+
+WEIGHTS = "network.pt"
+FINEST_RATIO = (
+    4  # ratios between the scene's pixels and the network's are whole numbers over up to this, or the inverse
+)
+LARGEST_ZOOM = 8
+SPARE = 1.25  # how far a pixel size may lie outside what was taught before it counts as foreign
+DIM, BRIGHT = 0.05, 1.2  # share of the taught range that the largest value must reach, and may
+
+_making = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that is needed to run a network on a scene's tiles."""
+
+    checkpoint: str
+    digest: str
+    """Of the checkpoint's bytes."""
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
+    zoom: Fraction = Fraction(1)
+    dates: int = 2
+    device: str = "auto"
+    precision: str = "fp32"
+    engine: str = "torch"
+    augment: bool = False
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFitted:
+    """A network ready for the values and pixels of one scene."""
+
+    name: ClassVar[str] = "network"
+    default_overlap: ClassVar[int] = 64
+    recipe: Recipe
+    classes: tuple[str, ...]
+    receptive_radius: int
+    stride: int
+    thresholds: Mapping[str, float]
+    layers: Mapping[str, int] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def bands(self) -> int:
+        return len(self.recipe.gain)
+
+    @property
+    def tiles_at_once(self) -> int:
+        return self.recipe.batch
+
+    def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        if not layers:
+            return Scores(scorer_of(self.recipe)(dates, valid))
+        said = scorer_of(self.recipe)(dates, valid, layers=True)
+        ends = np.cumsum([len(self.classes), *self.layers.values()])
+        parts = {name: said[:, start:end] for name, start, end in zip(self.layers, ends, ends[1:], strict=False)}
+        return Scores(said[:, : ends[0]], {name: parts[name] for name in layers})
+
+    def summary(self) -> Mapping[str, Any]:
+        return {**self.about, **{key: value for key, value in _plain(self.recipe).items() if key != "checkpoint"}}
+
+    def save(self, folder: Path) -> None:
+        shutil.copyfile(self.recipe.checkpoint, folder / WEIGHTS)
+        numbers = {key: value for key, value in asdict(self).items() if key != "recipe"}
+        write_fitted(folder, self.name, numbers | {"recipe": _plain(self.recipe)}, {})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        numbers, _ = read_fitted(folder, cls.name, ())
+        recipe = numbers.pop("recipe") | {"checkpoint": str(folder / WEIGHTS)}
+        for key in ("gain", "offset"):
+            recipe[key] = tuple(recipe[key])
+        recipe["zoom"] = Fraction(recipe["zoom"])
+        return cls(recipe=Recipe(**recipe), **numbers | {"classes": tuple(numbers["classes"])})
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return asdict(recipe) | {"zoom": str(recipe.zoom)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkDetector:
+    """A trained network: `checkpoint` is a file that `geochange train` left."""
+
+    name: ClassVar[str] = "network"
+    dates: ClassVar[int | None] = None
+    fitted: ClassVar[type[NetworkFitted]] = NetworkFitted
+    checkpoint: str | None = None
+    scale: str | None = None  # LOW:HIGH, the scene's values for the ends of the range that was taught; or auto
+    match_gsd: bool = False  # score at the pixel size that was taught, where the scene's is another
+    device: str = "auto"  # cpu, cuda, cuda:1 ...; auto takes a GPU where there is one
+    precision: str = "fp32"  # fp32, bf16; fp16 on a GPU
+    engine: str = "torch"  # torch or openvino
+    augment: bool = False  # average over eight flips and turns: eight times the work
+    batch: int | None = None  # tiles at once; None: 1 on a CPU, 8 on a GPU
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise BadOption(f"batch {self.batch} must be at least 1")
+
+    def weights(self) -> str:
+        """Path of the checkpoint.
+
+        Raises:
+            BadOption: none is named.
+        """
+        if self.checkpoint is None:
+            raise BadOption(f"{self.name} needs a checkpoint: --option checkpoint=FILE, as geochange train left it")
+        return self.checkpoint
+
+    def fit(self, series: Series, map_blocks: MapBlocks) -> NetworkFitted:
+        require_torch(self.name)
+        from geochange.detectors.networks.checkpoint import load_checkpoint
+        from geochange.detectors.networks.scorer import find_device, input_stride
+
+        path = Path(self.weights()).absolute()
+        checkpoint = load_checkpoint(path)
+        about, network = checkpoint.about, checkpoint.build()
+        self._require_fit(about, network.dates, series)
+        zoom = self._zoom(about, series)
+        gain, offset = self._values(about, series, map_blocks)
+        batch = self.batch or (8 if find_device(self.device).type == "cuda" else 1)
+        options = {key: getattr(self, key) for key in ("device", "precision", "engine", "augment")}
+        recipe = Recipe(
+            checkpoint=str(path),
+            digest=blake2b(path.read_bytes(), digest_size=16).hexdigest(),
+            gain=gain,
+            offset=offset,
+            zoom=zoom,
+            dates=series.dates,
+            batch=batch,
+            **options,
+        )
+        scorer_of(recipe)  # an engine or device that cannot be had is told now
+        return NetworkFitted(
+            recipe=recipe,
+            classes=about.classes,
+            receptive_radius=ceil((network.receptive_radius + 2) / zoom) if zoom != 1 else network.receptive_radius,
+            stride=int(input_stride(network.stride, zoom)),
+            thresholds=dict(about.thresholds) or {"default": 0.5},
+            layers=network.layers(series.dates) if self.engine == "torch" else {},
+            about={"network": about.network, "trained_on": about.trained_on, "metrics": dict(about.metrics)},
+        )
+
+    def _require_fit(self, about: About, dates: int | None, series: Series) -> None:
+        if len(series.bands) != len(about.bands):
+            raise BandMismatch(
+                f"{self.name} needs {len(about.bands)} bands ({', '.join(about.bands)}), the images have "
+                f"{len(series.bands)}; pick them in that order with --bands"
+            )
+        if dates is not None and series.dates != dates:
+            raise BadOption(f"{self.name} compares {dates} dates, but {series.dates} were given")
+
+    def _zoom(self, about: About, series: Series) -> Fraction:
+        """Pixels of the network for one of the scene."""
+        if about.gsd is None or series.gsd is None:
+            return Fraction(1)
+        low, high = about.gsd
+        if low / SPARE <= series.gsd <= high * SPARE:
+            return Fraction(1)
+        taught = f"{low:g} to {high:g} m" if low < high else f"{low:g} m"
+        if not self.match_gsd:
+            raise BadOption(
+                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was taught with {taught}; "
+                "add --match-gsd to score the scene at that size"
+            )
+        wanted = series.gsd / sqrt(low * high)
+        if not 1 / LARGEST_ZOOM <= wanted <= LARGEST_ZOOM:
+            raise BadOption(
+                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was taught with {taught}: more than "
+                f"{LARGEST_ZOOM} times apart, too far to resample"
+            )
+        return simple_ratio(wanted)
+
+    def _values(
+        self, about: About, series: Series, map_blocks: MapBlocks
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Gain and offset of each band."""
+        mean, spread = np.array(about.normalisation.mean), np.array(about.normalisation.spread)
+        if self.scale == "auto":
+            return standardising(map_blocks, series)
+        if self.scale is not None:
+            low, high = parse_scale(self.scale)
+            steps = (about.value_range[1] - about.value_range[0]) / (high - low)
+            gain, offset = np.full(len(mean), steps), np.full(len(mean), about.value_range[0] - low * steps)
+        else:
+            self._require_range(about, series, map_blocks)
+            gain, offset = np.ones(len(mean)), np.zeros(len(mean))
+        return tuple((gain / spread).tolist()), tuple(((offset - mean) / spread).tolist())
+
+    def _require_range(self, about: About, series: Series, map_blocks: MapBlocks) -> None:
+        low, high = about.value_range
+        if series.largest <= high:
+            return  # the type alone says that values fit, as with 8 bits
+        greatest = max((found for found in map_blocks(block_maximum) if found is not None), default=None)
+        if greatest is None:
+            raise NothingValid("no pixel holds data at every date; check --nodata and --aoi")
+        if not low + DIM * (high - low) <= greatest <= high * BRIGHT:
+            raise BadOption(
+                f"the scene's values reach {greatest:g}, {self.name} was taught with {low:g} to {high:g}; add --scale "
+                f"LOW:HIGH, the values that stand for {low:g} and {high:g}, or --scale auto"
+            )
+
+
+def block_maximum(dates: Floats, valid: Bools, tile: Tile) -> float | None:
+    """Kernel: the largest value where all dates hold data; None where they do nowhere."""
+    seen = valid.all(axis=0)
+    return float(dates[:, :, seen].max()) if seen.any() else None
+
+
+def standardising(map_blocks: MapBlocks, series: Series) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Gain and offset that bring each band, over all dates together, to mean 0 and deviation 1."""
+    moments = scene_moments(map_blocks)
+    means = moments.mean.reshape(series.dates, -1)
+    spread = np.sqrt(moments.variance.reshape(series.dates, -1).mean(axis=0) + means.var(axis=0))
+    gain = 1 / np.maximum(spread, 1e-6)
+    return tuple(gain.tolist()), tuple((-means.mean(axis=0) * gain).tolist())
+
+
+def parse_scale(text: str) -> tuple[float, float]:
+    """LOW:HIGH as numbers.
+
+    Raises:
+        BadOption: it is not that.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise BadOption(f"scale {text!r} must be LOW:HIGH, as in 0:3000, or auto") from error
+    if not low < high:
+        raise BadOption(f"scale {text!r} must rise: its first value stands for the darkest")
+    return low, high
+
+
+def simple_ratio(ratio: float) -> Fraction:
+    """The nearest ratio with a small denominator, or a small numerator where it is below 1."""
+    if ratio >= 1:
+        return Fraction(ratio).limit_denominator(FINEST_RATIO)
+    return 1 / Fraction(1 / ratio).limit_denominator(FINEST_RATIO)
+
+
+def require_torch(name: str) -> None:
+    """Raises BadOption where torch is not installed."""
+    missing = [module for module in ("torch", "timm") if importlib.util.find_spec(module) is None]
+    if missing:
+        raise BadOption(f"{name} needs {' and '.join(missing)}: pip install 'geochange[torch]'")
+
+
+def scorer_of(recipe: Recipe) -> Scorer:
+    """The network in memory: once a process, whatever the number of threads."""
+    with _making:
+        return _make(recipe)
+
+
+@lru_cache(maxsize=2)
+def _make(recipe: Recipe) -> Scorer:
+    from geochange.detectors.networks.checkpoint import load_checkpoint
+    from geochange.detectors.networks.scorer import Preparation, ScoreOptions, TileScores, make_scorer
+
+    keep_freed_memory()
+    checkpoint = load_checkpoint(recipe.checkpoint)
+    preparation = Preparation(gain=recipe.gain, offset=recipe.offset, zoom=recipe.zoom)
+    module = TileScores(
+        checkpoint.build(), preparation, temperature=checkpoint.about.temperature, augment=recipe.augment
+    )
+    options = ScoreOptions(device=recipe.device, precision=recipe.precision, engine=recipe.engine, batch=recipe.batch)
+    return make_scorer(module, len(recipe.gain), options, recipe.dates)

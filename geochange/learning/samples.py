@@ -1,0 +1,250 @@
+"""Labelled collections as the samples that training draws, each by its number alone: the same for any worker."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset, Sampler
+
+from geochange.arrays import Array
+from geochange.detectors.networks.checkpoint import Normalisation
+from geochange.detectors.networks.contract import IGNORE, Batch
+from geochange.errors import BandMismatch, GeochangeError, NothingValid
+from geochange.learning.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
+from geochange.learning.balance import drawing_weights, label_counts
+from geochange.learning.datasets import Collection, Sample
+
+log = logging.getLogger("geochange")
+
+CACHE_BYTES = 3 * 2**30
+MOST_BROKEN = 100  # samples drawn in vain, one after the other
+ALL_VALID = 0.9999  # of an interpolated validity; below it, nodata was mixed in
+ROUNDING = 1e-12  # of a variance, relative to the mean square
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleOptions:
+    """How training samples are drawn."""
+
+    size: int = 256  # rows and columns of a crop
+    gsd: float | None = None  # metres a pixel of the crops; None: as the images lie
+    seed: int = 0
+    skip_bad: bool = False  # draw another sample where an image is broken, and log it
+    edge: float = 0.0  # pixels of the image beside an edge of labels that are not taught where it is enlarged
+    balanced: bool = False  # draw items with rare classes more often, see `balance.drawing_weights`
+    geometry: GeometryOptions = field(default_factory=GeometryOptions)
+    look: LookOptions = field(default_factory=LookOptions)
+
+
+class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
+    """Sample k is a function of k and the seed."""
+
+    def __init__(self, collections: Sequence[Collection], normalisation: Normalisation, options: SampleOptions) -> None:
+        self.collections, self.normalisation, self.options = tuple(collections), normalisation, options
+        self.shares = shares_of(collections, options)
+        self.weights = [drawing_weights(label_counts(each)) for each in collections] if options.balanced else None
+        self.cache = SampleCache(CACHE_BYTES)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        """(time, band, y, x) float32 normalised dates, and (y, x) int64 labels.
+
+        Raises:
+            GeochangeError: an image is broken, and may not be left out; or so many are that something else is wrong.
+        """
+        rng = np.random.default_rng([self.options.seed, number])
+        for attempt in range(MOST_BROKEN):
+            place, index = self._draw(rng)
+            try:
+                sample = self.cache.get(self.collections[place], place, index)
+                _require_bands(sample, self.normalisation, self.collections[place].items[index].pair.dates)
+            except GeochangeError as error:
+                if not self.options.skip_bad or attempt == MOST_BROKEN - 1:
+                    raise
+                log.warning("left out: %s", error)
+                continue
+            return self._vary(sample, self._zoom(place), rng)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
+        """A collection, and an item of it."""
+        place = int(rng.choice(len(self.collections), p=self.shares))
+        if self.weights is None:
+            return place, int(rng.integers(len(self.collections[place])))
+        return place, int(rng.choice(len(self.collections[place]), p=self.weights[place]))
+
+    def _zoom(self, place: int) -> float:
+        own = self.collections[place].gsd
+        return own / self.options.gsd if own and self.options.gsd else 1.0
+
+    def _vary(self, sample: Sample, zoom: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        size, geometry, look = self.options.size, self.options.geometry, self.options.look
+        placement = draw_placement(rng, sample.labels, size, zoom, geometry)
+        labels = warp(sample.labels[None], placement, size, nearest=True)[0].long()
+        if zoom > 1 and self.options.edge:
+            labels = without_edges(labels, self.options.edge * zoom)
+        placements = _placements(rng, placement, len(sample.dates), geometry)
+        dates, valid = zip(*(self._crop(sample, k, own) for k, own in enumerate(placements)), strict=True)
+        covered = torch.stack(valid)
+        # brightness, haze and blur must not fill what holds no data
+        stacked = vary_look(torch.stack(dates), rng, look) * covered[:, None]
+        if look.swap and rng.random() < 0.5:
+            stacked = stacked.flip(0)
+        return stacked, labels.masked_fill(~covered.all(dim=0), IGNORE)
+
+    def _crop(self, sample: Sample, date: int, placement: Placement) -> tuple[Tensor, Tensor]:
+        """(band, y, x) normalised pixels, 0 where not valid, and (y, x) validity: nothing else was mixed in."""
+        size = self.options.size
+        pixels = normalise(warp(sample.dates[date], placement, size), self.normalisation)
+        if sample.valid[date].all():
+            return pixels, torch.ones(size, size, dtype=torch.bool)
+        valid = warp(sample.valid[date][None], placement, size)[0] > ALL_VALID
+        return pixels * valid, valid
+
+
+def without_edges(labels: Tensor, width: float) -> Tensor:
+    """Labels whose edges are not known better than to some pixels.
+
+    Args:
+        labels: (y, x).
+        width: pixels; within as many of another label, to either side, a pixel counts as not labelled.
+
+    Returns:
+        (y, x).
+    """
+    reach = max(1, round(width))
+    window = {"kernel_size": 2 * reach + 1, "stride": 1, "padding": reach}
+    around = labels[None, None].float()
+    highest = functional.max_pool2d(around, **window)
+    lowest = -functional.max_pool2d(-around, **window)
+    return labels.masked_fill((highest != lowest)[0, 0], IGNORE)
+
+
+def _placements(
+    rng: np.random.Generator, placement: Placement, dates: int, geometry: GeometryOptions
+) -> list[Placement]:
+    """Where each date's pixels come from: one of the later dates may lie off the labels a little."""
+    moved = int(rng.integers(1, dates)) if rng.random() < geometry.misregistered else None
+    shift = placement.matrix @ rng.uniform(-geometry.misregistration, geometry.misregistration, 2)
+    return [Placement(placement.matrix, placement.origin + shift) if k == moved else placement for k in range(dates)]
+
+
+def _require_bands(sample: Sample, normalisation: Normalisation, names: Sequence[str]) -> None:
+    """Raises BandMismatch where a date has another number of bands than the normalisation."""
+    for date, name in zip(sample.dates, names, strict=True):
+        if len(date) != len(normalisation.mean):
+            raise BandMismatch(
+                f"{name} has {len(date)} bands, others have {len(normalisation.mean)}; pick the ones that all have "
+                "with --bands"
+            )
+
+
+def shares_of(collections: Sequence[Collection], options: SampleOptions) -> Array:
+    """How often each collection is drawn: as its share says, else by its area in crops' pixels."""
+    areas = np.array([_area(each, options) for each in collections], float)
+    given = np.array([np.nan if each.share is None else each.share for each in collections])
+    left, unsaid = max(0.0, 1 - np.nansum(given)), np.isnan(given)
+    shares = np.where(unsaid, left * areas / max(areas[unsaid].sum(), 1), given)
+    total: Array = shares / shares.sum()
+    return total
+
+
+def _area(collection: Collection, options: SampleOptions) -> float:
+    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
+    return sum(item.tile.size for item in collection.items) * zoom**2
+
+
+def normalise(date: Tensor, normalisation: Normalisation) -> Tensor:
+    """(band, y, x) stored values -> standard deviations from the mean of the training data."""
+    mean = torch.tensor(normalisation.mean)[:, None, None]
+    return (date - mean) / torch.tensor(normalisation.spread)[:, None, None]
+
+
+class SampleCache:
+    """The samples read last, as stored, up to a number of bytes."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.used = room, 0
+        self.kept: OrderedDict[tuple[int, int], Sample] = OrderedDict()
+
+    def get(self, collection: Collection, place: int, index: int) -> Sample:
+        key = (place, index)
+        if key in self.kept:
+            self.kept.move_to_end(key)
+            return self.kept[key]
+        sample = collection.read(index)
+        self.kept[key] = sample
+        self.used += _bytes(sample)
+        while self.used > self.room and len(self.kept) > 1:
+            self.used -= _bytes(self.kept.popitem(last=False)[1])
+        return sample
+
+
+def _bytes(sample: Sample) -> int:
+    return sum(date.nbytes for date in sample.dates) + sample.valid.nbytes + sample.labels.nbytes
+
+
+class FromStep(Sampler[list[int]]):
+    """Numbers of the samples of each batch, from a step on; with several processes, each has its part of a batch."""
+
+    def __init__(self, first: int, last: int, batch: int, rank: int = 0, ranks: int = 1) -> None:
+        self.first, self.last, self.batch, self.rank, self.ranks = first, last, batch, rank, ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first, self.last):
+            start = (step * self.ranks + self.rank) * self.batch
+            yield list(range(start, start + self.batch))
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> Batch:
+    """Samples of one size as a batch."""
+    return Batch(torch.stack([each[0] for each in samples]), torch.stack([each[1] for each in samples]))
+
+
+def measure_normalisation(
+    collections: Sequence[Collection], most: int = 200
+) -> tuple[Normalisation, tuple[float, float]]:
+    """Mean and standard deviation of each band over valid pixels of all dates, and the range of their values.
+
+    A band that never varies has the standard deviation 1.
+
+    Args:
+        collections: with one number of bands.
+        most: items that are read, spread over the collections.
+
+    Raises:
+        BandMismatch: dates differ in bands.
+        NothingValid: no pixel holds data.
+    """
+    picked = [(each, index) for each in collections for index in evenly(len(each), most // len(collections))]
+    count, total, squares, low, high = 0, np.zeros(0), np.zeros(0), np.inf, -np.inf
+    for collection, index in picked:
+        sample = collection.read(index)
+        total, squares = (sums if sums.size else np.zeros(len(sample.dates[0])) for sums in (total, squares))
+        known = Normalisation(mean=tuple(total), spread=tuple(total))
+        _require_bands(sample, known, collection.items[index].pair.dates)
+        for date, valid in zip(sample.dates, sample.valid, strict=True):
+            pixels = date[:, valid].astype(np.float64)
+            if pixels.size:
+                count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + (pixels**2).sum(1)
+                low, high = min(low, pixels.min()), max(high, pixels.max())
+    if not count:
+        raise NothingValid(f"no pixel holds data in the {len(picked)} training images that were read")
+    mean = total / count
+    variance = squares / count - mean**2
+    spread = np.sqrt(np.where(variance > ROUNDING * squares / count, variance, 1))
+    return Normalisation(mean=tuple(mean.tolist()), spread=tuple(spread.tolist())), (float(low), float(high))
+
+
+def evenly(length: int, most: int) -> list[int]:
+    """At most so many indices below a length, evenly apart."""
+    return sorted({round(x) for x in np.linspace(0, length - 1, min(length, max(most, 1)))})

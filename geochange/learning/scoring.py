@@ -1,0 +1,285 @@
+"""Scores of a network on labelled samples: from a histogram of its probabilities, so for every threshold at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.detectors.networks.checkpoint import Normalisation
+from geochange.detectors.networks.contract import IGNORE, Network, probability
+from geochange.detectors.networks.symmetry import symmetric_mean
+from geochange.learning.datasets import Collection, Sample
+from geochange.learning.samples import normalise
+from geochange.products.resampling import Bootstrap, Interval, bound_figures, hit_rates, resample_sums
+
+BINS = 1000
+REPLICATES = 2000
+_PLACE_IN_SCENE = re.compile(r"(?<=.)_\d+_\d+$")
+
+
+@dataclass
+class ProbabilityHistogram:
+    """Counts of labelled pixels by the probability of change that they were given."""
+
+    counts: Ints = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
+    """(unchanged or changed, bin)."""
+
+    def add(self, probability: Floats, changed: Bools) -> None:
+        """Count (k,) pixels."""
+        bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+        self.counts += np.bincount(bins + BINS * changed, minlength=2 * BINS).reshape(2, BINS)
+
+    def called(self) -> tuple[Ints, Ints]:
+        """At each threshold k / BINS: pixels called changed that are (hits), and that are not (false alarms)."""
+        false, hits = self.counts[:, ::-1].cumsum(axis=1)[:, ::-1]
+        return hits, false
+
+    def precision_recall(self) -> tuple[Floats, Floats]:
+        """At each threshold k / BINS: precision (1 where nothing is called changed) and recall."""
+        hits, false = self.called()
+        precision = np.where(hits + false > 0, hits / np.maximum(hits + false, 1), 1.0)
+        return precision, hits / max(int(self.counts[1].sum()), 1)
+
+    def average_precision(self) -> float:
+        """Area under the steps of the precision-recall curve: the sum of precision times the gain in recall."""
+        precision, recall = self.precision_recall()
+        return float((precision * -np.diff(recall, append=0.0)).sum())
+
+    def f1(self) -> Floats:
+        """At each threshold k / BINS."""
+        precision, recall = self.precision_recall()
+        return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+
+    def best_threshold(self) -> float:
+        """That of the greatest F1; the middle one of equals."""
+        f1 = self.f1()
+        best = np.nonzero(f1 >= f1.max() - 1e-12)[0]
+        return float(best[len(best) // 2]) / BINS
+
+    def outcomes(self, threshold: float) -> tuple[int, int, int]:
+        """Hits, false alarms and misses at a threshold."""
+        k = min(round(threshold * BINS), BINS - 1)
+        false, hits = (int(row[k:].sum()) for row in self.counts)
+        return hits, false, int(self.counts[1].sum()) - hits
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Precision, recall, F1, IoU and accuracy at a threshold."""
+        hits, false, misses = self.outcomes(threshold)
+        changed, total = hits + misses, int(self.counts.sum())
+        return {
+            "precision": hits / (hits + false) if hits + false else 1.0,
+            "recall": hits / changed if changed else 1.0,
+            "f1": 2 * hits / max(2 * hits + false + misses, 1),
+            "iou": hits / max(hits + false + misses, 1),
+            "accuracy": (total - false - misses) / max(total, 1),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScores:
+    """What one item says of a network."""
+
+    scene: str
+    counts: Ints
+    """(unchanged or changed, bin): those of a `ProbabilityHistogram` of the likeliest class of change."""
+    confusion: Ints
+    """(label, prediction), without a threshold: see `confusion_of`."""
+    entropy: float
+    """Mean cross-entropy of its labelled pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionScores:
+    """What many items say together, and scene by scene."""
+
+    histogram: ProbabilityHistogram
+    confusion: Ints
+    entropy: float
+    scenes: Mapping[str, ProbabilityHistogram]
+
+    def figures(self, threshold: float, seed: int = 0) -> dict[str, float]:
+        """Pooled scores of change at a threshold, the interval of F1 where there is one, and macro F1 of classes."""
+        figures = self.histogram.at(threshold)
+        if len(self.confusion) > 2:
+            figures["macro_f1"] = class_figures(self.confusion)["f1"]
+        outcomes = np.array([each.outcomes(threshold) for each in self.scenes.values()])
+        interval = pooled_f1_interval(outcomes, seed)
+        if interval is not None:
+            figures |= {"f1_low": interval[0], "f1_high": interval[1]}
+        return figures
+
+
+def score_collection(
+    network: Network,
+    collection: Collection,
+    normalisation: Normalisation,
+    *,
+    device: torch.device | None = None,
+    augment: bool = False,
+) -> tuple[ProbabilityHistogram, float]:
+    """Score whole items one by one.
+
+    Returns:
+        The histogram of the probability of change (of the likeliest class), and the mean cross-entropy.
+    """
+    items = score_items(network, collection, normalisation, ScoringOptions(device=device, augment=augment))
+    scores = pool_scores(items)
+    return scores.histogram, scores.entropy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringOptions:
+    """How samples are scored."""
+
+    device: torch.device | None = None
+    augment: bool = False  # average over the eight flips and quarter turns
+    gsd: float | None = None  # metres a pixel that the network wants; None: as the images lie
+    temperature: float = 1.0  # that logits are divided by
+
+
+def score_items(
+    network: Network,
+    collection: Collection,
+    normalisation: Normalisation,
+    options: ScoringOptions,
+    indices: Iterable[int] | None = None,
+) -> Iterator[ItemScores]:
+    """Score some items of a collection, or all, one by one."""
+    network.eval()
+    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
+    for index in range(len(collection)) if indices is None else indices:
+        sample = collection.read(index)
+        logits = score_sample(
+            network, sample, normalisation, options.device, augment=options.augment, zoom=zoom
+        ).float()
+        labels = torch.from_numpy(sample.labels.astype(np.int64))
+        counted = labels != IGNORE
+        histogram = ProbabilityHistogram()
+        histogram.add(
+            probability(logits, options.temperature)[0].amax(dim=0)[counted].numpy(), (labels[counted] > 0).numpy()
+        )
+        confusion = confusion_of(logits, labels[None]).numpy()
+        scene = scene_of(collection.items[index].pair.name)
+        yield ItemScores(scene, histogram.counts, confusion, _entropy(logits[0], labels, counted))
+
+
+def pool_scores(items: Iterable[ItemScores]) -> CollectionScores:
+    """Add up the scores of items; those of an order give the same to the last bit."""
+    histogram, confusion, entropies = ProbabilityHistogram(), np.zeros((1, 1), np.int64), []
+    scenes: dict[str, ProbabilityHistogram] = {}
+    for item in items:
+        histogram.counts += item.counts
+        scenes.setdefault(item.scene, ProbabilityHistogram()).counts += item.counts
+        confusion = confusion + item.confusion
+        entropies.append(item.entropy)
+    return CollectionScores(histogram, confusion, float(np.mean(entropies)) if entropies else 0.0, scenes)
+
+
+def scene_of(name: str) -> str:
+    """The scene that a tile was cut from: `val004_0_3` -> `val004`; a name without row and column is its own."""
+    return _PLACE_IN_SCENE.sub("", name)
+
+
+def score_sample(
+    network: Network,
+    sample: Sample,
+    normalisation: Normalisation,
+    device: torch.device | None = None,
+    *,
+    augment: bool = False,
+    zoom: float = 1.0,
+) -> Tensor:
+    """Logits of a sample.
+
+    Args:
+        network: in the state that it is to be scored in.
+        sample: of any size; it is reflected up to a size that the network takes.
+        normalisation: that the network was taught with.
+        device: where the network lies; None: the CPU.
+        augment: average over the eight flips and quarter turns.
+        zoom: pixels of the network for one of the sample; the logits are brought back to the sample's.
+
+    Returns:
+        (1, k, y, x) on the CPU.
+    """
+    dates = torch.stack([normalise(torch.from_numpy(date.astype(np.float32)), normalisation) for date in sample.dates])
+    dates = dates * torch.from_numpy(sample.valid)[:, None]
+    shape = dates.shape[-2:]
+    if zoom != 1:
+        dates = _resize(dates, [max(1, round(length * zoom)) for length in shape])
+    rows, cols = dates.shape[-2:]
+    beyond = (0, 0), (0, 0), (0, -rows % network.stride), (0, -cols % network.stride)
+    padded = torch.from_numpy(np.pad(dates.numpy(), beyond, mode="reflect"))[None].to(device or torch.device("cpu"))
+    with torch.inference_mode():
+        logits = symmetric_mean(network, padded) if augment else network(padded)
+    logits = logits.cpu()[..., :rows, :cols]
+    return logits if zoom == 1 else _resize(logits.float(), list(shape))
+
+
+def _resize(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """(n, c, y, x) -> (n, c, *shape), bilinear."""
+    return functional.interpolate(x, tuple(shape), mode="bilinear", align_corners=False)
+
+
+def _entropy(logits: Tensor, labels: Tensor, counted: Tensor) -> float:
+    if not counted.any():
+        return 0.0
+    chosen = logits[:, counted]  # (k, pixels)
+    if logits.shape[0] == 1:
+        return float(functional.binary_cross_entropy_with_logits(chosen[0], (labels[counted] > 0).float()))
+    return float(functional.cross_entropy(chosen.T, labels[counted]))
+
+
+def confusion_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Labelled pixels by label and prediction: probability 0.5 for one class, the likeliest one for several.
+
+    Args:
+        logits: (n, k, y, x).
+        labels: (n, y, x) int64; with one class, every label from 1 on stands for it.
+
+    Returns:
+        (label, prediction) int64, on the device of the logits.
+    """
+    classes = max(2, logits.shape[1])
+    predicted = (logits[:, 0] >= 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+    known = labels.clamp(max=classes - 1) if classes == 2 else labels
+    cells = (known * classes + predicted).masked_fill(labels == IGNORE, classes**2)
+    return torch.bincount(cells.flatten(), minlength=classes**2 + 1)[:-1].view(classes, classes)
+
+
+def class_figures(confusion: Array) -> dict[str, float]:
+    """Accuracy, and F1 and IoU averaged over the classes of change that occur in labels or predictions; else 0."""
+    hits = np.diag(confusion)[1:].astype(float)
+    alarms, misses = confusion.sum(axis=0)[1:] - hits, confusion.sum(axis=1)[1:] - hits
+    _, _, f1, iou = hit_rates(hits, alarms, misses)
+    occurs = hits + alarms + misses > 0
+    return {
+        "accuracy": float(np.trace(confusion) / max(int(confusion.sum()), 1)),
+        "f1": float(f1[occurs].mean()) if occurs.any() else 0.0,
+        "iou": float(iou[occurs].mean()) if occurs.any() else 0.0,
+    }
+
+
+def pooled_f1_interval(counts: Array, seed: int = 0) -> Interval | None:
+    """The 95 % interval of the F1 of summed counts, from a bootstrap over whole groups (Efron 1979).
+
+    Pixels of one scene err together, so groups should be scenes, or items where scenes are not known.
+
+    Args:
+        counts: (group, 3) hits, false alarms and misses.
+        seed: of the resampling.
+
+    Returns:
+        Low and high; None for fewer than two groups, or where F1 is undefined.
+    """
+    bootstrap = Bootstrap(replicates=REPLICATES, seed=seed)
+    drawn = resample_sums(np.asarray(counts).reshape(-1, 3), bootstrap)  # (replicate, 3)
+    pooled = hit_rates(*np.asarray(counts, float).reshape(-1, 3).sum(axis=0)[:, None])[2]  # (1,)
+    return bound_figures(("f1",), pooled, hit_rates(*drawn.T)[2][:, None], bootstrap.level).intervals["f1"]

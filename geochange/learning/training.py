@@ -1,0 +1,613 @@
+"""Fitting a network on labelled samples: a straight loop that can be stopped and goes on bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import errno
+import io
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from geochange.detectors.networks.checkpoint import About, Checkpoint, load_tensors
+from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
+from geochange.engine.progress import Listener, Silent
+from geochange.errors import BadOption, DiskFull, GeochangeError, UnreadableInput
+from geochange.files import write_whole
+from geochange.learning.datasets import Collection
+from geochange.learning.freezing import freeze, set_training
+from geochange.learning.interrupts import Interrupts, ignore_interrupts
+from geochange.learning.losses import LOSSES
+from geochange.learning.ranks import Ranks, joined
+from geochange.learning.samples import FromStep, TrainingSamples, collate
+from geochange.learning.scoring import (
+    CollectionScores,
+    ScoringOptions,
+    class_figures,
+    confusion_of,
+    pool_scores,
+    score_items,
+)
+from geochange.memory import keep_freed_memory
+
+LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MAY_DIFFER = ("workers", "device", "patience", "every")  # between the parts of a run that was resumed
+
+HeldOut = Collection | Sequence[Collection] | None
+Row = dict[str, float]
+"""An epoch in figures."""
+
+
+class NotFinite(GeochangeError, ArithmeticError):
+    """The loss or its gradient is no finite number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How a network is fitted."""
+
+    steps: int = 3000  # updates of the weights
+    batch: int = 8  # samples of one forward pass, on each process
+    accumulate: int = 1  # forward passes of one update
+    loss: str = "bce-dice"
+    rate: float = 1e-3  # learning rate of AdamW
+    encoder_rate: float = 0.5  # relative, of a pretrained encoder
+    frozen: int = 0  # scales of the encoder that stay as they are, the finest first
+    weight_decay: float = 0.01
+    warmup: int = 200  # steps over which the rate grows, before it falls as a cosine; at most a quarter of all
+    clip: float = 5.0  # largest norm of a gradient
+    average: float = 0.998  # decay of the averaged weights, which are those that are kept
+    precision: str = "fp32"
+    device: str = "auto"
+    every: int = 250  # steps of an epoch: after each the network is scored and its state saved
+    patience: int | None = None  # epochs without a better F1 after which it stops; None: never
+    workers: int = 1  # processes that read samples
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise BadOption(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}")
+        if self.precision not in PRECISIONS:
+            raise BadOption(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        least = {
+            "steps": 1,
+            "batch": 1,
+            "accumulate": 1,
+            "every": 1,
+            "patience": 1,
+            "workers": 0,
+            "warmup": 0,
+            "frozen": 0,
+            "seed": 0,
+        }
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise BadOption(f"{name} {value} must be at least {bound}")
+        for name in ("rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise BadOption(f"{name} {getattr(self, name)} must be above 0")
+        if not 0 <= self.average < 1:
+            raise BadOption(f"average {self.average} must lie in 0..1, below 1")
+
+
+@dataclass
+class Running:
+    """What an unfinished epoch has seen so far."""
+
+    confusion: Tensor  # (label, prediction)
+    updates: int = 0
+    loss: float = 0.0  # summed over updates
+    seconds: float = 0.0
+
+
+@dataclass
+class State:
+    """All that changes while a network is fitted."""
+
+    network: Network
+    averaged: Network
+    optimizer: torch.optim.Optimizer
+    scaler: Any
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    history: list[Row] = field(default_factory=list)
+    running: Running = field(default_factory=lambda: Running(torch.zeros(2, 2, dtype=torch.int64)))
+
+    def save(self, path: Path, options: Mapping[str, Any]) -> None:
+        """Write the state, whole.
+
+        Raises:
+            DiskFull: it does not fit; the file is as it was before.
+        """
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "network": self.network.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "step": self.step,
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "history": self.history,
+                "running": {**vars(self.running), "confusion": self.running.confusion.cpu()},
+                "random": torch.get_rng_state(),
+                "options": dict(options),
+            },
+            buffer,
+        )
+        with naming_full_disks(path):
+            write_whole(path, buffer.getbuffer())
+
+    def load(self, path: Path, options: Mapping[str, Any] | None = None) -> None:
+        """Go on from what `save` wrote.
+
+        Raises:
+            UnreadableInput: the file is damaged, or of another network.
+            BadOption: it was written under other options.
+        """
+        saved = load_tensors(path)
+        try:
+            _require_same(saved["options"], options or {}, path)
+            self.network.load_state_dict(saved["network"])
+            self.averaged.load_state_dict(saved["averaged"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            if saved["scaler"]:
+                self.scaler.load_state_dict(saved["scaler"])
+            self.step, self.best, self.best_epoch = saved["step"], saved["best"], saved["best_epoch"]
+            self.history = saved["history"]
+            if "running" in saved:
+                self.running = Running(**saved["running"])
+            torch.set_rng_state(saved["random"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UnreadableInput(f"{path} is damaged, or the state of another network: {reason}") from error
+
+    @property
+    def scored_step(self) -> int:
+        """The step at which the last finished epoch ended."""
+        return int(self.history[-1]["step"]) if self.history else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What stays the same while a network is fitted."""
+
+    about: About
+    held_out: tuple[Collection, ...]
+    gsd: float | None
+    folder: Path
+    options: TrainOptions
+    device: torch.device
+    ranks: Ranks
+    interrupts: Interrupts
+    listener: Listener
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return asdict(self.options) | {"processes": self.ranks.count}
+
+    def save(self, state: State) -> None:
+        if self.ranks.first:
+            state.save(self.folder / LAST, self.record)
+
+
+Show = Callable[[Row, Network, CollectionScores | None], None]
+"""Hears of each epoch: its figures, the averaged network, and its scores on held-out items."""
+
+
+def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
+    network: Network,
+    about: About,
+    samples: TrainingSamples,
+    held_out: HeldOut,
+    folder: Path,
+    options: TrainOptions,
+    *,
+    tell: Callable[[Row], None] = lambda row: None,
+    show: Show | None = None,
+    listener: Listener | None = None,
+) -> State:
+    """Fit a network; RUN/last.pt holds the whole state after each epoch, RUN/best.pt the best averaged weights.
+
+    A folder that holds a state already is gone on with. After Ctrl-C, SIGTERM or a broken image the state of the last
+    finished update is kept. Under torchrun all processes fit together, and the first one writes.
+
+    Args:
+        network: with the weights to begin with; it is changed.
+        about: what its checkpoints will say.
+        samples: to learn from.
+        held_out: to score on after each epoch.
+        folder: exists.
+        options: how.
+        tell: hears of the figures of each epoch, on the first process.
+        show: likewise, with the network.
+        listener: hears of each update.
+
+    Raises:
+        BadOption: the folder holds a state of other options, or the device cannot be had.
+        NotFinite: the loss overflows; the state of the last finished epoch is kept.
+        DiskFull: the last good state is kept.
+        UnreadableInput: an image is broken.
+    """
+    keep_freed_memory()
+    device = pick_device(options.device)
+    _require_possible(options, device, held_out)
+    with joined(device) as ranks, Interrupts() as interrupts:
+        collections = (held_out,) if isinstance(held_out, Collection) else tuple(held_out or ())
+        listener = listener if listener is not None and ranks.first else Silent()
+        run = _Run(about, collections, samples.options.gsd, folder, options, device, ranks, interrupts, listener)
+        state = begin(network, options, device)
+        if (folder / LAST).exists():
+            state.load(folder / LAST, run.record)
+        _fit(state, samples, run, tell, show)
+    return state
+
+
+def _fit(state: State, samples: TrainingSamples, run: _Run, tell: Callable[[Row], None], show: Show | None) -> None:
+    teacher = run.ranks.share(Teaching(state.network))
+    options = run.options
+    run.listener.begin("train", options.steps - state.step, 0)
+    try:
+        with closing(_batches(samples, state.step, run)) as batches:
+            while state.scored_step < options.steps and not _out_of_patience(state, options):
+                _finish_epoch(state, teacher, batches, run)
+                scores = _score(state, run)
+                with run.interrupts.hold():
+                    row = _close_epoch(state, scores, run)
+                if run.ranks.first:
+                    tell(row)
+                    if show is not None:
+                        show(row, state.averaged, scores)
+                run.interrupts.obey()
+    except (NotFinite, DiskFull):
+        raise  # weights may be spoilt, or nothing can be written: the file is good as it is
+    except (KeyboardInterrupt, GeochangeError):
+        with run.interrupts.hold():
+            run.save(state)
+        raise
+    run.listener.end("train", sum(row["seconds"] for row in state.history))
+
+
+def begin(network: Network, options: TrainOptions, device: torch.device) -> State:
+    """The state before the first step."""
+    network = network.to(device, memory_format=torch.channels_last)
+    freeze(network, options.frozen)
+    averaged = copy.deepcopy(network).eval().requires_grad_(False)
+    scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16" and device.type == "cuda")
+    state = State(network, averaged, make_optimizer(network, options), scaler)
+    state.running = _nothing_yet(network, device)
+    return state
+
+
+def _nothing_yet(network: Network, device: torch.device) -> Running:
+    classes = 1 + len(network.classes)
+    return Running(torch.zeros(classes, classes, dtype=torch.int64, device=device))
+
+
+class Teaching(nn.Module):
+    """A network's loss as the forward pass of a module: what DistributedDataParallel wants."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, dates: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
+        return self.network.loss(Batch(dates, labels), criterion)
+
+
+class Counting:
+    """A criterion that counts, in passing, what the first logits that it sees say of the labels."""
+
+    def __init__(self, criterion: Criterion, classes: Sequence[str]) -> None:
+        self.criterion, self.channels = criterion, outputs_needed(classes)
+        self.confusion: Tensor | None = None
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.confusion is None and logits.shape[1:] == (self.channels, *labels.shape[-2:]):
+            with torch.no_grad():
+                self.confusion = confusion_of(logits.detach(), labels)
+        return self.criterion(logits, labels)
+
+
+def _finish_epoch(state: State, teacher: nn.Module, batches: Iterator[Batch], run: _Run) -> None:
+    """Updates up to the end of the epoch that the state is in."""
+    options, interrupts = run.options, run.interrupts
+    end = min(options.steps, (state.scored_step // options.every + 1) * options.every)
+    set_training(state.network)
+    state.running.confusion = state.running.confusion.to(run.device)
+    while state.step < end:
+        began = time.perf_counter()
+        with interrupts.hold() if run.ranks.count > 1 else nullcontext():  # others wait for this one's update
+            passes = [next(batches) for _ in range(options.accumulate)]
+        with interrupts.hold():
+            _update(state, teacher, passes, run)
+            state.running.seconds += time.perf_counter() - began
+        if run.ranks.any(interrupts.wanted):
+            raise KeyboardInterrupt
+        run.listener.advance(0)
+
+
+def _update(state: State, teacher: nn.Module, passes: Sequence[Batch], run: _Run) -> None:
+    """One update of the weights and of their average.
+
+    Raises:
+        NotFinite: the loss or its gradient overflows; the weights stay as they were.
+    """
+    options, total = run.options, 0.0
+    confusion = torch.zeros_like(state.running.confusion)
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["full_rate"] * rate_factor(state.step, options)
+    for k, batch in enumerate(passes):
+        counting = Counting(LOSSES[options.loss], state.network.classes)
+        moved = batch.to(run.device)
+        with run.ranks.alone(teacher) if k < len(passes) - 1 else nullcontext():
+            with autocast(options.precision, run.device):
+                loss = teacher(moved.dates, moved.labels, counting) / len(passes)
+            total += _finite(float(loss.detach()), "loss", state, options)
+            state.scaler.scale(loss).backward()
+        confusion += 0 if counting.confusion is None else counting.confusion
+    _apply_gradients(state, options)
+    state.step += 1
+    average_weights(state.averaged, state.network, options.average, state.step)
+    running = state.running
+    running.updates, running.loss, running.confusion = (
+        running.updates + 1,
+        running.loss + total,
+        running.confusion + confusion,
+    )
+
+
+def _apply_gradients(state: State, options: TrainOptions) -> None:
+    state.scaler.unscale_(state.optimizer)
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip)
+    if not state.scaler.is_enabled():  # else the scaler leaves an update out, and goes on with a smaller factor
+        _finite(float(norm), "gradient of the loss", state, options)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+
+
+def _finite(value: float, what: str, state: State, options: TrainOptions) -> float:
+    if math.isfinite(value):
+        return value
+    precision = "" if options.precision == "fp32" else f", or precision fp32 in place of {options.precision}"
+    raise NotFinite(
+        f"the {what} is {value} at step {state.step + 1}; begin anew with a rate lower than {options.rate:g}{precision}"
+    )
+
+
+def _score(state: State, run: _Run) -> CollectionScores | None:
+    """Score the averaged weights on held-out items, each process on its part of them."""
+    if not any(map(len, run.held_out)):
+        return None
+    run.ranks.copy_buffers(state.averaged)
+    options = ScoringOptions(device=run.device, gsd=run.gsd)
+    rank, count = run.ranks.rank, run.ranks.count
+    own = [
+        item
+        for each in run.held_out
+        for item in score_items(state.averaged, each, run.about.normalisation, options, range(rank, len(each), count))
+    ]
+    return pool_scores(item for part in run.ranks.gather(own) for item in part)
+
+
+def _close_epoch(state: State, scores: CollectionScores | None, run: _Run) -> Row:
+    """Write the epoch into the history, and the state and what is the best so far to disk."""
+    row = _training_figures(state, run)
+    if scores is None:
+        state.best_epoch = len(state.history)
+        _keep_best(state, {}, 0.5, run)
+    else:
+        threshold = scores.histogram.best_threshold()
+        figures = scores.figures(threshold, run.options.seed)
+        shown = {f"val_{name}": value for name, value in figures.items() if name not in ("f1_low", "f1_high")}
+        row |= {"val_loss": scores.entropy, "threshold": threshold, **shown}
+        merit = figures.get("macro_f1", figures["f1"])
+        if merit > state.best:
+            state.best, state.best_epoch = merit, len(state.history)
+            _keep_best(state, figures, threshold, run)
+    state.history.append(row)
+    state.running = _nothing_yet(state.network, run.device)
+    run.save(state)
+    if run.ranks.first:
+        write_history(run.folder / HISTORY, state.history)
+    return row
+
+
+def _keep_best(state: State, figures: Mapping[str, float], threshold: float, run: _Run) -> None:
+    if run.ranks.first:
+        with naming_full_disks(run.folder / BEST):
+            checkpoint_of(state.averaged, run.about, figures, threshold).save(run.folder / BEST)
+
+
+def _training_figures(state: State, run: _Run) -> Row:
+    """Those of the epoch's training batches, at probability 0.5; over all processes."""
+    parts = run.ranks.gather(replace(state.running, confusion=state.running.confusion.cpu()))
+    updates = max(sum(part.updates for part in parts), 1)
+    confusion = sum((part.confusion for part in parts), torch.zeros((), dtype=torch.int64)).numpy()
+    return {
+        "step": state.step,
+        "loss": sum(part.loss for part in parts) / updates,
+        **(class_figures(confusion) if confusion.any() else {}),
+        "rate": run.options.rate * rate_factor(state.step, run.options),
+        "seconds": state.running.seconds,
+    }
+
+
+def checkpoint_of(network: Network, about: About, metrics: Mapping[str, float], threshold: float) -> Checkpoint:
+    """A network as it stands."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    return Checkpoint(replace(about, metrics=dict(metrics), thresholds={"default": threshold}), weights)
+
+
+def _batches(samples: TrainingSamples, step: int, run: _Run) -> Iterator[Batch]:
+    """The batches of forward passes from a step on.
+
+    Workers read ahead; an image that is broken is told when its batch's turn comes.
+    """
+    found: Batch | GeochangeError | None = None
+    iterator: Iterator[Batch | GeochangeError] | None = iter(_loader(samples, step, run))
+    try:
+        for found in iterator:
+            if isinstance(found, GeochangeError):
+                break
+            yield found
+    finally:
+        iterator = None  # which ends the workers: they do not hear signals
+    if isinstance(found, GeochangeError):
+        raise found
+
+
+def _loader(samples: TrainingSamples, step: int, run: _Run) -> DataLoader[Any]:
+    options, passes = run.options, run.options.accumulate
+    return DataLoader(
+        _Told(samples),
+        batch_sampler=FromStep(step * passes, options.steps * passes, options.batch, run.ranks.rank, run.ranks.count),
+        num_workers=options.workers,
+        collate_fn=_collate,
+        prefetch_factor=4 if options.workers else None,
+        worker_init_fn=_begin_worker,
+        multiprocessing_context="spawn" if options.workers else None,
+        pin_memory=run.device.type == "cuda",
+        generator=torch.Generator().manual_seed(options.seed),  # the global one must not depend on when a run resumed
+    )
+
+
+class _Told(Dataset[Any]):
+    """Samples, or in their place the error that a user can mend: a worker's own loses its one line on the way."""
+
+    def __init__(self, samples: TrainingSamples) -> None:
+        self.samples = samples
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[tuple[Tensor, Tensor]] | GeochangeError:
+        try:
+            return [self.samples[number] for number in numbers]
+        except GeochangeError as error:
+            return error
+
+
+def _collate(found: list[tuple[Tensor, Tensor]] | GeochangeError) -> Batch | GeochangeError:
+    return found if isinstance(found, GeochangeError) else collate(found)
+
+
+def _begin_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    ignore_interrupts()
+
+
+def make_optimizer(network: Network, options: TrainOptions) -> torch.optim.Optimizer:
+    """AdamW; a smaller rate for the encoder, and no decay of biases and normalisation."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            rate = options.rate * (options.encoder_rate if name.startswith("encoder.") else 1.0)
+            decay = options.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": rate, "full_rate": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ]
+    )
+
+
+def rate_factor(step: int, options: TrainOptions) -> float:
+    """Linear warm-up, then half a cosine down to 0 (Loshchilov & Hutter 2017)."""
+    warmup = min(options.warmup, options.steps // 4)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(options.steps - warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+@torch.no_grad()
+def average_weights(averaged: Network, network: Network, decay: float, step: int) -> None:
+    """Move the exponential average towards the weights; faster in the first steps."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """Mixed precision where it is asked for."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes a GPU where there is one, under torchrun each process its own.
+
+    Raises:
+        BadOption: there is no such device here.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    try:
+        device = torch.device("cpu" if name == "auto" else name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadOption(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _require_possible(options: TrainOptions, device: torch.device, held_out: HeldOut) -> None:
+    if options.precision == "fp16" and device.type != "cuda":
+        raise BadOption(f"precision fp16 needs a GPU, the device is {device.type}; take bf16 or fp32")
+    if options.patience is not None and not held_out:
+        raise BadOption(f"patience {options.patience} needs held-out items to score on; there are none")
+
+
+def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    for name in sorted({*before} & {*now} - {*MAY_DIFFER}):
+        if before[name] != now[name]:
+            raise BadOption(
+                f"{path} was begun with {name} {before[name]}, now it is {now[name]}; give the same, or begin anew"
+            )
+
+
+def _out_of_patience(state: State, options: TrainOptions) -> bool:
+    return options.patience is not None and len(state.history) - 1 - state.best_epoch >= options.patience
+
+
+@contextmanager
+def naming_full_disks(path: Path) -> Iterator[None]:
+    """A disk without room as an error that says what was being written.
+
+    Raises:
+        DiskFull: the disk has no room left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(f"the disk is full: {path} stays as it was; free some, then --resume") from error
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """One row an epoch."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+    with naming_full_disks(path):
+        write_whole(path, text.getvalue().encode())

@@ -1,0 +1,148 @@
+"""A small search for good options of training, with optuna: each trial is a short run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geochange.errors import BadOption
+from geochange.files import write_whole
+from geochange.learning.losses import LOSSES
+from geochange.learning.training import NotFinite, Row
+
+TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"
+SEARCH_FILES = (TRIALS, BEST_OPTIONS, JOURNAL)
+
+Report = Callable[[Row], None]
+"""Hears of each epoch of a trial; ends the trial where others did better."""
+
+RunTrial = Callable[[int, Mapping[str, Any], Report], float]
+"""Number and options of a trial, who hears of its epochs -> its best F1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneOptions:
+    """What is searched, and how long. All of it lies within reach of the defaults of `TrainOptions`."""
+
+    trials: int = 20
+    seed: int = 0
+    rate: tuple[float, float] = (1e-4, 1e-2)  # searched by its logarithm, as the weight decay
+    weight_decay: tuple[float, float] = (1e-4, 1e-1)
+    encoder_rate: tuple[float, float] = (0.05, 1.0)
+    losses: tuple[str, ...] = ("bce-dice", "focal", "bce-lovasz")
+    batches: tuple[int, ...] = (4, 8, 16)
+    first_trials: int = 4  # which are never ended early
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise BadOption(f"trials {self.trials} must be at least 1")
+        if unknown := sorted(set(self.losses) - set(LOSSES)):
+            raise BadOption(f"loss {unknown[0]!r} is not one of {', '.join(LOSSES)}")
+
+
+def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str, Any]:
+    """Try options until there are as many finished trials as wanted; goes on with those that lie in the folder.
+
+    Trials are drawn by TPE (Bergstra 2011), and ended early where their F1 is below the median of the others at the
+    same epoch. The folder gets trials.csv, best.json and optuna's own journal.
+
+    Args:
+        run_trial: fits with the options of a trial.
+        folder: exists.
+        options: what is searched.
+
+    Returns:
+        The options of the best trial.
+
+    Raises:
+        BadOption: optuna is not installed, or no trial was finished.
+    """
+    optuna = require_optuna()
+    study = _open_study(optuna, folder, options)
+
+    def objective(trial: Any) -> float:
+        chosen = choose(trial, options)
+
+        def report(row: Row) -> None:
+            trial.report(merit_of(row), int(row["step"]))
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            return run_trial(trial.number, chosen, report)
+        except NotFinite as error:  # a rate that is too high is an answer like any other
+            raise optuna.TrialPruned(str(error)) from error
+
+    done = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
+    while (begun := len(study.get_trials(deepcopy=False, states=done))) < options.trials:
+        study.sampler = optuna.samplers.TPESampler(seed=options.seed + begun)  # the same draws after a resumption
+        study.optimize(objective, n_trials=1)
+        _write_trials(folder, study)
+    finished = study.get_trials(deepcopy=False, states=done[:1])
+    if not finished:
+        raise BadOption(f"none of {options.trials} trials was finished; give more --trials")
+    best: dict[str, Any] = dict(study.best_trial.params)
+    write_whole(folder / BEST_OPTIONS, json.dumps(best, indent=2).encode())
+    return best
+
+
+def choose(trial: Any, options: TuneOptions) -> dict[str, Any]:
+    """The options of a trial, by their names in `TrainOptions`."""
+    return {
+        "rate": trial.suggest_float("rate", *options.rate, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", *options.weight_decay, log=True),
+        "encoder_rate": trial.suggest_float("encoder_rate", *options.encoder_rate, log=True),
+        "loss": trial.suggest_categorical("loss", list(options.losses)),
+        "batch": trial.suggest_categorical("batch", list(options.batches)),
+    }
+
+
+def merit_of(row: Row) -> float:
+    """What trials are compared by: F1 on held-out items, averaged over classes where there are several."""
+    return row.get("val_macro_f1", row["val_f1"])
+
+
+def require_optuna() -> Any:
+    """The module.
+
+    Raises:
+        BadOption: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise BadOption("tuning needs optuna: pip install 'geochange[train]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _open_study(optuna: Any, folder: Path, options: TuneOptions) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    journal = str(folder / JOURNAL)
+    return optuna.create_study(
+        study_name="geochange",
+        storage=JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal))),
+        load_if_exists=True,
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=options.first_trials),
+    )
+
+
+def _write_trials(folder: Path, study: Any) -> None:
+    """One row a trial."""
+    rows = [
+        {"trial": each.number, "state": each.state.name.lower(), "f1": each.value, **each.params}
+        for each in study.get_trials(deepcopy=False)
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / TRIALS, text.getvalue().encode())

@@ -1,0 +1,209 @@
+"""`datasets`: what labelled pairs hold, what is broken in them, and which images occur twice."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Array, Bools, Ints
+from geochange.engine.progress import Listener, Silent, Stages
+from geochange.errors import GeochangeError
+from geochange.learning.balance import class_shares, count_labels
+from geochange.learning.datasets import Collection, CollectionOptions, Item, Sample, open_collection
+from geochange.learning.listings import find_datasets
+
+
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """What one split of one data set holds."""
+
+    dataset: str
+    split: str | None
+    """train, val, test; None where nothing says."""
+    images: int
+    """Pairs, or tiles of scenes, that could be read."""
+    dates: dict[int, int]
+    """Dates of a pair -> how many have so many; the others likewise."""
+    sizes: dict[tuple[int, int], int]
+    bands: dict[int, int]
+    dtypes: dict[str, int]
+    shares: dict[str, float]
+    """Of the labelled pixels: "unchanged", and each class."""
+    ignored: float
+    """Share of all pixels that are not labelled, or without data at some date."""
+    without_change: int
+    """Images in which no pixel is labelled as changed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        answer = asdict(self)
+        answer["sizes"] = [{"shape": list(shape), "images": count} for shape, count in self.sizes.items()]
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One date of one item."""
+
+    dataset: str
+    split: str | None
+    item: str
+    date: int  # from 1
+
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.item}, date {self.date}"
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Places of images with the same pixels."""
+
+    places: tuple[Place, ...]
+
+    @property
+    def across(self) -> bool:
+        """Whether they lie in several splits or data sets: what is scored has then been seen in training."""
+        return len({(place.dataset, place.split) for place in self.places}) > 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"across": self.across, "places": [asdict(place) for place in self.places]}
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A pair that cannot be used."""
+
+    dataset: str
+    item: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetsReport:
+    """What `describe_datasets` found."""
+
+    path: str
+    parts: tuple[PartFacts, ...]
+    duplicates: tuple[Duplicates, ...]
+    """Groups of images with the same pixels, those across splits first; images of one value alone are left out."""
+    broken: tuple[Broken, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "path": self.path,
+            "parts": [part.to_dict() for part in self.parts],
+            "duplicates": [group.to_dict() for group in self.duplicates],
+            "broken": [asdict(each) for each in self.broken],
+        }
+
+
+@dataclass
+class _Tally:
+    """What adds up over the items of a part."""
+
+    dates: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    bands: Counter[int] = field(default_factory=Counter)
+    dtypes: Counter[str] = field(default_factory=Counter)
+    counts: list[Ints] = field(default_factory=list)
+
+    def add(self, sample: Sample, classes: int) -> None:
+        self.dates[len(sample.dates)] += 1
+        self.sizes[sample.labels.shape[0], sample.labels.shape[1]] += 1
+        self.bands[len(sample.dates[0])] += 1
+        self.dtypes[str(sample.dates[0].dtype)] += 1
+        self.counts.append(count_labels(sample.labels, classes))
+
+    def facts(self, dataset: str, split: str | None, classes: Sequence[str]) -> PartFacts:
+        counts = np.array(self.counts).reshape(-1, len(classes) + 2)
+        return PartFacts(
+            dataset=dataset,
+            split=split,
+            images=len(counts),
+            dates=_most_first(self.dates),
+            sizes=_most_first(self.sizes),
+            bands=_most_first(self.bands),
+            dtypes=_most_first(self.dtypes),
+            shares=dict(zip(("unchanged", *classes), class_shares(counts).tolist(), strict=True)),
+            ignored=float(counts[:, -1].sum() / max(int(counts.sum()), 1)),
+            without_change=int((counts[:, 1:-1].sum(axis=1) == 0).sum()),
+        )
+
+
+def describe_datasets(
+    path: str | os.PathLike[str],
+    options: CollectionOptions | None = None,
+    *,
+    listener: Listener | None = None,
+) -> DatasetsReport:
+    """Read all labelled pairs of a data set, or of all those in a folder, once.
+
+    Args:
+        path: a folder A, B, label, a CSV of scenes, or a folder with several of them.
+        options: classes and how they are stored; bands; the tiles of scenes.
+        listener: hears of the progress.
+
+    Raises:
+        UnreadableInput: nothing is there, or lists and tables cannot be read.
+        BadOption: a split has an unknown name, or a pair two of them.
+    """
+    options, stages = options or CollectionOptions(), Stages(listener or Silent())
+    parts: list[PartFacts] = []
+    broken: list[Broken] = []
+    seen: dict[bytes, list[Place]] = {}
+    for dataset in find_datasets(Path(path)):
+        name = dataset.absolute().name
+
+        def leave_out(item: str, error: GeochangeError, name: str = name) -> None:
+            broken.append(Broken(name, item, str(error)))
+
+        collection = open_collection(dataset, options, leave_out=leave_out)
+        tallies: dict[str | None, _Tally] = {item.pair.split: _Tally() for item in collection.items}
+        with stages.stage(name, len(collection)) as hearing:
+            for index, item in enumerate(collection.items):
+                if sample := _read(collection, index, broken, name):
+                    tallies[item.pair.split].add(sample, len(options.labels.classes))
+                    _remember(seen, sample, name, item)
+                hearing.advance(item.tile.size)
+        parts += [tally.facts(name, split, options.labels.classes) for split, tally in tallies.items()]
+    return DatasetsReport(os.fspath(path), tuple(parts), _duplicates(seen.values()), tuple(broken))
+
+
+def _read(collection: Collection, index: int, broken: list[Broken], dataset: str) -> Sample | None:
+    """One item; where it is broken, it is added to those."""
+    try:
+        return collection.read(index)
+    except GeochangeError as error:
+        broken.append(Broken(dataset, collection.items[index].name, str(error)))
+        return None
+
+
+def _remember(seen: dict[bytes, list[Place]], sample: Sample, dataset: str, item: Item) -> None:
+    for number, (date, valid) in enumerate(zip(sample.dates, sample.valid, strict=True), start=1):
+        if (date != date[:, :1, :1]).any():
+            place = Place(dataset, item.pair.split, item.name, number)
+            seen.setdefault(_fingerprint(date, valid), []).append(place)
+
+
+def _fingerprint(date: Array, valid: Bools) -> bytes:
+    """A hash of decoded pixels, their type and their shape."""
+    digest = blake2b(f"{date.dtype} {date.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(date).tobytes())
+    digest.update(np.packbits(valid).tobytes())
+    return digest.digest()
+
+
+def _duplicates(places: Iterable[Sequence[Place]]) -> tuple[Duplicates, ...]:
+    groups = [Duplicates(tuple(each)) for each in places if len(each) > 1]
+    return tuple(sorted(groups, key=lambda group: not group.across))
+
+
+def _most_first(counter: Counter[Any]) -> dict[Any, int]:
+    return dict(counter.most_common())

@@ -1,0 +1,177 @@
+"""`export-model`: a checkpoint as ONNX and OpenVINO, each checked against torch."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Floats
+from geochange.detectors.network import require_torch
+from geochange.errors import BadOption, OutputInTheWay
+from geochange.files import appearing
+
+FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
+CHECKS = 3  # made inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What is written."""
+
+    formats: tuple[str, ...] = ("onnx", "openvino")
+    tile_size: int = 512
+    """Rows and columns of the tiles that the exported model takes."""
+    dates: int = 2
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.formats) - set(FORMATS)):
+            raise BadOption(f"format {unknown[0]!r} is not one of {', '.join(FORMATS)}")
+        if self.tile_size < 16 or self.tile_size % 16:
+            raise BadOption(f"tile size {self.tile_size} must be a multiple of 16")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One file, and how it compares with torch."""
+
+    path: str
+    largest_difference: float
+    """Of the probability, over made inputs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def export_model(
+    checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], options: ExportOptions | None = None
+) -> list[Exported]:
+    """Write a checkpoint in the formats of other engines.
+
+    The model takes `dates` (1, time, band, y, x) float32 as stored and `valid` (1, time, y, x) float32 of 0 and 1, and
+    gives `probability` (1, class, y, x).
+
+    Args:
+        checkpoint: what `geochange train` left.
+        out: path without its suffix: OUT.onnx, OUT.xml and OUT.bin are written.
+        options: formats and the size of tiles.
+
+    Raises:
+        UnreadableInput: the checkpoint is missing, damaged or foreign.
+        OutputInTheWay: a file is there already.
+        BadOption: a package that the format needs is not installed.
+    """
+    options = options or ExportOptions()
+    require_torch("export-model")
+    paths = {name: Path(f"{os.fspath(out)}{FORMATS[name]}") for name in options.formats}
+    for path in paths.values():
+        if path.exists() and not options.overwrite:
+            raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
+        if not path.absolute().parent.is_dir():
+            raise OutputInTheWay(f"{path.parent} is not a folder")
+    module, bands = _module_of(checkpoint)
+    inputs = [_made_input(k, bands, options) for k in range(CHECKS)]
+    exported = []
+    for name, path in paths.items():
+        run = WRITERS[name](module, path, inputs[0])
+        difference = max(float(np.abs(run(*each) - _by_torch(module, *each)).max()) for each in inputs)
+        exported.append(Exported(str(path), difference))
+    return exported
+
+
+def _module_of(path: str | os.PathLike[str]) -> tuple[Any, int]:
+    from geochange.detectors.networks.checkpoint import load_checkpoint
+    from geochange.detectors.networks.scorer import Preparation, TileScores
+
+    checkpoint = load_checkpoint(path)
+    about = checkpoint.about
+    spread = np.array(about.normalisation.spread)
+    preparation = Preparation(
+        gain=tuple((1 / spread).tolist()), offset=tuple((-np.array(about.normalisation.mean) / spread).tolist())
+    )
+    module = TileScores(checkpoint.build(), preparation, temperature=about.temperature, augment=False)
+    return module.eval(), len(about.bands)
+
+
+def _made_input(seed: int, bands: int, options: ExportOptions) -> tuple[Floats, Floats]:
+    """Noise over the range of 8 bits, and a corner without data."""
+    rng = np.random.default_rng(seed)
+    side = options.tile_size
+    dates = rng.uniform(0, 255, (1, options.dates, bands, side, side)).astype(np.float32)
+    valid = np.ones((1, options.dates, side, side), np.float32)
+    valid[:, :, : seed * 4, : seed * 4] = 0
+    return dates, valid
+
+
+def _by_torch(module: Any, dates: Floats, valid: Floats) -> Floats:
+    import torch
+
+    with torch.inference_mode():
+        found: Floats = module(torch.from_numpy(dates), torch.from_numpy(valid)).numpy()
+    return found
+
+
+def _write_onnx(module: Any, path: Path, example: tuple[Floats, Floats]) -> Callable[[Floats, Floats], Floats]:
+    import torch
+
+    _require("onnx", "onnxscript", "onnxruntime")
+    import onnxruntime
+
+    with appearing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own deprecations
+        torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(each) for each in example),
+            str(temporary),
+            input_names=["dates", "valid"],
+            output_names=["probability"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(dates: Floats, valid: Floats) -> Floats:
+        found: Floats = session.run(None, {"dates": dates, "valid": valid})[0]
+        return found
+
+    return run
+
+
+def _write_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> Callable[[Floats, Floats], Floats]:
+    import torch
+
+    _require("openvino")
+    import openvino
+
+    from geochange.detectors.networks.scorer import convert_to_openvino
+
+    model = convert_to_openvino(module, *(torch.from_numpy(each) for each in example))
+    with appearing(path.with_suffix(".bin")) as weights, appearing(path) as temporary:
+        openvino.save_model(model, temporary, compress_to_fp16=False)
+        os.replace(temporary.with_suffix(".bin"), weights)
+    hints = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+
+    def run(dates: Floats, valid: Floats) -> Floats:
+        return np.array(next(iter(compiled([dates, valid]).values())), np.float32)
+
+    return run
+
+
+Writer = Callable[[Any, Path, tuple[Floats, Floats]], Callable[[Floats, Floats], Floats]]
+WRITERS: Mapping[str, Writer] = {"onnx": _write_onnx, "openvino": _write_openvino}
+"""Format -> writes the file, and gives a function that runs it."""
+
+
+def _require(*modules: str) -> None:
+    from importlib.util import find_spec
+
+    if missing := [module for module in modules if find_spec(module) is None]:
+        raise BadOption(f"this format needs {', '.join(missing)}: pip install 'geochange[export]'")

@@ -1,0 +1,279 @@
+"""`finetune`: a trained network taught further, on labels of one's own or on a target that nobody labelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
+from geochange.detectors.networks.contract import Network
+from geochange.engine.progress import Listener
+from geochange.errors import BadOption
+from geochange.files import write_whole
+from geochange.learning.finetuning import adapt_statistics, adapted_about, pseudo_label, transfer
+from geochange.learning.freezing import encoder_scales
+from geochange.learning.ranks import here
+from geochange.learning.samples import collate, measure_normalisation
+from geochange.learning.scoring import ScoringOptions, pool_scores, score_items
+from geochange.learning.training import BEST, LAST, Row, TrainOptions, fit
+from geochange.pipeline.train import (
+    BOARD,
+    RECORD,
+    Trained,
+    begin_folder,
+    calibrate_best,
+    first_record,
+    open_board,
+    outcome,
+    require_own,
+    source_name,
+)
+from geochange.pipeline.train_material import Material, colours_of, gather, make_samples, taught_gsd
+from geochange.pipeline.train_options import TrainRunOptions, parse_sources
+
+FROZEN, PSEUDO = "frozen", "pseudo-labels"
+STATISTICS = "statistics.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneOptions:
+    """What is done besides what `TrainRunOptions` say."""
+
+    classes: tuple[str, ...] | None = None
+    """Names of the labels 1, 2, ...; None: those that the checkpoint knows."""
+    frozen_steps: int | None = None
+    """Updates with the encoder as it is, before all of the network learns; None: a quarter of the steps."""
+    whole_rate: float = 0.3
+    """Learning rate once all of the network learns, relative to that before."""
+    statistics: float = 0.5
+    """Without labels: share of the target's own statistics in normalisation layers."""
+    statistics_batches: int = 24
+    """Without labels: batches that these are measured on."""
+    sure: float = 0.8
+    """Without labels: how far from the threshold to the end of the range a score must lie to be learnt from."""
+
+    def __post_init__(self) -> None:
+        if self.frozen_steps is not None and self.frozen_steps < 0:
+            raise BadOption(f"frozen_steps {self.frozen_steps} must be at least 0")
+        if not 0 < self.whole_rate <= 1:
+            raise BadOption(f"whole_rate {self.whole_rate} must lie in 0..1, above 0")
+        for name in ("statistics", "sure"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadOption(f"{name} {getattr(self, name)} must lie in 0..1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tuning:
+    """What stays the same while a checkpoint is tuned."""
+
+    folder: Path
+    start: Checkpoint
+    material: Material
+    options: TrainRunOptions
+    more: FinetuneOptions
+    tell: Callable[[Row], None]
+    say: Callable[[str], None]
+    listener: Listener | None
+
+    def fit(self, network: Network, about: About, material: Material, folder: Path, fitting: TrainOptions) -> Network:
+        """Fit, with pictures for TensorBoard; the averaged network."""
+        folder.mkdir(parents=True, exist_ok=True)
+        board = open_board(folder / BOARD, material, self.say)
+        samples = make_samples(material, self.options)
+        show = None if board is None else board.show
+        try:
+            state = fit(
+                network, about, samples, material.held_out, folder, fitting,
+                tell=self.tell, show=show, listener=self.listener,
+            )  # fmt: skip
+        finally:
+            if board is not None:
+                board.close()
+        return state.averaged
+
+    def score(self, checkpoint: Checkpoint) -> dict[str, float]:
+        """Figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
+        if not self.material.held_out:
+            return {}
+        about, network = checkpoint.about, checkpoint.build()
+        options = ScoringOptions(gsd=self.options.gsd, temperature=about.temperature)
+        items = (
+            item for each in self.material.held_out for item in score_items(network, each, about.normalisation, options)
+        )
+        return pool_scores(items).figures(about.thresholds.get("default", 0.5), self.options.fitting.seed)
+
+
+def finetune(
+    data: Sequence[str],
+    out: str | os.PathLike[str],
+    options: TrainRunOptions,
+    more: FinetuneOptions | None = None,
+    *,
+    tell: Callable[[Row], None] = lambda row: None,
+    say: Callable[[str], None] = lambda line: None,
+    listener: Listener | None = None,
+) -> Trained:
+    """Teach a trained network further.
+
+    With labels, the decoder learns first and then all of the network, at a smaller rate; for other bands or classes,
+    weights that fit are taken over. Without labels (`options.unlabelled`), normalisation layers take on statistics
+    of the target, then the network learns its own confident labels of the target from varied views. Where labels are
+    held out, run.json has their scores before and after, and a line is said where they became worse.
+
+    OUT holds what `train` leaves; with `unlabelled` also statistics.pt and pseudo-labels/.
+
+    Args:
+        data: as for `train`; with `unlabelled` folders A and B, tables, or the dates of one scene.
+        out: folder of the run.
+        options: as for `train`; `start` is the checkpoint to begin with.
+        more: what only fine-tuning has.
+        tell: hears of the figures of each epoch.
+        say: hears of what else a user should know, a line each.
+        listener: hears of each update.
+
+    Raises:
+        OutputInTheWay: OUT holds a run already, or one of other data or options.
+        BadOption: options do not fit each other, the checkpoint or the data.
+        UnreadableInput: an image or the checkpoint is broken or missing.
+        NothingValid: without labels, the network is sure of no change in the target.
+    """
+    more, folder, began = more or FinetuneOptions(), Path(out), time.perf_counter()
+    if options.start is None:
+        raise BadOption("fine-tuning begins with a checkpoint; name it with --from")
+    if here()[1] > 1:
+        raise BadOption("fine-tuning runs in one process; start it without torchrun")
+    start = load_checkpoint(options.start)
+    options = replace(options, classes=more.classes or start.about.classes)
+    sources = parse_sources(data, unlabelled=options.unlabelled)
+    identity = {"data": [source_name(each) for each in sources], **options.settings(), **asdict(more)}
+    require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
+    material = _material(sources, options, start)
+    network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
+    record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
+    begin_folder(folder, record, overwrite=options.overwrite)
+    if fresh:
+        say(f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew")
+    tuning = _Tuning(folder, start, material, options, more, tell, say, listener)
+    comparable = not fresh and about.bands == start.about.bands
+    before = tuning.score(start) if comparable else {}
+    (_adapt if options.unlabelled else _supervise)(tuning, network, about)
+    after = tuning.score(load_checkpoint(folder / BEST))
+    steps = {"before": before, "after": after}
+    if options.unlabelled:
+        steps["statistics"] = tuning.score(load_checkpoint(folder / STATISTICS))
+    record |= outcome_of(folder, time.perf_counter() - began) | {"held_out_scores": steps}
+    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
+    _report(before, after, say)
+    return Trained(folder, record)
+
+
+def _material(sources: Sequence[Any], options: TrainRunOptions, start: Checkpoint) -> Material:
+    """Values stay as the checkpoint has them, unless it is for other bands, or the target is not labelled."""
+    material = gather(sources, options, start)
+    colours = colours_of(material.training[0].items[0].pair.dates[0], options.bands)
+    if len(colours) == len(start.about.bands) and not options.unlabelled:
+        return material
+    normalisation, value_range = measure_normalisation(material.training)
+    return replace(material, normalisation=normalisation, value_range=value_range)
+
+
+def _begin(
+    material: Material, options: TrainRunOptions, start: Checkpoint, names: Sequence[str]
+) -> tuple[Network, About, tuple[str, ...]]:
+    """The network to tune, what its checkpoints say, and which weights are new."""
+    import torch
+
+    pair = material.training[0].items[0].pair
+    colours = colours_of(pair.dates[0], options.bands)
+    if options.unlabelled and (len(colours), options.classes) != (len(start.about.bands), start.about.classes):
+        raise BadOption(
+            f"without labels the target must have the checkpoint's {len(start.about.bands)} bands and its classes "
+            f"{', '.join(start.about.classes)}; it has {len(colours)} bands"
+        )
+    torch.manual_seed(options.fitting.seed)
+    moved = transfer(start, len(colours), options.classes)
+    if moved.network.dates not in (None, len(pair.dates)):
+        raise BadOption(
+            f"{start.about.network} compares {moved.network.dates} dates, {pair.name} has {len(pair.dates)}"
+        )
+    if options.size % moved.network.stride:
+        raise BadOption(f"size {options.size} must be a multiple of {moved.network.stride} for {start.about.network}")
+    about = replace(
+        start.about,
+        options={**start.about.options, "bands": len(colours), "classes": options.classes},
+        bands=colours,
+        normalisation=material.normalisation,
+        value_range=material.value_range,
+        gsd=taught_gsd(material, options) or start.about.gsd,
+        thresholds={},
+        temperature=1.0,
+        metrics={},
+        trained_on=", ".join([start.about.trained_on, *names]),
+    )
+    return moved.network, about, moved.fresh
+
+
+def _supervise(tuning: _Tuning, network: Network, about: About) -> None:
+    options, more = tuning.options.fitting, tuning.more
+    scales = len(encoder_scales(network))
+    first = (options.steps // 4 if more.frozen_steps is None else more.frozen_steps) if scales else 0
+    if first:
+        fitting = replace(options, steps=first, frozen=scales, patience=None, every=min(options.every, first))
+        network = tuning.fit(network.train(), about, tuning.material, tuning.folder / FROZEN, fitting)
+    if options.steps > first:
+        fitting = replace(options, steps=options.steps - first, rate=options.rate * (more.whole_rate if first else 1))
+        tuning.fit(network.requires_grad_(True), about, tuning.material, tuning.folder, fitting)
+    else:
+        for name in (BEST, LAST):
+            write_whole(tuning.folder / name, (tuning.folder / FROZEN / name).read_bytes())
+    if tuning.material.held_out:
+        calibrate_best(tuning.folder / BEST, tuning.material, tuning.options, tuning.say)
+
+
+def _adapt(tuning: _Tuning, network: Network, about: About) -> None:
+    """Statistics of the target, then the network's own confident labels."""
+    about = adapted_about(about, tuning.start)
+    statistics = tuning.folder / STATISTICS
+    samples = make_samples(tuning.material, tuning.options)
+    size = tuning.options.fitting.batch
+    batches = (
+        collate([samples[number] for number in range(k * size, (k + 1) * size)])
+        for k in range(tuning.more.statistics_batches)
+    )
+    adapt_statistics(network, batches, tuning.more.statistics)
+    adapted = Checkpoint(about, dict(network.state_dict()))
+    adapted.save(statistics)
+    labelled = tuple(
+        pseudo_label(adapted, each, tuning.folder / PSEUDO / str(place), sure=tuning.more.sure, gsd=tuning.options.gsd)
+        for place, each in enumerate(tuning.material.training)
+    )
+    material = replace(tuning.material, training=labelled)
+    tuning.fit(network.train(), about, material, tuning.folder, tuning.options.fitting)
+    _keep_thresholds(tuning)
+
+
+def _keep_thresholds(tuning: _Tuning) -> None:
+    """Without held-out labels no threshold can be chosen: those of the start stay."""
+    best = load_checkpoint(tuning.folder / BEST)
+    replace(best, about=adapted_about(best.about, tuning.start)).save(tuning.folder / BEST)
+
+
+def outcome_of(folder: Path, seconds: float) -> dict[str, Any]:
+    """What run.json says at the end."""
+    state = load_tensors(folder / LAST)
+    return outcome(state["history"], state["best_epoch"], state["step"], folder, seconds)
+
+
+def _report(before: Mapping[str, float], after: Mapping[str, float], say: Callable[[str], None]) -> None:
+    if not before or not after:
+        return
+    change = f"F1 on held-out labels: {before['f1']:.4f} before, {after['f1']:.4f} after"
+    if after["f1"] < before["f1"]:
+        say(f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options")
+    else:
+        say(change)

@@ -1,0 +1,59 @@
+"""Small networks with random weights that say something: no part of them is dead or saturated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation
+from geochange.detectors.networks.registry import build_network
+from tests.stand_ins import changed_pair
+
+SMALL = {
+    "attention-net": {"widths": [8, 8, 8, 16], "encoder": "test_resnet"},
+    "siamese-unet": {"widths": [4, 8, 8, 8]},
+}
+NORMALISATION = Normalisation(mean=(110.0, 100.0, 90.0), spread=(45.0, 40.0, 50.0))
+
+
+def lively(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give a network weights and statistics as after some training."""
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.3, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return network.eval()
+
+
+def save_small(path: Path, name: str = "attention-net", *, seed: int = 0, **about: object) -> str:
+    """A checkpoint of a small network, whose scores lie about its threshold; returns its path."""
+    torch.manual_seed(seed)
+    options = {"bands": 3, "classes": ["change"], **SMALL[name]}
+    network = lively(build_network(name, options), seed)
+    mean, spread = (torch.tensor(each)[:, None, None] for each in (NORMALISATION.mean, NORMALISATION.spread))
+    dates = torch.from_numpy(np.stack(changed_pair((160, 160))).astype(np.float32))
+    with torch.no_grad():
+        logits = network(((dates - mean) / spread)[None])
+    temperature = float(logits.std())
+    values = {
+        "network": name,
+        "options": options,
+        "bands": ("red", "green", "blue"),
+        "normalisation": NORMALISATION,
+        "value_range": (0.0, 255.0),
+        "gsd": (1.5, 2.5),
+        "thresholds": {"default": round(float(torch.sigmoid(logits / temperature).median()), 3)},
+        "temperature": temperature,
+        "trained_on": "nothing",
+        **about,
+    }
+    Checkpoint(About(**values), network.state_dict()).save(path)
+    return str(path)

@@ -1,0 +1,85 @@
+"""Temperatures and thresholds from held-out samples."""
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_score, recall_score
+
+torch = pytest.importorskip("torch")
+
+from geochange.learning.calibration import (  # noqa: E402
+    HeldOut,
+    calibration_error,
+    fit_temperature,
+    thresholds_for,
+)
+from geochange.learning.scoring import BINS, ProbabilityHistogram  # noqa: E402
+
+
+def truthful(classes, overconfident, n=20_000, seed=0):
+    """Labels drawn from the softmax (or sigmoid) of logits, and the logits made too large."""
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(-0.5, 2, (n, classes)).astype(np.float32))
+    if classes == 1:
+        labels = torch.from_numpy(rng.random(n).astype(np.float32)) < torch.sigmoid(logits[:, 0])
+    else:
+        labels = torch.multinomial(torch.softmax(logits, 1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
+    return HeldOut(logits * overconfident, labels.long())
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+@pytest.mark.parametrize("overconfident", [0.4, 1.0, 5.0])
+def test_the_temperature_undoes_what_made_logits_too_large(classes, overconfident):
+    assert fit_temperature(truthful(classes, overconfident)) == pytest.approx(overconfident, rel=0.05)
+
+
+def test_calibrated_probabilities_have_less_calibration_error():
+    held_out = truthful(1, 4.0, n=200_000)
+    changed = (held_out.labels > 0).numpy()
+    errors = [
+        calibration_error(torch.sigmoid(held_out.logits[:, 0] / t).numpy(), changed)
+        for t in (1.0, fit_temperature(held_out))
+    ]
+    assert errors[0] > 0.1
+    assert errors[1] < 0.01
+
+
+def test_the_calibration_error_is_that_of_the_calibration_curve():
+    rng = np.random.default_rng(3)
+    probability = rng.random(5000)
+    changed = rng.random(5000) < probability**2
+    share, mean = calibration_curve(changed, probability, n_bins=15)
+    count = np.histogram(probability, 15, (0, 1))[0]
+    expected = np.sum(np.abs(share - mean) * count) / count.sum()
+    assert calibration_error(probability, changed) == pytest.approx(expected, rel=1e-6)
+
+
+def scored(seed=0, n=4000):
+    rng = np.random.default_rng(seed)
+    changed = rng.random(n) < 0.2
+    probability = np.clip(rng.normal(np.where(changed, 0.7, 0.3), 0.18), 0, 0.9999)
+    histogram = ProbabilityHistogram()
+    histogram.add(probability, changed)
+    return histogram, probability, changed
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.8, 0.9])
+def test_thresholds_hold_what_was_wanted_and_cost_no_more_than_they_must(share):
+    histogram, probability, changed = scored()
+    found = thresholds_for(histogram, (share,))
+
+    def at(threshold):
+        called = probability >= threshold
+        return precision_score(changed, called), recall_score(changed, called)
+
+    precise, sensitive = found[f"precision={share:g}"], found[f"recall={share:g}"]
+    assert at(precise)[0] >= share
+    assert at(precise - 1 / BINS)[0] < share
+    assert at(sensitive)[1] >= share
+    assert at(sensitive + 1 / BINS)[1] < share
+
+
+def test_what_cannot_be_reached_is_left_out():
+    histogram = ProbabilityHistogram()
+    histogram.add(np.full(100, 0.5), np.arange(100) < 30)
+    assert set(thresholds_for(histogram, (0.2, 0.9))) == {"default", "precision=0.2", "recall=0.2", "recall=0.9"}

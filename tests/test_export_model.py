@@ -1,0 +1,86 @@
+"""`export-model`: other engines say what torch says."""
+
+import json
+
+import numpy as np
+import pytest
+
+from geochange.cli.program import run as command
+from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
+from geochange.pipeline.export_model import ExportOptions, export_model
+
+torch = pytest.importorskip("torch")
+
+from geochange.detectors.networks.checkpoint import load_checkpoint  # noqa: E402
+from geochange.detectors.networks.contract import probability  # noqa: E402
+from tests.small_networks import NORMALISATION, save_small  # noqa: E402
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_small(tmp_path_factory.mktemp("networks") / "small.pt", "attention-net")
+
+
+def by_hand(checkpoint, dates, valid):
+    """The network's own probabilities, with its normalisation done in numpy."""
+    mean, spread = (np.array(each, np.float32)[:, None, None] for each in (NORMALISATION.mean, NORMALISATION.spread))
+    loaded = load_checkpoint(checkpoint)
+    with torch.no_grad():
+        logits = loaded.build()(torch.from_numpy((dates - mean) / spread * valid[:, :, None]))
+    return probability(logits, loaded.about.temperature).numpy()
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_the_exported_model_says_what_torch_says(checkpoint, tmp_path, name):
+    pytest.importorskip("onnxruntime" if name == "onnx" else "openvino")
+    found = export_model(checkpoint, tmp_path / "model", ExportOptions(formats=(name,), tile_size=SIDE))
+    assert [each.largest_difference < 1e-4 for each in found] == [True]
+    rng = np.random.default_rng(9)
+    dates = rng.uniform(0, 255, (1, 2, 3, SIDE, SIDE)).astype(np.float32)
+    valid = (rng.random((1, 2, SIDE, SIDE)) > 0.1).astype(np.float32)
+    if name == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(found[0].path, providers=["CPUExecutionProvider"])
+        scores = session.run(["probability"], {"dates": dates, "valid": valid})[0]
+    else:
+        import openvino
+
+        model = openvino.Core().compile_model(found[0].path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        scores = model([dates, valid])[0]
+    np.testing.assert_allclose(scores, by_hand(checkpoint, dates, valid), atol=1e-4)
+    assert scores.std() > 0.01
+
+
+def test_what_is_there_is_not_replaced_unasked(checkpoint, tmp_path):
+    (tmp_path / "model.onnx").write_text("mine")
+    with pytest.raises(OutputInTheWay, match=r"model\.onnx exists; --overwrite"):
+        export_model(checkpoint, tmp_path / "model", ExportOptions(formats=("onnx",)))
+    assert (tmp_path / "model.onnx").read_text() == "mine"
+
+
+def test_bad_options_and_files_are_refused(checkpoint, tmp_path):
+    with pytest.raises(BadOption, match="format 'tflite' is not one of onnx, openvino"):
+        ExportOptions(formats=("tflite",))
+    with pytest.raises(BadOption, match="tile size 100 must be a multiple of 16"):
+        ExportOptions(tile_size=100)
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    with pytest.raises(UnreadableInput):
+        export_model(tmp_path / "text.pt", tmp_path / "model")
+    with pytest.raises(OutputInTheWay, match="is not a folder"):
+        export_model(checkpoint, tmp_path / "none" / "model")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["text.pt"]
+
+
+def test_the_command_says_the_difference(checkpoint, tmp_path, capsys):
+    pytest.importorskip("openvino")
+    arguments = ["export-model", checkpoint, "-o", str(tmp_path / "m"), "--formats", "openvino", "--tile-size", "64"]
+    with pytest.raises(SystemExit) as ended:
+        command([*arguments, "--json"])
+    assert ended.value.code == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said[0]["path"].endswith("m.xml")
+    assert (tmp_path / "m.bin").exists()
+    assert said[0]["largest_difference"] < 1e-4

@@ -1,0 +1,148 @@
+"""geochange.learning.losses, against torch, torchvision, torchmetrics and plain formulas."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+from torchmetrics.functional import f1_score, jaccard_index
+
+from geochange.detectors.networks.contract import IGNORE
+from geochange.learning.losses import LOSSES, cross_entropy, dice, focal, lovasz
+
+SHAPE = (2, 6, 7)  # n, y, x
+CHANNELS = [1, 4]
+EVERY = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+KINDS = pytest.mark.parametrize("channels", CHANNELS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for each other on a busy machine take minutes for what one does in seconds."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def batch(channels, seed=0, ignored=0.0):
+    """Logits and labels, a share of which is ignored."""
+    rng = torch.Generator().manual_seed(seed)
+    logits = torch.randn(SHAPE[0], channels, *SHAPE[1:], generator=rng)
+    labels = torch.randint(0, max(2, channels), SHAPE, generator=rng)
+    hidden = torch.rand(SHAPE, generator=rng) < ignored
+    return logits, labels.masked_fill(hidden, IGNORE)
+
+
+def decided(labels, channels):
+    """Logits that leave no doubt, of a prediction as other labels."""
+    if channels == 1:
+        return ((labels > 0).float() * 2 - 1)[:, None] * 200
+    return functional.one_hot(labels, channels).movedim(-1, 1).float() * 400
+
+
+@KINDS
+def test_cross_entropy_is_torch_s(channels):
+    logits, labels = batch(channels, ignored=0.3)
+    if channels == 1:
+        kept = labels != IGNORE
+        wanted = functional.binary_cross_entropy_with_logits(logits[:, 0][kept], labels[kept].float())
+    else:
+        wanted = functional.cross_entropy(logits, labels, ignore_index=IGNORE)
+    assert cross_entropy(logits, labels) == pytest.approx(float(wanted), rel=1e-6)
+
+
+@KINDS
+def test_dice_is_its_formula(channels):
+    logits, labels = batch(channels, ignored=0.3)
+    kept = (labels != IGNORE).numpy()
+    if channels == 1:
+        probabilities = 1 / (1 + np.exp(-logits.numpy()))
+    else:
+        powers = np.exp(logits.numpy())
+        probabilities = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]
+    shares = []
+    for k in range(probabilities.shape[1]):
+        p, t = probabilities[:, k][kept], (labels.numpy() == k + 1)[kept]
+        shares.append((2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
+    assert dice(logits, labels) == pytest.approx(1 - np.mean(shares), rel=1e-5)
+
+
+def test_dice_of_decided_predictions_is_one_less_f1():
+    _, labels = batch(1)
+    large = labels.repeat(1, 40, 40)
+    other = large.roll(3, dims=2)
+    wanted = 1 - float(f1_score(other, large, "binary"))
+    assert float(dice(decided(other, 1), large)) == pytest.approx(wanted, abs=1e-3)  # the formula adds 1 to both sums
+
+
+def test_focal_is_torchvision_s():
+    ops = pytest.importorskip("torchvision.ops")
+    logits, labels = batch(1)
+    wanted = ops.sigmoid_focal_loss(logits[:, 0], labels.float(), alpha=-1, gamma=2, reduction="mean")
+    assert focal(logits, labels) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@KINDS
+def test_focal_without_focus_is_cross_entropy(channels):
+    logits, labels = batch(channels, ignored=0.3)
+    assert focal(logits, labels, gamma=0) == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from(CHANNELS))
+def test_lovasz_of_decided_predictions_is_one_less_iou(seed, channels):
+    _, labels = batch(channels, seed)
+    _, other = batch(channels, seed + 1)
+    if channels == 1:
+        wanted = 1 - float(jaccard_index(other, labels, "binary"))
+    else:
+        ious = jaccard_index(other, labels, "multiclass", num_classes=channels, average="none")
+        occurs = [k for k in range(1, channels) if (labels == k).any()]
+        wanted = 1 - float(ious[occurs].mean())
+    assert float(lovasz(decided(other, channels), labels)) == pytest.approx(wanted, abs=1e-6)
+
+
+@EVERY
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000), channels=st.sampled_from(CHANNELS))
+def test_ignored_pixels_change_nothing_and_learn_nothing(loss, seed, channels):
+    logits, labels = batch(channels, seed, ignored=0.4)
+    others = torch.where((labels == IGNORE)[:, None], 50 * torch.randn(logits.shape), logits)
+    logits.requires_grad_()
+    value = loss(logits, labels)
+    assert value.item() == pytest.approx(float(loss(others, labels)), rel=1e-5, abs=1e-6)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert (gradient.movedim(1, -1)[labels == IGNORE] == 0).all()
+
+
+@EVERY
+@KINDS
+@pytest.mark.parametrize("label", [0, IGNORE], ids=["no change", "nothing labelled"])
+@pytest.mark.parametrize("size", [1, 200])
+def test_losses_and_gradients_are_finite_without_change(loss, channels, label, size):
+    logits = (size * batch(channels)[0]).requires_grad_()
+    value = loss(logits, torch.full(SHAPE, label))
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert torch.isfinite(value)
+    assert torch.isfinite(gradient).all()
+
+
+@EVERY
+@KINDS
+def test_the_truth_costs_less_than_anything_else(loss, channels):
+    _, labels = batch(channels)
+    truth, other = (loss(decided(each, channels), labels) for each in (labels, labels.flip(2)))
+    assert float(truth) < 1e-3
+    assert float(other) > 0.1
+
+
+@EVERY
+@KINDS
+def test_a_step_down_the_gradient_lowers_the_loss(loss, channels):
+    logits, labels = batch(channels, ignored=0.2)
+    logits.requires_grad_()
+    value = loss(logits, labels)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert loss(logits - 0.1 * gradient, labels).item() < value.item()

@@ -1,0 +1,378 @@
+"""A checkpoint as a detector: the laws of the engine, foreign imagery, engines and devices."""
+
+import io
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+import geochange
+from geochange.detectors.network import NetworkDetector, NetworkFitted, simple_ratio
+from geochange.errors import BadOption, BandMismatch, UnreadableInput
+from tests.stand_ins import changed_pair, write_pair, write_raster
+
+torch = pytest.importorskip("torch")
+
+from geochange.detectors.networks.checkpoint import load_checkpoint  # noqa: E402
+from geochange.detectors.networks.scorer import (  # noqa: E402
+    Preparation,
+    Scorer,
+    TileScores,
+    fold_normalisation,
+    input_stride,
+    require_bf16,
+)
+from tests.small_networks import SMALL, save_small  # noqa: E402
+
+SHAPE = (150, 190)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return write_pair(tmp_path_factory.mktemp("pair"), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    return {name: save_small(folder / f"{name}.pt", name) for name in SMALL}
+
+
+@pytest.fixture
+def small(checkpoints):
+    return checkpoints["siamese-unet"]
+
+
+def run(pair, out, checkpoint, options=None, **settings):
+    options = {"checkpoint": str(checkpoint), **(options or {})}
+    return geochange.detect(*pair, out, detector="network", detector_options=options, **settings)
+
+
+def scored(pair, out, checkpoint, **settings):
+    with rasterio.open(run(pair, out, checkpoint, dtype="float32", **settings).probability) as dataset:
+        return dataset.read(1)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_tiled_is_untiled_with_the_margin_of_the_receptive_radius(pair, checkpoints, tmp_path, name):
+    radius = load_checkpoint(checkpoints[name]).build().receptive_radius
+    margin = -(-radius // 16) * 16
+    whole = scored(pair, tmp_path / "whole", checkpoints[name], tile_size=2048, overlap=2 * margin)
+    tiled = scored(pair, tmp_path / "tiled", checkpoints[name], tile_size=2 * margin + 112, overlap=2 * margin)
+    assert whole.std() > 0.01
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_a_margin_below_the_receptive_radius_is_not_exact(pair, small, tmp_path):
+    whole = scored(pair, tmp_path / "whole", small, tile_size=1024, overlap=512)
+    tiled = scored(pair, tmp_path / "tiled", small, tile_size=64, overlap=0)
+    assert np.abs(tiled - whole).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_workers_threads_and_block_sizes_give_the_same_bytes(pair, checkpoints, tmp_path, name):
+    runs = [
+        run(pair, tmp_path / f"{place}", checkpoints[name], tile_size=96, overlap=32, min_area=0, **settings)
+        for place, settings in enumerate(
+            ({"threads": 1, "block_size": 64}, {"threads": 3, "block_size": 5000}, {"workers": 2, "block_size": 128})
+        )
+    ]
+    outputs = {tuple((each.folder / f).read_bytes() for f in ("probability.tif", "changes.geojson")) for each in runs}
+    assert len(outputs) == 1
+    assert runs[0].record["changes"]["count"] > 1
+
+
+def test_swapping_the_dates_gives_the_same_change(pair, checkpoints, tmp_path):
+    there = run(pair, tmp_path / "there", checkpoints["attention-net"]).probability.read_bytes()
+    assert run(pair[::-1], tmp_path / "back", checkpoints["attention-net"]).probability.read_bytes() == there
+
+
+def test_nodata_of_either_date_is_nodata_out_and_all_else_is_scored(small, tmp_path):
+    before, after = (np.clip(date, 1, 255) for date in changed_pair(SHAPE))
+    expected = np.zeros(SHAPE, bool)
+    expected[:50, :60] = expected[120:, 150:] = True
+    before[:, :50, :60] = 0
+    after[:, 120:, 150:] = 0
+    images = [write_raster(tmp_path / f"{i}.tif", date, nodata=0) for i, date in enumerate((before, after))]
+    with rasterio.open(run(images, tmp_path / "out", small, tile_size=64, overlap=32).probability) as dataset:
+        np.testing.assert_array_equal(dataset.read(1) == 255, expected)
+
+
+def test_values_without_data_do_not_reach_the_network(small, tmp_path):
+    """What stands where there are no data, NaN too, changes no score."""
+    before, after = (date.astype(np.float32) for date in changed_pair(SHAPE))
+    results = []
+    for place, value in enumerate((np.nan, -9999.0)):
+        before[:, :40, :40] = value
+        images = [
+            write_raster(tmp_path / f"{place}-{i}.tif", date, nodata=value) for i, date in enumerate((before, after))
+        ]
+        results.append(scored(images, tmp_path / f"{place}", small))
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.isfinite(results[0][40:]).all()
+
+
+def test_a_killed_run_goes_on_with_the_weights_it_began_with(pair, small, tmp_path, monkeypatch):
+    from geochange.engine import blocks
+
+    expected = run(pair, tmp_path / "whole", small, tile_size=64, overlap=32, block_size=64).probability.read_bytes()
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes(Path(small).read_bytes())
+    score, calls = blocks.score_block, []
+
+    def breaking(work, block):
+        calls.append(block)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return score(work, block)
+
+    monkeypatch.setattr(blocks, "score_block", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        run(pair, tmp_path / "out", copy, tile_size=64, overlap=32, block_size=64, threads=1)
+    monkeypatch.undo()
+    copy.unlink()
+    found = run(pair, tmp_path / "out", copy, tile_size=64, overlap=32, block_size=64, resume=True)
+    assert found.probability.read_bytes() == expected
+
+
+def test_saved_and_loaded_it_scores_the_same(pair, small, tmp_path):
+    from geochange.engine.cluster import ClusterOptions, open_crew
+    from geochange.engine.lattice import SceneBlocks
+    from geochange.engine.progress import Silent
+    from geochange.scenes.pairing import open_scene
+
+    scene = open_scene(pair)
+    with open_crew(ClusterOptions(threads=1)) as crew:
+        fitted = NetworkDetector(checkpoint=small).fit(scene, SceneBlocks(scene, crew, Silent()))
+    fitted.save(tmp_path)
+    loaded = NetworkFitted.load(tmp_path)
+    dates = np.random.default_rng(0).uniform(0, 255, (1, 2, 3, 64, 64)).astype(np.float32)
+    valid = np.ones((1, 2, 64, 64), bool)
+    np.testing.assert_array_equal(loaded.score(dates, valid).probability, fitted.score(dates, valid).probability)
+    assert loaded.thresholds == fitted.thresholds
+
+
+def sixteen_bit(tmp_path, factor=30, dtype=np.uint16, add=200):
+    images = [(date.astype(np.float64) * factor + add).astype(dtype) for date in changed_pair(SHAPE)]
+    return [write_raster(tmp_path / f"{i}-16.tif", image) for i, image in enumerate(images)]
+
+
+def test_scale_brings_sixteen_bits_to_what_was_taught(pair, small, tmp_path):
+    high = 255 * 30 + 200
+    mapped = scored(sixteen_bit(tmp_path), tmp_path / "16", small, options={"scale": f"200:{high}"})
+    np.testing.assert_allclose(mapped, scored(pair, tmp_path / "8", small), atol=1e-4)
+
+
+def test_automatic_scale_does_not_see_gain_and_offset(pair, small, tmp_path):
+    mapped = scored(sixteen_bit(tmp_path), tmp_path / "16", small, options={"scale": "auto"})
+    np.testing.assert_allclose(mapped, scored(pair, tmp_path / "8", small, options={"scale": "auto"}), atol=1e-4)
+
+
+def test_values_outside_the_taught_range_are_refused_with_both_numbers(small, tmp_path):
+    with pytest.raises(BadOption, match=r"values reach \d+, network was taught with 0 to 255; add --scale"):
+        run(sixteen_bit(tmp_path), tmp_path / "out", small)
+    assert not (tmp_path / "out").exists()
+    reflectance = sixteen_bit(tmp_path, factor=1 / 255, dtype=np.float32, add=0)
+    with pytest.raises(BadOption, match=r"values reach 0\.\d+, network was taught with 0 to 255"):
+        run(reflectance, tmp_path / "out", small)
+
+
+def test_sixteen_bit_files_with_eight_bit_values_need_no_scale(pair, small, tmp_path):
+    same = scored(sixteen_bit(tmp_path, factor=1, add=0), tmp_path / "16", small)
+    np.testing.assert_array_equal(same, scored(pair, tmp_path / "8", small))
+
+
+@pytest.mark.parametrize("scale", ["1", "a:b", "5:5", "9:1", "1:2:3"])
+def test_scales_that_are_none_are_refused(pair, small, tmp_path, scale):
+    with pytest.raises(BadOption, match="scale"):
+        run(pair, tmp_path / "out", small, options={"scale": scale})
+
+
+def test_another_pixel_size_is_refused_with_both_numbers_or_resampled(pair, tmp_path):
+    fine = save_small(tmp_path / "fine.pt", "siamese-unet", gsd=(0.4, 0.6))
+    with pytest.raises(BadOption, match=r"pixels of 2 m, network was taught with 0.4 to 0.6 m; add --match-gsd"):
+        run(pair, tmp_path / "out", fine)
+    found = run(pair, tmp_path / "out", fine, options={"match_gsd": "true"})
+    assert found.record["detector"]["zoom"] == "4"
+    far = save_small(tmp_path / "far.pt", "siamese-unet", gsd=(0.05, 0.06))
+    with pytest.raises(BadOption, match="too far to resample"):
+        run(pair, tmp_path / "far", far, options={"match_gsd": "true"})
+
+
+@pytest.mark.parametrize(("gsd", "overlap"), [((0.8, 1.2), 128), ((3.8, 4.2), 512), ((5.6, 5.8), 704)])
+def test_tiled_is_untiled_where_pixels_are_resampled(tmp_path, gsd, overlap):
+    pair = write_pair(tmp_path, (70, 100))
+    checkpoint = save_small(tmp_path / "n.pt", "siamese-unet", gsd=gsd)
+    options = {"match_gsd": "true"}
+    whole = scored(pair, tmp_path / "whole", checkpoint, options=options, tile_size=1024, overlap=overlap)
+    tiled = scored(pair, tmp_path / "tiled", checkpoint, options=options, tile_size=overlap + 64, overlap=overlap)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.3, 2.0, 2.6, 7.9, 0.77, 0.5, 0.13])
+def test_ratios_of_pixels_keep_the_networks_stride(ratio):
+    zoom = simple_ratio(ratio)
+    assert abs(float(zoom) / ratio - 1) < 0.13
+    assert (input_stride(16, zoom) * zoom) % 16 == 0
+
+
+def test_other_band_counts_are_refused_with_the_bands_by_name(small, tmp_path):
+    images = [write_raster(tmp_path / f"{i}.tif", np.repeat(d, 2, axis=0)) for i, d in enumerate(changed_pair(SHAPE))]
+    with pytest.raises(BandMismatch, match=r"needs 3 bands \(red, green, blue\), the images have 6; .*--bands"):
+        run(images, tmp_path / "out", small)
+    run(images, tmp_path / "out", small, bands=(1, 3, 5))
+
+
+def test_what_the_options_do_not_offer_is_refused(pair, small, tmp_path):
+    for options, words in (
+        ({"device": "cuda:7"}, "device 'cuda:7' cannot be used here"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"precision": "fp8"}, "precision 'fp8' is not one of"),
+        ({"precision": "fp16", "device": "cpu"}, "fp16 needs a GPU"),
+        ({"engine": "magic"}, "engine 'magic' is not one of torch, openvino"),
+        ({"batch": "0"}, "batch 0 must be at least 1"),
+    ):
+        with pytest.raises(BadOption, match=words):
+            run(pair, tmp_path / "out", small, options=options)
+        assert not (tmp_path / "out").exists()
+
+
+def test_foreign_and_damaged_files_are_refused(pair, small, tmp_path):
+    whole = Path(small).read_bytes()
+    bad = {
+        "missing.pt": None,
+        "empty.pt": b"",
+        "text.pt": b"not a checkpoint",
+        "cut.pt": whole[: len(whole) // 2],
+        "foreign.pt": _saved({"weights": torch.zeros(3)}),
+        "list.pt": _saved([1, 2]),
+        "other.pt": _saved(torch.load(small, weights_only=True) | {"weights": {"x": torch.zeros(1)}}),
+    }
+    for name, content in bad.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(UnreadableInput) as caught:
+            run(pair, tmp_path / "out", tmp_path / name)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["GEOCHANGE_EVIL"],)
+
+
+def test_a_pickle_in_a_checkpoint_is_refused_and_not_run(pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOCHANGE_EVIL", str(tmp_path / "evil"))
+    torch.save({"format": "geochange network 1", "about": Evil(), "weights": {}}, tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.pt", "plain.pt"):
+        with pytest.raises(UnreadableInput, match=r"was not loaded|cannot be read"):
+            run(pair, tmp_path / "out", tmp_path / name)
+    assert not (tmp_path / "evil").exists()
+
+
+def _saved(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_folding_normalisation_changes_no_score(checkpoints, name):
+    network = load_checkpoint(checkpoints[name]).build()
+    dates = torch.randn(1, 2, 3, 64, 64)
+    with torch.no_grad():
+        before = network(dates)
+        assert fold_normalisation(network, (dates,)) > 5
+        after = network(dates)
+        fold_normalisation(network, (dates,))
+        again = network(dates)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(again, before, atol=1e-4, rtol=1e-4)
+
+
+def test_openvino_says_the_same_as_torch(pair, checkpoints, tmp_path):
+    pytest.importorskip("openvino")
+    both = [
+        scored(pair, tmp_path / engine, checkpoints["attention-net"], options={"engine": engine}, tile_size=96)
+        for engine in ("torch", "openvino")
+    ]
+    np.testing.assert_allclose(both[0], both[1], atol=1e-4)
+
+
+def test_bfloat16_is_near(pair, small, tmp_path):
+    try:
+        require_bf16("torch")
+    except BadOption as error:
+        pytest.skip(str(error))
+    near = scored(pair, tmp_path / "bf16", small, options={"precision": "bf16"})
+    assert 0 < np.abs(near - scored(pair, tmp_path / "fp32", small)).max() < 0.05
+
+
+def test_augmented_scores_are_alike_for_turned_images(small):
+    """The mean over the symmetries of the square has them itself."""
+    network = load_checkpoint(small).build()
+    preparation = Preparation(gain=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0))
+    module = TileScores(network, preparation, temperature=1.0, augment=True).eval()
+    dates, valid = torch.randn(1, 2, 3, 64, 64), torch.ones(1, 2, 64, 64)
+    with torch.no_grad():
+        straight, turned = module(dates, valid), module(torch.rot90(dates, 1, (-2, -1)), valid)
+    torch.testing.assert_close(torch.rot90(straight, 1, (-2, -1)), turned, atol=1e-5, rtol=1e-4)
+
+
+def limited(most, seen):
+    """Stands for a device with room for so many tiles."""
+
+    def score(dates, valid):
+        seen.append(len(dates))
+        if len(dates) > most:
+            raise torch.OutOfMemoryError("no room")
+        return dates[:, 0, :1]
+
+    return score
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_stays_so():
+    seen = []
+    scorer = Scorer(limited(2, seen), torch.device("cpu"), batch=8)
+    dates = np.random.default_rng(0).normal(size=(8, 2, 1, 4, 4)).astype(np.float32)
+    valid = np.ones((8, 2, 4, 4), bool)
+    np.testing.assert_array_equal(scorer(dates, valid), dates[:, 0, :1])
+    np.testing.assert_array_equal(scorer(dates[:3], valid[:3]), dates[:3, 0, :1])
+    assert seen == [8, 4, 2, 2, 2, 2, 2, 2]
+
+
+def test_when_one_tile_is_too_much_it_says_so():
+    scorer = Scorer(limited(0, []), torch.device("cpu"), batch=2)
+    with pytest.raises(BadOption, match=r"one tile of 4 x 4 pixels .* --tile-size"):
+        scorer(np.zeros((1, 2, 1, 4, 4), np.float32), np.ones((1, 2, 4, 4), bool))
+
+
+def test_any_number_of_tiles_at_once_gives_the_same_scores(pair, checkpoints, tmp_path):
+    one = scored(pair, tmp_path / "1", checkpoints["attention-net"], tile_size=96, options={"batch": "1"})
+    many = scored(pair, tmp_path / "5", checkpoints["attention-net"], tile_size=96, options={"batch": "5"})
+    np.testing.assert_allclose(many, one, atol=1e-5)
+
+
+def test_without_torch_it_says_what_to_install(pair, small, tmp_path, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
+    with pytest.raises(BadOption, match=r"network needs torch: pip install 'geochange\[torch\]'"):
+        run(pair, tmp_path / "out", small)
+
+
+@pytest.mark.gpu
+def test_the_gpu_says_the_same_as_the_cpu(pair, checkpoints, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    both = [
+        scored(pair, tmp_path / device, checkpoints["attention-net"], options={"device": device}, tile_size=96)
+        for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(both[0], both[1], atol=2e-3)

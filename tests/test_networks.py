@@ -1,0 +1,508 @@
+"""Laws of every network in the registry, and what each of them promises besides.
+
+Where results are compared to a tolerance, it is in double precision: then what remains is the law, not the rounding.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from geochange.errors import BadOption
+
+torch = pytest.importorskip("torch")
+
+from geochange.detectors.networks.attention_net import size_loss  # noqa: E402
+from geochange.detectors.networks.change_vae import DISTANCES, UNUSUAL, Posterior  # noqa: E402
+from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, load_checkpoint  # noqa: E402
+from geochange.detectors.networks.contract import IGNORE, Batch, probability  # noqa: E402
+from geochange.detectors.networks.layers import NeighbourhoodAttention  # noqa: E402
+from geochange.detectors.networks.registry import NETWORKS, build_network  # noqa: E402
+from geochange.detectors.networks.siamese_unet import FUSIONS  # noqa: E402
+from geochange.learning.losses import cross_entropy  # noqa: E402
+from tests.small_networks import SMALL, lively  # noqa: E402
+
+TINY = {
+    "attention-net": {"widths": [8, 8, 16, 12]},
+    "siamese-unet": {"widths": [4, 6, 8]},
+    "conv-gru": {"widths": [4, 6, 8]},
+    "change-vae": {"widths": [6, 8, 8], "latent": 6},
+}
+CLASSES = ["built", "cleared"]
+TRUE_FOR_SWAPPED_DATES = {
+    "attention-net": {},
+    "siamese-unet": {"fusion": "difference"},
+    "conv-gru": {},
+    **{f"change-vae {name}": {"distance": name} for name in DISTANCES},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """More of them only wait for each other on networks as small as these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def awake(network, seed=0):
+    """A network whose every part says something, with statistics halfway to those of its own activations."""
+    network = lively(network, seed)
+    for module in network.modules():
+        if isinstance(module, NeighbourhoodAttention):  # fresh ones are the identity
+            torch.nn.init.normal_(module.project.weight, std=0.3)
+            torch.nn.init.normal_(module.place)
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.5
+    with torch.no_grad():
+        network.train()(dates_for(network, 32, 32, n=4, bands=network.options.bands, seed=1))
+    return network.eval()
+
+
+def tiny(name, **options):
+    torch.manual_seed(0)
+    network = awake(build_network(name, {**TINY[name], **options}))
+    if name == "change-vae":
+        network.calibrate(network.distance(some_dates(32, 32, bands=network.options.bands, seed=1)))
+    return network
+
+
+def some_dates(*shape, times=2, n=1, bands=3, seed=0):
+    return torch.randn(n, times, bands, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def dates_for(network, *shape, **settings):
+    """Two dates, or three for a network that takes more."""
+    return some_dates(*shape, **{"times": network.dates or 3, **settings})
+
+
+def batch_with_a_change(network, side=32):
+    dates, labels = dates_for(network, side, side, n=2), torch.zeros(2, side, side, dtype=torch.long)
+    dates = dates[:, :1] + 0.1 * dates  # the dates are alike, but for a square
+    dates[:, -1, :, 8:24, 8:24] += 2
+    labels[:, 8:24, 8:24] = 1
+    labels[:, 0] = IGNORE
+    return Batch(dates, labels)
+
+
+def test_every_network_is_tested():
+    assert set(TINY) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_logits_have_the_size_of_the_dates(name, bands):
+    network = tiny(name, bands=bands)
+    with torch.no_grad():
+        logits = network(dates_for(network, 32, 48, bands=bands, n=2))
+    assert logits.shape == (2, 1, 32, 48)
+    assert logits.std() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["attention-net", "siamese-unet"])
+def test_several_classes_have_a_channel_each_and_one_for_no_change(name):
+    network = tiny(name, classes=CLASSES)
+    with torch.no_grad():
+        logits = network(some_dates(32, 32))
+    assert logits.shape == (1, 3, 32, 32)
+    assert probability(logits).shape == (1, 2, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["conv-gru", "change-vae"])
+def test_networks_of_one_class_refuse_several(name):
+    with pytest.raises(BadOption, match="one class"):
+        build_network(name, {"classes": CLASSES})
+
+
+@pytest.mark.parametrize("case", TRUE_FOR_SWAPPED_DATES)
+def test_swapping_the_dates_changes_nothing(case):
+    network = tiny(case.split()[0], **TRUE_FOR_SWAPPED_DATES[case])
+    dates = dates_for(network, 64, 64, n=2)
+    with torch.no_grad():
+        torch.testing.assert_close(network(dates.flip(1)), network(dates), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("attention-net", {"classes": CLASSES}),
+        ("siamese-unet", {"fusion": "early"}),
+        ("siamese-unet", {"fusion": "concatenation"}),
+        ("siamese-unet", {"fusion": "difference", "classes": CLASSES}),
+    ],
+)
+def test_where_no_symmetry_is_promised_the_order_of_the_dates_is_seen(name, options):
+    network, dates = tiny(name, **options), some_dates(32, 32)
+    with torch.no_grad():
+        assert (network(dates.flip(1)) - network(dates)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_shifting_the_dates_by_the_stride_shifts_the_logits(name, axis):
+    network = tiny(name).double()
+    stride, radius = network.stride, network.receptive_radius
+    long = strip(network, 2 * radius + 4 * stride, axis).double()
+    length = long.shape[axis]
+    with torch.no_grad():
+        still = network(long.narrow(axis, 0, length - stride)).narrow(axis, radius + stride, stride)
+        moved = network(long.narrow(axis, stride, length - stride)).narrow(axis, radius, stride)
+    assert still.std() > 1e-3
+    torch.testing.assert_close(moved, still, rtol=0, atol=1e-9)
+
+
+def strip(network, length, axis, **settings):
+    """Dates that are long along an axis and two strides wide; the length is rounded up to whole strides."""
+    shape = [2 * network.stride, 2 * network.stride]
+    shape[axis] = -(-length // network.stride) * network.stride
+    return dates_for(network, *shape, **settings)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_scores_depend_on_pixels_up_to_the_receptive_radius(name, axis):
+    """Never on farther ones; and the radius is not much wider than need be."""
+    reached = measured_radius(tiny(name), axis)
+    assert reached <= tiny(name).receptive_radius <= 2 * reached
+
+
+def measured_radius(network, axis):
+    """How far the change of a row or column of pixels is seen in the scores."""
+    network = network.double()
+    dates = strip(network, 2 * network.receptive_radius + 6 * network.stride, axis).double()
+    middle = dates.shape[axis] // (2 * network.stride) * network.stride
+    with torch.no_grad():
+        before, reached = network(dates), []
+        for place in (middle, middle + network.stride - 1):  # the first and last of a cell
+            altered = dates.clone()
+            altered.select(axis, place).add_(3 * torch.randn_like(altered.select(axis, place)))
+            differs = (network(altered) != before).transpose(axis, -1).flatten(0, -2).any(dim=0)
+            reached.append(int((torch.nonzero(differs) - place).abs().max()))
+    return max(reached)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_batch_gives_what_each_gives_alone(name):
+    network = tiny(name).double()
+    dates = dates_for(network, 32, 32, n=3).double()
+    with torch.no_grad():
+        alone = torch.cat([network(each[None]) for each in dates])
+        torch.testing.assert_close(network(dates), alone, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_evaluated_twice_it_says_the_same(name):
+    network = tiny(name)
+    dates = dates_for(network, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(network(dates), network(dates), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_checkpoint_brings_the_same_network_back(name, tmp_path):
+    network = tiny(name)
+    save(network, name, tmp_path / "network.pt")
+    loaded = load_checkpoint(tmp_path / "network.pt").build()
+    dates = dates_for(network, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(dates), network(dates), rtol=0, atol=0)
+
+
+def save(network, name, path):
+    options = {each.name: getattr(network.options, each.name) for each in fields(network.options)}
+    normalisation = Normalisation(mean=(0.0,) * 3, spread=(1.0,) * 3)
+    about = About(
+        network=name, options=options, bands=("r", "g", "b"), normalisation=normalisation, value_range=(0.0, 1.0)
+    )
+    Checkpoint(about, network.state_dict()).save(path)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_batch_can_be_learned(name):
+    losses = losses_while_learning(build_network(name, TINY[name]), steps=15)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def losses_while_learning(network, steps, batch=None, rate=0.01):
+    torch.manual_seed(0)
+    batch = batch or batch_with_a_change(network)
+    optimizer, losses = torch.optim.AdamW(network.train().parameters(), lr=rate), []
+    for _ in range(steps):
+        loss = network.loss(batch, cross_entropy)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_is_taught(name):
+    network = tiny(name).train()
+    network.loss(batch_with_a_change(network), cross_entropy).backward()
+    assert [key for key, each in network.named_parameters() if each.grad is None or not each.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_ignored_pixels_do_not_count(name):
+    """Their labels, at least; the autoencoder has no use for labels at all."""
+    network = tiny(name)
+    batch = batch_with_a_change(network)
+    with torch.no_grad():
+        loss = network.loss(batch, cross_entropy)
+        ignored = network.loss(Batch(batch.dates, torch.full_like(batch.labels, IGNORE)), cross_entropy)
+    assert ignored == (loss if name == "change-vae" else 0)
+
+
+PARTS = ("channel_attention", "spatial_attention", "self_attention", "pyramid_pooling", "multi_scale")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_attention_net_can_be_switched_off(part):
+    whole, less = tiny("attention-net"), tiny("attention-net", **{part: False})
+    assert size(less) < size(whole)
+    assert less.receptive_radius <= whole.receptive_radius
+    with torch.no_grad():
+        assert less(some_dates(32, 32)).std() > 1e-3
+
+
+def test_without_any_part_attention_net_still_learns():
+    network = build_network("attention-net", TINY["attention-net"] | dict.fromkeys(PARTS, False))
+    losses = losses_while_learning(network, steps=15)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def size(network):
+    return sum(each.numel() for each in network.parameters())
+
+
+def test_attention_net_without_parts_keeps_to_its_receptive_radius():
+    network = tiny("attention-net", **dict.fromkeys(PARTS, False))
+    reached = measured_radius(network, -1)
+    assert reached <= network.receptive_radius <= 2 * reached
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_the_siamese_unet_takes_any_number_of_scales(fusion, levels):
+    network = tiny("siamese-unet", fusion=fusion, widths=[4] * levels)
+    assert network.stride == 2**levels
+    reached = measured_radius(network, -1)
+    assert reached <= network.receptive_radius <= 2 * reached
+
+
+def test_unknown_fusions_and_distances_are_named():
+    with pytest.raises(BadOption, match=r"late.* early, concatenation, difference"):
+        build_network("siamese-unet", {"fusion": "late"})
+    with pytest.raises(BadOption, match=r"taxi.* cosine"):
+        build_network("change-vae", {"distance": "taxi"})
+
+
+@pytest.mark.parametrize("name", ["siamese-unet", "conv-gru", "change-vae"])
+def test_a_network_without_scales_is_refused(name):
+    with pytest.raises(BadOption, match="widths"):
+        build_network(name, {"widths": []})
+
+
+@pytest.mark.parametrize("times", [2, 3, 6])
+def test_intervals_are_one_fewer_than_dates_and_sum_to_one(times):
+    network, dates = tiny("conv-gru"), some_dates(16, 16, times=times)
+    with torch.no_grad():
+        intervals = network.intervals(dates)
+        assert network(dates).shape == (1, 1, 16, 16)
+    assert intervals.shape == (1, times - 1, 16, 16)
+    torch.testing.assert_close(intervals.sum(dim=1), torch.ones(1, 16, 16))
+
+
+def test_change_and_its_interval_are_parts_of_one_distribution():
+    network, dates = tiny("conv-gru"), some_dates(16, 16, times=4)
+    with torch.no_grad():
+        weights = torch.exp(network.interval_logits(dates))
+        joint = probability(network(dates)) * network.intervals(dates)
+    torch.testing.assert_close(joint, weights / (1 + weights.sum(dim=1, keepdim=True)))
+
+
+def test_a_series_played_backwards_has_its_intervals_in_backward_order():
+    network, dates = tiny("conv-gru"), some_dates(16, 16, times=4)
+    with torch.no_grad():
+        backwards, forwards = network.interval_logits(dates.flip(1)), network.interval_logits(dates)
+        torch.testing.assert_close(network(dates.flip(1)), network(dates))
+    torch.testing.assert_close(backwards, forwards.flip(1), rtol=0, atol=0)
+
+
+def test_each_interval_is_judged_by_all_dates():
+    network, dates = tiny("conv-gru"), some_dates(16, 16, times=5)
+    with torch.no_grad():
+        before = network.interval_logits(dates)
+        for k in range(5):
+            other = dates.clone()
+            other[:, k] += 1
+            assert ((network.interval_logits(other) - before).abs().amax(dim=(0, 2, 3)) > 1e-6).all()
+
+
+def test_the_receptive_radius_does_not_grow_with_the_series():
+    network = tiny("conv-gru").double()
+    dates = strip(network, 4 * network.receptive_radius, -1, times=7).double()
+    altered = dates.clone()
+    altered[:, 0, ..., 0] += 3
+    with torch.no_grad():
+        differs = (network.interval_logits(altered) != network.interval_logits(dates)).any(dim=-2)
+    assert torch.nonzero(differs)[:, -1].max() <= network.receptive_radius
+
+
+def dated_batch():
+    """Four dates; one half changes for good in interval 1, a part of the other in interval 3."""
+    dates = 0.1 * some_dates(16, 16, times=4, n=2)
+    labels = torch.zeros(2, 16, 16, dtype=torch.long)
+    dates[:, 1:, :, :, :8] += 2
+    dates[:, 3:, :, 8:, 8:] += 2
+    labels[:, :, :8], labels[:, 8:, 8:] = 1, 3
+    return Batch(dates, labels)
+
+
+def test_dated_labels_teach_the_interval():
+    network, batch = build_network("conv-gru", TINY["conv-gru"] | {"dated": True}), dated_batch()
+    losses_while_learning(network, 40, batch)
+    with torch.no_grad():
+        found = network.intervals(batch.dates).argmax(dim=1) + 1
+        changed = network(batch.dates)[:, 0] > 0
+    truth = batch.labels > 0
+    assert (changed == truth).float().mean() > 0.9
+    assert (found == batch.labels)[truth].float().mean() > 0.9
+
+
+def test_undated_labels_are_all_change():
+    network, batch = tiny("conv-gru"), dated_batch()
+    with torch.no_grad():
+        once = network.loss(Batch(batch.dates, batch.labels.clamp(max=1)), cross_entropy)
+        assert network.loss(batch, cross_entropy) == once
+
+
+def test_dated_labels_beyond_the_series_are_named():
+    network = tiny("conv-gru", dated=True)
+    batch = dated_batch()
+    with pytest.raises(BadOption, match="interval 3, but 3 dates have 2"):
+        network.loss(Batch(batch.dates[:, :3], batch.labels), cross_entropy)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_distances_are_0_for_the_same_and_grow_along_a_line(name):
+    def posterior(step):
+        mean = torch.tensor([1.0, 0.0]) + step * torch.tensor([0.0, 0.5])
+        return Posterior(mean.view(1, 2, 1, 1), torch.full((1, 2, 1, 1), -1.0))
+
+    found = [DISTANCES[name](posterior(0), posterior(step)).item() for step in range(4)]
+    assert found[0] == pytest.approx(0, abs=1e-6)
+    assert np.all(np.diff(found) > 1e-3)
+
+
+def test_distances_of_distributions_are_those_of_torch_and_of_matrices():
+    rng = np.random.default_rng(0)
+    a, b = (Posterior(*(torch.from_numpy(rng.normal(size=(1, 5, 1, 1))) for _ in range(2))) for _ in range(2))
+    normal = [torch.distributions.Normal(each.mean, torch.exp(each.log_variance / 2)) for each in (a, b)]
+    both = sum(torch.distributions.kl_divergence(*order).sum() for order in (normal, normal[::-1])) / 2
+    assert DISTANCES["jeffreys"](a, b).item() == pytest.approx(both.sqrt().item())
+    means, roots = ([getattr(each, part).flatten().numpy() for each in normal] for part in ("mean", "stddev"))
+    gaps = np.linalg.norm(means[0] - means[1]), np.linalg.norm(np.diag(roots[0]) - np.diag(roots[1]))
+    assert DISTANCES["wasserstein"](a, b).item() == pytest.approx(np.hypot(*gaps))
+
+
+def test_equal_dates_have_no_distance_and_a_changed_corner_has_one():
+    network, dates = tiny("change-vae"), some_dates(64, 64, times=1).repeat(1, 2, 1, 1, 1)
+    with torch.no_grad():
+        assert network.distance(dates).abs().max() < 1e-5
+        dates[:, 1, :, :16, :16] += 2
+        distance = network.distance(dates)[0]
+    assert distance.shape == (64, 64)
+    assert distance[:16, :16].mean() > 100 * distance[48:, 48:].mean()
+
+
+def test_calibrated_an_unusual_distance_is_as_likely_change_as_not():
+    network, distances = tiny("change-vae"), torch.from_numpy(np.random.default_rng(0).normal(5, 2, 100_000))
+    network.calibrate(torch.cat([distances, torch.full((3000,), 500.0), torch.full((10,), float("nan"))]))
+    assert network.offset.item() == pytest.approx(5 + UNUSUAL * 2, rel=0.05)
+    assert network.scale.item() == pytest.approx(2, rel=0.05)
+    dates = some_dates(32, 32)
+    with torch.no_grad():
+        expected = (network.distance(dates) - network.offset) / network.scale
+        torch.testing.assert_close(network(dates)[:, 0], expected)
+
+
+def test_calibrating_needs_distances():
+    with pytest.raises(ValueError, match="no distances"):
+        tiny("change-vae").calibrate(torch.full((3,), float("nan")))
+
+
+def test_pixels_without_data_are_not_reconstructed():
+    """What the network paints there does not count, and a batch without any data has no loss."""
+    network, dates = tiny("change-vae"), some_dates(32, 32)
+    dates[:, :, :, :, 16:] = 0
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    with torch.no_grad():
+        network.back[-1][1].weight.zero_()  # paints one colour everywhere
+        network.back[-1][1].bias.zero_()
+        network.paint.bias.zero_()
+        network.mean.weight.zero_(), network.log_variance.weight.zero_()
+        network.mean.bias.zero_(), network.log_variance.bias.zero_()
+        loss = network.loss(Batch(dates, labels), cross_entropy)
+        assert network.loss(Batch(dates * 0, labels), cross_entropy) == 0
+        network.paint.bias.fill_(1.0)
+        assert network.loss(Batch(dates * 0, labels), cross_entropy) == 0
+    assert loss.item() == pytest.approx(dates[..., :16].square().sum(dim=2).mean().item() / 2)
+
+
+def test_the_autoencoder_is_drawn_from_while_taught_alone():
+    network, batch = tiny("change-vae"), batch_with_a_change(tiny("change-vae"))
+    with torch.no_grad():
+        assert network.eval().loss(batch, cross_entropy) == network.loss(batch, cross_entropy)
+        assert network.train().loss(batch, cross_entropy) != network.loss(batch, cross_entropy)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (8, 8), (17, 3)])
+def test_neighbourhood_attention_is_that_of_each_cell_to_its_window(shape):
+    """Against the definition, cell by cell."""
+    torch.manual_seed(0)
+    attention = NeighbourhoodAttention(8, window=5, heads=2).eval()
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(2, 8, *shape)
+    with torch.no_grad():
+        found = attention(x)
+        query, key, value = (part.unflatten(1, (2, 4)) for part in attention.qkv(attention.norm(x)).chunk(3, dim=1))
+        mixed = torch.zeros_like(query)  # (n, head, depth, y, x)
+        for row, col in np.ndindex(*shape):
+            rows, cols = range(max(row - 2, 0), min(row + 3, shape[0])), range(max(col - 2, 0), min(col + 3, shape[1]))
+            window = (..., slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+            bias = torch.stack([attention.place[:, (r - row + 2) * 5 + c - col + 2] for r in rows for c in cols], dim=1)
+            scores = (query[..., row, col, None] * key[window].flatten(-2)).sum(dim=2) / 4**0.5 + bias
+            mixed[..., row, col] = (scores.softmax(dim=-1)[:, :, None] * value[window].flatten(-2)).sum(dim=-1)
+        torch.testing.assert_close(found, x + attention.project(mixed.flatten(1, 2)), atol=1e-5, rtol=1e-5)
+
+
+def test_sizes_of_whole_changes_are_taught():
+    """Labels of a square of 16 pixels, and of one that the border cuts."""
+    labels = torch.zeros(1, 12, 12, dtype=torch.long)
+    labels[0, 2:6, 3:7] = labels[0, 9:, 9:] = 1
+    wrong = torch.full((1, 12, 12), 4.0, requires_grad=True)  # log2(16)
+    assert size_loss(wrong.detach(), labels) == 0
+    size_loss(wrong + 2, labels).backward()
+    assert ((wrong.grad != 0) == (labels == 1))[0, :8, :8].all()
+    assert not wrong.grad[0, 8:].any()
+
+
+def test_the_size_of_a_change_is_a_layer():
+    network = build_network("attention-net", {**SMALL["attention-net"], "size": True}).eval()
+    dates = torch.randn(1, 2, 3, 32, 48)
+    with torch.no_grad():
+        logits, layers = network.with_layers(dates)
+        torch.testing.assert_close(logits, network(dates))
+    assert network.layers(2) == {"size": 1}
+    assert layers["size"].shape == (1, 1, 32, 48)
+    assert layers["size"].min() >= 1
+
+
+@pytest.mark.parametrize("encoder", ["mobilenetv3_small_100", "vit_tiny_patch16_224", "no_such_model"])
+def test_encoders_that_would_break_a_law_or_do_not_exist_are_refused(encoder):
+    with pytest.raises(BadOption, match=encoder):
+        build_network("attention-net", {"encoder": encoder})

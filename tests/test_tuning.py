@@ -1,0 +1,129 @@
+"""The search for options: seeded, pruned, resumed, and what it leaves is what `train` takes."""
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+
+from geochange.cli import main
+from geochange.detectors.networks import registry
+from geochange.errors import BadOption
+from geochange.learning.training import NotFinite
+from geochange.learning.tuning import TuneOptions, search
+from tests.tiny_network import TinyNet, write_pairs
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(registry.NETWORKS, "tiny", f"{TinyNet.__module__}:TinyNet")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def pretend(seen):
+    """A trial whose F1 follows from its rate alone: best at 0.002."""
+
+    def run_trial(number, chosen, report):
+        seen.append(chosen)
+        merit = 1 - abs(chosen["rate"] - 0.002) * 50
+        for step in (1, 2):
+            report({"step": step, "val_f1": merit * step / 2})
+        return merit
+
+    return run_trial
+
+
+def rows_of(folder):
+    with (folder / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_best_trial_is_kept(tmp_path):
+    seen = []
+    best = search(pretend(seen), tmp_path, TuneOptions(trials=8))
+    assert best == json.loads((tmp_path / "best.json").read_text())
+    finished = [row for row in rows_of(tmp_path) if row["state"] == "complete"]
+    top = max(finished, key=lambda row: float(row["f1"]))
+    assert best["rate"] == float(top["rate"])
+    assert set(best) == {"rate", "weight_decay", "encoder_rate", "loss", "batch"}
+
+
+def test_a_search_in_parts_tries_what_one_in_one_go_does(tmp_path):
+    whole, parts = [], []
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    search(pretend(whole), tmp_path / "whole", TuneOptions(trials=6))
+
+    def interrupted(number, chosen, report):
+        if number == 3:
+            raise KeyboardInterrupt
+        return pretend(parts)(number, chosen, report)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(interrupted, tmp_path / "parts", TuneOptions(trials=6))
+    assert len(parts) == 3
+    search(pretend(parts), tmp_path / "parts", TuneOptions(trials=6))
+    assert parts == whole
+
+
+def test_hopeless_trials_end_early(tmp_path):
+    ended = []
+
+    def run_trial(number, chosen, report):
+        for step in (1, 2, 3):
+            report({"step": step, "val_f1": 0.9 if number < 4 else 0.1})
+            ended.append((number, step))
+        return 0.9
+
+    search(run_trial, tmp_path, TuneOptions(trials=6))
+    assert [row["state"] for row in rows_of(tmp_path)] == ["complete"] * 4 + ["pruned"] * 2
+    assert max(number for number, _ in ended) == 3
+
+
+def test_trials_that_overflow_are_answers_too(tmp_path):
+    def run_trial(number, chosen, report):
+        if number == 0:
+            raise NotFinite("the loss is nan")
+        return 0.5
+
+    search(run_trial, tmp_path, TuneOptions(trials=2))
+    assert [row["state"] for row in rows_of(tmp_path)] == ["pruned", "complete"]
+
+
+def test_impossible_searches_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(BadOption, match="trials 0"):
+        TuneOptions(trials=0)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(BadOption, match="needs optuna"):
+        search(pretend([]), tmp_path, TuneOptions())
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code
+
+
+def test_the_command_leaves_options_that_train_takes(tmp_path, capsys):
+    data, out = write_pairs(tmp_path / "data", [f"p{k}" for k in range(5)]), tmp_path / "search"
+    short = ("--network", "tiny", "--size", 16, "--workers", 0, "--device", "cpu")
+    search_it = ("tune", data, "-o", out, "--trials", 2, "--steps", 2, "--every", 1, *short)
+    assert call(*search_it) == 0
+    assert "trial 1 | step 2/2" in capsys.readouterr().out
+    assert call(*search_it, "--json") == 0
+    best = json.loads(capsys.readouterr().out)
+    assert len(rows_of(out)) == 2
+    assert call("train", data, "-o", tmp_path / "run", "--options", out / "best.json", "--steps", 2, *short, "-q") == 0
+    assert best.items() <= json.loads((tmp_path / "run" / "run.json").read_text())["identity"].items()
+    assert call(*search_it, "--val", data) == 2
+    assert "val null" in capsys.readouterr().err
+
+
+def test_without_held_out_pairs_there_is_nothing_to_compare(tmp_path, capsys):
+    data = write_pairs(tmp_path / "data", ["only"])
+    assert call("tune", data, "-o", tmp_path / "out", "--network", "tiny", "--size", 16, "--device", "cpu") == 2
+    assert "--val" in capsys.readouterr().err

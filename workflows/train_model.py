@@ -1,0 +1,69 @@
+"""Train a network as a TOML file says, on one machine or on several GPUs.
+
+    python workflows/train_model.py buildings.toml
+    torchrun --nproc-per-node 4 workflows/train_model.py buildings.toml
+
+The file names the data, the folder of the run, and any options of `geochange.pipeline.train_options.TrainRunOptions`
+and `geochange.learning.training.TrainOptions`; relative paths start at the file's folder:
+
+    data = ["levir/train_512px_1m@1.0", "levir/train_256px_0.5m@0.5"]
+    out = "runs/buildings"
+    val = "levir/val_256px_0.5m@0.5"
+    gsd = 0.5
+    steps = 3600
+
+Run it again after an interruption: it goes on where it stopped. This is the file to copy and adapt.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geochange.cli.program import run_command
+from geochange.cli.progress import progress_bar
+from geochange.cli.training import epoch_line, print_trained
+from geochange.errors import BadOption, UnreadableInput
+
+
+def read_plan(path: Path) -> tuple[list[str], Path, dict[str, Any]]:
+    """Data, folder of the run, and options of a TOML file."""
+    try:
+        plan = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UnreadableInput(f"{path} cannot be read as TOML: {error}") from error
+    data, out = plan.pop("data", None), plan.pop("out", None)
+    if not isinstance(data, list) or not data or not isinstance(out, str):
+        raise BadOption(f'{path} must name data = ["DIR@GSD", ...] and out = "RUN"')
+    for name in {"val", "start"} & set(plan):
+        plan[name] = str(path.parent / plan[name])
+    return [str(path.parent / each) for each in data], path.parent / out, plan
+
+
+def train_model(plan: Annotated[Path, typer.Argument(help="A TOML file of data, out and options.")]) -> None:
+    """Train a network as a TOML file says; go on where an earlier run stopped."""
+    from geochange.learning.ranks import here
+    from geochange.pipeline.train import train
+    from geochange.pipeline.train_options import options_from
+
+    data, out, settings = read_plan(plan)
+    options = options_from({"resume": True, **settings})
+    first = here()[0] == 0
+    with progress_bar(quiet=not first) as listener:
+        trained = train(
+            data,
+            out,
+            options,
+            tell=lambda row: typer.echo(epoch_line(row, options.fitting.steps)),
+            say=lambda line: typer.echo(line, err=True),
+            listener=listener,
+        )
+    if first:
+        print_trained(trained)
+
+
+if __name__ == "__main__":
+    run_command(train_model)
