@@ -1,5 +1,6 @@
 import os
 
+import pytest
 from hypothesis import settings
 
 # Tests run side by side, one a core: threads of one that wait for those of another cost ten times what they bring.
@@ -10,3 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("steady")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; its exit code, what it printed, and its lines on stderr."""
+    from geochange.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err.strip().splitlines()
+
+    return call

@@ -23,17 +23,8 @@ from geochange.learning.augment import (
 
 LOOKS = {
     "all": LookOptions(share=1, hazy=1, blurred=1, noisy=1),
-    "haze": LookOptions(share=1, brightness=0, contrast=0, colour=0, hazy=1, blurred=0, noisy=0),
+    "haze": LookOptions(share=1, brightness=0, contrast=0, colour=0, hazy=1, blurred=0, sharpened=0, noisy=0),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other on a busy machine take minutes for what one does in seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def noise(shape, seed=0):
@@ -191,3 +182,13 @@ def test_blur_is_scipy_s_away_from_the_border(sigma):
     image = noise((24, 24)).astype(np.float32)
     wanted = ndimage.gaussian_filter(image, (0, sigma, sigma), truncate=np.ceil(3 * sigma) / sigma, mode="mirror")
     assert np.allclose(gaussian_blur(torch.from_numpy(image), sigma), wanted, atol=1e-2)
+
+
+def test_sharpening_steepens_edges_and_keeps_what_is_flat():
+    dates = torch.zeros(1, 1, 16, 16)
+    dates[..., 8:] = 1.0
+    look = LookOptions(share=1, brightness=0, contrast=0, colour=0, hazy=0, blurred=0, sharpened=1, noisy=0)
+    row = vary_look(dates, np.random.default_rng(0), look)[0, 0, 8]
+    assert row[8] - row[7] > 1.1
+    assert row[0] == pytest.approx(0, abs=1e-6)
+    assert row[-1] == pytest.approx(1, abs=1e-6)

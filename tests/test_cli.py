@@ -10,37 +10,14 @@ import rasterio
 import shapely
 from affine import Affine
 
-from geochange.cli import main
 from geochange.scenes.scene import open_file
+from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, changed_pair, textured, write_pair, write_raster
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command; its exit code, what it printed, and its lines on stderr."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err.strip().splitlines()
-
-    return call
 
 
 @pytest.fixture
 def pair(tmp_path):
     return write_pair(tmp_path, (60, 80))
-
-
-def refused(answer, *words):
-    """One line on stderr that holds the words, exit code 2."""
-    code, _, lines = answer
-    assert code == 2
-    assert len(lines) == 1
-    assert "Traceback" not in lines[0]
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 def test_a_missing_file_is_named(run, pair, tmp_path):

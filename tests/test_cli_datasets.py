@@ -7,23 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geochange.cli import main
 from geochange.learning.datasets import CollectionOptions
 from geochange.learning.labels import LabelOptions
 from geochange.pipeline.datasets import describe_datasets
 from tests.stand_ins import SHARED, write_raster
 from tests.tiny_network import break_image, write_pairs
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["datasets", *map(str, arguments)])
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err.strip().splitlines()
-
-    return call
 
 
 @pytest.fixture
@@ -37,7 +25,7 @@ def split_pairs(tmp_path):
 
 
 def test_the_report_counts_each_split(split_pairs, run):
-    code, out, _ = run(split_pairs, "--json")
+    code, out, _ = run("datasets", split_pairs, "--json")
     assert code == 0
     train, val = json.loads(out)["parts"]
     assert (train["split"], train["images"], val["split"], val["images"]) == ("train", 3, "val", 1)
@@ -76,7 +64,7 @@ def test_equal_images_are_found_inside_and_across_splits(split_pairs, run):
     }
     assert not inside.across
     assert {(place.item[:7], place.date) for place in inside.places} == {("train/a", 1), ("train/b", 2)}
-    _, out, _ = run(split_pairs)
+    _, out, _ = run("datasets", split_pairs)
     assert "equal images across splits or data sets: 3 in 1 groups" in out
     assert "equal images within a split: 2 in 1 groups" in out
 
@@ -93,13 +81,13 @@ def test_all_that_is_broken_is_named_and_the_rest_counted(split_pairs, run):
     break_image(train / "B" / "a.png")
     (train / "label" / "b.png").unlink()
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(split_pairs / "val" / "label" / "d.png")
-    code, out, lines = run(split_pairs)
+    code, out, lines = run("datasets", split_pairs)
     assert code == 2
     for name in ("B/a.png cannot be read", "label has no image b", "label/d.png has 9 x 9 pixels"):
         assert sum(name in line for line in out.splitlines() if line.startswith("broken: ")) == 1, name
     assert len(lines) == 1
     assert "3 broken" in lines[0]
-    code, out, lines = run(split_pairs, "--json")
+    code, out, lines = run("datasets", split_pairs, "--json")
     assert (code, len(lines)) == (2, 1)
     answer = json.loads(out)
     assert len(answer["broken"]) == 3
@@ -109,7 +97,7 @@ def test_all_that_is_broken_is_named_and_the_rest_counted(split_pairs, run):
 def test_several_data_sets_are_each_taken_as_one(tmp_path, run):
     write_pairs(tmp_path / "one", ["a"])
     write_pairs(tmp_path / "two", ["a"])
-    code, out, _ = run(tmp_path)
+    code, out, _ = run("datasets", tmp_path)
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["one", "two"]
     assert "equal images across splits or data sets: 4 in 2 groups" in out
@@ -120,7 +108,7 @@ def test_scenes_of_a_table_are_counted_by_tile(tmp_path, run):
     for name, array in (("b", values), ("a", values[:, ::-1]), ("t", (values[:1] > 200).astype(np.uint8))):
         write_raster(tmp_path / f"{name}.tif", array)
     (tmp_path / "scenes.csv").write_text("before,after,labels,split\nb.tif,a.tif,t.tif,test\n")
-    code, out, _ = run(tmp_path / "scenes.csv", "--json", "--tile", 30, "--bands", "1,2,3")
+    code, out, _ = run("datasets", tmp_path / "scenes.csv", "--json", "--tile", 30, "--bands", "1,2,3")
     (part,) = json.loads(out)["parts"]
     assert code == 0
     assert (part["images"], part["split"], part["bands"], part["dtypes"]) == (4, "test", {"3": 4}, {"uint16": 4})
@@ -129,18 +117,18 @@ def test_scenes_of_a_table_are_counted_by_tile(tmp_path, run):
 
 def test_stored_values_can_be_given(tmp_path, run):
     write_pairs(tmp_path, ["a"], labels=(3, 9))
-    code, out, lines = run(tmp_path)
+    code, out, lines = run("datasets", tmp_path)
     assert code == 2
     assert "label/a.png holds the value" in lines[0]
-    code, out, _ = run(tmp_path, "--classes", "built,felled", "--values", "9,3", "--json")
+    code, out, _ = run("datasets", tmp_path, "--classes", "built,felled", "--values", "9,3", "--json")
     assert code == 0
     assert [*json.loads(out)["parts"][0]["shares"]] == ["unchanged", "built", "felled"]
-    code, out, _ = run(tmp_path, "--values", "9", "--ignore", "3", "--json")
+    code, out, _ = run("datasets", tmp_path, "--values", "9", "--ignore", "3", "--json")
     assert json.loads(out)["parts"][0]["ignored"] > 0
 
 
 def test_a_folder_without_data_is_refused(tmp_path, run):
-    code, out, lines = run(tmp_path)
+    code, out, lines = run("datasets", tmp_path)
     assert (code, out, len(lines)) == (2, "", 1)
     assert "must hold the folders A, B and label" in lines[0]
 

@@ -7,26 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from geochange.cli import main
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.detectors.networks.registry import build_network
+from tests.commands import refused
 from tests.small_networks import SMALL, lively, save_small
 from tests.stand_ins import changed_pair, write_raster
 from tests.tiny_network import about, write_pairs
 
 NAMES = [f"scene{scene}_{row}_0" for scene in range(4) for row in range(2)]
 SHORT = ("--size", 32, "--steps", 4, "--every", 2, "--batch", 2, "--workers", 0, "--device", "cpu")
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err.strip().splitlines()
-
-    return call
 
 
 @pytest.fixture
@@ -167,12 +156,17 @@ def test_dated_labels_teach_the_interval(run, tmp_path):
     assert load_checkpoint(tmp_path / "run" / "best.pt").about.options["dated"] is True
 
 
-def refused(answer, *words):
-    code, _, lines = answer
-    assert code == 2, answer
-    assert len(lines) == 1, lines
-    for word in words:
-        assert word in lines[0], lines[0]
+def test_overwrite_begins_anew_in_every_part(run, data, start, tmp_path):
+    arguments = ("finetune", data, "--from", start, "-o", tmp_path / "run", *SHORT, "--frozen-steps", 2, "-q")
+    assert run(*arguments)[0] == 0
+    first = load_checkpoint(tmp_path / "run" / "best.pt").weights
+    code, _, errors = run(*arguments, "--seed", 5, "--overwrite")
+    assert code == 0, errors
+    frozen = load_checkpoint(tmp_path / "run" / "frozen" / "best.pt").weights
+    second = load_checkpoint(tmp_path / "run" / "best.pt").weights
+    heads = [name for name in first if name.startswith("head")]
+    assert any(not torch.equal(first[name], second[name]) for name in heads)
+    assert any(not torch.equal(frozen[name], second[name]) for name in heads)
 
 
 def test_what_cannot_be_done_is_one_line(run, data, scene, start, tmp_path):

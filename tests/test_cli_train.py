@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from geochange.cli import main
 from geochange.detectors.networks import registry
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.errors import BadOption, GeochangeError
@@ -20,6 +19,7 @@ from geochange.learning import training
 from geochange.learning.datasets import open_folder
 from geochange.pipeline.train_material import split
 from geochange.pipeline.train_options import TrainRunOptions, options_from, parse_source
+from tests.commands import refused
 from tests.stand_ins import textured, write_raster
 from tests.tiny_network import TinyNet, break_image, write_pairs
 
@@ -31,34 +31,11 @@ SHORT = ("--network", "tiny", "--size", 16, "--steps", 4, "--every", 2, "--batch
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     monkeypatch.setitem(registry.NETWORKS, "tiny", f"{TinyNet.__module__}:TinyNet")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err.strip().splitlines()
-
-    return call
 
 
 @pytest.fixture
 def data(tmp_path):
     return write_pairs(tmp_path / "data", NAMES)
-
-
-def refused(answer, *words):
-    code, _, lines = answer
-    assert code == 2, answer
-    assert len(lines) == 1, lines
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 def record_of(folder):

@@ -17,15 +17,6 @@ EVERY = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 KINDS = pytest.mark.parametrize("channels", CHANNELS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other on a busy machine take minutes for what one does in seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def batch(channels, seed=0, ignored=0.0):
     """Logits and labels, a share of which is ignored."""
     rng = torch.Generator().manual_seed(seed)

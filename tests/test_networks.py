@@ -37,15 +37,6 @@ TRUE_FOR_SWAPPED_DATES = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """More of them only wait for each other on networks as small as these."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def awake(network, seed=0):
     """A network whose every part says something, with statistics halfway to those of its own activations."""
     network = lively(network, seed)

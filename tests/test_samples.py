@@ -36,15 +36,6 @@ STILL = SampleOptions(size=24, geometry=NO_GEOMETRY, look=NO_LOOK)
 ONE_BAND = Normalisation(mean=(100.0,), spread=(50.0,))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other on a busy machine take minutes for what one does in seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def pairs(tmp_path):
     return open_collection(write_pairs(tmp_path / "pairs", [f"pair{k}" for k in range(5)]))

@@ -22,15 +22,6 @@ from tests.tiny_network import OPTIONS, about, break_image, make_network, make_s
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What is this small is slower with more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def pairs(tmp_path):
     return open_pairs(tmp_path / "pairs")

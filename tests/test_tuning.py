@@ -5,7 +5,6 @@ import json
 import sys
 
 import pytest
-import torch
 
 from geochange.cli import main
 from geochange.detectors.networks import registry
@@ -18,10 +17,6 @@ from tests.tiny_network import TinyNet, write_pairs
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     monkeypatch.setitem(registry.NETWORKS, "tiny", f"{TinyNet.__module__}:TinyNet")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def pretend(seen):

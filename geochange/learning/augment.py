@@ -47,6 +47,8 @@ class LookOptions:
     hazy: float = 0.1  # share of dates with haze
     blur: float = 1.2  # largest sigma in pixels
     blurred: float = 0.2  # share of dates that are blurred
+    sharpening: float = 1.0  # largest share of what a blur of 1 pixel takes away that is added
+    sharpened: float = 0.1  # share of dates that are sharpened, where they are not blurred
     noise: float = 0.12  # standard deviations
     noisy: float = 0.2  # share of dates with noise
     swap: bool = True  # the dates of a pair may change places; for classes that have no direction
@@ -195,6 +197,8 @@ def _vary_date(date: Tensor, rng: np.random.Generator, options: LookOptions) -> 
         date = date * (1 - share) + 2.0 * share  # white lies about two standard deviations up
     if rng.random() < options.blurred:
         date = gaussian_blur(date, float(rng.uniform(0.3, options.blur)))
+    elif rng.random() < options.sharpened:
+        date = date + float(rng.uniform(0, options.sharpening)) * (date - gaussian_blur(date, 1.0))
     if rng.random() < options.noisy:
         spread = float(rng.uniform(0, options.noise))
         date = date + spread * torch.from_numpy(rng.standard_normal(tuple(date.shape), dtype=np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -156,6 +157,8 @@ def finetune(
     network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
     record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
     begin_folder(folder, record, overwrite=options.overwrite)
+    if options.overwrite:
+        _remove_parts(folder)
     if fresh:
         say(f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew")
     tuning = _Tuning(folder, start, material, options, more, tell, say, listener)
@@ -170,6 +173,13 @@ def finetune(
     write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
     _report(before, after, say)
     return Trained(folder, record)
+
+
+def _remove_parts(folder: Path) -> None:
+    """What only fine-tuning leaves."""
+    for name in (FROZEN, PSEUDO):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / STATISTICS).unlink(missing_ok=True)
 
 
 def _material(sources: Sequence[Any], options: TrainRunOptions, start: Checkpoint) -> Material:
@@ -197,6 +207,8 @@ def _begin(
         )
     torch.manual_seed(options.fitting.seed)
     moved = transfer(start, len(colours), options.classes)
+    if not moved.network.supervised:
+        raise BadOption(f"{start.about.network} learns without labels; go on with `geochange train --from`")
     if moved.network.dates not in (None, len(pair.dates)):
         raise BadOption(
             f"{start.about.network} compares {moved.network.dates} dates, {pair.name} has {len(pair.dates)}"

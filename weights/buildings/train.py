@@ -25,11 +25,12 @@ from geochange.learning.samples import SampleOptions, TrainingSamples, measure_n
 from geochange.learning.training import Row, TrainOptions, fit
 
 GSD = 0.5  # metres a pixel
+ENLARGED = 1.1  # the training tiles were made from enlarged images (1 to 1.2 times), those for validation were not
 GENTLE_GEOMETRY = GeometryOptions(
     rotation=5.0, shear=2.0, scale=(0.85, 1.2), resampled=0.3, misregistered=0.0, centred=0.6
 )
 GENTLE_LOOK = LookOptions(
-    share=0.6, brightness=0.2, contrast=0.15, colour=0.08, hazy=0.05, blurred=0.1, noise=0.08, noisy=0.1
+    share=0.6, brightness=0.2, contrast=0.15, colour=0.08, hazy=0.05, blurred=0.1, sharpened=0.3, noise=0.08, noisy=0.1
 )
 
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--frozen", type=int, default=0, help="scales of the encoder that stay as they are")
     parser.add_argument("--native", type=float, default=0.45, help="share of samples from the tiles of 0.5 m")
+    parser.add_argument("--size", type=int, default=256, help="rows and columns of a sample")
     parser.add_argument("--gentle", action="store_true", help="vary samples less")
     parser.add_argument("--every", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
@@ -56,8 +58,8 @@ def main() -> None:
     arguments.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
     training = [
-        open_folder(arguments.levir / "train_512px_1m", gsd=1.0, share=1 - arguments.native),
-        open_folder(arguments.levir / "train_256px_0.5m", gsd=0.5, share=arguments.native),
+        open_folder(arguments.levir / "train_512px_1m", gsd=1.0 / ENLARGED, share=1 - arguments.native),
+        open_folder(arguments.levir / "train_256px_0.5m", gsd=0.5 / ENLARGED, share=arguments.native),
     ]
     held_out = open_folder(arguments.levir / "val_256px_0.5m", gsd=0.5)
     held_out = held_out.part(even_scenes(held_out))
@@ -76,9 +78,9 @@ def main() -> None:
         gsd=(0.3, 0.8),
         trained_on="LEVIR-CD (training scenes)",
     )
-    drawn = SampleOptions(size=256, gsd=GSD, seed=arguments.seed)
+    drawn = SampleOptions(size=arguments.size, gsd=GSD, seed=arguments.seed)
     if arguments.gentle:
-        drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK, edge=1.0)
+        drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK, edge=0.5)
     samples = TrainingSamples(training, normalisation, drawn)
     options = TrainOptions(
         **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed")}
