@@ -13,7 +13,7 @@ from geochange.detectors.networks.registry import build_network
 from tests.stand_ins import changed_pair
 
 SMALL = {
-    "attention-net": {"widths": [8, 8, 8, 16], "encoder": "test_resnet"},
+    "attention-net": {"widths": [8, 8, 8, 16]},
     "siamese-unet": {"widths": [4, 8, 8, 8]},
 }
 NORMALISATION = Normalisation(mean=(110.0, 100.0, 90.0), spread=(45.0, 40.0, 50.0))

@@ -11,7 +11,7 @@ from geochange.learning.losses import LOSSES
 from tests.small_networks import SMALL
 from tests.tiny_network import make_network
 
-FINEST = ("conv1", "bn1", "layer1")  # what test_resnet's features at strides 2 and 4 are made of
+FINEST = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # what the features at strides 2 and 4 are made of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def updated(network, scales):
 def test_frozen_scales_keep_weights_and_statistics(network):
     changed = updated(network, 2)
     assert not [name for name in changed if name.startswith(tuple(f"encoder.{part}" for part in FINEST))]
-    assert [name for name in changed if name.startswith("encoder.layer2")]
+    assert [name for name in changed if name.startswith("encoder.blocks.2")]
     assert [name for name in changed if name.startswith("head")]
 
 
@@ -48,7 +48,7 @@ def test_all_scales_are_the_whole_encoder(network):
 def test_without_frozen_scales_everything_learns(network):
     freeze(network, 4)
     changed = updated(network, 0)
-    assert [name for name in changed if name.startswith("encoder.conv1")]
+    assert [name for name in changed if name.startswith("encoder.conv_stem")]
 
 
 def test_more_scales_than_there_are_is_refused(network):

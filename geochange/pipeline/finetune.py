@@ -34,7 +34,7 @@ from geochange.pipeline.train import (
     require_own,
     source_name,
 )
-from geochange.pipeline.train_material import Material, colours_of, gather, make_samples, taught_gsd
+from geochange.pipeline.train_material import Material, colours_of, gather, make_samples, require_labels, taught_gsd
 from geochange.pipeline.train_options import TrainRunOptions, parse_sources
 
 FROZEN, PSEUDO = "frozen", "pseudo-labels"
@@ -155,6 +155,7 @@ def finetune(
     require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
     material = _material(sources, options, start)
     network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
+    require_labels(material, options, start)
     record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
     begin_folder(folder, record, overwrite=options.overwrite)
     if options.overwrite:

@@ -25,7 +25,7 @@ from geochange.learning.ranks import here
 from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, MAY_DIFFER, Row, fit
 from geochange.learning.tuning import SEARCH_FILES, TuneOptions, merit_of, require_optuna, search
-from geochange.pipeline.train_material import Material, gather, make_network, make_samples, uses_labels
+from geochange.pipeline.train_material import Material, gather, make_network, make_samples, require_labels, uses_labels
 from geochange.pipeline.train_options import Source, TrainRunOptions, parse_source, parse_sources, plain
 
 RECORD, BOARD = "run.json", "tensorboard"
@@ -78,6 +78,7 @@ def train(
         require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
     material = gather(sources, options, start)
     network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
+    require_labels(material, options, start)
     record = first_record(identity, material, network, about, origin)
     if first:
         begin_folder(folder, record, overwrite=options.overwrite)
@@ -147,6 +148,7 @@ def tune(
     material = gather(sources, options, start)
     if not material.held_out:
         raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
+    require_labels(material, options, start)
     begin_folder(folder, {"identity": identity}, overwrite=options.overwrite)
 
     def run_trial(number: int, chosen: Mapping[str, Any], report: Callable[[Row], None]) -> float:

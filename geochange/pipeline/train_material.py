@@ -50,7 +50,7 @@ def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoin
     """Open the data, leave out what is broken where that is wanted, and hold some out.
 
     Raises:
-        BadOption: nothing is left to learn from, a class does not occur, or pixel sizes are not known.
+        BadOption: nothing is left to learn from, or pixel sizes are not known.
         BandMismatch: folders differ in their number of bands.
         UnreadableInput: a file is broken or missing.
     """
@@ -66,14 +66,22 @@ def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoin
     if not any(map(len, opened)):
         raise BadOption(f"no labelled pair is left to learn from in {', '.join(str(each.path) for each in sources)}")
     opened = tuple(each for each in opened if len(each))
-    if labelled and not labels.dated:
-        require_classes(opened)
     if start is None:
         normalisation, value_range = measure_normalisation(opened)
     else:
         normalisation, value_range = start.about.normalisation, start.about.value_range
     held_out = tuple(each for each in held_out if len(each))
     return Material(opened, held_out, left_out, normalisation, value_range)
+
+
+def require_labels(material: Material, options: TrainRunOptions, start: Checkpoint | None = None) -> None:
+    """Refuse data in which a class that is to be taught does not occur.
+
+    Raises:
+        BadOption: the message names the classes.
+    """
+    if uses_labels(options, start) and not _label_options(options, start).dated:
+        require_classes(material.training)
 
 
 def _label_options(options: TrainRunOptions, start: Checkpoint | None) -> LabelOptions:

@@ -2,7 +2,7 @@
 
     python weights/buildings/train.py ../shared/data/levir RUN1 --steps 2300
     torchrun --nproc-per-node 2 weights/buildings/train.py ../shared/data/levir RUN2 --from RUN1/best.pt \
-        --steps 3400 --batch 4 --rate 6e-4 --frozen 2 --native 0.55 --gentle --seed 2
+        --steps 3900 --batch 4 --rate 6e-4 --frozen 2 --native 0.65 --gentle --size 224 --seed 5
 
 The second part goes on from the averaged weights of the first, with the encoder's two finest scales as they are, which
 saves a quarter of the time, and with gentler variation: after the first, samples as they are drawn for training are

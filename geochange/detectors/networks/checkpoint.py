@@ -122,7 +122,8 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
     except pickle.UnpicklingError as error:
         raise UnreadableInput(f"{path} holds more than weights (or is damaged), and was not loaded") from error
     except (RuntimeError, zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
-        raise UnreadableInput(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnreadableInput(f"{path} cannot be read as a checkpoint: {reason}") from error
 
 
 def use_pretrained_encoder(network: Network) -> str:
