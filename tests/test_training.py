@@ -16,7 +16,8 @@ from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.errors import BadOption, DiskFull, UnreadableInput
 from geochange.learning import training
 from geochange.learning.interrupts import Interrupts
-from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, TrainOptions, fit, rate_factor
+from geochange.learning.optimising import rate_factor
+from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, TrainOptions, fit
 from tests.tiny_network import OPTIONS, about, break_image, make_network, make_samples, open_pairs
 
 ROOT = Path(__file__).parents[1]

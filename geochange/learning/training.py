@@ -17,19 +17,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_tensors
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
 from geochange.engine.progress import Listener, Silent
 from geochange.errors import BadOption, DiskFull, GeochangeError, UnreadableInput
 from geochange.files import write_whole
+from geochange.learning.batches import Reading, read_batches
 from geochange.learning.datasets import Collection
 from geochange.learning.freezing import freeze, set_training
-from geochange.learning.interrupts import Interrupts, ignore_interrupts
+from geochange.learning.interrupts import Interrupts
 from geochange.learning.losses import LOSSES
+from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
 from geochange.learning.ranks import Ranks, joined
-from geochange.learning.samples import FromStep, TrainingSamples, collate
+from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import (
     CollectionScores,
     ScoringOptions,
@@ -200,6 +201,19 @@ class _Run:
     def record(self) -> dict[str, Any]:
         return asdict(self.options) | {"processes": self.ranks.count}
 
+    @property
+    def reading(self) -> Reading:
+        options = self.options
+        return Reading(
+            steps=options.steps * options.accumulate,
+            batch=options.batch,
+            workers=options.workers,
+            seed=options.seed,
+            pinned=self.device.type == "cuda",
+            rank=self.ranks.rank,
+            ranks=self.ranks.count,
+        )
+
     def save(self, state: State) -> None:
         if self.ranks.first:
             state.save(self.folder / LAST, self.record)
@@ -262,7 +276,7 @@ def _fit(state: State, samples: TrainingSamples, run: _Run, tell: Callable[[Row]
     options = run.options
     run.listener.begin("train", options.steps - state.step, 0)
     try:
-        with closing(_batches(samples, state.step, run)) as batches:
+        with closing(read_batches(samples, state.step * options.accumulate, run.reading)) as batches:
             while state.scored_step < options.steps and not _out_of_patience(state, options):
                 _finish_epoch(state, teacher, batches, run)
                 scores = _score(state, run)
@@ -452,97 +466,6 @@ def checkpoint_of(network: Network, about: About, metrics: Mapping[str, float], 
     """A network as it stands."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     return Checkpoint(replace(about, metrics=dict(metrics), thresholds={"default": threshold}), weights)
-
-
-def _batches(samples: TrainingSamples, step: int, run: _Run) -> Iterator[Batch]:
-    """The batches of forward passes from a step on.
-
-    Workers read ahead; an image that is broken is told when its batch's turn comes.
-    """
-    found: Batch | GeochangeError | None = None
-    iterator: Iterator[Batch | GeochangeError] | None = iter(_loader(samples, step, run))
-    try:
-        for found in iterator:
-            if isinstance(found, GeochangeError):
-                break
-            yield found
-    finally:
-        iterator = None  # which ends the workers: they do not hear signals
-    if isinstance(found, GeochangeError):
-        raise found
-
-
-def _loader(samples: TrainingSamples, step: int, run: _Run) -> DataLoader[Any]:
-    options, passes = run.options, run.options.accumulate
-    return DataLoader(
-        _Told(samples),
-        batch_sampler=FromStep(step * passes, options.steps * passes, options.batch, run.ranks.rank, run.ranks.count),
-        num_workers=options.workers,
-        collate_fn=_collate,
-        prefetch_factor=4 if options.workers else None,
-        worker_init_fn=_begin_worker,
-        multiprocessing_context="spawn" if options.workers else None,
-        pin_memory=run.device.type == "cuda",
-        generator=torch.Generator().manual_seed(options.seed),  # the global one must not depend on when a run resumed
-    )
-
-
-class _Told(Dataset[Any]):
-    """Samples, or in their place the error that a user can mend: a worker's own loses its one line on the way."""
-
-    def __init__(self, samples: TrainingSamples) -> None:
-        self.samples = samples
-
-    def __getitems__(self, numbers: Sequence[int]) -> list[tuple[Tensor, Tensor]] | GeochangeError:
-        try:
-            return [self.samples[number] for number in numbers]
-        except GeochangeError as error:
-            return error
-
-
-def _collate(found: list[tuple[Tensor, Tensor]] | GeochangeError) -> Batch | GeochangeError:
-    return found if isinstance(found, GeochangeError) else collate(found)
-
-
-def _begin_worker(worker: int) -> None:
-    torch.set_num_threads(1)
-    ignore_interrupts()
-
-
-def make_optimizer(network: Network, options: TrainOptions) -> torch.optim.Optimizer:
-    """AdamW; a smaller rate for the encoder, and no decay of biases and normalisation."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            rate = options.rate * (options.encoder_rate if name.startswith("encoder.") else 1.0)
-            decay = options.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": rate, "full_rate": rate, "weight_decay": decay}
-            for (rate, decay), parameters in groups.items()
-        ]
-    )
-
-
-def rate_factor(step: int, options: TrainOptions) -> float:
-    """Linear warm-up, then half a cosine down to 0 (Loshchilov & Hutter 2017)."""
-    warmup = min(options.warmup, options.steps // 4)
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(options.steps - warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-
-@torch.no_grad()
-def average_weights(averaged: Network, network: Network, decay: float, step: int) -> None:
-    """Move the exponential average towards the weights; faster in the first steps."""
-    decay = min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
 
 
 def autocast(precision: str, device: torch.device) -> Any:
