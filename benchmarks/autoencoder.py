@@ -37,7 +37,7 @@ LABELS = DATA / "landsat_taizhou" / "label.tif"
 def teach(pair: tuple[Path, Path], out: Path, steps: int, seed: int) -> Path:
     settings = {
         "network": "change-vae", "size": 96, "steps": steps, "batch": 8, "every": steps, "seed": seed,
-        "overwrite": True, "average": 0.99,
+        "overwrite": True, "average": 0.99, "network_options": {"widths": "32"},
     }  # fmt: skip
     return train([str(path) for path in pair], out, options_from(settings)).folder / "best.pt"
 

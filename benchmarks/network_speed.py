@@ -90,7 +90,7 @@ def bare(pair: tuple[str, str], checkpoint: str, threads: int) -> float:
 
     values = load_checkpoint(checkpoint).about.normalisation
     mean, spread = np.array(values.mean), np.array(values.spread)
-    gain, offset = tuple((1 / spread).tolist()), tuple((-mean / spread).tolist())
+    gain, offset = (tuple((1 / spread).tolist()),), (tuple((-mean / spread).tolist()),)
     scorer = scorer_of(Recipe(checkpoint=checkpoint, digest="", gain=gain, offset=offset))
     return timed(lambda tile: scorer(tile, np.ones((1, 2, *tile.shape[-2:]), bool)), tiles_of(pair), threads)
 

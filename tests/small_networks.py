@@ -16,6 +16,14 @@ SMALL = {
     "attention-net": {"widths": [8, 8, 8, 16]},
     "siamese-unet": {"widths": [4, 8, 8, 8]},
 }
+ENLARGING = "attention-net cell=13"
+LAWFUL = {
+    **SMALL,
+    ENLARGING: {**SMALL["attention-net"], "cell": 13},
+    "conv-gru": {"widths": [4, 6, 8]},
+    "change-vae": {"widths": [6, 8, 8], "latent": 6},
+}
+"""What the engine's laws are tested on: every network, and what moves by another stride."""
 NORMALISATION = Normalisation(mean=(110.0, 100.0, 90.0), spread=(45.0, 40.0, 50.0))
 
 
@@ -36,12 +44,17 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
 def save_small(path: Path, name: str = "attention-net", *, seed: int = 0, **about: object) -> str:
     """A checkpoint of a small network, whose scores lie about its threshold; returns its path."""
     torch.manual_seed(seed)
-    options = {"bands": 3, "classes": ["change"], **SMALL[name]}
+    options = {"bands": 3, "classes": ["change"], **LAWFUL[name]}
+    name = name.split(maxsplit=1)[0]
     network = lively(build_network(name, options), seed)
     mean, spread = (torch.tensor(each)[:, None, None] for each in (NORMALISATION.mean, NORMALISATION.spread))
     dates = torch.from_numpy(np.stack(changed_pair((160, 160))).astype(np.float32))
+    dates = ((dates - mean) / spread)[None, ..., : 160 // network.stride * network.stride]
+    dates = dates[..., : 160 // network.stride * network.stride, :]
     with torch.no_grad():
-        logits = network(((dates - mean) / spread)[None])
+        if name == "change-vae":
+            network.calibrate(network.distance(dates))
+        logits = network(dates)
     temperature = float(logits.std())
     values = {
         "network": name,

@@ -120,8 +120,9 @@ def test_the_autoencoder_is_taught_on_the_pair_itself_and_finds_its_change(run, 
     options = ("--network", "change-vae", "--network-option", "widths=8,8", "--network-option", "latent=4")
     code, _, errors = run("train", *scene, *options, "-o", tmp_path / "vae", *SHORT, "--steps", 30, "--every", 30)
     assert (code, errors) == (0, [])
-    weights = load_checkpoint(tmp_path / "vae" / "best.pt").weights
-    assert float(weights["scale"]) != 1.0
+    taught = load_checkpoint(tmp_path / "vae" / "best.pt")
+    assert float(taught.weights["scale"]) != 1.0
+    assert taught.about.matched
     code, _, errors = run("detect", *scene, "--checkpoint", tmp_path / "vae" / "best.pt", "-o", tmp_path / "found")
     assert code == 0, errors
     assert record_of(tmp_path / "found")["changes"]["count"] > 0

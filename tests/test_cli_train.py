@@ -42,6 +42,10 @@ def record_of(folder):
     return json.loads((folder / "run.json").read_text())
 
 
+def test_dates_of_loose_images_cannot_be_matched(run, data, tmp_path):
+    refused(run("train", data, "-o", tmp_path / "run", *SHORT, "--match-dates"), "list them in a table")
+
+
 def test_a_run_leaves_its_files_and_says_each_epoch(run, data, tmp_path):
     code, printed, errors = run("train", f"{data}@0.5", "-o", tmp_path / "run", *SHORT)
     assert (code, errors) == (0, [])

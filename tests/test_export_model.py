@@ -13,22 +13,25 @@ torch = pytest.importorskip("torch")
 
 from geochange.detectors.networks.checkpoint import load_checkpoint  # noqa: E402
 from geochange.detectors.networks.contract import probability  # noqa: E402
-from tests.small_networks import NORMALISATION, save_small  # noqa: E402
+from tests.small_networks import ENLARGING, NORMALISATION, save_small  # noqa: E402
 
 SIDE = 64
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return save_small(tmp_path_factory.mktemp("networks") / "small.pt", "attention-net")
+    """Of a network whose stride is no divisor of the tiles' side."""
+    return save_small(tmp_path_factory.mktemp("networks") / "small.pt", ENLARGING)
 
 
 def by_hand(checkpoint, dates, valid):
     """The network's own probabilities, with its normalisation done in numpy."""
     mean, spread = (np.array(each, np.float32)[:, None, None] for each in (NORMALISATION.mean, NORMALISATION.spread))
     loaded = load_checkpoint(checkpoint)
+    normalised = torch.from_numpy((dates - mean) / spread * valid[:, :, None])
+    whole = torch.nn.functional.pad(normalised[0], (0, 1, 0, 1), mode="replicate")[None]  # 65 pixels: five cells
     with torch.no_grad():
-        logits = loaded.build()(torch.from_numpy((dates - mean) / spread * valid[:, :, None]))
+        logits = loaded.build()(whole)[..., :SIDE, :SIDE]
     return probability(logits, loaded.about.temperature).numpy()
 
 
@@ -64,14 +67,17 @@ def test_what_is_there_is_not_replaced_unasked(checkpoint, tmp_path):
 def test_bad_options_and_files_are_refused(checkpoint, tmp_path):
     with pytest.raises(BadOption, match="format 'tflite' is not one of onnx, openvino"):
         ExportOptions(formats=("tflite",))
-    with pytest.raises(BadOption, match="tile size 100 must be a multiple of 16"):
-        ExportOptions(tile_size=100)
+    with pytest.raises(BadOption, match="tile size 15 must be at least 16"):
+        ExportOptions(tile_size=15)
+    matched = save_small(tmp_path / "matched.pt", "siamese-unet", matched=True)
+    with pytest.raises(BadOption, match="was taught with matched dates"):
+        export_model(matched, tmp_path / "model")
     (tmp_path / "text.pt").write_text("no checkpoint")
     with pytest.raises(UnreadableInput):
         export_model(tmp_path / "text.pt", tmp_path / "model")
     with pytest.raises(OutputInTheWay, match="is not a folder"):
         export_model(checkpoint, tmp_path / "none" / "model")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["text.pt"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["matched.pt", "text.pt"]
 
 
 def test_the_command_says_the_difference(checkpoint, tmp_path, capsys):

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from geochange.detectors.statistics import (
     jointly_valid,
+    matching_of,
     moments_of,
     sample_scene,
     sampling_steps,
@@ -41,6 +42,31 @@ def test_weighted_moments_agree_with_numpy() -> None:
     moments = moments_of(pixels, weights)
     np.testing.assert_allclose(moments.mean, np.average(pixels.astype(float), axis=1, weights=weights), rtol=1e-6)
     np.testing.assert_allclose(moments.covariance, np.cov(pixels, aweights=weights, bias=True), rtol=1e-5, atol=1e-5)
+
+
+def test_matched_dates_have_the_mean_and_spread_of_the_first() -> None:
+    made = scene()
+    valid = np.broadcast_to(made.valid.all(axis=0), made.valid.shape)
+    dates = made.pixels.reshape(2, 3, *valid.shape[1:])
+    first, second = matching_of(scene_moments(made.map_blocks), 2)(list(dates), valid)
+    assert first.dtype == second.dtype == np.float32
+    np.testing.assert_array_equal(first[:, valid[0]], dates[0][:, valid[0]].astype(np.float32))
+    assert not second[:, ~valid[1]].any()
+    for measure in (np.mean, np.std):
+        np.testing.assert_allclose(
+            measure(second[:, valid[0]], axis=1, dtype=float),
+            measure(first[:, valid[0]], axis=1, dtype=float),
+            rtol=1e-4,
+        )
+
+
+def test_a_constant_band_is_matched_by_its_value_alone() -> None:
+    pixels = np.random.default_rng(0).normal(100, 3, (4, 900)).astype(np.float32)
+    pixels[1], pixels[2] = 7, 90
+    matching = matching_of(moments_of(pixels), 2)
+    np.testing.assert_array_equal(matching.gain[:, 1], [1, 1])
+    assert matching.gain[1, 0] == 1
+    assert pixels[2, 0] * matching.gain[1, 0] + matching.offset[1, 0] == pytest.approx(pixels[0].mean(), rel=1e-6)
 
 
 @given(st.integers(0, 30), st.integers(0, 30))

@@ -30,9 +30,18 @@ def test_every_pixel_is_kept_by_one_or_two_tiles_with_its_margin(cut):
     kept = np.zeros(cut.length, int)
     for tile in range(cut.tiles):
         start = cut.tile_start(tile) + cut.margin
-        kept[max(start, 0) : start + cut.size - 2 * cut.margin] += 1
+        kept[max(start, 0) : start + cut.tile_size(tile) - 2 * cut.margin] += 1
     assert kept.min() >= 1
     assert kept.max() <= 2
+
+
+@given(cuts())
+def test_only_the_last_tile_is_smaller_and_it_holds_what_is_needed_in_whole_strides(cut):
+    *others, last = map(cut.tile_size, range(cut.tiles))
+    assert set(others) <= {cut.size}
+    end = cut.tile_start(cut.tiles - 1) + last
+    assert cut.length + cut.margin <= end
+    assert last == cut.size or (last % cut.stride == 0 and end < cut.length + cut.margin + cut.stride)
 
 
 @given(cuts())

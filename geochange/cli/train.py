@@ -45,6 +45,14 @@ def train(
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Use no labels; change-vae never does, and takes two dates of a scene.")
     ] = False,
+    match_dates: Annotated[
+        bool | None,
+        typer.Option(
+            "--match-dates/--no-match-dates",
+            help="Bring each date of a scene to its first date's mean and spread.",
+            show_default="where a network learns without labels from scenes",
+        ),
+    ] = None,
     balanced: training.Balanced = False,
     skip_bad: training.SkipBad = False,
     resume: training.Resume = False,
@@ -86,6 +94,7 @@ def train(
         workers=workers,
         seed=seed,
         unlabelled=unlabelled or None,
+        match_dates=match_dates,
         balanced=balanced or None,
         skip_bad=skip_bad or None,
         resume=resume or None,

@@ -23,7 +23,7 @@ import numpy as np
 from geochange.arrays import Bools, Floats
 from geochange.detectors.detector import MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
-from geochange.detectors.statistics import scene_moments
+from geochange.detectors.statistics import matching_of, scene_moments
 from geochange.errors import BadOption, BandMismatch, NothingValid
 from geochange.memory import keep_freed_memory
 from geochange.scenes.grid import Tile
@@ -50,8 +50,9 @@ class Recipe:
     checkpoint: str
     digest: str
     """Of the checkpoint's bytes."""
-    gain: tuple[float, ...]
-    offset: tuple[float, ...]
+    gain: tuple[tuple[float, ...], ...]
+    offset: tuple[tuple[float, ...], ...]
+    """(date, band); a single row for all dates."""
     zoom: Fraction = Fraction(1)
     dates: int = 2
     device: str = "auto"
@@ -77,7 +78,7 @@ class NetworkFitted:
 
     @property
     def bands(self) -> int:
-        return len(self.recipe.gain)
+        return len(self.recipe.gain[0])
 
     @property
     def tiles_at_once(self) -> int:
@@ -104,7 +105,7 @@ class NetworkFitted:
         numbers, _ = read_fitted(folder, cls.name, ())
         recipe = numbers.pop("recipe") | {"checkpoint": str(folder / WEIGHTS)}
         for key in ("gain", "offset"):
-            recipe[key] = tuple(recipe[key])
+            recipe[key] = tuple(map(tuple, recipe[key]))
         recipe["zoom"] = Fraction(recipe["zoom"])
         return cls(recipe=Recipe(**recipe), **numbers | {"classes": tuple(numbers["classes"])})
 
@@ -209,11 +210,21 @@ class NetworkDetector:
 
     def _values(
         self, about: About, series: Series, map_blocks: MapBlocks
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Gain and offset of each band."""
+    ) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
+        """Gain and offset of each date and band."""
+        gain, offset = self._gain_and_offset(about, series, map_blocks)
+        if about.matched:
+            matching = matching_of(scene_moments(map_blocks), series.dates)
+            gain, offset = gain * matching.gain, matching.offset * gain + offset
+        rows = (np.atleast_2d(each).tolist() for each in (gain, offset))
+        first, second = (tuple(map(tuple, each)) for each in rows)
+        return first, second
+
+    def _gain_and_offset(self, about: About, series: Series, map_blocks: MapBlocks) -> tuple[Floats, Floats]:
+        """(band,) both; where dates are matched, of the first date's values."""
         mean, spread = np.array(about.normalisation.mean), np.array(about.normalisation.spread)
         if self.scale == "auto":
-            return standardising(map_blocks, series)
+            return standardising(map_blocks, series, matched=about.matched)
         if self.scale is not None:
             low, high = parse_scale(self.scale)
             steps = (about.value_range[1] - about.value_range[0]) / (high - low)
@@ -221,7 +232,7 @@ class NetworkDetector:
         else:
             self._require_range(about, series, map_blocks)
             gain, offset = np.ones(len(mean)), np.zeros(len(mean))
-        return tuple((gain / spread).tolist()), tuple(((offset - mean) / spread).tolist())
+        return gain / spread, (offset - mean) / spread
 
     def _require_range(self, about: About, series: Series, map_blocks: MapBlocks) -> None:
         low, high = about.value_range
@@ -243,13 +254,14 @@ def block_maximum(dates: Floats, valid: Bools, tile: Tile) -> float | None:
     return float(dates[:, :, seen].max()) if seen.any() else None
 
 
-def standardising(map_blocks: MapBlocks, series: Series) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Gain and offset that bring each band, over all dates together, to mean 0 and deviation 1."""
+def standardising(map_blocks: MapBlocks, series: Series, *, matched: bool) -> tuple[Floats, Floats]:
+    """Gain and offset that bring each band to mean 0 and deviation 1: over all dates, or the one that others match."""
     moments = scene_moments(map_blocks)
-    means = moments.mean.reshape(series.dates, -1)
-    spread = np.sqrt(moments.variance.reshape(series.dates, -1).mean(axis=0) + means.var(axis=0))
-    gain = 1 / np.maximum(spread, 1e-6)
-    return tuple(gain.tolist()), tuple((-means.mean(axis=0) * gain).tolist())
+    means, variances = moments.mean.reshape(series.dates, -1), moments.variance.reshape(series.dates, -1)
+    if matched:
+        means, variances = means[:1], variances[:1]
+    gain = 1 / np.maximum(np.sqrt(variances.mean(axis=0) + means.var(axis=0)), 1e-6)
+    return gain, -means.mean(axis=0) * gain
 
 
 def parse_scale(text: str) -> tuple[float, float]:
@@ -299,4 +311,4 @@ def _make(recipe: Recipe) -> Scorer:
         checkpoint.build(), preparation, temperature=checkpoint.about.temperature, augment=recipe.augment
     )
     options = ScoreOptions(device=recipe.device, precision=recipe.precision, engine=recipe.engine, batch=recipe.batch)
-    return make_scorer(module, len(recipe.gain), options, recipe.dates)
+    return make_scorer(module, len(recipe.gain[0]), options, recipe.dates)

@@ -6,7 +6,7 @@ number of workers moves a result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from math import isqrt
@@ -100,6 +100,37 @@ def scene_moments(map_blocks: MapBlocks, kernel: Kernel[Moments] = block_moments
     if total.weight == 0:
         raise NothingValid("no pixel holds data at every date; look at both images with `geochange check`")
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """What brings each date's bands to the mean and the standard deviation of the first date's: value * gain + offset.
+
+    The simplest relative radiometric normalisation (Yuan & Elvidge 1996): season, light and haze as a whole go, and
+    what changed in a small part of the scene stays.
+    """
+
+    gain: Floats
+    """(time, band); 1 at the first date, and for a band that is constant at either."""
+    offset: Floats
+    """(time, band)."""
+
+    def __call__(self, dates: Sequence[Array], valid: Bools) -> list[Floats]:
+        """(band, y, x) of each date as float32, matched; 0 where (time, y, x) validity does not hold."""
+        return [
+            ((date * gain[:, None, None] + offset[:, None, None]) * seen).astype(np.float32)
+            for date, seen, gain, offset in zip(dates, valid, self.gain, self.offset, strict=True)
+        ]
+
+
+def matching_of(moments: Moments, dates: int) -> Matching:
+    """From the moments of all dates' bands, one date after the other."""
+    mean, variance = moments.mean.reshape(dates, -1), moments.variance.reshape(dates, -1)
+    varies = variance > CONSTANT * mean**2
+    comparable = varies & varies[0]
+    gain = np.sqrt(np.where(comparable, variance[0] / np.where(comparable, variance, 1), 1))
+    gain[0] = 1
+    return Matching(gain, mean[0] - mean * gain)
 
 
 def varying_bands(moments: Moments, bands: tuple[int, ...]) -> Bools:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,8 +14,6 @@ from geochange.engine.thumbnails import Thumbnail, thumbnail_sums
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
 from geochange.scenes.tiling import Block, Tiling
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,15 @@ def score_tiles(
             yield index, tile, one_of(scores, k), valid[k].all(axis=0)
 
 
-def batched(tiles: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one shorter."""
-    while batch := list(islice(tiles, size)):
+def batched(tiles: Iterable[tuple[tuple[int, int], Tile]], most: int) -> Iterator[list[tuple[tuple[int, int], Tile]]]:
+    """Tiles in their order, at most so many of one shape at once."""
+    batch: list[tuple[tuple[int, int], Tile]] = []
+    for each in tiles:
+        if batch and (len(batch) == most or each[1].shape != batch[0][1].shape):
+            yield batch
+            batch = []
+        batch.append(each)
+    if batch:
         yield batch
 
 

@@ -16,8 +16,7 @@ from geochange.arrays import Bools, Floats
 from geochange.detectors.networks.checkpoint import Checkpoint, Normalisation
 from geochange.detectors.networks.contract import IGNORE, Network, probability
 from geochange.errors import NothingValid
-from geochange.learning.datasets import Collection
-from geochange.learning.samples import evenly
+from geochange.learning.datasets import Collection, evenly
 from geochange.learning.scoring import ProbabilityHistogram, score_sample
 
 WANTED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.errors import BadOption, GeochangeError
+from geochange.detectors.statistics import Matching, Moments, matching_of, moments_of, valid_pixels
+from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.learning.labels import IGNORE, LabelOptions, read_labels
 from geochange.learning.listings import SPLITS, LabelledPair, LeaveOut, is_table, list_pairs, refuse
 from geochange.scenes.grid import Grid, Tile
@@ -20,6 +22,7 @@ from geochange.scenes.layers import is_layer
 from geochange.scenes.pairing import SceneOptions, open_scene
 from geochange.scenes.scene import open_file
 
+MOST_MATCHED = 64
 SAME_GSD = 1.05  # largest ratio of pixel sizes that count as one
 
 
@@ -86,6 +89,8 @@ class Collection:
     """Metres a pixel, as the images lie; None where it is not known."""
     share: float | None = None
     """Of the training samples; None: by area."""
+    matching: Mapping[tuple[str, ...], Matching] = field(default_factory=dict)
+    """For the dates of a scene, what brings them to its first date; see `matched`."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -103,6 +108,8 @@ class Collection:
         scene = open_scene(list(item.pair.dates), SceneOptions(bands=self.bands))
         labels = self._labels(item, scene.grid)
         dates, valid = scene.read(item.tile)
+        if item.pair.dates in self.matching:
+            dates = self.matching[item.pair.dates](dates, valid)
         return Sample(tuple(dates), valid, np.where(valid.all(axis=0), labels, IGNORE).astype(np.uint8))
 
     def read_labels(self, index: int) -> Ints:
@@ -178,6 +185,31 @@ def open_images(dates: Sequence[str | os.PathLike[str]], options: CollectionOpti
     items = tuple(Item(pair, tile) for tile in cut(grid.shape, options.tile))
     gsd = options.gsd or grid.gsd
     return Collection(items=items, labels=options.labels, bands=options.bands, gsd=gsd, share=options.share)
+
+
+def matched(collection: Collection) -> Collection:
+    """The collection with each date brought to the mean and spread of its scene's first date, band by band.
+
+    Statistics of a scene are those of at most `MOST_MATCHED` of its items.
+
+    Raises:
+        NothingValid: a scene has no pixel with data at every date.
+    """
+    items: dict[tuple[str, ...], list[int]] = {}
+    for index, item in enumerate(collection.items):
+        items.setdefault(item.pair.dates, []).append(index)
+    plain = replace(collection, matching={})
+    return replace(collection, matching={dates: _matching(plain, found) for dates, found in items.items()})
+
+
+def _matching(collection: Collection, indices: Sequence[int]) -> Matching:
+    dates = collection.items[indices[0]].pair.dates
+    picked = [indices[k] for k in evenly(len(indices), MOST_MATCHED)]
+    samples = map(collection.read, picked)
+    total = reduce(Moments.__add__, (moments_of(valid_pixels(np.stack(each.dates), each.valid)) for each in samples))
+    if not total.weight:
+        raise NothingValid(f"no pixel of {dates[0]} holds data at every date")
+    return matching_of(total, len(dates))
 
 
 def open_folder(
@@ -256,3 +288,8 @@ def _is_binary(path: str) -> bool:
         {*np.unique(stored[0][valid]).tolist()} <= {0, IGNORE}
         for stored, valid in map(source.read, cut(source.grid.shape, CollectionOptions().tile))
     )
+
+
+def evenly(length: int, most: int) -> list[int]:
+    """At most so many indices below a length, evenly apart."""
+    return sorted({round(x) for x in np.linspace(0, length - 1, min(length, max(most, 1)))})

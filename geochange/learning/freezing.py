@@ -37,11 +37,11 @@ def encoder_scales(network: Network) -> list[str]:
     return [] if described is None else list(described.module_name())
 
 
-def set_training(network: Network) -> None:
-    """As `network.train()`, but normalisation that is frozen keeps its statistics too."""
+def set_training(network: Network, *, statistics: bool = True) -> None:
+    """As `network.train()`, but normalisation that is frozen keeps its statistics; without `statistics` all of it."""
     network.train()
     for module in network.modules():
-        if isinstance(module, _BatchNorm) and not _learns(module):
+        if isinstance(module, _BatchNorm) and not (statistics and _learns(module)):
             module.eval()
 
 

@@ -19,7 +19,7 @@ from geochange.detectors.networks.contract import IGNORE, Batch
 from geochange.errors import BandMismatch, GeochangeError, NothingValid
 from geochange.learning.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
 from geochange.learning.balance import drawing_weights, label_counts
-from geochange.learning.datasets import Collection, Sample
+from geochange.learning.datasets import Collection, Sample, evenly
 
 log = logging.getLogger("geochange")
 
@@ -243,8 +243,3 @@ def measure_normalisation(
     variance = squares / count - mean**2
     spread = np.sqrt(np.where(variance > ROUNDING * squares / count, variance, 1))
     return Normalisation(mean=tuple(mean.tolist()), spread=tuple(spread.tolist())), (float(low), float(high))
-
-
-def evenly(length: int, most: int) -> list[int]:
-    """At most so many indices below a length, evenly apart."""
-    return sorted({round(x) for x in np.linspace(0, length - 1, min(length, max(most, 1)))})

@@ -65,6 +65,7 @@ class TrainOptions:
     rate: float = 1e-3  # learning rate of AdamW
     encoder_rate: float = 0.5  # relative, of a pretrained encoder
     frozen: int = 0  # scales of the encoder that stay as they are, the finest first
+    statistics: bool = True  # batch normalisation measures each batch, else it keeps the means and spreads that it has
     weight_decay: float = 0.01
     warmup: int = 200  # steps over which the rate grows, before it falls as a cosine; at most a quarter of all
     clip: float = 5.0  # largest norm of a gradient
@@ -341,7 +342,7 @@ def _finish_epoch(state: State, teacher: nn.Module, batches: Iterator[Batch], ru
     """Updates up to the end of the epoch that the state is in."""
     options, interrupts = run.options, run.interrupts
     end = min(options.steps, (state.scored_step // options.every + 1) * options.every)
-    set_training(state.network)
+    set_training(state.network, statistics=options.statistics)
     state.running.confusion = state.running.confusion.to(run.device)
     while state.step < end:
         began = time.perf_counter()

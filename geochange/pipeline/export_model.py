@@ -18,6 +18,7 @@ from geochange.files import appearing
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
 CHECKS = 3  # made inputs
+SMALLEST_TILE = 16  # pixels on a side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.formats) - set(FORMATS)):
             raise BadOption(f"format {unknown[0]!r} is not one of {', '.join(FORMATS)}")
-        if self.tile_size < 16 or self.tile_size % 16:
-            raise BadOption(f"tile size {self.tile_size} must be a multiple of 16")
+        if self.tile_size < SMALLEST_TILE:
+            raise BadOption(f"tile size {self.tile_size} must be at least {SMALLEST_TILE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def _module_of(path: str | os.PathLike[str]) -> tuple[Any, int]:
 
     checkpoint = load_checkpoint(path)
     about = checkpoint.about
+    if about.matched:
+        raise BadOption(f"{path} was taught with matched dates, whose gains are those of a scene; export one without")
     spread = np.array(about.normalisation.spread)
     preparation = Preparation(
         gain=tuple((1 / spread).tolist()), offset=tuple((-np.array(about.normalisation.mean) / spread).tolist())

@@ -14,8 +14,9 @@ from geochange.detectors.networks.registry import build_network, network_class
 from geochange.errors import BadOption, BandMismatch, GeochangeError
 from geochange.learning.augment import GeometryOptions, LookOptions
 from geochange.learning.balance import require_classes
-from geochange.learning.datasets import Collection, CollectionOptions, Item, open_collection, open_images
+from geochange.learning.datasets import Collection, CollectionOptions, Item, matched, open_collection, open_images
 from geochange.learning.labels import LabelOptions
+from geochange.learning.listings import is_table
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import scene_of
 from geochange.pipeline.train_options import Source, TrainRunOptions, parse_network_options, parse_source
@@ -35,6 +36,11 @@ class Material:
     """Name of each broken item -> why."""
     normalisation: Normalisation
     value_range: tuple[float, float]
+
+    @property
+    def matched(self) -> bool:
+        """Whether dates were brought to each scene's first."""
+        return any(each.matching for each in self.training)
 
 
 def uses_labels(options: TrainRunOptions, start: Checkpoint | None = None) -> bool:
@@ -65,13 +71,34 @@ def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoin
     _require_alike((*opened, *held_out))
     if not any(map(len, opened)):
         raise BadOption(f"no labelled pair is left to learn from in {', '.join(str(each.path) for each in sources)}")
-    opened = tuple(each for each in opened if len(each))
+    opened, held_out = (tuple(each for each in part if len(each)) for part in (opened, held_out))
+    if _wants_matching((*sources, *held), options, start, labelled=labelled):
+        opened, held_out = tuple(map(matched, opened)), tuple(map(matched, held_out))
     if start is None:
         normalisation, value_range = measure_normalisation(opened)
     else:
         normalisation, value_range = start.about.normalisation, start.about.value_range
-    held_out = tuple(each for each in held_out if len(each))
     return Material(opened, held_out, left_out, normalisation, value_range)
+
+
+def _wants_matching(
+    sources: Sequence[Source], options: TrainRunOptions, start: Checkpoint | None, *, labelled: bool
+) -> bool:
+    """Raises BadOption where dates cannot be matched, or a checkpoint would see them otherwise than before."""
+    folders = [each.path for each in sources if not (each.dates or is_table(each.path))]
+    if start is not None:
+        if options.match_dates not in (None, start.about.matched):
+            raise BadOption(f"{options.start} was taught {'with' if start.about.matched else 'without'} matched dates")
+        wanted = start.about.matched
+    elif options.match_dates is None:
+        wanted = not labelled and not folders and not options.unlabelled
+    else:
+        wanted = options.match_dates
+    if wanted and folders:
+        raise BadOption(
+            f"dates are matched over whole scenes; {folders[0]} is a folder of images: list them in a table"
+        )
+    return wanted
 
 
 def require_labels(material: Material, options: TrainRunOptions, start: Checkpoint | None = None) -> None:
@@ -218,6 +245,7 @@ def make_network(
         normalisation=material.normalisation,
         value_range=material.value_range,
         gsd=taught_gsd(material, options),
+        matched=material.matched,
         trained_on=", ".join(names),
     )
     return network.train(), about, origin

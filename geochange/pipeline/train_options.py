@@ -52,6 +52,10 @@ class TrainRunOptions:
     unlabelled: bool = False
     """Use no labels, which `change-vae` never does: data are folders A and B, tables, or the dates of one scene."""
 
+    match_dates: bool | None = None
+    """Bring each date of a scene to the mean and spread of its first date, while teaching and whenever the network is
+    run; None: where the network learns without labels, from scenes."""
+
     balanced: bool = False
     """Draw images that hold rare classes more often."""
 

@@ -38,17 +38,18 @@ class TileOptions:
 class Cut:
     """One axis of a scene, cut into tiles and blocks; everything is anchored to the scene's origin.
 
-    Tile i covers `size` pixels from i * step - margin. Its outer `margin` is thrown away; of what is kept, the
-    first and last `ramp` pixels are blended with the neighbour. Laws: at most two tiles are kept at a pixel; every
-    pixel lies at least `margin` inside each tile that is kept there, so also at the scene's border, beyond which
-    the scene is reflected.
+    Tile i covers `size` pixels from i * step - margin, the last one only what the axis needs, in whole strides. Its
+    outer `margin` is thrown away; of what is kept, the first and last `ramp` pixels are blended with the neighbour.
+    Laws: at most two tiles are kept at a pixel; every pixel lies at least `margin` inside each tile that is kept
+    there, so also at the scene's border, beyond which the scene is reflected.
     """
 
     length: int  # pixels of the axis
-    size: int  # pixels of a tile
+    size: int  # pixels of a tile; the last one may have fewer
     step: int  # from one tile to the next
     margin: int  # thrown away on each side of a tile
     tiles_per_block: int
+    stride: int = 1  # of the detector
 
     @property
     def ramp(self) -> int:
@@ -64,6 +65,10 @@ class Cut:
 
     def tile_start(self, tile: int) -> int:
         return tile * self.step - self.margin
+
+    def tile_size(self, tile: int) -> int:
+        needed = self.length + self.margin - self.tile_start(tile)
+        return min(self.size, ceil(needed / self.stride) * self.stride)
 
     def block_tiles(self, block: int) -> range:
         first = block * self.tiles_per_block
@@ -96,7 +101,7 @@ def cut_axis(length: int, options: TileOptions, *, radius: int, stride: int, def
             f"tile size {size} with overlap {overlap} leaves no room for margins in steps of the stride, "
             f"{stride}; choose multiples of it"
         )
-    return Cut(length, size, step, margin + crowded, max(1, round(block / step)))
+    return Cut(length, size, step, margin + crowded, max(1, round(block / step)), stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class Tiling:
         spans = [cut.block_span(i) for cut, i in zip((self.rows, self.cols), index, strict=True)]
         tiles = [cut.block_tiles(i) for cut, i in zip((self.rows, self.cols), index, strict=True)]
         contexts = [
-            (cut.tile_start(t.start), cut.tile_start(t.stop - 1) + cut.size)
+            (cut.tile_start(t.start), cut.tile_start(t.stop - 1) + cut.tile_size(t.stop - 1))
             for cut, t in zip((self.rows, self.cols), tiles, strict=True)
         ]
         reaches = [
@@ -152,7 +157,7 @@ class Tiling:
         for row in self.rows.block_tiles(block.index[0]):
             for col in self.cols.block_tiles(block.index[1]):
                 start = self.rows.tile_start(row), self.cols.tile_start(col)
-                yield (row, col), Tile(*start, self.rows.size, self.cols.size)
+                yield (row, col), Tile(*start, self.rows.tile_size(row), self.cols.tile_size(col))
 
 
 def partition(shape: tuple[int, int], cell: tuple[int, int]) -> Iterator[Tile]:

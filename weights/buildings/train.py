@@ -20,12 +20,13 @@ import torch
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.registry import build_network
 from geochange.learning.augment import GeometryOptions, LookOptions
-from geochange.learning.datasets import Collection, open_folder
+from geochange.learning.datasets import Collection, CollectionOptions, open_collection, open_folder
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.training import Row, TrainOptions, fit
 
 GSD = 0.5  # metres a pixel
 ENLARGED = 1.1  # the training tiles were made from enlarged images (1 to 1.2 times), those for validation were not
+NETWORK = {"cell": 13}  # looks at images enlarged 1.23 times: houses are small
 GENTLE_GEOMETRY = GeometryOptions(
     rotation=5.0, shear=2.0, scale=(0.85, 1.2), resampled=0.3, misregistered=0.0, centred=0.6
 )
@@ -50,7 +51,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--frozen", type=int, default=0, help="scales of the encoder that stay as they are")
     parser.add_argument("--native", type=float, default=0.45, help="share of samples from the tiles of 0.5 m")
-    parser.add_argument("--size", type=int, default=256, help="rows and columns of a sample")
+    parser.add_argument("--made", type=Path, help="the table of made scenes, see make_scenes.py")
+    parser.add_argument("--made-share", type=float, default=0.06)
+    parser.add_argument("--keep-statistics", action="store_true", help="of batch normalisation")
+    parser.add_argument("--size", type=int, default=208, help="rows and columns of a sample")
     parser.add_argument("--gentle", action="store_true", help="vary samples less")
     parser.add_argument("--every", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
@@ -61,29 +65,36 @@ def main() -> None:
         open_folder(arguments.levir / "train_512px_1m", gsd=1.0 / ENLARGED, share=1 - arguments.native),
         open_folder(arguments.levir / "train_256px_0.5m", gsd=0.5 / ENLARGED, share=arguments.native),
     ]
+    if arguments.made is not None:
+        options = CollectionOptions(bands=(1, 2, 3), share=arguments.made_share)
+        training = [replace(each, share=(each.share or 0) * (1 - arguments.made_share)) for each in training]
+        training.append(open_collection(arguments.made, options))
     held_out = open_folder(arguments.levir / "val_256px_0.5m", gsd=0.5)
     held_out = held_out.part(even_scenes(held_out))
-    normalisation, value_range = measure_normalisation(training)
+    network = build_network(arguments.network, NETWORK)
     if arguments.start is None:
-        network = build_network(arguments.network, {})
+        normalisation, value_range = measure_normalisation(training)
         use_pretrained_encoder(network)
     else:
-        network = load_checkpoint(arguments.start).build()
+        start = load_checkpoint(arguments.start)
+        normalisation, value_range = start.about.normalisation, start.about.value_range
+        network.load_state_dict(start.weights)
     about = About(
         network=arguments.network,
-        options={"bands": 3, "classes": ("change",)},
+        options={"bands": 3, "classes": ("change",), **NETWORK},
         bands=("red", "green", "blue"),
         normalisation=normalisation,
         value_range=value_range,
         gsd=(0.3, 0.8),
-        trained_on="LEVIR-CD (training scenes)",
+        trained_on="LEVIR-CD (training scenes)" + (", made scenes" if arguments.made else ""),
     )
     drawn = SampleOptions(size=arguments.size, gsd=GSD, seed=arguments.seed)
     if arguments.gentle:
-        drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK, edge=0.5)
+        drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK)
     samples = TrainingSamples(training, normalisation, drawn)
     options = TrainOptions(
-        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed")}
+        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed")},
+        statistics=not arguments.keep_statistics,
     )
 
     def tell(row: Row) -> None:

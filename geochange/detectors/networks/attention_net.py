@@ -24,6 +24,7 @@ from geochange.detectors.networks.layers import (
     ChannelAttention,
     NeighbourhoodAttention,
     PyramidPooling,
+    Resample,
     SpatialAttention,
     conv_block,
     enlarge,
@@ -32,6 +33,7 @@ from geochange.errors import BadOption
 
 DEFAULT_ENCODER = "tf_efficientnet_lite0"
 STRIDES = (2, 4, 8, 16)
+CELLS = range(8, 17)
 POOLING_WINDOWS = (3, 7, 11)  # cells of 16 pixels
 ATTENTION_WINDOW = 7  # cells of 16 pixels
 SQUEEZE_WINDOWS = {8: 9, 16: 7}  # stride -> cells
@@ -55,6 +57,9 @@ class AttentionNetOptions:
     pyramid_pooling: bool = True
     multi_scale: bool = True
     """Fuse the dates at every scale; else at the coarsest alone."""
+    cell: int = 16
+    """Pixels on each side of what a cell of the coarsest scale covers. Below 16 the network looks at the image enlarged
+    by 16 / cell: it sees smaller changes and finer outlines, in more time."""
     size: bool = False
     """Also estimate, at each pixel, the area of the change that it lies in."""
 
@@ -98,10 +103,13 @@ class AttentionNet(Network):
 
     name = "attention-net"
     Options = AttentionNetOptions
-    stride = 16
 
     def __init__(self, options: AttentionNetOptions) -> None:
         super().__init__(options)
+        if options.cell not in CELLS:
+            raise BadOption(f"cell {options.cell} must lie in {CELLS.start}..{CELLS[-1]}")
+        self.stride = options.cell
+        self.enter, self.leave = Resample(options.cell, STRIDES[-1]), Resample(STRIDES[-1] // STRIDES[0], options.cell)
         self.encoder = feature_encoder(options.encoder, options.bands)
         if tuple(self.encoder.feature_info.reduction()) != STRIDES:
             raise BadOption(f"{options.encoder} has strides {self.encoder.feature_info.reduction()}, not {STRIDES}")
@@ -140,7 +148,8 @@ class AttentionNet(Network):
         if self.options.channel_attention:
             context += 16 * (SQUEEZE_WINDOWS[16] // 2) + 8 * (SQUEEZE_WINDOWS[8] // 2)
         way_back = sum(stride * 3 for stride in (8, 4, 2)) + 2 * (4 + 2) + 2 + 1
-        return self.encoder_radius + context + way_back
+        enlarged = self.encoder_radius + context + way_back  # in pixels of what the encoder sees
+        return enlarged if self.stride == STRIDES[-1] else ceil(enlarged * self.stride / STRIDES[-1]) + 2
 
     def layers(self, dates: int) -> Mapping[str, int]:
         """The area, in pixels that the network was taught with, of the change that a pixel lies in, if it does."""
@@ -173,12 +182,12 @@ class AttentionNet(Network):
 
     def _log_area(self, pyramid: list[Tensor]) -> Tensor:
         """(n, 1, y, x) base-2 logarithm of an area in pixels."""
-        return enlarge(self.measure(pyramid[0]), 2)
+        return self.leave(self.measure(pyramid[0]))
 
     def _pyramid(self, dates: Tensor) -> list[Tensor]:
-        """(n, ws, y/s, x/s) at strides 2, 4, 8 and 16; the first one has gathered from the others."""
+        """(n, ws, y/s, x/s) at strides 2, 4, 8 and 16 of the enlarged image; the first has gathered from the others."""
         n = dates.shape[0]
-        stacked = dates.transpose(0, 1).flatten(0, 1)  # (2n, band, y, x), the first date first
+        stacked = self.enter(dates.transpose(0, 1).flatten(0, 1))  # (2n, band, y, x), the first date first
         features = self.encoder(stacked.contiguous(memory_format=torch.channels_last))  # (2n, c, y/s, x/s) each
         fused = {int(s): fuse(features[int(s)][:n], features[int(s)][n:]) for s, fuse in self.fuse.items()}
         x = self.context(fused[3])  # (n, w3, y/16, x/16)
@@ -191,7 +200,7 @@ class AttentionNet(Network):
         return [x, *pyramid[1:]]
 
     def _logits(self, pyramid: list[Tensor]) -> list[Tensor]:
-        fine = enlarge(self.head(pyramid[0]), 2)  # (n, k, y, x)
+        fine = self.leave(self.head(pyramid[0]))  # (n, k, y, x)
         if not self.training:
             return [fine]
         return [fine, *(head(level) for head, level in zip(self.auxiliary, pyramid[1:], strict=True))]

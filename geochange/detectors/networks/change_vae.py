@@ -12,15 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geochange.detectors.mixture import bin_values, fit_posterior, statistic_histogram
 from geochange.detectors.networks.contract import Batch, Criterion, Network
 from geochange.detectors.networks.layers import conv_block, enlarge, enlarged_radius
 from geochange.errors import BadOption
 
-UNUSUAL = 3.0  # deviations above the median distance at which change is as likely as none
+UNUSUAL = 3.0  # deviations above the median distance at which change is as likely as none, where little changed
+SELDOM = 1.5  # deviations above the median that count as change at the least
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 LOG_VARIANCES = (-10.0, 10.0)  # beyond these exponentials lose their meaning
 
@@ -75,8 +78,8 @@ class ChangeVAEOptions:
 
     bands: int = 3
     classes: tuple[str, ...] = ("change",)
-    widths: tuple[int, ...] = (32, 64, 96)
-    """Channels at strides 2, 4, 8, ...; the last is that of the latents."""
+    widths: tuple[int, ...] = (32, 64)
+    """Channels at strides 2, 4, 8, ...; the last is that of the latents. One stride where changes are a few pixels."""
     latent: int = 32
     """Numbers for each cell."""
     beta: float = 0.05
@@ -149,8 +152,9 @@ class ChangeVAE(Network):
     def calibrate(self, distances: Tensor) -> None:
         """Set `offset` and `scale`, which make logits of distances, from pairs of which most has not changed.
 
-        The offset is the median plus `UNUSUAL` deviations, the scale one deviation, estimated from the median
-        absolute deviation, so that the few pixels that did change hardly count.
+        The scale is a deviation, estimated from the median absolute deviation, so that the few pixels that did change
+        hardly count. The offset is where `mixture.fit_posterior`, the rule of detectors without training, sees change
+        as likely as none, but at least `SELDOM` deviations above the median; where it finds no change, `UNUSUAL` ones.
 
         Args:
             distances: of any shape, from `distance`; NaN where there are no data.
@@ -163,7 +167,8 @@ class ChangeVAE(Network):
             raise ValueError("no distances to calibrate with")
         median = known.median()
         deviation = ((known - median).abs().median() * MAD_TO_DEVIATION).clamp(min=1e-6)
-        self.offset.copy_(median + UNUSUAL * deviation)
+        even = even_distance(known)
+        self.offset.copy_(median + UNUSUAL * deviation if even is None else max(even, median + SELDOM * deviation))
         self.scale.copy_(deviation)
 
     def loss(self, batch: Batch, criterion: Criterion) -> Tensor:
@@ -184,6 +189,15 @@ class ChangeVAE(Network):
         if not self.training:
             return posterior.mean
         return posterior.mean + torch.randn_like(posterior.mean) * torch.exp(posterior.log_variance / 2)
+
+
+def even_distance(distances: Tensor) -> Tensor | None:
+    """The distance at which a mixture of unchanged and changed is even; None where it finds no change."""
+    squared = distances.flatten().square().cpu().numpy()
+    posterior = fit_posterior(statistic_histogram(squared, np.ones(squared.shape, bool)))
+    if posterior.mixture.share == 0:
+        return None
+    return torch.tensor(bin_values()[np.searchsorted(posterior.log_odds, 0)] ** 0.5)
 
 
 def divergence_from_prior(posterior: Posterior) -> Tensor:

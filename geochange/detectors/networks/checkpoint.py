@@ -47,6 +47,8 @@ class About:
     """Least and greatest value that the network was taught with."""
     gsd: tuple[float, float] | None = None
     """Smallest and largest pixel, in metres, that it was taught with; None where that was not known."""
+    matched: bool = False
+    """Whether each date was first brought to the mean and spread of the first, see `statistics.Matching`."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     metrics: Mapping[str, float] = field(default_factory=dict)

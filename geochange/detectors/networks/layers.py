@@ -26,6 +26,38 @@ def enlarge(x: Tensor, times: int) -> Tensor:
     return functional.interpolate(x, scale_factor=float(times), mode="bilinear", align_corners=False)
 
 
+class Resample(nn.Module):
+    """Every `before` cells become `after`, bilinear, as `interpolate` with half-pixel centres does.
+
+    The weights are those of one such group, so groups are treated alike to the last bit wherever a tile was cut; the
+    coordinates that `interpolate` computes are rounded, the more the farther they lie from the corner.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+        self.register_buffer("weights", _bilinear_weights(before, after), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.before == self.after:
+            return x
+        return self._along_rows(self._along_rows(x).transpose(-1, -2)).transpose(-1, -2)
+
+    def _along_rows(self, x: Tensor) -> Tensor:
+        """(n, c, y, x) -> (n, c, y, x * after / before)."""
+        n, c, rows, cols = x.shape
+        padded = functional.pad(x, (1, 1, 0, 0), mode="replicate").reshape(n * c, 1, rows, cols + 2)
+        groups = functional.conv2d(padded, self.weights, stride=(1, self.before))  # (n * c, after, y, group)
+        return groups.permute(0, 2, 3, 1).reshape(n, c, rows, -1)
+
+
+def _bilinear_weights(before: int, after: int) -> Tensor:
+    """(after, 1, 1, before + 2) what each new cell takes of a group of old ones, and of one more on each side."""
+    places = (torch.arange(after, dtype=torch.float64) + 0.5) * before / after + 0.5  # in the group with its neighbours
+    distances = (places[:, None] - torch.arange(before + 2)).abs()
+    return (1 - distances).clamp(min=0).float()[:, None, None]
+
+
 def enlarged_radius(radius: int, stride: int, times: int) -> int:
     """Receptive radius in pixels of what `enlarge` makes of cells with a radius and a stride.
 

@@ -53,8 +53,8 @@ class TileScores(nn.Module):
         super().__init__()
         self.network, self.augment, self.temperature = network, augment, temperature
         self.zoom, self.stride = values.zoom, network.stride
-        self.register_buffer("gain", torch.tensor(values.gain, dtype=torch.float32)[:, None, None])
-        self.register_buffer("offset", torch.tensor(values.offset, dtype=torch.float32)[:, None, None])
+        self.register_buffer("gain", torch.tensor(values.gain, dtype=torch.float32)[..., None, None])
+        self.register_buffer("offset", torch.tensor(values.offset, dtype=torch.float32)[..., None, None])
 
     def forward(self, dates: Tensor, valid: Tensor) -> Tensor:
         """(n, time, band, y, x) as stored and (n, time, y, x) validity as 0 and 1 -> (n, class, y, x)."""
@@ -96,13 +96,16 @@ class TileScores(nn.Module):
         return flat.unflatten(0, (n, times))
 
 
+Coefficients = tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
     """How stored values and pixels are brought to those that a network was taught with."""
 
-    gain: tuple[float, ...]
-    offset: tuple[float, ...]
-    """(band,): value * gain + offset is what the network takes."""
+    gain: Coefficients
+    offset: Coefficients
+    """For each band, or for each date and band: value * gain + offset is what the network takes."""
     zoom: Fraction = Fraction(1)
     """Pixels of the network for one of the scene."""
 
