@@ -25,7 +25,10 @@ Gsd: TypeAlias = Annotated[
     typer.Option("--gsd", help="Metres a pixel that the network is taught with.", show_default="as the images lie"),
 ]
 Size: TypeAlias = Annotated[
-    int | None, typer.Option("--size", help="Pixels per side of a training sample.", show_default="256")
+    int | None,
+    typer.Option(
+        "--size", help="Pixels per side of a training sample.", show_default="256, or the next that fits the network"
+    ),
 ]
 Classes: TypeAlias = Annotated[
     str | None,

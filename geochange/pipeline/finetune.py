@@ -34,7 +34,15 @@ from geochange.pipeline.train import (
     require_own,
     source_name,
 )
-from geochange.pipeline.train_material import Material, colours_of, gather, make_samples, require_labels, taught_gsd
+from geochange.pipeline.train_material import (
+    Material,
+    colours_of,
+    gather,
+    make_samples,
+    require_labels,
+    sample_size,
+    taught_gsd,
+)
 from geochange.pipeline.train_options import TrainRunOptions, parse_sources
 
 FROZEN, PSEUDO = "frozen", "pseudo-labels"
@@ -85,7 +93,7 @@ class _Tuning:
         """Fit, with pictures for TensorBoard; the averaged network."""
         folder.mkdir(parents=True, exist_ok=True)
         board = open_board(folder / BOARD, material, self.say)
-        samples = make_samples(material, self.options)
+        samples = make_samples(material, self.options, network)
         show = None if board is None else board.show
         try:
             state = fit(
@@ -214,8 +222,7 @@ def _begin(
         raise BadOption(
             f"{start.about.network} compares {moved.network.dates} dates, {pair.name} has {len(pair.dates)}"
         )
-    if options.size % moved.network.stride:
-        raise BadOption(f"size {options.size} must be a multiple of {moved.network.stride} for {start.about.network}")
+    sample_size(options, moved.network)
     about = replace(
         start.about,
         options={**start.about.options, "bands": len(colours), "classes": options.classes},
@@ -252,7 +259,7 @@ def _adapt(tuning: _Tuning, network: Network, about: About) -> None:
     """Statistics of the target, then the network's own confident labels."""
     about = adapted_about(about, tuning.start)
     statistics = tuning.folder / STATISTICS
-    samples = make_samples(tuning.material, tuning.options)
+    samples = make_samples(tuning.material, tuning.options, network)
     size = tuning.options.fitting.batch
     batches = (
         collate([samples[number] for number in range(k * size, (k + 1) * size)])

@@ -87,7 +87,7 @@ def train(
         state = fit(
             network,
             about,
-            make_samples(material, options),
+            make_samples(material, options, network),
             material.held_out,
             folder,
             options.fitting,
@@ -162,7 +162,7 @@ def tune(
             tell(number, row)
             report(row)
 
-        samples = make_samples(material, options)
+        samples = make_samples(material, options, network)
         state = fit(network, about, samples, material.held_out, own, fitting, tell=hear, listener=listener)
         return max(merit_of(row) for row in state.history)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from geochange.learning.scoring import scene_of
 from geochange.pipeline.train_options import Source, TrainRunOptions, parse_network_options, parse_source
 from geochange.scenes.scene import open_file
 
+SAMPLE_SIZE = 256  # pixels
 DEFAULT_NETWORK = "attention-net"
 TRUE = ("true", "yes", "1")  # as `parse_value` reads them
 
@@ -236,8 +238,7 @@ def make_network(
         name, own, network, origin = start.about.network, dict(start.about.options), start.build(), options.start
     if network.dates not in (None, len(pair.dates)):
         raise BadOption(f"{name} compares {network.dates} dates, {pair.name} has {len(pair.dates)}")
-    if options.size % network.stride:
-        raise BadOption(f"size {options.size} must be a multiple of {network.stride} for {name}")
+    sample_size(options, network)
     about = About(
         network=name,
         options=own,
@@ -282,10 +283,28 @@ def taught_gsd(material: Material, options: TrainRunOptions) -> tuple[float, flo
     return min(known) / largest, max(known) / smallest
 
 
-def make_samples(material: Material, options: TrainRunOptions) -> TrainingSamples:
+def sample_size(options: TrainRunOptions, network: Network) -> int:
+    """Rows and columns of a training sample.
+
+    Raises:
+        BadOption: it is no multiple of the network's stride.
+    """
+    if options.size is None:
+        return ceil(SAMPLE_SIZE / network.stride) * network.stride
+    if options.size % network.stride:
+        raise BadOption(f"size {options.size} must be a multiple of {network.stride} for {network.name}")
+    return options.size
+
+
+def make_samples(material: Material, options: TrainRunOptions, network: Network) -> TrainingSamples:
+    """What the network is taught with."""
     pair = len(material.training[0].items[0].pair.dates) == 2
     look = LookOptions(swap=pair and len(options.classes) == 1)  # what became what, and when, has a direction
     drawn = SampleOptions(
-        size=options.size, gsd=options.gsd, seed=options.fitting.seed, look=look, balanced=options.balanced
+        size=sample_size(options, network),
+        gsd=options.gsd,
+        seed=options.fitting.seed,
+        look=look,
+        balanced=options.balanced,
     )
     return TrainingSamples(material.training, material.normalisation, drawn)

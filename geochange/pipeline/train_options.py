@@ -35,8 +35,8 @@ class TrainRunOptions:
     gsd: float | None = None
     """Metres a pixel that the network is taught with; None: as the images lie."""
 
-    size: int = 256
-    """Rows and columns of a training sample."""
+    size: int | None = None
+    """Rows and columns of a training sample; None: 256, or the next multiple of the network's stride."""
 
     bands: tuple[int, ...] | None = None
     """Band numbers from 1; None for all."""
@@ -72,8 +72,10 @@ class TrainRunOptions:
             raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
         if not 0 <= self.val_share < 1:
             raise BadOption(f"val_share {self.val_share} must lie in 0..1, below 1")
-        if self.size < 1 or (self.gsd is not None and not self.gsd > 0):
-            raise BadOption(f"size {self.size} and gsd {self.gsd} must be above 0")
+        for name in ("size", "gsd"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadOption(f"{name} {value} must be above 0")
         if not self.classes:
             raise BadOption("classes must name at least one")
         if self.start is not None and self.pretrained:
