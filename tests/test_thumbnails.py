@@ -36,8 +36,15 @@ def test_at_full_size_it_is_the_image_with_nan_where_not_valid():
 
 def test_small_cells_hold_their_mean():
     date = np.random.default_rng(0).integers(0, 255, (1, 12, 12)).astype(np.uint8)
+    picture = make([date], np.ones((1, 12, 12), bool), Thumbnail((12, 12), 3, (0,)), (12, 12))
+    expected = date[0].reshape(4, 3, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(picture[0, 0], expected, rtol=1e-6)
+
+
+def test_large_cells_hold_the_mean_of_samples_that_lie_on_one_grid():
+    date = np.random.default_rng(0).integers(0, 255, (1, 12, 12)).astype(np.uint8)
     picture = make([date], np.ones((1, 12, 12), bool), Thumbnail((12, 12), 4, (0,)), (12, 12))
-    expected = date[0].reshape(3, 4, 3, 4).mean(axis=(1, 3))
+    expected = date[0, ::2, ::2].reshape(3, 2, 3, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(picture[0, 0], expected, rtol=1e-6)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.scenes.grid import Tile
 
-SAMPLES = 4  # per side of a cell: enough to look like the mean
+SAMPLES = 2  # per side of a cell: enough to look like the mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,14 @@ def thumbnail_sums(dates: Sequence[Array], valid: Bools, area: Tile, spec: Thumb
     sums = np.zeros((len(dates), len(spec.bands) + 1, *shape))
     if not (len(rows) and len(cols)):
         return sums
-    at = np.ix_(rows - area.row, cols - area.col)
+    at = slice(int(rows[0]) - area.row, None, skip), slice(int(cols[0]) - area.col, None, skip)
     cells = rows // spec.step - first[0], cols // spec.step - first[1]
     for date, mask, place in zip(dates, valid, sums, strict=True):
         seen = mask[at]
+        whole = bool(seen.all())
         for band, target in zip(spec.bands, place, strict=False):
-            _add_to_cells(target, np.where(seen, date[band][at], 0), cells)
+            sampled = date[(band, *at)]
+            _add_to_cells(target, sampled if whole else np.where(seen, sampled, 0), cells)
         _add_to_cells(place[-1], seen, cells)
     return sums
 
@@ -73,5 +75,6 @@ def _samples(start: int, stop: int, skip: int) -> Ints:
 
 def _add_to_cells(target: Floats, values: Array, cells: tuple[Ints, Ints]) -> None:
     rows, cols = (np.flatnonzero(np.diff(index, prepend=-1)) for index in cells)
-    sums = np.add.reduceat(np.add.reduceat(values.astype(np.float64), rows, axis=0), cols, axis=1)
+    by_row = np.add.reduceat(values, rows, axis=0, dtype=np.float64)
+    sums = np.add.reduceat(by_row, cols, axis=1)
     target[np.ix_(cells[0][rows], cells[1][cols])] += sums
