@@ -79,6 +79,22 @@ def test_other_bands_and_classes_begin_with_what_fits(run, start, tmp_path):
     about = load_checkpoint(tmp_path / "run" / "best.pt").about
     assert about.classes == ("built", "felled")
     assert len(about.bands) == len(about.normalisation.mean) == 2
+    once = tmp_path / "run" / "best.pt"
+    code, _, errors = run(
+        "finetune",
+        data,
+        "--from",
+        once,
+        "-o",
+        tmp_path / "again",
+        *SHORT,
+        "--classes",
+        "built,felled",
+        "--bands",
+        "1,2",
+    )
+    assert code == 0, errors
+    assert "mean F1 of the classes on held-out labels" in errors[-1]
 
 
 def test_a_target_without_labels_is_learnt_from_the_network_itself(run, scene, tmp_path):

@@ -292,8 +292,9 @@ def outcome_of(folder: Path, seconds: float) -> dict[str, Any]:
 def _report(before: Mapping[str, float], after: Mapping[str, float], say: Callable[[str], None]) -> None:
     if not before or not after:
         return
-    change = f"F1 on held-out labels: {before['f1']:.4f} before, {after['f1']:.4f} after"
-    if after["f1"] < before["f1"]:
+    name, what = ("macro_f1", "mean F1 of the classes") if "macro_f1" in after else ("f1", "F1")
+    change = f"{what} on held-out labels: {before[name]:.4f} before, {after[name]:.4f} after"
+    if after[name] < before[name]:
         say(f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options")
     else:
         say(change)
