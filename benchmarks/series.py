@@ -1,6 +1,6 @@
 """When did it change: `conv-gru` on the eight Landsat dates of Pucallpa, with made changes of known date.
 
-    python benchmarks/series.py OUT [--steps 500] [--seed 0]
+    python benchmarks/series.py OUT [--steps 1500] [--seed 0]
 
 Changes are made by pasting, into every date after a drawn interval, what lies elsewhere on the same date: other ground
 under the same light. The network is taught on the western three fifths of the scene (crops with fresh changes, in
@@ -161,7 +161,7 @@ def draw(series: Array, probability: Floats, intervals: Floats, threshold: float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
@@ -171,7 +171,7 @@ def main() -> None:
     west = int(WEST * series.shape[-1])
     taught = write_data(chosen.out / "taught", series[..., :west], quiet[:, :west], rng, 60)
     settings = {
-        "network": "conv-gru", "network_options": {"dated": True}, "size": 96, "steps": chosen.steps, "batch": 4,
+        "network": "conv-gru", "network_options": {"dated": True}, "size": 64, "steps": chosen.steps, "batch": 4,
         "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99, "overwrite": True,
     }  # fmt: skip
     run = train([str(taught)], chosen.out / "run", options_from(settings), tell=lambda row: print(row, flush=True))

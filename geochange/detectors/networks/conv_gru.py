@@ -25,6 +25,7 @@ from geochange.detectors.networks.contract import IGNORE, Batch, Criterion, Netw
 from geochange.detectors.networks.layers import conv_block, conv_blocks, enlarge, enlarged_radius
 from geochange.errors import BadOption
 
+RARE = -5.0  # log-odds of an interval before anything is learned: else most pixels would begin as changed (Lin 2017)
 CONVOLUTIONS = 2  # that follow each other at each scale, on either way
 
 
@@ -123,6 +124,7 @@ class ConvGRU(Network):
         self.context = conv_blocks(widths[-1], widths[-1], CONVOLUTIONS)
         self.back = nn.ModuleList(conv_blocks(widths[s] + widths[s + 1], widths[s], CONVOLUTIONS) for s in finer)
         self.head = nn.Conv2d(widths[0], 1, 1)
+        nn.init.constant_(self.head.bias, RARE)  # type: ignore[arg-type]
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
         """Log-odds (n, 1, y, x) of change within the series."""
