@@ -2,7 +2,8 @@
 
     python benchmarks/network_laws.py [--checkpoint buildings] [--scenes 4]
 
-The scene is a mosaic of LEVIR-CD validation scenes, of ../shared/data, brought from 1 m to 0.5 m. Differences are of
+The scene is a mosaic of LEVIR-CD validation scenes in which much has changed, of ../shared/data, brought from 1 m to
+0.5 m. Differences are of
 the probability in float32 over all pixels; `f1` is at the checkpoint's own threshold, with each overlap.
 """
 
@@ -23,15 +24,22 @@ import geochange
 from geochange.arrays import Array, Bools, Floats
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
-from geochange.learning.labels import JPEG_HALF
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "levir" / "val_512px_1m"
+CHANGED = 0.02  # share of the pixels of a scene
 CORE = 512  # pixels of a tile that are kept with full context
 
 
-def mosaic(folder: str, side: int, order: int) -> Array:
-    """(band, y, x) of side x side scenes at 0.5 m."""
-    paths = sorted((DATA / folder).iterdir())[: side * side]
+def changed_scenes(count: int) -> list[str]:
+    """Names of the first scenes of which at least `CHANGED` has changed."""
+    labels = sorted((DATA / "label").iterdir())
+    return [path.stem for path in labels if np.asarray(Image.open(path)).astype(bool).mean() >= CHANGED][:count]
+
+
+def mosaic(folder: str, names: list[str], order: int) -> Array:
+    """(band, y, x) of scenes at 0.5 m, in a square."""
+    side = isqrt(len(names))
+    paths = [next((DATA / folder).glob(f"{name}.*")) for name in names]
     images = [np.atleast_3d(np.asarray(Image.open(path))).transpose(2, 0, 1) for path in paths]
     rows = [np.concatenate(images[k * side : (k + 1) * side], axis=2) for k in range(side)]
     whole: Array = ndimage.zoom(np.concatenate(rows, axis=1), (1, 2, 2), order=order, mode="nearest", grid_mode=True)
@@ -56,12 +64,12 @@ def main() -> None:
     chosen = parser.parse_args()
     path = find_checkpoint(chosen.checkpoint)
     loaded = load_checkpoint(path)
-    radius, threshold = loaded.build().receptive_radius, loaded.about.thresholds["default"]
-    side = isqrt(chosen.scenes)
-    truth = mosaic("label", side, 0)[0] > JPEG_HALF
-    margin = -(-radius // 16) * 16
+    network, threshold = loaded.build(), loaded.about.thresholds["default"]
+    names = changed_scenes(isqrt(chosen.scenes) ** 2)
+    truth = mosaic("label", names, 0)[0] > 0
+    margin = -(-network.receptive_radius // network.stride) * network.stride
     with TemporaryDirectory() as folder:
-        pair = [write(Path(folder) / f"{name}.tif", mosaic(name, side, 1)) for name in ("A", "B")]
+        pair = [write(Path(folder) / f"{name}.tif", mosaic(name, names, 1)) for name in ("A", "B")]
 
         def scores(name: str, **tiles: int) -> Floats:
             found = geochange.detect(
@@ -80,7 +88,7 @@ def main() -> None:
     difference = np.abs(default - exact)
     answer = {
         "network": loaded.about.network,
-        "receptive_radius": radius,
+        "receptive_radius": network.receptive_radius,
         "pixels": int(difference.size),
         "largest": float(difference.max()),
         "percentile_99.9": float(np.percentile(difference, 99.9)),
