@@ -179,6 +179,7 @@ def main() -> None:
             for part, seconds in detect(pair, checkpoint, "--workers", workers).items():
                 turns.setdefault(f"{part} of {workers}", []).append(seconds)
         turns.setdefault("detect", []).append(detect(pair, checkpoint)["whole"])
+        print({name: round(values[-1], 3) for name, values in turns.items()}, file=sys.stderr, flush=True)
     middle = {name: median(values) for name, values in turns.items()}
     answer = {
         "size": chosen.size,

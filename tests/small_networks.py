@@ -52,6 +52,8 @@ def save_small(path: Path, name: str = "attention-net", *, seed: int = 0, **abou
     dates = ((dates - mean) / spread)[None, ..., : 160 // network.stride * network.stride]
     dates = dates[..., : 160 // network.stride * network.stride, :]
     with torch.no_grad():
+        if name == "conv-gru":
+            network.head.bias.zero_()  # it begins with change as rare
         if name == "change-vae":
             network.calibrate(network.distance(dates))
         logits = network(dates)

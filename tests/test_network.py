@@ -87,7 +87,7 @@ def test_workers_threads_and_block_sizes_give_the_same_bytes(pair, checkpoints, 
     assert runs[0].record["changes"]["count"] > 1
 
 
-@pytest.mark.parametrize("name", LAWFUL.keys() - {"siamese-unet"})
+@pytest.mark.parametrize("name", [name for name in LAWFUL if name != "siamese-unet"])
 def test_swapping_the_dates_gives_the_same_change(pair, checkpoints, tmp_path, name):
     there = run(pair, tmp_path / "there", checkpoints[name]).probability.read_bytes()
     assert run(pair[::-1], tmp_path / "back", checkpoints[name]).probability.read_bytes() == there

@@ -379,8 +379,9 @@ def dated_batch():
 
 
 def test_dated_labels_teach_the_interval():
+    torch.manual_seed(0)
     network, batch = build_network("conv-gru", TINY["conv-gru"] | {"dated": True}), dated_batch()
-    losses_while_learning(network, 40, batch)
+    losses_while_learning(network, 100, batch)
     with torch.no_grad():
         found = network.intervals(batch.dates).argmax(dim=1) + 1
         changed = network(batch.dates)[:, 0] > 0
