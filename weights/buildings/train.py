@@ -29,7 +29,7 @@ from geochange.learning.training import Row, TrainOptions, fit
 
 GSD = 0.5  # metres a pixel
 ENLARGED = 1.1  # the training tiles were made from enlarged images (1 to 1.2 times), those for validation were not
-NETWORK = {"cell": 13}  # looks at images enlarged 1.23 times: houses are small
+NETWORK, OPTIONS = "attention-net", {"cell": 13}  # looks at images enlarged 1.23 times: houses are small
 GENTLE_GEOMETRY = GeometryOptions(
     rotation=5.0, shear=2.0, scale=(0.85, 1.2), resampled=0.3, misregistered=0.0, centred=0.6
 )
@@ -48,7 +48,6 @@ def main() -> None:
     parser.add_argument("levir", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=2300)
-    parser.add_argument("--network", default="attention-net")
     parser.add_argument("--from", dest="start", type=Path, help="a checkpoint whose weights to begin with")
     parser.add_argument("--batch", type=int, default=8, help="samples of a forward pass, on each process")
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -74,7 +73,7 @@ def main() -> None:
         training.append(open_collection(arguments.made, options))
     held_out = open_folder(arguments.levir / "val_256px_0.5m", gsd=0.5)
     held_out = held_out.part(even_scenes(held_out))
-    network = build_network(arguments.network, NETWORK)
+    network = build_network(NETWORK, OPTIONS)
     if arguments.start is None:
         normalisation, value_range = measure_normalisation(training)
         use_pretrained_encoder(network)
@@ -83,8 +82,8 @@ def main() -> None:
         normalisation, value_range = start.about.normalisation, start.about.value_range
         network.load_state_dict(start.weights)
     about = About(
-        network=arguments.network,
-        options={"bands": 3, "classes": ("change",), **NETWORK},
+        network=NETWORK,
+        options={"bands": 3, "classes": ("change",), **OPTIONS},
         bands=("red", "green", "blue"),
         normalisation=normalisation,
         value_range=value_range,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -34,7 +35,7 @@ class Batch:
         return Batch(self.dates.pin_memory(), self.labels.pin_memory())
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network over two dates or more; `options` is a frozen dataclass, and all that is needed to build it again."""
 
     name: ClassVar[str]
@@ -64,9 +65,9 @@ class Network(nn.Module):
         """What it can say beside logits of a series of so many dates: name -> bands."""
         return {}
 
+    @abstractmethod
     def outputs(self, dates: Tensor) -> Sequence[Tensor]:
         """Logits (n, k, y, x), then those of coarser auxiliary heads, (n, k, y/s, x/s), which only teaching needs."""
-        raise NotImplementedError
 
     def forward(self, dates: Tensor) -> Tensor:
         """(n, time, band, y, x) normalised dates -> (n, k, y, x) logits; see `probability`."""
