@@ -14,7 +14,7 @@ import torch
 
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.errors import BadOption, DiskFull, UnreadableInput
-from geochange.learning import training
+from geochange.learning import training, training_state
 from geochange.learning.interrupts import Interrupts
 from geochange.learning.optimising import rate_factor
 from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, TrainOptions, fit
@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, pairs, monkeypatch):
 
 
 def test_a_disk_that_fills_during_a_run_ends_it_with_the_state_of_before(tmp_path, pairs, monkeypatch):
-    write, written = training.write_whole, []
+    write, written = training_state.write_whole, []
 
     def full(path, content):
         written.append(path.name)
@@ -180,7 +180,7 @@ def test_a_disk_that_fills_during_a_run_ends_it_with_the_state_of_before(tmp_pat
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(training, "write_whole", full)
+    monkeypatch.setattr(training_state, "write_whole", full)
     with pytest.raises(DiskFull):
         run(tmp_path / "run", pairs)
     monkeypatch.undo()

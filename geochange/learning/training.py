@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import copy
-import csv
-import errno
-import io
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geochange.detectors.networks.checkpoint import About, Checkpoint, load_tensors
+from geochange.detectors.networks.checkpoint import About, Checkpoint
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import BadOption, DiskFull, GeochangeError, UnreadableInput
-from geochange.files import write_whole
+from geochange.errors import BadOption, DiskFull, GeochangeError
 from geochange.learning.batches import Reading, read_batches
 from geochange.learning.datasets import Collection
 from geochange.learning.freezing import freeze, set_training
@@ -39,15 +35,13 @@ from geochange.learning.scoring import (
     pool_scores,
     score_items,
 )
+from geochange.learning.training_state import Row, Running, State, naming_full_disks, write_history
 from geochange.memory import keep_freed_memory
 
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-MAY_DIFFER = ("workers", "device", "patience", "every")  # between the parts of a run that was resumed
 
 HeldOut = Collection | Sequence[Collection] | None
-Row = dict[str, float]
-"""An epoch in figures."""
 
 
 class NotFinite(GeochangeError, ArithmeticError):
@@ -102,86 +96,6 @@ class TrainOptions:
                 raise BadOption(f"{name} {getattr(self, name)} must be above 0")
         if not 0 <= self.average < 1:
             raise BadOption(f"average {self.average} must lie in 0..1, below 1")
-
-
-@dataclass
-class Running:
-    """What an unfinished epoch has seen so far."""
-
-    confusion: Tensor  # (label, prediction)
-    updates: int = 0
-    loss: float = 0.0  # summed over updates
-    seconds: float = 0.0
-
-
-@dataclass
-class State:
-    """All that changes while a network is fitted."""
-
-    network: Network
-    averaged: Network
-    optimizer: torch.optim.Optimizer
-    scaler: Any
-    step: int = 0
-    best: float = -1.0
-    best_epoch: int = 0
-    history: list[Row] = field(default_factory=list)
-    running: Running = field(default_factory=lambda: Running(torch.zeros(2, 2, dtype=torch.int64)))
-
-    def save(self, path: Path, options: Mapping[str, Any]) -> None:
-        """Write the state, whole.
-
-        Raises:
-            DiskFull: it does not fit; the file is as it was before.
-        """
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "averaged": self.averaged.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "step": self.step,
-                "best": self.best,
-                "best_epoch": self.best_epoch,
-                "history": self.history,
-                "running": {**vars(self.running), "confusion": self.running.confusion.cpu()},
-                "random": torch.get_rng_state(),
-                "options": dict(options),
-            },
-            buffer,
-        )
-        with naming_full_disks(path):
-            write_whole(path, buffer.getbuffer())
-
-    def load(self, path: Path, options: Mapping[str, Any] | None = None) -> None:
-        """Go on from what `save` wrote.
-
-        Raises:
-            UnreadableInput: the file is damaged, or of another network.
-            BadOption: it was written under other options.
-        """
-        saved = load_tensors(path)
-        try:
-            _require_same(saved["options"], options or {}, path)
-            self.network.load_state_dict(saved["network"])
-            self.averaged.load_state_dict(saved["averaged"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            if saved["scaler"]:
-                self.scaler.load_state_dict(saved["scaler"])
-            self.step, self.best, self.best_epoch = saved["step"], saved["best"], saved["best_epoch"]
-            self.history = saved["history"]
-            if "running" in saved:
-                self.running = Running(**saved["running"])
-            torch.set_rng_state(saved["random"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UnreadableInput(f"{path} is damaged, or the state of another network: {reason}") from error
-
-    @property
-    def scored_step(self) -> int:
-        """The step at which the last finished epoch ended."""
-        return int(self.history[-1]["step"]) if self.history else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,39 +413,5 @@ def _require_possible(options: TrainOptions, device: torch.device, held_out: Hel
         raise BadOption(f"patience {options.patience} needs held-out items to score on; there are none")
 
 
-def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    for name in sorted({*before} & {*now} - {*MAY_DIFFER}):
-        if before[name] != now[name]:
-            raise BadOption(
-                f"{path} was begun with {name} {before[name]}, now it is {now[name]}; give the same, or begin anew"
-            )
-
-
 def _out_of_patience(state: State, options: TrainOptions) -> bool:
     return options.patience is not None and len(state.history) - 1 - state.best_epoch >= options.patience
-
-
-@contextmanager
-def naming_full_disks(path: Path) -> Iterator[None]:
-    """A disk without room as an error that says what was being written.
-
-    Raises:
-        DiskFull: the disk has no room left.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFull(f"the disk is full: {path} stays as it was; free some, then --resume") from error
-
-
-def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """One row an epoch."""
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
-    with naming_full_disks(path):
-        write_whole(path, text.getvalue().encode())

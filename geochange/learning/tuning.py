@@ -13,7 +13,8 @@ from typing import Any
 from geochange.errors import BadOption
 from geochange.files import write_whole
 from geochange.learning.losses import LOSSES
-from geochange.learning.training import NotFinite, Row
+from geochange.learning.training import NotFinite
+from geochange.learning.training_state import Row
 
 TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"
 SEARCH_FILES = (TRIALS, BEST_OPTIONS, JOURNAL)

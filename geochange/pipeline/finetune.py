@@ -21,7 +21,8 @@ from geochange.learning.freezing import encoder_scales
 from geochange.learning.ranks import here
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import ScoringOptions, pool_scores, score_items
-from geochange.learning.training import BEST, LAST, Row, TrainOptions, fit
+from geochange.learning.training import BEST, LAST, TrainOptions, fit
+from geochange.learning.training_state import Row
 from geochange.pipeline.train import (
     BOARD,
     RECORD,

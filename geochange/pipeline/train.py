@@ -23,7 +23,8 @@ from geochange.learning.calibration import calibrate, settle_distances
 from geochange.learning.datasets import Collection
 from geochange.learning.ranks import here
 from geochange.learning.scoring import scene_of
-from geochange.learning.training import BEST, HISTORY, LAST, MAY_DIFFER, Row, fit
+from geochange.learning.training import BEST, HISTORY, LAST, fit
+from geochange.learning.training_state import MAY_DIFFER, Row
 from geochange.learning.tuning import SEARCH_FILES, TuneOptions, merit_of, require_optuna, search
 from geochange.pipeline.train_material import Material, gather, make_network, make_samples, require_labels, uses_labels
 from geochange.pipeline.train_options import Source, TrainRunOptions, parse_source, parse_sources, plain

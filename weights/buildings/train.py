@@ -25,7 +25,8 @@ from geochange.detectors.networks.registry import build_network
 from geochange.learning.augment import GeometryOptions, LookOptions
 from geochange.learning.datasets import Collection, CollectionOptions, open_collection, open_folder
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
-from geochange.learning.training import Row, TrainOptions, fit
+from geochange.learning.training import TrainOptions, fit
+from geochange.learning.training_state import Row
 
 GSD = 0.5  # metres a pixel
 ENLARGED = 1.1  # the training tiles were made from enlarged images (1 to 1.2 times), those for validation were not
