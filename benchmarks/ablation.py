@@ -1,13 +1,15 @@
-"""What each part of `attention-net` is worth, and `siamese-unet` beside it, all taught for the same time.
+"""What each part of `attention-net` is worth, and `siamese-unet` beside it at equal training time.
 
     python benchmarks/ablation.py RUNS [--minutes 4] [--seeds 0 1] [--only full,no-multi-scale]
+    python benchmarks/ablation.py RUNS --steps 1000
 
-Teaches on LEVIR-CD's training scenes at 1 m a pixel (crops of 128², of 130² where a cell is 13 pixels), and scores on
-the validation scenes at 1 m: the threshold is that of the best F1 on the even ones, the figures are of the odd ones.
-`small` are changes of fewer than 100 pixels: hits are their pixels that are called, false alarms the pixels of called
-regions of that size that touch no change. Intervals are of 95 %, from a bootstrap over scenes. RUNS keeps each network;
-what is there is not taught again. The images are in ../shared/data. Prints a line of JSON for each run, then means over
-seeds.
+With `--steps` all variants of `attention-net` have as many updates, and `siamese-unet` as many as it does in the time
+that `full` takes. Teaches on LEVIR-CD's training scenes at 1 m a pixel (crops of 128², of 130² where a cell is 13
+pixels), and scores on the validation scenes at 1 m: the threshold is that of the best F1 on the even ones, the figures
+are of the odd ones. `small` are changes of fewer than 100 pixels: hits are their pixels that are called, false alarms
+the pixels of called regions of that size that touch no change. Intervals are of 95 %, from a bootstrap over scenes.
+RUNS keeps each network; what is there is not taught again. The images are in ../shared/data. Prints a line of JSON for
+each run, then means over seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,7 @@ from geochange.detectors.networks.registry import build_network
 from geochange.learning.datasets import Collection, open_folder
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
-from geochange.learning.training import BEST, TrainOptions, fit
+from geochange.learning.training import BEST, TrainOptions, fit, pick_device
 from geochange.memory import keep_freed_memory
 
 LEVIR = Path(__file__).parents[2] / "shared" / "data" / "levir"
@@ -65,8 +67,16 @@ def open_material() -> Material:
     return Material(training, even, odd)
 
 
-def teach(variant: str, seed: int, minutes: float, material: Material, folder: Path) -> None:
-    """Teach one variant for so many minutes, as its first steps let expect."""
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a variant is taught: for so many minutes, as its first steps let expect, or for so many updates."""
+
+    minutes: float
+    steps: int | None
+
+
+def teach(variant: str, seed: int, budget: Budget, material: Material, folder: Path) -> None:
+    """Teach one variant."""
     name, options = VARIANTS[variant]
     normalisation, value_range = measure_normalisation([material.training])
     stride = fresh(name, options, seed).stride
@@ -80,7 +90,17 @@ def teach(variant: str, seed: int, minutes: float, material: Material, folder: P
         value_range=value_range,
         trained_on="LEVIR-CD (training scenes at 1 m)",
     )
-    steps = int(60 * minutes / seconds_of_step(fresh(name, options, seed), about, samples, folder / "trial"))
+
+    def seconds(name: str, options: dict[str, int]) -> float:
+        described = replace(about, network=name, options={**about.options, **options})
+        return seconds_of_step(fresh(name, options, seed), described, samples, folder / "trial")
+
+    if budget.steps is None:
+        steps = int(60 * budget.minutes / seconds(name, options))
+    elif name == VARIANTS["full"][0]:
+        steps = budget.steps
+    else:
+        steps = int(budget.steps * seconds(*VARIANTS["full"]) / seconds(name, options))
     fitting = TrainOptions(steps=steps, batch=BATCH, every=steps, seed=seed, warmup=50, average=0.99)
     fit(fresh(name, options, seed), about, samples, None, folder, fitting)
 
@@ -105,13 +125,14 @@ def seconds_of_step(network: Network, about: About, samples: TrainingSamples, fo
 
 def score(checkpoint: Path, material: Material) -> dict[str, float]:
     loaded = load_checkpoint(checkpoint)
-    network = loaded.build()
+    device = pick_device("auto")
+    network = loaded.build().to(device)
 
     def scored(collection: Collection) -> list[tuple[np.ndarray, Ints]]:
         found = []
         for index in range(len(collection)):
             sample = collection.read(index)
-            logits = score_sample(network, sample, loaded.about.normalisation)
+            logits = score_sample(network, sample, loaded.about.normalisation, device)
             found.append((torch.sigmoid(logits[0, 0]).numpy(), sample.labels))
         return found
 
@@ -159,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--steps", type=int, help="updates, in place of minutes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", default=",".join(VARIANTS))
     parser.add_argument("--threads", type=int, default=2)
@@ -171,7 +193,7 @@ def main() -> None:
             folder, began = chosen.runs / f"{variant}-{seed}", time.perf_counter()
             if not (folder / BEST).exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                teach(variant, seed, chosen.minutes, material, folder)
+                teach(variant, seed, Budget(chosen.minutes, chosen.steps), material, folder)
             figures = score(folder / BEST, material)
             found.setdefault(variant, []).append(figures)
             row = {"variant": variant, "seed": seed, "minutes": (time.perf_counter() - began) / 60, **figures}

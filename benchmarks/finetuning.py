@@ -1,6 +1,6 @@
 """What fine-tuning brings on another continent: LEVIR-CD's weights on tiles of DSIFN. Prints a line of JSON a run.
 
-    python benchmarks/finetuning.py RUNS [--start buildings] [--steps 300] [--counts 5 10 20 50] [--seed 0]
+    python benchmarks/finetuning.py RUNS [--start buildings] [--steps 300] [--counts 5 10 20 50] [--device auto]
 
 Of the tiles of DSIFN (256², about 2 m; built-up change, roads and plots, coarsely outlined) 50 are drawn to learn from
 and 100 to score on; the smaller counts are the first of the 50. Compared are the start as it is (`none`), fine-tuning
@@ -26,6 +26,7 @@ from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import IGNORE, probability
 from geochange.learning.datasets import open_folder
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
+from geochange.learning.training import pick_device
 from geochange.pipeline.finetune import FinetuneOptions, finetune
 from geochange.pipeline.train import train
 from geochange.pipeline.train_options import options_from
@@ -46,13 +47,13 @@ def linked(names: list[str], folder: Path) -> Path:
     return folder
 
 
-def score(checkpoint: str | Path, folder: Path) -> dict[str, float]:
+def score(checkpoint: str | Path, folder: Path, device: torch.device) -> dict[str, float]:
     """Figures on the tiles of a folder."""
     loaded, collection = load_checkpoint(checkpoint), open_folder(folder)
-    network, histograms = loaded.build(), []
+    network, histograms = loaded.build().to(device), []
     for index in range(len(collection)):
         sample = collection.read(index)
-        logits = score_sample(network, sample, loaded.about.normalisation)
+        logits = score_sample(network, sample, loaded.about.normalisation, device)
         counted = sample.labels != IGNORE
         histograms.append(ProbabilityHistogram())
         scores = probability(logits, loaded.about.temperature)[0, 0].numpy()
@@ -68,7 +69,7 @@ def score(checkpoint: str | Path, folder: Path) -> dict[str, float]:
 
 def runs(chosen: argparse.Namespace, start: str, sets: dict[int, Path]) -> Iterator[tuple[str, int, Path | str]]:
     """Name, tiles and checkpoint of each run."""
-    common = {"device": "cpu", "seed": chosen.seed, "every": chosen.steps, "overwrite": True, "val_share": 0.0}
+    common = {"device": chosen.device, "seed": chosen.seed, "every": chosen.steps, "overwrite": True, "val_share": 0.0}
     yield "none", 0, start
     for count in chosen.counts:
         source, out = [f"{sets[count]}@{GSD}"], chosen.runs / f"{count}"
@@ -91,15 +92,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--counts", type=int, nargs="+", default=[5, 10, 20, 50])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
     chosen = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
+    device = pick_device(chosen.device)
     names = sorted(path.stem for path in (DATA / "A").iterdir())
     drawn = [names[k] for k in np.random.default_rng(0).permutation(len(names))]
     learn, held = drawn[:LEARN], drawn[LEARN : LEARN + SCORE]
     sets = {n: linked(learn[:n], chosen.runs / "data" / str(n)) for n in {*chosen.counts, LEARN}}
     scored_on = linked(held, chosen.runs / "data" / "held")
     for name, count, checkpoint in runs(chosen, find_checkpoint(chosen.start), sets):
-        figures = {key: round(value, 4) for key, value in score(checkpoint, scored_on).items()}
+        figures = {key: round(value, 4) for key, value in score(checkpoint, scored_on, device).items()}
         print(json.dumps({"run": name, "tiles": count, **figures}), flush=True)
 
 

@@ -7,7 +7,7 @@ import sys
 from functools import cache
 from typing import Any
 
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
 @cache
@@ -25,13 +25,28 @@ def return_free_memory() -> None:
         trim(0)
 
 
+def use_one_arena() -> None:
+    """Let all threads that are still to come take their memory from one place.
+
+    What glibc gives each thread of its own holds pieces of up to 64 MB: larger ones, as a network's, would be fetched
+    from the system and handed back for every layer. For a process of our own, before its libraries start threads.
+    Does nothing with other C libraries.
+    """
+    _tune(M_ARENA_MAX, 1)
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep large pieces of memory for the next use instead of returning and fetching them anew.
 
-    A network allocates the same large arrays for every tile: without this, one core takes up to twice as long for
-    it. Does nothing with other C libraries.
+    A network allocates the same large arrays for every tile: without this, it takes up to twice as long for it. Does
+    nothing with other C libraries.
     """
+    _tune(M_MMAP_MAX, 0)
+    _tune(M_TRIM_THRESHOLD, 2**31 - 1)
+    use_one_arena()
+
+
+def _tune(parameter: int, value: int) -> None:
     tune = getattr(_c_library(), "mallopt", None)
     if tune is not None:
-        tune(M_MMAP_THRESHOLD, 1 << 30)
-        tune(M_TRIM_THRESHOLD, 2**31 - 1)
+        tune(parameter, value)

@@ -21,6 +21,7 @@ from geochange.cli.train import train
 from geochange.cli.tune import tune
 from geochange.cli.vectorize import vectorize
 from geochange.errors import GeochangeError
+from geochange.memory import use_one_arena
 
 USER_ERROR, INTERRUPTED = 2, 130
 _USAGE_ERROR = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever typer keeps click
@@ -68,6 +69,7 @@ def run_command(command: Callable[..., None]) -> NoReturn:
 
 def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     """Run a program; its exit code."""
+    use_one_arena()
     try:
         code = program(args=None if arguments is None else list(arguments), standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

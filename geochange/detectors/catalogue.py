@@ -25,6 +25,7 @@ TRAINING_FREE = {
 }
 BUILT_IN = TRAINING_FREE | {
     "network": "geochange.detectors.network:NetworkDetector",
+    "landscape": "geochange.detectors.landscape:Landscape",
 }
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 

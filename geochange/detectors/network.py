@@ -121,6 +121,8 @@ class NetworkDetector:
     name: ClassVar[str] = "network"
     dates: ClassVar[int | None] = None
     fitted: ClassVar[type[NetworkFitted]] = NetworkFitted
+    shipped: ClassVar[Path | None] = None
+    """The weights that a detector brings, unless `checkpoint` names others."""
     checkpoint: str | None = None
     scale: str | None = None  # LOW:HIGH, the scene's values for the ends of the range that was taught; or auto
     match_gsd: bool = False  # score at the pixel size that was taught, where the scene's is another
@@ -140,9 +142,11 @@ class NetworkDetector:
         Raises:
             BadOption: none is named.
         """
-        if self.checkpoint is None:
+        if self.checkpoint is not None:
+            return self.checkpoint
+        if self.shipped is None:
             raise BadOption(f"{self.name} needs a checkpoint: --option checkpoint=FILE, as geochange train left it")
-        return self.checkpoint
+        return str(self.shipped)
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> NetworkFitted:
         require_torch(self.name)

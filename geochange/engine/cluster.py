@@ -127,8 +127,13 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
     import dask
     from distributed import Client
 
-    timeouts = dask.config.set({"distributed.comm.timeouts.connect": "5s"})
-    with timeouts, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:
+    settings = dask.config.set(
+        {
+            "distributed.comm.timeouts.connect": "5s",
+            "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # as `memory.use_one_arena`
+        }
+    )
+    with settings, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:
         with _deaf_to_interrupts():
             address = options.scheduler or stack.enter_context(_local_cluster(options))
         try:

@@ -2,12 +2,14 @@
 
     python weights/buildings/score.py ../shared/data/levir RUN/best.pt [--augment] [--scenes] [--keep FILE]
 
-Temperature and thresholds are chosen on the even scenes alone. Intervals are of 95 %, from a bootstrap over scenes.
+Of several checkpoints, runs that began alike, the mean of their weights is taken (Wortsman 2022). Temperature and
+thresholds are chosen on the even scenes alone. Intervals are of 95 %, from a bootstrap over scenes.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,16 +28,21 @@ def score(checkpoint: Checkpoint, collection: Collection, *, augment: bool) -> C
     return pool_scores(score_items(checkpoint.build(), collection, checkpoint.about.normalisation, options))
 
 
-def halved(checkpoint: Checkpoint) -> Checkpoint:
-    """Weights of 16 bits, which take half the room and score the same."""
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in checkpoint.weights.items()}
-    return replace(checkpoint, weights=weights)
+def averaged(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """The first one, with the mean of the weights of all."""
+    weights = {
+        name: torch.stack([each.weights[name].float() for each in checkpoints]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in checkpoints[0].weights.items()
+    }
+    return replace(checkpoints[0], weights=weights)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("levir", type=Path)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--augment", action="store_true", help="average over flips and turns")
     parser.add_argument("--keep", type=Path, help="write the calibrated checkpoint here")
     parser.add_argument("--scenes", action="store_true", help="print each scene")
@@ -43,7 +50,8 @@ def main() -> None:
     whole = open_folder(arguments.levir / "val_256px_0.5m", gsd=GSD)
     even = even_scenes(whole)
     odd = sorted(set(range(len(whole))) - set(even))
-    checkpoint = calibrate(halved(load_checkpoint(arguments.checkpoint)), [whole.part(even)])
+    checkpoint = averaged([load_checkpoint(path) for path in arguments.checkpoints]).halved()
+    checkpoint = calibrate(checkpoint, [whole.part(even)])
     print("temperature", round(checkpoint.about.temperature, 3), "thresholds", checkpoint.about.thresholds)
     chosen = score(checkpoint, whole.part(even), augment=arguments.augment)
     threshold = chosen.histogram.best_threshold()
@@ -55,7 +63,7 @@ def main() -> None:
                 print(scene, {key: round(value, 3) for key, value in histogram.at(threshold).items()})
     if arguments.keep:
         figures = {f"odd_{key}": value for key, value in figures.items()}
-        about = replace(checkpoint.about, metrics={**checkpoint.about.metrics, **figures})
+        about = replace(checkpoint.about, metrics={**chosen.figures(threshold), **figures})
         checkpoint = replace(checkpoint, about=about)
         checkpoint.save(arguments.keep)
 

@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--from", dest="start", type=Path, help="a checkpoint whose weights to begin with")
     parser.add_argument("--batch", type=int, default=8, help="samples of a forward pass, on each process")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read samples")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--frozen", type=int, default=0, help="scales of the encoder that stay as they are")
     parser.add_argument("--native", type=float, default=0.45, help="share of samples from the tiles of 0.5 m")
@@ -96,7 +97,7 @@ def main() -> None:
         drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK)
     samples = TrainingSamples(training, normalisation, drawn)
     options = TrainOptions(
-        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed")},
+        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed", "workers")},
         statistics=not arguments.keep_statistics,
     )
 

@@ -34,6 +34,7 @@ log = logging.getLogger("geochange")
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM_UP_SIDE = 64
+IN_FLIGHT = 2  # batches on a GPU: one is computed while another is copied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,7 @@ class Scorer:
     def __init__(self, run: Run, device: torch.device, batch: int = 1, run_layers: Run | None = None) -> None:
         self.run, self.run_layers, self.device = run, run_layers, device
         self.batch = batch  # tiles at once; fewer once memory has run out
+        self._turns, self._own = threading.BoundedSemaphore(IN_FLIGHT), threading.local()
 
     def __call__(self, dates: Floats, valid: Bools, *, layers: bool = False) -> Floats:
         """(n, time, band, y, x) as stored and (n, time, y, x) -> (n, class, y, x) float32; layers behind the classes.
@@ -165,9 +167,16 @@ class Scorer:
     def _on_device(self, run: Run, dates: Tensor, valid: Tensor) -> Tensor:
         if self.device.type != "cuda":
             return run(dates, valid)
-        with torch.cuda.stream(torch.cuda.Stream(self.device)):
+        with self._turns, torch.cuda.stream(self._stream()):
             moved = [each.pin_memory().to(self.device, non_blocking=True) for each in (dates, valid)]
             return run(*moved).cpu()
+
+    def _stream(self) -> torch.cuda.Stream:
+        """This thread's: memory that was freed on one stream is not given to another."""
+        if not hasattr(self._own, "stream"):
+            self._own.stream = torch.cuda.Stream(self.device)
+        stream: torch.cuda.Stream = self._own.stream
+        return stream
 
 
 def _padded(tiles: Tensor, batch: int) -> Tensor:
@@ -227,6 +236,8 @@ def _with_torch(module: TileScores, call: Run, device: torch.device, precision: 
     module.to(device, memory_format=torch.channels_last)
     if device.type == "cpu":
         _by_onednn(module)
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions round to 10 bits: scores differ by up to 0.005
     dtype = PRECISIONS[precision]
 
     def run(dates: Tensor, valid: Tensor) -> Tensor:

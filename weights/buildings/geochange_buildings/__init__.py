@@ -16,6 +16,4 @@ class Buildings(NetworkDetector):
     """Buildings that appear or vanish, in RGB of about 0.5 m a pixel; for research only, see the package's licence."""
 
     name: ClassVar[str] = "buildings"
-
-    def weights(self) -> str:
-        return str(WEIGHTS) if self.checkpoint is None else self.checkpoint
+    shipped: ClassVar[Path | None] = WEIGHTS
