@@ -33,6 +33,7 @@ from geochange.pipeline.train_options import options_from
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "dsifn_256px"
 LEARN, SCORE = 50, 100
+KINDS = ("none", "tuned", "scratch", "unlabelled")
 GSD = 2.0
 
 
@@ -68,21 +69,24 @@ def score(checkpoint: str | Path, folder: Path, device: torch.device) -> dict[st
 
 
 def runs(chosen: argparse.Namespace, start: str, sets: dict[int, Path]) -> Iterator[tuple[str, int, Path | str]]:
-    """Name, tiles and checkpoint of each run."""
+    """Name, tiles and checkpoint of each run that is wanted."""
     common = {"device": chosen.device, "seed": chosen.seed, "every": chosen.steps, "overwrite": True, "val_share": 0.0}
-    yield "none", 0, start
+    settings = {**common, "steps": chosen.steps, "warmup": chosen.steps // 10, "average": 0.98, "rate": 1e-3}
+    if "none" in chosen.only:
+        yield "none", 0, start
     for count in chosen.counts:
         source, out = [f"{sets[count]}@{GSD}"], chosen.runs / f"{count}"
-        settings = {**common, "steps": chosen.steps, "warmup": chosen.steps // 10, "average": 0.98}
-        tuned = options_from(settings, start=start, rate=5e-4)
-        yield "tuned", count, finetune(source, out / "tuned", tuned, FinetuneOptions()).folder / "best.pt"
-        scratch = options_from(settings, rate=1e-3)
-        yield "scratch", count, train(source, out / "scratch", scratch).folder / "best.pt"
-    settings = {**common, "steps": chosen.steps // 2, "warmup": chosen.steps // 20, "average": 0.98}
-    options = options_from(settings, start=start, unlabelled=True, rate=2e-4)
-    folder = finetune([f"{sets[LEARN]}@{GSD}"], chosen.runs / "unlabelled", options).folder
-    yield "statistics", LEARN, folder / "statistics.pt"
-    yield "unlabelled", LEARN, folder / "best.pt"
+        if "tuned" in chosen.only:
+            tuned = options_from(settings, start=start)
+            yield "tuned", count, finetune(source, out / "tuned", tuned, FinetuneOptions()).folder / "best.pt"
+        if "scratch" in chosen.only:
+            yield "scratch", count, train(source, out / "scratch", options_from(settings)).folder / "best.pt"
+    if "unlabelled" in chosen.only:
+        settings |= {"steps": chosen.steps // 2, "warmup": chosen.steps // 20, "rate": 2e-4}
+        options = options_from(settings, start=start, unlabelled=True)
+        folder = finetune([f"{sets[LEARN]}@{GSD}"], chosen.runs / "unlabelled", options).folder
+        yield "statistics", LEARN, folder / "statistics.pt"
+        yield "unlabelled", LEARN, folder / "best.pt"
 
 
 def main() -> None:
@@ -93,6 +97,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[5, 10, 20, 50])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", nargs="+", default=KINDS, choices=KINDS)
     chosen = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     device = pick_device(chosen.device)
