@@ -97,9 +97,10 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[5, 10, 20, 50])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", nargs="+", default=KINDS, choices=KINDS)
     chosen = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(chosen.threads)
     device = pick_device(chosen.device)
     names = sorted(path.stem for path in (DATA / "A").iterdir())
     drawn = [names[k] for k in np.random.default_rng(0).permutation(len(names))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +29,16 @@ class Inference:
 
 def as_floats(dates: list[Array]) -> Floats:
     """(time, band, y, x) float32 of dates that may differ in dtype."""
-    stack = np.empty((len(dates), *dates[0].shape), np.float32)
-    for place, date in zip(stack, dates, strict=True):
-        place[...] = date
-    return stack
+    return tiles_as_floats(dates, [(slice(None), slice(None))])[0]
+
+
+def tiles_as_floats(dates: list[Array], at: Sequence[tuple[slice, slice]]) -> Floats:
+    """(tile, time, band, y, x) float32 of tiles of one shape, copied once."""
+    tiles = np.empty((len(at), len(dates), *dates[0][:, *at[0]].shape), np.float32)
+    for tile, part in zip(tiles, at, strict=True):
+        for place, date in zip(tile, dates, strict=True):
+            place[...] = date[:, *part]
+    return tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ def score_tiles(
     origin = block.context.row, block.context.col
     for batch in batched(work.tiling.tiles(block), work.fitted.tiles_at_once):
         at = [tile.slices(origin) for _, tile in batch]
-        dates = np.stack([as_floats([date[:, *part] for date in pixels.dates]) for part in at])
+        dates = tiles_as_floats(pixels.dates, at)
         valid = np.stack([pixels.valid[:, *part] for part in at])
         scores = work.fitted.score(dates, valid, work.layers)
         for k, (index, tile) in enumerate(batch):

@@ -114,8 +114,9 @@ class Scene:
                 date[:, ~mask] = 0
         if inside == tile:
             return list(values), valid
-        at = np.ix_(rows - inside.row, cols - inside.col)
-        return [date[:, *at] for date in values], valid[:, *at]
+        above, left = rows - inside.row, cols - inside.col
+        dates = [date.take(above, axis=1).take(left, axis=2) for date in values]
+        return dates, valid.take(above, axis=1).take(left, axis=2)
 
     def move(self, place: int, shift: tuple[float, float], resampling: Resampling) -> Scene:
         """The scene with one date's content moved back by a (row, col) shift in pixels, while it is read."""
