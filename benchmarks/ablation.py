@@ -8,7 +8,7 @@ that `full` takes. Teaches on LEVIR-CD's training scenes at 1 m a pixel (crops o
 pixels), and scores on the validation scenes at 1 m: the threshold is that of the best F1 on the even ones, the figures
 are of the odd ones. `small` are changes of fewer than 100 pixels: hits are their pixels that are called, false alarms
 the pixels of called regions of that size that touch no change. Intervals are of 95 %, from a bootstrap over scenes.
-RUNS keeps each network; what is there is not taught again. The images are in ../shared/data. Prints a line of JSON for
+RUNS keeps each network of one budget; what is there is not taught again. The images are in ../shared/data. Prints a line of JSON for
 each run, then means over seeds.
 """
 
@@ -19,6 +19,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ from geochange.memory import keep_freed_memory
 LEVIR = Path(__file__).parents[2] / "shared" / "data" / "levir"
 SMALL = 100  # pixels
 SIZE, BATCH = 128, 8
-VARIANTS: dict[str, tuple[str, dict[str, int]]] = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("attention-net", {}),
     "no-channel-attention": ("attention-net", {"channel_attention": False}),
     "no-spatial-attention": ("attention-net", {"spatial_attention": False}),
@@ -91,7 +92,7 @@ def teach(variant: str, seed: int, budget: Budget, material: Material, folder: P
         trained_on="LEVIR-CD (training scenes at 1 m)",
     )
 
-    def seconds(name: str, options: dict[str, int]) -> float:
+    def seconds(name: str, options: dict[str, Any]) -> float:
         described = replace(about, network=name, options={**about.options, **options})
         return seconds_of_step(fresh(name, options, seed), described, samples, folder / "trial")
 
@@ -105,7 +106,7 @@ def teach(variant: str, seed: int, budget: Budget, material: Material, folder: P
     fit(fresh(name, options, seed), about, samples, None, folder, fitting)
 
 
-def fresh(name: str, options: dict[str, int], seed: int) -> Network:
+def fresh(name: str, options: dict[str, Any], seed: int) -> Network:
     torch.manual_seed(seed)
     network: Network = build_network(name, options)
     if hasattr(network, "encoder"):

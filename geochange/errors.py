@@ -37,3 +37,7 @@ class DiskFull(GeochangeError, OSError):
 
 class BlockFailed(GeochangeError, RuntimeError):
     """A block could not be computed, also after retries."""
+
+
+class NotFinite(GeochangeError, ArithmeticError):
+    """The loss, its gradient or the scores of a network are no finite numbers."""

@@ -42,7 +42,7 @@ def test_labels_teach_the_decoder_then_all(run, data, start, tmp_path):
     out = tmp_path / "run"
     code, printed, errors = run("finetune", data, "--from", start, "-o", out, *SHORT, "--frozen-steps", 2)
     assert code == 0, errors
-    assert [line.split(" | ")[0] for line in printed.splitlines()[:2]] == ["step 2/4", "step 2/4"]
+    assert [line.split(" | ")[0] for line in printed.splitlines()[:2]] == ["step 2/4", "step 4/4"]
     paths = (start, out / "frozen" / "best.pt", out / "best.pt")
     before, frozen, after = (load_checkpoint(path).weights for path in paths)
     encoder = [name for name in before if name.startswith("encoder.") and name.endswith("weight")]
@@ -54,6 +54,30 @@ def test_labels_teach_the_decoder_then_all(run, data, start, tmp_path):
     assert record["finished"]
     assert "F1 on held-out labels" in errors[-1]
     assert "nothing, data" in load_checkpoint(out / "best.pt").about.trained_on
+
+
+def test_the_better_part_is_kept(run, data, start, tmp_path):
+    """The second part is spoilt by its rate."""
+    spoilt = ("--steps", 12, "--every", 2, "--frozen-steps", 2, "--rate", 20)
+    code, _, errors = run("finetune", data, "--from", start, "-o", tmp_path / "run", *SHORT, *spoilt)
+    assert code == 0, errors
+    frozen, kept = (load_checkpoint(tmp_path / "run" / name / "best.pt") for name in ("frozen", "."))
+    later = record_of(tmp_path / "run")["best"]["step"] > 2
+    assert kept.about.metrics["f1"] >= frozen.about.metrics["f1"]
+    same = all(torch.equal(value, kept.weights[name]) for name, value in frozen.weights.items())
+    assert same != later
+
+
+def test_options_that_are_refused_leave_nothing_behind(run, data, start, tmp_path):
+    for wrong, said in (
+        (("--device", "cuda:9"), "cannot be used here"),
+        (("--precision", "fp16"), "needs a GPU"),
+        (("--frozen-steps", 99), "part of the steps, which are 4"),
+    ):
+        code, _, errors = run("finetune", data, "--from", start, "-o", tmp_path / "run", *SHORT, *wrong)
+        assert code == 2
+        assert said in errors[-1]
+        assert not (tmp_path / "run").exists()
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(run, data, start, tmp_path):
@@ -179,8 +203,8 @@ def test_overwrite_begins_anew_in_every_part(run, data, start, tmp_path):
     first = load_checkpoint(tmp_path / "run" / "best.pt").weights
     code, _, errors = run(*arguments, "--seed", 5, "--overwrite")
     assert code == 0, errors
-    frozen = load_checkpoint(tmp_path / "run" / "frozen" / "best.pt").weights
-    second = load_checkpoint(tmp_path / "run" / "best.pt").weights
+    parts = tmp_path / "run" / "frozen", tmp_path / "run"
+    frozen, second = (torch.load(part / "last.pt", weights_only=True)["averaged"] for part in parts)
     heads = [name for name in first if name.startswith("head")]
     assert any(not torch.equal(first[name], second[name]) for name in heads)
     assert any(not torch.equal(frozen[name], second[name]) for name in heads)

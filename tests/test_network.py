@@ -118,6 +118,18 @@ def test_values_without_data_do_not_reach_the_network(small, tmp_path):
     assert np.isfinite(results[0][40:]).all()
 
 
+def test_the_edge_of_one_dates_data_is_no_change(small, tmp_path):
+    """A hole in one date is a hole in both."""
+    one = [np.clip(date, 1, 255) for date in changed_pair(SHAPE)]
+    both = [date.copy() for date in one]
+    one[1][:, 40:90, 60:] = both[0][:, 40:90, 60:] = both[1][:, 40:90, 60:] = 0
+    results = []
+    for name, dates in (("one", one), ("both", both)):
+        images = [write_raster(tmp_path / f"{name}-{i}.tif", date, nodata=0) for i, date in enumerate(dates)]
+        results.append(scored(images, tmp_path / name, small))
+    np.testing.assert_array_equal(*results)
+
+
 def test_a_killed_run_goes_on_with_the_weights_it_began_with(pair, small, tmp_path, monkeypatch):
     from geochange.engine import blocks
 
@@ -203,7 +215,7 @@ def test_sixteen_bit_files_with_eight_bit_values_need_no_scale(pair, small, tmp_
     np.testing.assert_array_equal(same, scored(pair, tmp_path / "8", small))
 
 
-@pytest.mark.parametrize("scale", ["1", "a:b", "5:5", "9:1", "1:2:3"])
+@pytest.mark.parametrize("scale", ["1", "a:b", "5:5", "9:1", "1:2:3", "0:inf", "nan:5"])
 def test_scales_that_are_none_are_refused(pair, small, tmp_path, scale):
     with pytest.raises(BadOption, match="scale"):
         run(pair, tmp_path / "out", small, options={"scale": scale})
@@ -252,6 +264,7 @@ def test_what_the_options_do_not_offer_is_refused(pair, small, tmp_path):
         ({"precision": "fp16", "device": "cpu"}, "fp16 needs a GPU"),
         ({"engine": "magic"}, "engine 'magic' is not one of torch, openvino"),
         ({"batch": "0"}, "batch 0 must be at least 1"),
+        ({"engine": "openvino", "augment": "true"}, "augment needs the engine torch"),
     ):
         with pytest.raises(BadOption, match=words):
             run(pair, tmp_path / "out", small, options=options)
@@ -265,6 +278,9 @@ def test_foreign_and_damaged_files_are_refused(pair, small, tmp_path):
         "empty.pt": b"",
         "text.pt": b"not a checkpoint",
         "cut.pt": whole[: len(whole) // 2],
+        "flipped.pt": whole[: len(whole) // 2]
+        + bytes(255 - each for each in whole[len(whole) // 2 :][:64])
+        + whole[len(whole) // 2 + 64 :],
         "foreign.pt": _saved({"weights": torch.zeros(3)}),
         "list.pt": _saved([1, 2]),
         "other.pt": _saved(torch.load(small, weights_only=True) | {"weights": {"x": torch.zeros(1)}}),

@@ -6,6 +6,7 @@ import torch
 from sklearn import metrics as reference
 from torchmetrics.classification import BinaryAveragePrecision, BinaryF1Score, BinaryPrecisionRecallCurve
 
+from geochange.errors import NotFinite
 from geochange.learning.datasets import LabelOptions, Sample, open_folder
 from geochange.learning.scoring import (
     BINS,
@@ -175,6 +176,14 @@ def test_pixels_without_data_are_as_the_mean():
     for date in other.dates:
         date[:, 2:5] = 200
     assert torch.equal(score_sample(network, sample, NORMALISATION), score_sample(network, other, NORMALISATION))
+
+
+def test_weights_that_ran_away_are_named(tmp_path):
+    network = make_network()
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(NotFinite, match="lower rate"):
+        list(score_items(network, open_pairs(write_pairs(tmp_path)), NORMALISATION, ScoringOptions()))
 
 
 def turned(sample, k, flip):

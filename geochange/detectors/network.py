@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
-from math import ceil, sqrt
+from math import ceil, isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from geochange.detectors.networks.scorer import Scorer
 
 WEIGHTS = "network.pt"
-FINEST_RATIO = (
-    4  # ratios between the scene's pixels and the network's are whole numbers over up to this, or the inverse
-)
+FINEST_RATIO = 4  # the scene's pixels and the network's stand in ratios of whole numbers, one of them up to this
 LARGEST_ZOOM = 8
 SPARE = 1.25  # how far a pixel size may lie outside what was taught before it counts as foreign
 DIM, BRIGHT = 0.05, 1.2  # share of the taught range that the largest value must reach, and may
@@ -145,7 +143,7 @@ class NetworkDetector:
         if self.checkpoint is not None:
             return self.checkpoint
         if self.shipped is None:
-            raise BadOption(f"{self.name} needs a checkpoint: --option checkpoint=FILE, as geochange train left it")
+            raise BadOption(f"{self.name} needs --checkpoint FILE, as geochange train left it")
         return str(self.shipped)
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> NetworkFitted:
@@ -179,7 +177,12 @@ class NetworkDetector:
             stride=int(input_stride(network.stride, zoom)),
             thresholds=dict(about.thresholds) or {"default": 0.5},
             layers=network.layers(series.dates) if self.engine == "torch" else {},
-            about={"network": about.network, "trained_on": about.trained_on, "metrics": dict(about.metrics)},
+            about={
+                "name": self.name,
+                "network": about.network,
+                "trained_on": about.trained_on,
+                "metrics": dict(about.metrics),
+            },
         )
 
     def _require_fit(self, about: About, dates: int | None, series: Series) -> None:
@@ -198,7 +201,7 @@ class NetworkDetector:
         low, high = about.gsd
         if low / SPARE <= series.gsd <= high * SPARE:
             return Fraction(1)
-        taught = f"{low:g} to {high:g} m" if low < high else f"{low:g} m"
+        taught = f"{low:.3g} to {high:.3g} m" if low < high else f"{low:.3g} m"
         if not self.match_gsd:
             raise BadOption(
                 f"the scene has pixels of {series.gsd:.3g} m, {self.name} was taught with {taught}; "
@@ -278,6 +281,8 @@ def parse_scale(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(":"))
     except ValueError as error:
         raise BadOption(f"scale {text!r} must be LOW:HIGH, as in 0:3000, or auto") from error
+    if not isfinite(high - low):
+        raise BadOption(f"scale {text!r} must be two finite numbers")
     if not low < high:
         raise BadOption(f"scale {text!r} must rise: its first value stands for the darkest")
     return low, high

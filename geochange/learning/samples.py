@@ -92,8 +92,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         placements = _placements(rng, placement, len(sample.dates), geometry)
         dates, valid = zip(*(self._crop(sample, k, own) for k, own in enumerate(placements)), strict=True)
         covered = torch.stack(valid)
-        # brightness, haze and blur must not fill what holds no data
-        stacked = vary_look(torch.stack(dates), rng, look) * covered[:, None]
+        # brightness, haze and blur must not fill what holds no data; nor may the edge of one date's look like a change
+        stacked = vary_look(torch.stack(dates), rng, look) * covered.all(dim=0)
         if look.swap and rng.random() < 0.5:
             stacked = stacked.flip(0)
         return stacked, labels.masked_fill(~covered.all(dim=0), IGNORE)

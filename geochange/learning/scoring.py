@@ -15,6 +15,7 @@ from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import IGNORE, Network, probability
 from geochange.detectors.networks.symmetry import symmetric_mean
+from geochange.errors import NotFinite
 from geochange.learning.datasets import Collection, Sample
 from geochange.learning.samples import normalise
 from geochange.products.resampling import Bootstrap, Interval, bound_figures, hit_rates, resample_sums
@@ -151,7 +152,11 @@ def score_items(
     options: ScoringOptions,
     indices: Iterable[int] | None = None,
 ) -> Iterator[ItemScores]:
-    """Score some items of a collection, or all, one by one."""
+    """Score some items of a collection, or all, one by one.
+
+    Raises:
+        NotFinite: the network's weights have run away.
+    """
     network.eval()
     zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
     for index in range(len(collection)) if indices is None else indices:
@@ -159,6 +164,8 @@ def score_items(
         logits = score_sample(
             network, sample, normalisation, options.device, augment=options.augment, zoom=zoom
         ).float()
+        if not logits.isfinite().all():
+            raise NotFinite("the network scores what is no number; teach it anew with a lower rate")
         labels = torch.from_numpy(sample.labels.astype(np.int64))
         counted = labels != IGNORE
         histogram = ProbabilityHistogram()
@@ -210,7 +217,7 @@ def score_sample(
         (1, k, y, x) on the CPU.
     """
     dates = torch.stack([normalise(torch.from_numpy(date.astype(np.float32)), normalisation) for date in sample.dates])
-    dates = dates * torch.from_numpy(sample.valid)[:, None]
+    dates = dates * torch.from_numpy(sample.valid.all(axis=0))
     shape = dates.shape[-2:]
     if zoom != 1:
         dates = _resize(dates, [max(1, round(length * zoom)) for length in shape])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from geochange.detectors.networks.checkpoint import About, Checkpoint
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import BadOption, DiskFull, GeochangeError
+from geochange.errors import BadOption, DiskFull, GeochangeError, NotFinite
 from geochange.learning.batches import Reading, read_batches
 from geochange.learning.datasets import Collection
 from geochange.learning.freezing import freeze, set_training
@@ -42,10 +42,6 @@ LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 HeldOut = Collection | Sequence[Collection] | None
-
-
-class NotFinite(GeochangeError, ArithmeticError):
-    """The loss or its gradient is no finite number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +169,7 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
         UnreadableInput: an image is broken.
     """
     keep_freed_memory()
-    device = pick_device(options.device)
-    _require_possible(options, device, held_out)
+    device = require_possible(options, held_out)
     with joined(device) as ranks, Interrupts() as interrupts:
         collections = (held_out,) if isinstance(held_out, Collection) else tuple(held_out or ())
         listener = listener if listener is not None and ranks.first else Silent()
@@ -406,11 +401,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _require_possible(options: TrainOptions, device: torch.device, held_out: HeldOut) -> None:
+def require_possible(options: TrainOptions, held_out: HeldOut) -> torch.device:
+    """The device to fit on.
+
+    Raises:
+        BadOption: it cannot be had, or options do not go with it or with what is held out.
+    """
+    device = pick_device(options.device)
     if options.precision == "fp16" and device.type != "cuda":
         raise BadOption(f"precision fp16 needs a GPU, the device is {device.type}; take bf16 or fp32")
     if options.patience is not None and not held_out:
         raise BadOption(f"patience {options.patience} needs held-out items to score on; there are none")
+    return device
 
 
 def _out_of_patience(state: State, options: TrainOptions) -> bool:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geochange.errors import BadOption
+from geochange.errors import BadOption, NotFinite
 from geochange.files import write_whole
 from geochange.learning.losses import LOSSES
-from geochange.learning.training import NotFinite
 from geochange.learning.training_state import Row
 
 TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"

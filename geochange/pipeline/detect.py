@@ -348,7 +348,8 @@ def _captions(run: _Run, totals: RegionTotals) -> Captions:
     before = f"before · {regions.date_before}" if regions.date_before else "before"
     after = f"after · {regions.date_after}" if regions.date_after else "after"
     size = f"{totals.area_px:,} px" if totals.area_m2 is None else hectares(totals.area_m2)
-    return Captions(before=before, after=after, changes=f"{totals.count:,} changes · {size}")
+    changes = "1 change" if totals.count == 1 else f"{totals.count:,} changes"
+    return Captions(before=before, after=after, changes=f"{changes} · {size}")
 
 
 def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from geochange.learning.freezing import encoder_scales
 from geochange.learning.ranks import here
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import ScoringOptions, pool_scores, score_items
-from geochange.learning.training import BEST, LAST, TrainOptions, fit
+from geochange.learning.training import BEST, LAST, TrainOptions, fit, require_possible
 from geochange.learning.training_state import Row
 from geochange.pipeline.train import (
     BOARD,
@@ -78,6 +78,15 @@ class FinetuneOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One of the trainings that a run is made of."""
+
+    folder: Path
+    done: int = 0
+    """Steps of the parts before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Tuning:
     """What stays the same while a checkpoint is tuned."""
 
@@ -90,8 +99,10 @@ class _Tuning:
     say: Callable[[str], None]
     listener: Listener | None
 
-    def fit(self, network: Network, about: About, material: Material, folder: Path, fitting: TrainOptions) -> Network:
-        """Fit, with pictures for TensorBoard; the averaged network."""
+    def fit(
+        self, network: Network, about: About, material: Material, folder: Path, fitting: TrainOptions, *, done: int = 0
+    ) -> Network:
+        """Fit, with pictures for TensorBoard, telling steps from those done before on; the averaged network."""
         folder.mkdir(parents=True, exist_ok=True)
         board = open_board(folder / BOARD, material, self.say)
         samples = make_samples(material, self.options, network)
@@ -99,7 +110,7 @@ class _Tuning:
         try:
             state = fit(
                 network, about, samples, material.held_out, folder, fitting,
-                tell=self.tell, show=show, listener=self.listener,
+                tell=lambda row: self.tell({**row, "step": row["step"] + done}), show=show, listener=self.listener,
             )  # fmt: skip
         finally:
             if board is not None:
@@ -165,6 +176,8 @@ def finetune(
     material = _material(sources, options, start)
     network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
+    require_possible(options.fitting, material.held_out)
+    _require_steps(options, more)
     record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
     begin_folder(folder, record, overwrite=options.overwrite)
     if options.overwrite:
@@ -174,15 +187,20 @@ def finetune(
     tuning = _Tuning(folder, start, material, options, more, tell, say, listener)
     comparable = not fresh and about.bands == start.about.bands
     before = tuning.score(start) if comparable else {}
-    (_adapt if options.unlabelled else _supervise)(tuning, network, about)
+    best_part = (_adapt if options.unlabelled else _supervise)(tuning, network, about)
     after = tuning.score(load_checkpoint(folder / BEST))
     steps = {"before": before, "after": after}
     if options.unlabelled:
         steps["statistics"] = tuning.score(load_checkpoint(folder / STATISTICS))
-    record |= outcome_of(folder, time.perf_counter() - began) | {"held_out_scores": steps}
+    record |= outcome_of(folder, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
     write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
     _report(before, after, say)
     return Trained(folder, record)
+
+
+def _require_steps(options: TrainRunOptions, more: FinetuneOptions) -> None:
+    if more.frozen_steps is not None and more.frozen_steps > options.fitting.steps:
+        raise BadOption(f"frozen_steps {more.frozen_steps} are part of the steps, which are {options.fitting.steps}")
 
 
 def _remove_parts(folder: Path) -> None:
@@ -213,7 +231,7 @@ def _begin(
     if options.unlabelled and (len(colours), options.classes) != (len(start.about.bands), start.about.classes):
         raise BadOption(
             f"without labels the target must have the checkpoint's {len(start.about.bands)} bands and its classes "
-            f"{', '.join(start.about.classes)}; it has {len(colours)} bands"
+            f"{', '.join(start.about.classes)}; it has {len(colours)} bands: pick them with --bands"
         )
     torch.manual_seed(options.fitting.seed)
     moved = transfer(start, len(colours), options.classes)
@@ -239,7 +257,8 @@ def _begin(
     return moved.network, about, moved.fresh
 
 
-def _supervise(tuning: _Tuning, network: Network, about: About) -> None:
+def _supervise(tuning: _Tuning, network: Network, about: About) -> Part:
+    """The decoder, then all of the network; returns the part that best.pt is of."""
     options, more = tuning.options.fitting, tuning.more
     scales = len(encoder_scales(network))
     first = (options.steps // 4 if more.frozen_steps is None else more.frozen_steps) if scales else 0
@@ -248,15 +267,35 @@ def _supervise(tuning: _Tuning, network: Network, about: About) -> None:
         network = tuning.fit(network.train(), about, tuning.material, tuning.folder / FROZEN, fitting)
     if options.steps > first:
         fitting = replace(options, steps=options.steps - first, rate=options.rate * (more.whole_rate if first else 1))
-        tuning.fit(network.requires_grad_(True), about, tuning.material, tuning.folder, fitting)
+        tuning.fit(network.requires_grad_(True), about, tuning.material, tuning.folder, fitting, done=first)
+        best_part = _keep_better(tuning, first)
     else:
+        best_part = Part(tuning.folder / FROZEN)
         for name in (BEST, LAST):
             write_whole(tuning.folder / name, (tuning.folder / FROZEN / name).read_bytes())
     if tuning.material.held_out:
         calibrate_best(tuning.folder / BEST, tuning.material, tuning.options, tuning.say)
+    return best_part
 
 
-def _adapt(tuning: _Tuning, network: Network, about: About) -> None:
+def _keep_better(tuning: _Tuning, first: int) -> Part:
+    """Of both parts' best checkpoints, keep the one that held-out labels say is better."""
+    second = Part(tuning.folder, done=first)
+    if not first or not tuning.material.held_out:
+        return second
+    bests = [load_checkpoint(folder / BEST) for folder in (tuning.folder / FROZEN, tuning.folder)]
+    scores = [best.about.metrics.get("macro_f1", best.about.metrics["f1"]) for best in bests]
+    if scores[0] <= scores[1]:
+        return second
+    bests[0].save(tuning.folder / BEST)
+    tuning.say(
+        f"best.pt is of the first {first} steps, with the encoder as it was: F1 {scores[0]:.4f} on held-out labels, "
+        f"against {scores[1]:.4f} of all that came after"
+    )
+    return Part(tuning.folder / FROZEN)
+
+
+def _adapt(tuning: _Tuning, network: Network, about: About) -> Part:
     """Statistics of the target, then the network's own confident labels."""
     about = adapted_about(about, tuning.start)
     statistics = tuning.folder / STATISTICS
@@ -276,6 +315,7 @@ def _adapt(tuning: _Tuning, network: Network, about: About) -> None:
     material = replace(tuning.material, training=labelled)
     tuning.fit(network.train(), about, material, tuning.folder, tuning.options.fitting)
     _keep_thresholds(tuning)
+    return Part(tuning.folder)
 
 
 def _keep_thresholds(tuning: _Tuning) -> None:
@@ -284,10 +324,11 @@ def _keep_thresholds(tuning: _Tuning) -> None:
     replace(best, about=adapted_about(best.about, tuning.start)).save(tuning.folder / BEST)
 
 
-def outcome_of(folder: Path, seconds: float) -> dict[str, Any]:
+def outcome_of(folder: Path, best_part: Part, seconds: float) -> dict[str, Any]:
     """What run.json says at the end."""
-    state = load_tensors(folder / LAST)
-    return outcome(state["history"], state["best_epoch"], state["step"], folder, seconds)
+    state = load_tensors(best_part.folder / LAST)
+    history = [{**row, "step": row["step"] + best_part.done} for row in state["history"]]
+    return outcome(history, state["best_epoch"], state["step"] + best_part.done, folder, seconds)
 
 
 def _report(before: Mapping[str, float], after: Mapping[str, float], say: Callable[[str], None]) -> None:

@@ -23,7 +23,7 @@ from geochange.learning.calibration import calibrate, settle_distances
 from geochange.learning.datasets import Collection
 from geochange.learning.ranks import here
 from geochange.learning.scoring import scene_of
-from geochange.learning.training import BEST, HISTORY, LAST, fit
+from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
 from geochange.learning.training_state import MAY_DIFFER, Row
 from geochange.learning.tuning import SEARCH_FILES, TuneOptions, merit_of, require_optuna, search
 from geochange.pipeline.train_material import Material, gather, make_network, make_samples, require_labels, uses_labels
@@ -80,6 +80,7 @@ def train(
     material = gather(sources, options, start)
     network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
+    require_possible(options.fitting, material.held_out)
     record = first_record(identity, material, network, about, origin)
     if first:
         begin_folder(folder, record, overwrite=options.overwrite)

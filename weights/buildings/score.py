@@ -24,7 +24,7 @@ from geochange.learning.scoring import CollectionScores, ScoringOptions, pool_sc
 
 def score(checkpoint: Checkpoint, collection: Collection, *, augment: bool) -> CollectionScores:
     """Scores of a checkpoint by scene."""
-    options = ScoringOptions(augment=augment, gsd=GSD)
+    options = ScoringOptions(augment=augment, gsd=GSD, temperature=checkpoint.about.temperature)
     return pool_scores(score_items(checkpoint.build(), collection, checkpoint.about.normalisation, options))
 
 
@@ -40,7 +40,7 @@ def averaged(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("levir", type=Path)
     parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--augment", action="store_true", help="average over flips and turns")

@@ -51,7 +51,7 @@ def even_scenes(collection: Collection) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("levir", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=2300)

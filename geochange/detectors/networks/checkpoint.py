@@ -116,6 +116,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise UnreadableInput(f"{path} is a damaged checkpoint: {error}") from error
 
 
+def _require_whole(path: str | os.PathLike[str]) -> None:
+    """Raises UnreadableInput where a file is not what was written: torch does not compare checksums."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if (broken := archive.testzip()) is not None:
+                raise UnreadableInput(f"{path} is damaged: {broken} is not what was written")
+
+
 def load_tensors(path: str | os.PathLike[str]) -> Any:
     """A file of tensors, numbers and text; nothing in it is run.
 
@@ -123,12 +131,17 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
         UnreadableInput: the file is missing, damaged, or holds more than data.
     """
     try:
+        _require_whole(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UnreadableInput(f"{path} does not exist") from error
+    except IsADirectoryError as error:
+        raise UnreadableInput(f"{path} is a folder; name the checkpoint in it") from error
+    except zipfile.BadZipFile as error:
+        raise UnreadableInput(f"{path} cannot be read as a checkpoint: it is damaged, or something else") from error
     except pickle.UnpicklingError as error:
         raise UnreadableInput(f"{path} holds more than weights (or is damaged), and was not loaded") from error
-    except (RuntimeError, zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UnreadableInput(f"{path} cannot be read as a checkpoint: {reason}") from error
 

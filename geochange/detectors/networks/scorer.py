@@ -1,7 +1,7 @@
 """Running a network over tiles: stored values in, probabilities out, on any device and by either engine.
 
 What makes it fast on a CPU is little: weights and activations with channels last, normalisation folded into the
-convolutions before it, all of these by oneDNN, memory kept between tiles (`engine.memory`), and one thread a tile,
+convolutions before it, all of these by oneDNN, memory kept between tiles (`geochange.memory`), and one thread a tile,
 since the workers are what runs in parallel.
 """
 
@@ -75,7 +75,10 @@ class TileScores(nn.Module):
     def _ask(self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor) -> Tensor:
         """What a network says of stored values, pixel by pixel of the tile."""
         rows, cols = dates.shape[-2:]
-        normalised = (dates * self.gain + self.offset) * valid.unsqueeze(2)
+        everywhere = valid.amin(dim=1, keepdim=True).unsqueeze(
+            2
+        )  # else the edge of one date's data looks like a change
+        normalised = (dates * self.gain + self.offset) * everywhere
         fitting = self._fit(normalised)
         said = symmetric_mean(network, fitting) if self.augment else network(fitting)
         if self.zoom != 1:
@@ -198,6 +201,8 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
         raise BadOption(f"precision {options.precision!r} is not one of {', '.join(PRECISIONS)}")
     if options.engine not in ENGINES:
         raise BadOption(f"engine {options.engine!r} is not one of {', '.join(ENGINES)}")
+    if module.augment and options.engine != "torch":
+        raise BadOption(f"--augment needs the engine torch: {options.engine} cannot flip and turn images")
     device = find_device(options.device)
     example = torch.zeros(1, dates, bands, WARM_UP_SIDE, WARM_UP_SIDE), torch.ones(1, dates, WARM_UP_SIDE, WARM_UP_SIDE)
     fold_normalisation(module.eval(), example)
