@@ -8,8 +8,8 @@ that `full` takes. Teaches on LEVIR-CD's training scenes at 1 m a pixel (crops o
 pixels), and scores on the validation scenes at 1 m: the threshold is that of the best F1 on the even ones, the figures
 are of the odd ones. `small` are changes of fewer than 100 pixels: hits are their pixels that are called, false alarms
 the pixels of called regions of that size that touch no change. Intervals are of 95 %, from a bootstrap over scenes.
-RUNS keeps each network of one budget; what is there is not taught again. The images are in ../shared/data. Prints a line of JSON for
-each run, then means over seeds.
+RUNS keeps each network of one budget; what is there is not taught again. The images are in ../shared/data. Prints a
+line of JSON for each run, then means over seeds.
 """
 
 from __future__ import annotations

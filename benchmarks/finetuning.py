@@ -5,9 +5,9 @@
 Of the tiles of DSIFN (256², about 2 m; built-up change, roads and plots, coarsely outlined) 50 are drawn to learn from
 and 100 to score on; the smaller counts are the first of the 50. Compared are the start as it is (`none`), fine-tuning
 (`tuned`), training from ImageNet's encoder for as many steps (`scratch`), and the unsupervised kind on the 50 without
-their labels (`unlabelled`; `statistics` is its first half, normalisation alone). Thresholds: the start's own for `none` and `unlabelled`; 0.5 for the others, since nothing
-is held out to choose one; `best` is the F1 at the threshold that is best on the 100, for comparison. Intervals are of
-95 %, from a bootstrap over tiles. The images are in ../shared/data.
+their labels (`unlabelled`; `statistics` is its first half, normalisation alone). Thresholds: the start's own for `none`
+and `unlabelled`; 0.5 for the others, since nothing is held out to choose one; `best` is the F1 at the threshold that is
+best on the 100, for comparison. Intervals are of 95 %, from a bootstrap over tiles. The images are in ../shared/data.
 """
 
 from __future__ import annotations

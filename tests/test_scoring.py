@@ -183,7 +183,7 @@ def test_weights_that_ran_away_are_named(tmp_path):
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(NotFinite, match="lower rate"):
-        list(score_items(network, open_pairs(write_pairs(tmp_path)), NORMALISATION, ScoringOptions()))
+        list(score_items(network, open_pairs(tmp_path / "pairs"), NORMALISATION, ScoringOptions()))
 
 
 def turned(sample, k, flip):
