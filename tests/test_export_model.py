@@ -28,7 +28,7 @@ def by_hand(checkpoint, dates, valid):
     """The network's own probabilities, with its normalisation done in numpy."""
     mean, spread = (np.array(each, np.float32)[:, None, None] for each in (NORMALISATION.mean, NORMALISATION.spread))
     loaded = load_checkpoint(checkpoint)
-    normalised = torch.from_numpy((dates - mean) / spread * valid[:, :, None])
+    normalised = torch.from_numpy((dates - mean) / spread * valid.min(axis=1)[:, None, None])
     whole = torch.nn.functional.pad(normalised[0], (0, 1, 0, 1), mode="replicate")[None]  # 65 pixels: five cells
     with torch.no_grad():
         logits = loaded.build()(whole)[..., :SIDE, :SIDE]

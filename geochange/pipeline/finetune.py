@@ -32,6 +32,7 @@ from geochange.pipeline.train import (
     first_record,
     open_board,
     outcome,
+    require_apart,
     require_own,
     source_name,
 )
@@ -172,6 +173,7 @@ def finetune(
     options = replace(options, classes=more.classes or start.about.classes)
     sources = parse_sources(data, unlabelled=options.unlabelled)
     identity = {"data": [source_name(each) for each in sources], **options.settings(), **asdict(more)}
+    require_apart(folder, sources)
     require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
     material = _material(sources, options, start)
     network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])

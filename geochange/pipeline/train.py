@@ -74,6 +74,7 @@ def train(
     start = None if options.start is None else load_checkpoint(options.start)
     sources = parse_sources(data, unlabelled=not uses_labels(options, start))
     identity = {"data": [source_name(each) for each in sources], **options.settings()}
+    require_apart(folder, sources)
     first = here()[0] == 0
     if first:
         require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
@@ -203,6 +204,12 @@ def _read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise OutputInTheWay(f"{folder / RECORD} is damaged; --overwrite begins anew")
     return record
+
+
+def require_apart(folder: Path, sources: Sequence[Source]) -> None:
+    """Raises OutputInTheWay where a run would be written among the data."""
+    if folder.resolve() in [each.path.resolve() for each in sources]:
+        raise OutputInTheWay(f"{folder} holds the data; name another folder for what comes out")
 
 
 def begin_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
