@@ -3,8 +3,8 @@
     python weights/landscape/score.py MADE RUN/best.pt [--real ../shared/data] [--keep FILE]
 
 LEVIR labels nothing but buildings, and `landscape` finds changes of any kind: recall says what it makes of real
-imagery, precision little; two detectors without training are scored beside it. `best` is the F1 at the threshold that is best for those scenes. Intervals are of 95 %, from
-a bootstrap over scenes.
+imagery, precision little; two detectors without training are scored beside it. `best` is the F1 at the threshold that
+is best for those scenes. Intervals are of 95 %, from a bootstrap over scenes.
 """
 
 from __future__ import annotations
