@@ -9,7 +9,7 @@ from rasterio.features import rasterize
 
 import geochange
 from geochange.detectors.catalogue import available, detector_class
-from geochange.errors import BandMismatch
+from geochange.errors import BadOption, BandMismatch
 
 pytest.importorskip("torch")
 from geochange.detectors.networks.checkpoint import load_checkpoint
@@ -33,9 +33,16 @@ def test_bands_that_it_does_not_know_are_refused(tmp_path):
         geochange.detect(*PAIR, tmp_path, detector="landscape")
 
 
+def test_other_weights_do_not_run_under_its_name(tmp_path):
+    options = {"checkpoint": "other.pt"}
+    with pytest.raises(BadOption, match=r"brings its own weights; for other\.pt leave out -d landscape"):
+        geochange.detect(*PAIR, tmp_path, detector="landscape", detector_options=options, bands=(1, 2, 3))
+
+
 def test_changes_of_a_made_scene_that_was_not_taught_are_found(tmp_path):
     found = geochange.detect(*PAIR, tmp_path, detector="landscape", bands=(1, 2, 3))
     threshold = load_checkpoint(detector_class("landscape").shipped).about.thresholds["default"]
+    assert found.record["detector"]["name"] == "landscape"
     truth = geopandas.read_file(SAMPLE / "truth.gpkg").geometry
     with rasterio.open(found.probability) as scores:
         changed = rasterize(truth, scores.shape, transform=scores.transform) > 0

@@ -120,7 +120,7 @@ class NetworkDetector:
     dates: ClassVar[int | None] = None
     fitted: ClassVar[type[NetworkFitted]] = NetworkFitted
     shipped: ClassVar[Path | None] = None
-    """The weights that a detector brings, unless `checkpoint` names others."""
+    """The weights that a detector brings."""
     checkpoint: str | None = None
     scale: str | None = None  # LOW:HIGH, the scene's values for the ends of the range that was taught; or auto
     match_gsd: bool = False  # score at the pixel size that was taught, where the scene's is another
@@ -138,8 +138,10 @@ class NetworkDetector:
         """Path of the checkpoint.
 
         Raises:
-            BadOption: none is named.
+            BadOption: none is named, or one beside the detector's own.
         """
+        if self.checkpoint is not None and self.shipped is not None:
+            raise BadOption(f"{self.name} brings its own weights; for {self.checkpoint} leave out -d {self.name}")
         if self.checkpoint is not None:
             return self.checkpoint
         if self.shipped is None:

@@ -337,7 +337,7 @@ def _report(before: Mapping[str, float], after: Mapping[str, float], say: Callab
     if not before or not after:
         return
     name, what = ("macro_f1", "mean F1 of the classes") if "macro_f1" in after else ("f1", "F1")
-    change = f"{what} on held-out labels: {before[name]:.4f} before, {after[name]:.4f} after"
+    change = f"{what} on held-out labels, at each one's threshold: {before[name]:.4f} before, {after[name]:.4f} after"
     if after[name] < before[name]:
         say(f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options")
     else:
