@@ -281,13 +281,13 @@ def _supervise(tuning: _Tuning, network: Network, about: About) -> Part:
 
 
 def _keep_better(tuning: _Tuning, first: int) -> Part:
-    """Of both parts' best checkpoints, keep the one that held-out labels say is better."""
+    """Of both parts' best checkpoints, keep the one that held-out labels say is better; of equals the first."""
     second = Part(tuning.folder, done=first)
     if not first or not tuning.material.held_out:
         return second
     bests = [load_checkpoint(folder / BEST) for folder in (tuning.folder / FROZEN, tuning.folder)]
     scores = [best.about.metrics.get("macro_f1", best.about.metrics["f1"]) for best in bests]
-    if scores[0] <= scores[1]:
+    if scores[0] < scores[1]:
         return second
     bests[0].save(tuning.folder / BEST)
     tuning.say(

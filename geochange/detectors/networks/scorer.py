@@ -75,10 +75,8 @@ class TileScores(nn.Module):
     def _ask(self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor) -> Tensor:
         """What a network says of stored values, pixel by pixel of the tile."""
         rows, cols = dates.shape[-2:]
-        everywhere = valid.amin(dim=1, keepdim=True).unsqueeze(
-            2
-        )  # else the edge of one date's data looks like a change
-        normalised = (dates * self.gain + self.offset) * everywhere
+        at_every_date = valid.amin(dim=1)[:, None, None]  # the edge of one date's data would look like a change
+        normalised = (dates * self.gain + self.offset) * at_every_date
         fitting = self._fit(normalised)
         said = symmetric_mean(network, fitting) if self.augment else network(fitting)
         if self.zoom != 1:
