@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.finetune import FinetuneOptions, finetune
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
+    from geochange.pipeline.synthesize import Synthesized, SynthesizeOptions, synthesize
     from geochange.pipeline.train import Trained, train, tune
     from geochange.pipeline.train_options import TrainRunOptions
     from geochange.pipeline.vectorize import vectorize
@@ -34,6 +35,9 @@ _HOMES = {
     "finetune": "finetune",
     "open_pair": "open_pair",
     "DetectOptions": "options",
+    "SynthesizeOptions": "synthesize",
+    "Synthesized": "synthesize",
+    "synthesize": "synthesize",
     "Trained": "train",
     "train": "train",
     "tune": "train",
@@ -45,6 +49,8 @@ __all__ = [
     "DetectOptions",
     "Detection",
     "FinetuneOptions",
+    "SynthesizeOptions",
+    "Synthesized",
     "TrainRunOptions",
     "Trained",
     "align",
@@ -55,6 +61,7 @@ __all__ = [
     "export_model",
     "finetune",
     "open_pair",
+    "synthesize",
     "train",
     "tune",
     "vectorize",

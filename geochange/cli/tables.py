@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
+    from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
     from geochange.scenes.preflight import Report
@@ -129,6 +130,16 @@ def print_aligned(aligned: Aligned) -> None:
     if aligned.removed is not None:
         table.add_row("shift removed", f"{aligned.removed.row:+.2f} rows, {aligned.removed.col:+.2f} columns")
     table.add_row("", str(aligned.path))
+    show(table)
+
+
+def print_synthesized(made: Synthesized) -> None:
+    """How many pairs were made, with how many changes of each kind."""
+    table = plain_table()
+    table.add_row("pairs", f"{made.record['pairs']:,}")
+    for kind, count in made.record["changes"].items():
+        table.add_row(kind, f"{count:,}")
+    table.add_row("", str(made.folder))
     show(table)
 
 
