@@ -44,6 +44,8 @@ class Network(nn.Module, ABC):
     """How many dates it compares; None for two and more."""
     supervised: ClassVar[bool] = True
     """Whether it is taught with labels."""
+    objects: ClassVar[bool] = False
+    """Whether it gives boxes of objects beside its map, see `object_network`."""
 
     stride: int
     """Moving the input by a multiple of this moves the output by as much; also, sides must be multiples of it."""
