@@ -164,3 +164,28 @@ def test_a_picture_that_could_not_be_written_is_refused_first(tmp_path, masks, n
     path = write_raster(tmp_path / "mask.tif", masks[0][None])
     with pytest.raises((BadOption, OutputInTheWay)):
         geochange.evaluate(path, path, picture=tmp_path / name)
+
+
+def test_objects_with_scores_get_their_average_precision(tmp_path, run):
+    squares = shapely.box(*np.array([[0, 0, 12, 12], [100, 0, 112, 12], [0, 100, 12, 112], [60, 60, 66, 66]], float).T)
+    layers = {
+        "there": geopandas.GeoDataFrame(geometry=squares[:3], crs=UTM),
+        "found": geopandas.GeoDataFrame({"score_mean": [0.9, 0.8, 0.7]}, geometry=squares[[0, 3, 1]], crs=UTM),
+        "plain": geopandas.GeoDataFrame(geometry=squares[[0, 3, 1]], crs=UTM),
+    }
+    for name, frame in layers.items():
+        frame.to_file(tmp_path / f"{name}.gpkg")
+    code, out, _ = run("evaluate", tmp_path / "found.gpkg", tmp_path / "there.gpkg", "--resolution", "2", "--json")
+    assert code == 0
+    measured = json.loads(out)["average_precision"]
+    steps = np.arange(101) / 100
+    expected = ((steps <= 1 / 3) * 1.0 + ((steps > 1 / 3) & (steps <= 2 / 3)) * 2 / 3).mean()
+    assert (measured["ap50"], measured["ap"]) == pytest.approx((expected, expected))
+    assert measured["sizes"]["tiny"]["count"] == 3  # six pixels of two metres
+    assert measured["sizes"]["large"] == {"ap": None, "ap50": None, "ap75": None, "recall": None, "count": 0}
+    assert measured["recall"] == pytest.approx(1 / 3)
+    code, out, _ = run("evaluate", tmp_path / "plain.gpkg", tmp_path / "there.gpkg", "--resolution", "2", "--json")
+    assert json.loads(out)["average_precision"] is None
+    code, out, _ = run("evaluate", tmp_path / "found.gpkg", tmp_path / "there.gpkg", "--resolution", "2")
+    assert "AP50" in out
+    assert "tiny" in out

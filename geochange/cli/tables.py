@@ -116,6 +116,21 @@ def print_evaluation(evaluation: Evaluation) -> None:
     print(
         f"{objects['matched']:,} of {objects['reference']:,} objects found by {objects['predicted']:,} predicted ones"
     )
+    if answer["average_precision"] is not None:
+        _show_precision(answer["average_precision"])
+
+
+def _show_precision(measured: dict[str, Any]) -> None:
+    """AP of all objects and by size, and recall at one false alarm on a million pixels."""
+    table = plain_table(None, "objects by size", "AP", "AP50", "AP75", "recall", "objects")
+    for name, part in {"all": measured, **measured["sizes"]}.items():
+        if part["count"]:
+            figures = (part[each] for each in ("ap", "ap50", "ap75", "recall"))
+            table.add_row(name, *("" if each is None else f"{each:.4f}" for each in figures), f"{part['count']:,}")
+    show(table)
+    print(
+        "recall at one false alarm on a million pixels; tiny is below 10 pixels a side, small below 32, medium below 96"
+    )
 
 
 def _figure(scores: dict[str, Any], name: str) -> tuple[str, str]:

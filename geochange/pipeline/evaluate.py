@@ -14,13 +14,14 @@ import shapely
 from affine import Affine
 from PIL import Image
 
-from geochange.arrays import Array, Bools, Ints
+from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid
 from geochange.files import appearing, require_writable
 from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
 from geochange.pipeline.regions import TRACE_BLOCK, ScoreRaster
+from geochange.products.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
 from geochange.products.evaluation import (
     CellConfusions,
     Classes,
@@ -38,6 +39,7 @@ from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import open_file
 from geochange.scenes.tiling import partition
 
+SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture
 MOST_PIXELS = 10**10  # of a grid made for two vector layers
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
@@ -94,6 +96,14 @@ class _Comparison:
         return order[np.searchsorted(np.array(self.classes.labels)[order], labels)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Objects of one side, in map units, and their scores where they have some."""
+
+    polygons: Array
+    scores: Floats | None = None
+
+
 @dataclass(frozen=True)
 class _BlockComparison:
     confusions: CellConfusions
@@ -142,10 +152,12 @@ def evaluate(
         raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
     objects = [_objects(side, place, comparison, parts) for place, side in enumerate(sides)]
     side = comparison.cell * max(grid.resolution)
-    object_scores = score_objects(*objects, ObjectOptions(threshold=options.iou, cell=side))
+    object_scores = score_objects(
+        objects[0].polygons, objects[1].polygons, ObjectOptions(threshold=options.iou, cell=side)
+    )
     if picture is not None:
         _draw(parts, comparison, pixels.confusion, Path(picture))
-    return Evaluation(pixels, object_scores)
+    return Evaluation(pixels, object_scores, _precision(objects[0], objects[1], grid, int(pixels.confusion.sum())))
 
 
 def _require_picture(path: Path) -> None:
@@ -246,15 +258,27 @@ def _trace(labels: Ints, scored: Bools, block: Tile, grid: Grid) -> BlockRegions
 
 def _objects(
     side: ScoreRaster | Layer, place: int, comparison: _Comparison, parts: list[tuple[Tile, _BlockComparison]]
-) -> Array:
+) -> _Side:
     """Polygons in map units: of a layer those that lie where pixels are scored, of a raster its regions."""
     if isinstance(side, Layer):
         polygons = side.polygons(comparison.grid)
-        return polygons[_lies_on_scored(in_pixels(polygons, comparison.grid), comparison)]
+        kept = _lies_on_scored(in_pixels(polygons, comparison.grid), comparison)
+        scores = next((side.frame[name] for name in SCORE_COLUMNS if name in side.frame.columns), None)
+        return _Side(polygons[kept], None if scores is None else scores.to_numpy(float, na_value=0.0)[kept])
     merger = SeamMerger([block for block, _ in parts])
     found = [merger.add(part.regions[place]) for _, part in parts if part.regions[place] is not None]
     regions = [*found, merger.finish()]
-    return map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid)
+    return _Side(map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid))
+
+
+def _precision(predicted: _Side, reference: _Side, grid: Grid, pixels: int) -> AveragePrecision | None:
+    """Average precision of objects that have scores; None for others."""
+    if predicted.scores is None:
+        return None
+    found, there = (shapely.make_valid(in_pixels(each.polygons, grid)) for each in (predicted, reference))
+    one, other = np.zeros(len(found), int), np.zeros(len(there), int)  # of one image and class
+    options = PrecisionOptions(pixels=float(pixels))
+    return average_precision(Objects(found, one, one, predicted.scores), Objects(there, other, other), options)
 
 
 def _lies_on_scored(polygons: Array, comparison: _Comparison) -> Bools:

@@ -19,6 +19,7 @@ import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.errors import BadOption, GridMismatch
+from geochange.products.average_precision import AveragePrecision
 from geochange.products.object_scores import ObjectScores
 from geochange.products.resampling import (
     Bootstrap,
@@ -129,12 +130,15 @@ class Evaluation:
 
     pixels: PixelScores | None = None
     objects: ObjectScores | None = None
+    precision: AveragePrecision | None = None
+    """Of predicted objects that have scores."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON of the command: "pixels" and "objects", None for what was not scored."""
+        """The JSON of the command: "pixels", "objects" and "average_precision", None for what was not scored."""
         return {
             "pixels": self.pixels.to_dict() if self.pixels else None,
             "objects": self.objects.to_dict() if self.objects else None,
+            "average_precision": self.precision.to_dict() if self.precision else None,
         }
 
 
