@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.evaluate import evaluate
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import FinetuneOptions, finetune
+    from geochange.pipeline.fuse import FuseOptions, fuse
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
     from geochange.pipeline.train import Trained, train, tune
@@ -32,6 +33,8 @@ _HOMES = {
     "export_model": "export_model",
     "FinetuneOptions": "finetune",
     "finetune": "finetune",
+    "fuse": "fuse",
+    "FuseOptions": "fuse",
     "open_pair": "open_pair",
     "DetectOptions": "options",
     "Trained": "train",
@@ -45,6 +48,7 @@ __all__ = [
     "DetectOptions",
     "Detection",
     "FinetuneOptions",
+    "FuseOptions",
     "TrainRunOptions",
     "Trained",
     "align",
@@ -54,6 +58,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "finetune",
+    "fuse",
     "open_pair",
     "train",
     "tune",
