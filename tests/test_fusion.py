@@ -1,5 +1,6 @@
 import json
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -77,6 +78,12 @@ def every(probability):
     }
 
 
+def column(*probabilities):
+    """A stack of one pixel."""
+    values = np.array(probabilities, np.float32)[:, None, None, None]
+    return np.nan_to_num(values), np.isfinite(values[:, 0])
+
+
 @given(stacks())
 def test_what_is_fused_lies_in_0_to_1_and_is_nodata_where_all_sources_are(stack):
     probability, present = stack
@@ -101,6 +108,14 @@ def test_the_order_of_the_sources_does_not_matter(stack, random):
         weighted_mean(probability[order], present[order], weights=[weights[k] for k in order]),
         weighted_mean(probability, present, weights=weights),
     )
+
+
+def test_the_order_does_not_matter_for_weights_that_are_no_binary_fractions():
+    codes, weights = (134, 244, 144), (0.3, 0.8, 0.3)  # in some orders a plain sum is off by one bit here
+    probability, present = column(*(code / 254 for code in codes))
+    orders = [list(order) for order in permutations(range(3))]
+    fused = {weighted_mean(probability[o], present, weights=[weights[k] for k in o]).item() for o in orders}
+    assert len(fused) == 1
 
 
 @given(stacks(most=1), st.integers(2, 9), st.sampled_from([UINT8, FLOAT32]))
@@ -170,12 +185,6 @@ def test_parts_fused_alone_are_parts_of_the_whole(stack, row, col):
         np.testing.assert_array_equal(part, fuse(probability, present)[:, :row, :col], name)
 
 
-def column(*probabilities):
-    """A stack of one pixel."""
-    values = np.array(probabilities, np.float32)[:, None, None, None]
-    return np.nan_to_num(values), np.isfinite(values[:, 0])
-
-
 @pytest.mark.parametrize(
     ("fuse", "expected"),
     [
@@ -237,6 +246,16 @@ def test_classes_that_a_source_tells_apart_end_the_fit_too():
     intercept, coefficients = fit_logistic(features, features[:, 0] > 0)
     theirs = LogisticRegression(tol=1e-10).fit(features, features[:, 0] > 0)
     np.testing.assert_allclose([intercept, *coefficients], [theirs.intercept_[0], *theirs.coef_[0]], atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", [2790, 2798, 2886])
+def test_the_fit_ends_where_full_steps_of_newton_run_away(seed):
+    rng = np.random.default_rng(seed)
+    features, changed = np.clip(rng.standard_t(1, (12, 2)) * 3, -6, 6), rng.random(12) < 0.3
+    weights = 10 ** rng.uniform(-3, 3, 12)
+    intercept, coefficients = fit_logistic(features, changed, weights, penalty=1e-3)
+    theirs = LogisticRegression(C=1e3, tol=1e-12, solver="newton-cholesky").fit(features, changed, weights)
+    np.testing.assert_allclose([intercept, *coefficients], [*theirs.intercept_, *theirs.coef_[0]], atol=1e-4)
 
 
 def test_a_pixel_of_weight_two_is_two_pixels():
