@@ -8,7 +8,7 @@ detected once, by `geochange.detect` with its defaults, and kept in CACHE: the b
 on the tiles as they are, at half and at one and a half times their size, `landscape`, `ir-mad` and `change-vector`.
 Probabilities are used as `detect` stores them, in one byte, and brought to the tiles' own pixels as `fuse` does.
 
-Intervals are of 95 %, from a bootstrap over scenes; that of the gain compares with the first source on the same scenes.
+Intervals are of 95 %, from a bootstrap over scenes; the gain is over the source that is best on the even scenes.
 Boundary F is that of outlines within 2 pixels of each other (Csurka 2013), pooled over the tiles.
 """
 
@@ -18,7 +18,7 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -229,31 +229,45 @@ def note_of(fusion: Fusion) -> str:
     return " ".join(f"{weight:g}" for weight in chosen) if len(set(chosen)) > 1 else ""
 
 
-@dataclass
-class Report:
-    """Rows of the table, each compared with the first source."""
+@dataclass(frozen=True)
+class Scores:
+    """What a threshold of the even scenes reaches."""
 
+    probability: Floats
     tiles: Tiles
-    first: Ints | None = None  # (scene, 3) outcomes of the odd scenes
 
-    def row(self, names: str, method: str, probability: Floats, note: str = "") -> None:
-        threshold = even_threshold(probability, self.tiles)
-        called = probability >= threshold
-        odd = outcomes(called, self.tiles, even=False)
-        self.first = odd if self.first is None else self.first
-        drawn = resample_sums(np.concatenate([odd, self.first], axis=1), BOOTSTRAP)
-        f1, gain = f1_of(drawn[:, :3]), f1_of(drawn[:, :3]) - f1_of(drawn[:, 3:])
-        scores = {
-            "even": f1_of(outcomes(called, self.tiles, even=True).sum(axis=0)).item(),
-            "odd": f1_of(odd.sum(axis=0)).item(),
-        }
-        change = scores["odd"] - f1_of(self.first.sum(axis=0)).item()
-        edges = boundary_f(called[~self.tiles.even], self.tiles.changed[~self.tiles.even])
-        print(
-            f"| {names} | {method} | {threshold:.2f} | {scores['even']:.3f} | {scores['odd']:.3f} ({ends(f1)}) | "
-            f"{change:+.3f} ({ends(gain, '+')}) | {edges:.3f} | {note} |",
-            flush=True,
-        )
+    @cached_property
+    def threshold(self) -> float:
+        return even_threshold(self.probability, self.tiles)
+
+    @cached_property
+    def called(self) -> Bools:
+        return self.probability >= self.threshold
+
+    @cached_property
+    def even(self) -> float:
+        """F1."""
+        return f1_of(outcomes(self.called, self.tiles, even=True).sum(axis=0)).item()
+
+    @cached_property
+    def odd(self) -> Ints:
+        """(scene, 3) outcomes."""
+        return outcomes(self.called, self.tiles, even=False)
+
+
+def print_row(sources: Sequence[str], method: str, scores: Scores, best: Scores | None, note: str = "") -> None:
+    """A row of the table, with the gain over the best of the sources alone."""
+    drawn = resample_sums(np.concatenate([scores.odd, (best or scores).odd], axis=1), BOOTSTRAP)
+    f1, gain = f1_of(drawn[:, :3]), f1_of(drawn[:, :3]) - f1_of(drawn[:, 3:])
+    odd = f1_of(scores.odd.sum(axis=0)).item()
+    change = "" if best is None else f"{odd - f1_of(best.odd.sum(axis=0)).item():+.3f} ({ends(gain, '+')})"
+    place = ~scores.tiles.even
+    edges = boundary_f(scores.called[place], scores.tiles.changed[place])
+    print(
+        f"| {' + '.join(sources)} | {method} | {scores.threshold:.2f} | {scores.even:.3f} | {odd:.3f} ({ends(f1)}) | "
+        f"{change} | {edges:.3f} | {note} |",
+        flush=True,
+    )
 
 
 def ends(drawn: Floats, sign: str = "") -> str:
@@ -268,15 +282,18 @@ def main() -> None:
     chosen = parser.parse_args()
     tiles = open_tiles(chosen.data)
     sources = read_sources(tiles, chosen.data, chosen.cache)
-    report = Report(tiles)
     print("| sources | method | threshold | F1, even | F1, odd (95 %) | gain (95 %) | boundary F | chosen |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, source in sources.items():
-        report.row(name, "alone", source)
+    alone = {name: Scores(source, tiles) for name, source in sources.items()}
+    for name, scores in alone.items():
+        print_row((name,), "alone", scores, None)
     for group in GROUPS:
-        parts = [sources[name] for name in group]
+        parts, best = (
+            [sources[name] for name in group],
+            max((alone[name] for name in group), key=lambda each: each.even),
+        )
         for method, fusion in methods_of(parts, tiles):
-            report.row(" + ".join(group), method, fuse(parts, fusion), note_of(fusion))
+            print_row(group, method, Scores(fuse(parts, fusion), tiles), best, note_of(fusion))
 
 
 if __name__ == "__main__":

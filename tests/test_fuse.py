@@ -179,12 +179,14 @@ def test_the_order_of_the_sources_does_not_matter(tmp_path, rasters):
         np.testing.assert_array_equal(read(one), read(other))
 
 
-def test_a_coarser_scale_is_brought_to_the_first_grid(tmp_path):
-    rows, cols = np.mgrid[:80, :60] + 0.5
-    plane = (rows + cols) / 140
-    fine = write_scores(tmp_path / "fine.tif", np.zeros((1, 80, 60)))
+@pytest.mark.parametrize(("crs", "place"), [(UTM, PLACE), (None, Affine(1, 0, 0, 0, -1, 0))])
+def test_a_coarser_scale_is_brought_to_the_first_grid(tmp_path, crs, place):
+    plane = (np.mgrid[:80, :60] + 0.5).sum(axis=0) / 140
     half = (np.mgrid[:40, :30] + 0.5).sum(axis=0) / 70
-    coarse = write_scores(tmp_path / "coarse.tif", half[None], transform=PLACE @ Affine.scale(2), dtype="float32")
+    fine = write_scores(tmp_path / "fine.tif", np.zeros((1, 80, 60)), crs=crs, transform=place)
+    coarse = write_scores(
+        tmp_path / "coarse.tif", half[None], crs=crs, transform=place @ Affine.scale(2), dtype="float32"
+    )
     fused = read(geochange.fuse([fine, coarse], tmp_path / "fused.tif", method="maximum", dtype="float32").path)[0]
     assert np.isfinite(fused).all()
     np.testing.assert_allclose(fused[1:-1, 1:-1], plane[1:-1, 1:-1], atol=1e-3)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def fuse(
     rasters: Annotated[
-        list[str], typer.Argument(metavar="RASTER...", help="Probability rasters; the first one's grid is used.")
+        list[str], typer.Argument(metavar="RASTER", help="Probability rasters; the first one's grid is used.")
     ],
     out: Annotated[Path, typer.Option("--output", "-o", help="The GeoTIFF to write.")],
     method: Annotated[
