@@ -419,6 +419,7 @@ def test_outputs_in_the_way_are_refused(run, tmp_path, rasters, scene):
     paths, _, labels = scene
     stacking_of = ("fuse", *paths, "-o", tmp_path / "stacked.tif", "--method", "stacking", "--labels", labels)
     refused(run(*stacking_of, "--overwrite", "--save-model", labels), "labels.tif", "is an input")
+    refused(run(*stacking_of, "--save-model", tmp_path / "stacked.tif"), "stacked.tif", "both")
     (tmp_path / "model.json").write_text("precious")
     refused(run(*stacking_of, "--save-model", tmp_path / "model.json"), "model.json", "--overwrite")
 

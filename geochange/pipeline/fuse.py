@@ -198,6 +198,8 @@ def fuse(
         raise BadOption(f"output {path.name} must end in {' or '.join(SUFFIXES)}")
     if save_model is not None and options.labels is None:
         raise BadOption("a model is only saved where stacking fits one on labels")
+    if save_model is not None and Path(save_model).resolve() == path.resolve():
+        raise BadOption(f"raster and model cannot both be written to {path}; give the model a name of its own")
     stack = open_stack(rasters)
     inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
     for target in (path, *([] if save_model is None else [Path(save_model)])):
