@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.evaluate import evaluate
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import FinetuneOptions, finetune
+    from geochange.pipeline.fuse import FuseOptions, fuse
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
     from geochange.pipeline.synthesize import Synthesized, SynthesizeOptions, synthesize
@@ -33,6 +34,8 @@ _HOMES = {
     "export_model": "export_model",
     "FinetuneOptions": "finetune",
     "finetune": "finetune",
+    "fuse": "fuse",
+    "FuseOptions": "fuse",
     "open_pair": "open_pair",
     "DetectOptions": "options",
     "SynthesizeOptions": "synthesize",
@@ -49,6 +52,7 @@ __all__ = [
     "DetectOptions",
     "Detection",
     "FinetuneOptions",
+    "FuseOptions",
     "SynthesizeOptions",
     "Synthesized",
     "TrainRunOptions",
@@ -60,6 +64,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "finetune",
+    "fuse",
     "open_pair",
     "synthesize",
     "train",

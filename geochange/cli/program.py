@@ -17,6 +17,7 @@ from geochange.cli.detectors import detectors
 from geochange.cli.evaluate import evaluate
 from geochange.cli.export_model import export_model
 from geochange.cli.finetune import finetune
+from geochange.cli.fuse import fuse
 from geochange.cli.synthesize import synthesize
 from geochange.cli.train import train
 from geochange.cli.tune import tune
@@ -40,6 +41,7 @@ COMMANDS = (
     align,
     detect,
     vectorize,
+    fuse,
     evaluate,
     detectors,
     datasets,
