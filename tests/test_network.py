@@ -75,7 +75,7 @@ def test_boxes_are_the_same_for_any_tile_size(pair, checkpoints, tmp_path, name)
         boxes_found(run(pair, tmp_path / str(size), checkpoints[name], tile_size=size, min_area=0))
         for size in (2048, 400, 312)
     ]
-    assert len(found[0]) > 20
+    assert len(found[0]) > 8
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=0.13)  # metres; corners are kept to an eighth of one
 

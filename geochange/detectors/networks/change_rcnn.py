@@ -1,12 +1,14 @@
 """Two stages: anchors that stand out are proposed, then each proposal is looked at again (Ren 2015).
 
 Proposals, sampling, pooling and losses are torchvision's. When scoring, a proposal is an anchor that is the best around
-it, in place of the best few hundred of the tile: what is proposed does not depend on the tile.
+it, in place of the best few hundred of the tile: what is proposed does not depend on the tile. The second stage is
+taught on both: the likeliest boxes of torchvision, which nearly all lie at objects, and those that stand out anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,7 +33,7 @@ from geochange.detectors.networks.object_network import (
 POOLED = 5  # cells per side that a proposal is seen in
 HIDDEN = 128
 PROPOSED = {"training": 600, "testing": 600}  # of each level, before and after those that overlap are left out
-KEPT = {"training": 200, "testing": 200}
+KEPT = {"training": 50, "testing": 50}
 MIDDLE = 16  # pixels: proposals of this size are looked at in the middle level
 
 
@@ -49,8 +51,26 @@ class Proposals(RegionProposalNetwork):
         return labels, boxes
 
 
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """Places to look at again: rows of one length, sample by sample."""
+
+    sample: Tensor
+    """(m,) int64."""
+    boxes: Tensor
+    """(m, 4)."""
+    score: Tensor
+    """(m,) how likely an object is there at all, in 0..1."""
+    anchors: Tensor
+    """(m, 4) that they were found at."""
+
+    def by_sample(self, samples: int) -> list[Tensor]:
+        """The boxes of each sample."""
+        return list(self.boxes.split(torch.bincount(self.sample, minlength=samples).tolist()))
+
+
 class ChangeRCNN(ObjectNetwork):
-    """Faster R-CNN over two dates."""
+    """Faster R-CNN over two dates; a box's score is the geometric mean of both stages (Zhou 2021)."""
 
     name = "change-rcnn"
 
@@ -87,33 +107,37 @@ class ChangeRCNN(ObjectNetwork):
         sides = [(dates.shape[-2], dates.shape[-1])] * len(dates)
         wanted = [{"boxes": each.boxes, "labels": each.classes, "unknown": each.unknown} for each in targets]
         features = _named([level.float() for level in pyramid])
-        proposed, losses = self.proposals(ImageList(dates[:, 0], sides), features, wanted)
-        known = [each[~on_unknown(each, target.unknown)] for each, target in zip(proposed, targets, strict=True)]
+        likely, losses = self.proposals(ImageList(dates[:, 0], sides), features, wanted)
+        proposed = self.propose(pyramid, dates).by_sample(len(dates))
+        seen = [torch.cat(each) for each in zip(likely, proposed, strict=True)]
+        known = [each[~on_unknown(each, target.unknown)] for each, target in zip(seen, targets, strict=True)]
         _, further = self.judge(features, known, sides, wanted)
         return torch.stack([*losses.values(), *further.values()]).sum()
 
-    def find(self, pyramid: Sequence[Tensor], dates: Tensor) -> Tensor:
+    @torch.no_grad()
+    def propose(self, pyramid: Sequence[Tensor], dates: Tensor) -> Proposed:
+        """Anchors that stand out, where they say that an object is."""
         objectness, moves = self.proposals.head(list(pyramid))
         peaks = self.peaks_of([torch.sigmoid(each.float()) for each in objectness])
         chosen = torch.cat([_by_anchor(each, 4) for each in moves], dim=1)[peaks.sample, peaks.anchor]  # (m, 4)
         anchors = self.all_anchors(pyramid, dates)[peaks.anchor]
         boxes = self.proposals.box_coder.decode_single(chosen.float(), anchors)
         kept = self.within_reach(boxes, anchors)
-        return self._judged(pyramid, dates, boxes[kept], (peaks.sample[kept], anchors[kept]))
+        return Proposed(peaks.sample[kept], boxes[kept], peaks.score[kept], anchors[kept])
 
-    def _judged(self, pyramid: Sequence[Tensor], dates: Tensor, boxes: Tensor, origin: tuple[Tensor, Tensor]) -> Tensor:
-        """Rows of proposals (m, 4), given their samples (m,) and anchors (m, 4)."""
-        sample, anchors = origin
-        counts = torch.bincount(sample, minlength=len(dates)).tolist()
+    def find(self, pyramid: Sequence[Tensor], dates: Tensor) -> Tensor:
+        proposed = self.propose(pyramid, dates)
         sides = [(dates.shape[-2], dates.shape[-1])] * len(dates)
         features = _named([level.float() for level in pyramid])
-        pooled = self.judge.box_roi_pool(features, list(boxes.split(counts)), sides)  # (m, width, 5, 5)
+        pooled = self.judge.box_roi_pool(features, proposed.by_sample(len(dates)), sides)  # (m, width, 5, 5)
         logits, moves = self.judge.box_predictor(self.judge.box_head(pooled))
-        scores = torch.softmax(logits, dim=1)[:, 1:]
-        final = self.judge.box_coder.decode_single(moves, boxes).view(len(boxes), -1, 4)[:, 1:]  # (m, class, 4)
-        kinds = final.shape[1]
-        inside = self.within_reach(final.flatten(0, 1), anchors.repeat_interleave(kinds, 0)).view(-1, kinds)
-        return rows_of(sample, final, scores * inside, anchors)
+        likely = torch.softmax(logits, dim=1)[:, 1:]  # (m, class)
+        scores = torch.sqrt(likely * proposed.score[:, None])
+        boxes = self.judge.box_coder.decode_single(moves, proposed.boxes).unflatten(1, (-1, 4))[:, 1:]  # (m, class, 4)
+        kinds = boxes.shape[1]
+        inside = self.within_reach(boxes.flatten(0, 1), proposed.anchors.repeat_interleave(kinds, 0))
+        scores = scores * inside.unflatten(0, (-1, kinds))
+        return rows_of(proposed.sample, boxes, scores, proposed.anchors)
 
 
 def _named(pyramid: Sequence[Tensor]) -> Mapping[str, Tensor]:
