@@ -24,8 +24,9 @@ from geochange.arrays import Array, Floats
 from geochange.detectors.boxes import PARTS, SCORE_STEPS
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import IGNORE, probability
+from geochange.detectors.networks.object_network import boxes_in
 from geochange.learning.datasets import Collection, Sample, open_collection
-from geochange.learning.object_scoring import ItemObjects, find_boxes, joined, regions_in
+from geochange.learning.object_scoring import ItemObjects, find_boxes, joined
 from geochange.learning.scoring import score_sample
 from geochange.products.average_precision import PrecisionOptions, average_precision
 
@@ -49,7 +50,7 @@ def boxes_of_map(scores: Floats, threshold: float) -> Boxes:
 def item_of(sample: Sample, found: Boxes) -> ItemObjects:
     """What was found, but for boxes whose centre is not labelled."""
     known = sample.labels != IGNORE
-    there, classes = regions_in(sample.labels)
+    there, classes = boxes_in(sample.labels, sample.objects)
     col, row = ((found[0][:, :2] + found[0][:, 2:]) // 2).astype(int).T
     kept = known[row.clip(0, known.shape[0] - 1), col.clip(0, known.shape[1] - 1)]
     return ItemObjects(there, classes, found[0][kept], np.ones(int(kept.sum()), int), found[1][kept], int(known.sum()))

@@ -1,17 +1,20 @@
 """Networks of objects: what they are taught, what they give, and that they learn it."""
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 
 torch = pytest.importorskip("torch")
 
 from geochange.detectors.boxes import PARTS  # noqa: E402
 from geochange.detectors.networks.contract import IGNORE, Batch  # noqa: E402
-from geochange.detectors.networks.object_network import Targets, on_unknown, targets_of  # noqa: E402
+from geochange.detectors.networks.object_network import Targets, boxes_in, on_unknown, targets_of  # noqa: E402
 from geochange.detectors.networks.registry import build_network  # noqa: E402
 from geochange.errors import BadOption  # noqa: E402
 from geochange.learning.augment import NO_GEOMETRY, NO_LOOK  # noqa: E402
-from geochange.learning.datasets import Sample, open_folder  # noqa: E402
+from geochange.learning.datasets import CollectionOptions, Sample, open_collection, open_folder  # noqa: E402
+from geochange.learning.labels import LabelOptions  # noqa: E402
 from geochange.learning.losses import cross_entropy  # noqa: E402
 from geochange.learning.object_scoring import (  # noqa: E402
     ItemObjects,
@@ -21,13 +24,13 @@ from geochange.learning.object_scoring import (  # noqa: E402
     hits_of,
     joined,
     object_figures,
-    regions_in,
     score_histogram,
 )
 from geochange.learning.samples import SampleOptions, TrainingSamples  # noqa: E402
 from geochange.learning.scoring import ScoringOptions  # noqa: E402
 from geochange.learning.training import TrainOptions, fit  # noqa: E402
 from tests.small_networks import OBJECTS, lively  # noqa: E402
+from tests.stand_ins import PLACE, UTM, textured, write_raster  # noqa: E402
 from tests.tiny_network import NORMALISATION, about, write_pairs  # noqa: E402
 
 ANCHORS = (4, 6, 8, 12, 16, 24)
@@ -134,9 +137,41 @@ def test_anchors_that_cannot_be_are_refused(anchors):
 def test_regions_are_boxes_with_classes():
     labels = np.zeros((20, 20), np.uint8)
     labels[2:5, 3:9], labels[10:12, 0:2], labels[15:20, 15:20] = 1, 2, IGNORE
-    boxes, classes = regions_in(labels)
+    boxes, classes = boxes_in(labels)
     assert boxes.tolist() == [[3, 2, 9, 5], [0, 10, 2, 12]]
     assert classes.tolist() == [1, 2]
+
+
+def test_objects_with_numbers_are_told_apart_though_they_touch():
+    labels, numbers = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.int32)
+    labels[2:6, 2:10], labels[2:6, 10:12] = 1, 2
+    numbers[2:6, 2:6], numbers[2:6, 6:10], numbers[2:6, 10:12] = 7, 3, 5
+    boxes, classes = boxes_in(labels, numbers)
+    assert boxes.tolist() == [[6, 2, 10, 6], [2, 2, 6, 6], [10, 2, 12, 6]]
+    assert classes.tolist() == [1, 1, 2]
+    found = targets_of(torch.from_numpy(labels.astype(np.int64) + 256 * numbers), ANCHORS)
+    assert found.boxes.tolist() == boxes.tolist()
+    assert len(targets_of(torch.from_numpy(labels.astype(np.int64)), ANCHORS).boxes) == 2
+
+
+def test_boxes_of_a_layer_are_taught_one_by_one(tmp_path):
+    images = [write_raster(tmp_path / f"{name}.tif", textured((64, 80))) for name in ("before", "after")]
+    corners = [(10, 10, 14, 14), (14, 10, 18, 14), (30, 40, 41, 47)]
+    squares = [shapely.box(*(PLACE @ (left, bottom)), *(PLACE @ (right, top))) for left, top, right, bottom in corners]
+    geopandas.GeoDataFrame(geometry=squares, crs=UTM).to_file(tmp_path / "boxes.gpkg")
+    (tmp_path / "pairs.csv").write_text("before,after,labels\nbefore.tif,after.tif,boxes.gpkg\n")
+    assert len(images) == 2
+    collection = open_collection(tmp_path / "pairs.csv", CollectionOptions(labels=LabelOptions(objects=True)))
+    sample = collection.read(0)
+    assert boxes_in(sample.labels, sample.objects)[0].tolist() == [list(each) for each in corners]
+    options = SampleOptions(size=64, geometry=NO_GEOMETRY, look=NO_LOOK)
+    _, labels = TrainingSamples([collection], NORMALISATION, options)[0]
+    found = targets_of(labels, ANCHORS).boxes
+    sizes = (found[:, 2:] - found[:, :2]).tolist()
+    assert sorted(sizes) == [[4, 4], [4, 4], [11, 7]]
+    network = small("change-rcnn").train()
+    batch = Batch(dates(1), labels[None])
+    assert network.loss(batch, cross_entropy).isfinite()
 
 
 def item(found, scores, there=((0, 0, 10, 10), (20, 20, 30, 30))):

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 import torch
-from scipy import ndimage
 
 from geochange.arrays import Bools, Floats, Ints
 from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, boxes_of, suppress
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import IGNORE
-from geochange.detectors.networks.object_network import LEAST, ObjectNetwork
+from geochange.detectors.networks.object_network import ObjectNetwork, boxes_in
 from geochange.learning.datasets import Collection, Sample
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, network_input
 from geochange.products.average_precision import Objects, PrecisionOptions, average_precision
@@ -52,7 +51,7 @@ def find_items(
         known = sample.labels != IGNORE
         centres = boxes.centres.clip(0, np.array(known.shape) - 1)
         boxes = boxes.where(known[centres[:, 0], centres[:, 1]])
-        there, classes = regions_in(sample.labels)
+        there, classes = boxes_in(sample.labels, sample.objects)
         corners, scores = boxes.corners / PARTS, boxes.scores / SCORE_STEPS
         yield ItemObjects(there, classes, corners, boxes.classes, scores, int(known.sum()))
 
@@ -72,19 +71,6 @@ def find_boxes(
     limits = np.array(sample.labels.shape[::-1] * 2)
     rows[:, :4] = np.clip(rows[:, :4], 0, limits)
     return suppress(boxes_of(rows[((rows[:, 2:4] - rows[:, :2]) >= 1).all(axis=1)]))
-
-
-def regions_in(labels: Ints) -> tuple[Floats, Ints]:
-    """(n, 4) boxes around the regions of labels, and (n,) their classes."""
-    boxes, classes = [], []
-    for kind in np.unique(labels[(labels > 0) & (labels != IGNORE)]).tolist():
-        regions, count = ndimage.label(labels == kind)
-        areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
-        for (rows, cols), area in zip(ndimage.find_objects(regions), areas, strict=True):
-            if area >= LEAST:
-                boxes.append((cols.start, rows.start, cols.stop, rows.stop))
-                classes.append(kind)
-    return np.array(boxes, float).reshape(-1, 4), np.array(classes, np.int64)
 
 
 def object_figures(items: Sequence[ItemObjects]) -> dict[str, float]:

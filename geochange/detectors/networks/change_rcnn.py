@@ -104,6 +104,10 @@ class ChangeRCNN(ObjectNetwork):
         )
 
     def object_loss(self, pyramid: Sequence[Tensor], dates: Tensor, targets: Sequence[Targets]) -> Tensor:
+        if all(each.unknown.all() for each in targets):
+            return pyramid[0].sum() * 0.0  # torchvision's losses are means, of nothing here
+        for part in (self.proposals, self.judge):
+            part.train()  # else torchvision gives no losses
         sides = [(dates.shape[-2], dates.shape[-1])] * len(dates)
         wanted = [{"boxes": each.boxes, "labels": each.classes, "unknown": each.unknown} for each in targets]
         features = _named([level.float() for level in pyramid])

@@ -21,8 +21,9 @@ from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from geochange.arrays import Floats, Ints
 from geochange.detectors.networks.attention_net import DEFAULT_ENCODER, Fusion, Lateral, encoder_radius, feature_encoder
-from geochange.detectors.networks.contract import IGNORE, Batch, Criterion, Network, outputs_needed, supervise
+from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch, Criterion, Network, outputs_needed, supervise
 from geochange.detectors.networks.layers import ChannelAttention, SpatialAttention, conv_block, enlarge, enlarged_radius
 from geochange.errors import BadOption
 
@@ -197,7 +198,7 @@ class ObjectNetwork(Network):
         """The criterion on the map, and the loss of the objects that the labels hold."""
         pyramid = self.pyramid(batch.dates)
         targets = [targets_of(each, self.options.anchors) for each in batch.labels]
-        loss = supervise([self._mask_of(pyramid)], batch.labels, criterion)
+        loss = supervise([self._mask_of(pyramid)], batch.labels % OBJECT, criterion)
         return loss + self.object_loss(pyramid, batch.dates, targets)
 
     def all_anchors(self, pyramid: Sequence[Tensor], dates: Tensor) -> Tensor:
@@ -264,7 +265,7 @@ def rows_of(sample: Tensor, boxes: Tensor, scores: Tensor, anchors: Tensor) -> T
 
 
 def targets_of(labels: Tensor, anchors: tuple[int, ...]) -> Targets:
-    """The objects of a sample: each connected region of one class is one.
+    """The objects of a sample: those that have numbers, else each connected region of one class.
 
     Objects too large for the anchors are not taught, as boxes; nor is anything inside them.
 
@@ -272,22 +273,40 @@ def targets_of(labels: Tensor, anchors: tuple[int, ...]) -> Targets:
         labels: (y, x) int64.
         anchors: sides, rising.
     """
-    pixels, boxes, classes = labels.cpu().numpy(), [], []
+    pixels = labels.cpu().numpy()
     unknown = pixels == IGNORE
-    for kind in np.unique(pixels[(pixels > 0) & (pixels != IGNORE)]).tolist():
-        regions, _ = ndimage.label(pixels == kind)
-        for number, (rows, cols) in enumerate(ndimage.find_objects(regions), start=1):
-            sides = rows.stop - rows.start, cols.stop - cols.start
-            if max(sides) > 2 * anchors[-1]:
-                unknown[rows, cols] = True
-            elif (regions[rows, cols] == number).sum() >= LEAST:
-                boxes.append((cols.start, rows.start, cols.stop, rows.stop))
-                classes.append(kind)
+    boxes, classes = boxes_in(pixels % OBJECT, pixels // OBJECT if (pixels >= OBJECT).any() else None)
+    large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > 2 * anchors[-1]
+    for left, top, right, bottom in boxes[large].astype(int):
+        unknown[top:bottom, left:right] = True
     return Targets(
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4).to(labels.device),
-        torch.tensor(classes, dtype=torch.int64).to(labels.device),
+        torch.from_numpy(boxes[~large]).float().to(labels.device),
+        torch.from_numpy(classes[~large]).to(labels.device),
         torch.from_numpy(unknown).to(labels.device),
     )
+
+
+def boxes_in(labels: Ints, numbers: Ints | None = None) -> tuple[Floats, Ints]:
+    """Boxes around the objects of labels.
+
+    Args:
+        labels: (y, x); 0 and IGNORE are none.
+        numbers: (y, x) of objects that are told apart, from 1; None: each connected region of one class is one.
+
+    Returns:
+        (n, 4) left, top, right, bottom in pixels, and (n,) int64 classes; objects of a single pixel are none.
+    """
+    boxes, classes = [], []
+    for kind in np.unique(labels[(labels > 0) & (labels != IGNORE)]).tolist():
+        own = labels == kind
+        regions = ndimage.label(own)[0] if numbers is None else np.where(own, numbers, 0)
+        areas = np.bincount(regions.ravel())
+        for number, place in enumerate(ndimage.find_objects(regions), start=1):
+            if place is not None and areas[number] >= LEAST:
+                rows, cols = place
+                boxes.append((cols.start, rows.start, cols.stop, rows.stop))
+                classes.append(kind)
+    return np.array(boxes, float).reshape(-1, 4), np.array(classes, np.int64)
 
 
 def on_unknown(anchors: Tensor, unknown: Tensor) -> Tensor:
