@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.datasets import describe_datasets
     from geochange.pipeline.detect import Detection, detect
     from geochange.pipeline.evaluate import evaluate
+    from geochange.pipeline.explain import ExplainOptions, explain
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import FinetuneOptions, finetune
     from geochange.pipeline.fuse import FuseOptions, fuse
@@ -31,6 +32,8 @@ _HOMES = {
     "detect": "detect",
     "Detection": "detect",
     "evaluate": "evaluate",
+    "explain": "explain",
+    "ExplainOptions": "explain",
     "export_model": "export_model",
     "FinetuneOptions": "finetune",
     "finetune": "finetune",
@@ -51,6 +54,7 @@ _HOMES = {
 __all__ = [
     "DetectOptions",
     "Detection",
+    "ExplainOptions",
     "FinetuneOptions",
     "FuseOptions",
     "SynthesizeOptions",
@@ -62,6 +66,7 @@ __all__ = [
     "describe_datasets",
     "detect",
     "evaluate",
+    "explain",
     "export_model",
     "finetune",
     "fuse",

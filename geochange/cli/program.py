@@ -15,6 +15,7 @@ from geochange.cli.datasets import datasets
 from geochange.cli.detect import detect
 from geochange.cli.detectors import detectors
 from geochange.cli.evaluate import evaluate
+from geochange.cli.explain import explain
 from geochange.cli.export_model import export_model
 from geochange.cli.finetune import finetune
 from geochange.cli.fuse import fuse
@@ -50,6 +51,7 @@ COMMANDS = (
     finetune,
     tune,
     export_model,
+    explain,
 )
 for command in COMMANDS:
     app.command()(command)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
+    from geochange.pipeline.explain import Explained
     from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
@@ -145,6 +146,14 @@ def print_aligned(aligned: Aligned) -> None:
     if aligned.removed is not None:
         table.add_row("shift removed", f"{aligned.removed.row:+.2f} rows, {aligned.removed.col:+.2f} columns")
     table.add_row("", str(aligned.path))
+    show(table)
+
+
+def print_explained(explained: Explained) -> None:
+    """What was explained, and where the raster lies."""
+    table = plain_table()
+    table.add_row(explained.label, f"{explained.pixels:,} px, probability up to {explained.probability:.3f}")
+    table.add_row("", str(explained.path))
     show(table)
 
 

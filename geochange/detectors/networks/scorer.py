@@ -73,10 +73,10 @@ class TileScores(nn.Module):
     def find(self, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the boxes of a network of objects, in the tiles' pixels: see `ObjectNetwork`."""
         rows, cols = dates.shape[-2:]
-        logits, boxes = self.network.with_objects(self._fit(self._normalise(dates, valid)))
+        logits, boxes = self.network.with_objects(self.prepared(dates, valid))
         if self.zoom != 1:
             boxes[:, [1, 2, 3, 4, 7, 8]] /= float(self.zoom)
-        return probability(self._unfit(logits, rows, cols), self.temperature), boxes
+        return probability(self.restored(logits, rows, cols), self.temperature), boxes
 
     def _joined_layers(self, dates: Tensor) -> Tensor:
         logits, layers = self.network.with_layers(dates)
@@ -85,17 +85,21 @@ class TileScores(nn.Module):
     def _ask(self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor) -> Tensor:
         """What a network says of stored values, pixel by pixel of the tile."""
         rows, cols = dates.shape[-2:]
-        fitting = self._fit(self._normalise(dates, valid))
+        fitting = self.prepared(dates, valid)
         said = symmetric_mean(network, fitting) if self.augment else network(fitting)
-        return self._unfit(said, rows, cols)
+        return self.restored(said, rows, cols)
+
+    def prepared(self, dates: Tensor, valid: Tensor) -> Tensor:
+        """Stored values as the network takes them."""
+        return self._fit(self._normalise(dates, valid))
 
     def _normalise(self, dates: Tensor, valid: Tensor) -> Tensor:
         at_every_date = valid.amin(dim=1)[:, None, None]  # the edge of one date's data would look like a change
         normalised: Tensor = (dates * self.gain + self.offset) * at_every_date
         return normalised
 
-    def _unfit(self, said: Tensor, rows: int, cols: int) -> Tensor:
-        """A map of what `_fit` gave, on the tile's pixels."""
+    def restored(self, said: Tensor, rows: int, cols: int) -> Tensor:
+        """A map of what `prepared` gave, on the tile's pixels."""
         if self.zoom != 1:
             size = round(said.shape[-2] / self.zoom), round(said.shape[-1] / self.zoom)
             said = functional.interpolate(said, size, mode="bilinear", align_corners=False)
