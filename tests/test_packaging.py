@@ -44,6 +44,7 @@ PURE = [
     "products/features",
     "products/preview",
     "products/evaluation",
+    "products/boundary_scores",
     "products/object_scores",
 ]
 

@@ -103,10 +103,12 @@ def _files(files: dict[str, Any]) -> list[str]:
 def print_evaluation(evaluation: Evaluation) -> None:
     """Scores with their intervals, and the confusion matrix."""
     answer = evaluation.to_dict()
-    pixels, objects = answer["pixels"], answer["objects"]
+    pixels, boundaries, objects = answer["pixels"], answer["boundaries"], answer["objects"]
     table = plain_table(None, "", "pixels", "95 %", "objects", "95 %")
     for name in ("precision", "recall", "f1", "iou", "accuracy", "kappa", "mean_iou"):
         table.add_row(name.replace("_", " "), *_figure(pixels, name), *_figure(objects, name))
+    for tolerance in boundaries["tolerances"]:
+        table.add_row(f"boundary F at {tolerance} px", *_figure(boundaries, f"f1_{tolerance}px"), "", "")
     show(table)
     counts = plain_table(None, "reference \\ predicted", *pixels["classes"])
     for name, row in zip(pixels["classes"], pixels["confusion"], strict=True):
