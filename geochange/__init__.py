@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.finetune import FinetuneOptions, finetune
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
+    from geochange.pipeline.refine import RefineOptions, refine
     from geochange.pipeline.train import Trained, train, tune
     from geochange.pipeline.train_options import TrainRunOptions
     from geochange.pipeline.vectorize import vectorize
@@ -34,6 +35,8 @@ _HOMES = {
     "finetune": "finetune",
     "open_pair": "open_pair",
     "DetectOptions": "options",
+    "RefineOptions": "refine",
+    "refine": "refine",
     "Trained": "train",
     "train": "train",
     "tune": "train",
@@ -45,6 +48,7 @@ __all__ = [
     "DetectOptions",
     "Detection",
     "FinetuneOptions",
+    "RefineOptions",
     "TrainRunOptions",
     "Trained",
     "align",
@@ -55,6 +59,7 @@ __all__ = [
     "export_model",
     "finetune",
     "open_pair",
+    "refine",
     "train",
     "tune",
     "vectorize",

@@ -267,7 +267,7 @@ def test_detectors_are_listed_with_their_options(run):
     assert {offer["name"] for offer in json.loads(run("detectors", "--json")[1])} >= {"ir-mad"}
 
 
-@pytest.mark.parametrize("command", ["check", "align", "detect", "vectorize", "evaluate", "detectors"])
+@pytest.mark.parametrize("command", ["check", "align", "detect", "refine", "vectorize", "evaluate", "detectors"])
 def test_every_command_has_help(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0

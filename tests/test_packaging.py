@@ -45,6 +45,9 @@ PURE = [
     "products/preview",
     "products/evaluation",
     "products/boundary_scores",
+    "products/refinement",
+    "products/boundaries",
+    "products/morphology",
     "products/object_scores",
 ]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
+    from geochange.pipeline.refine import Refined
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
     from geochange.scenes.preflight import Report
@@ -69,6 +70,18 @@ def print_layer(layer: WrittenLayer) -> None:
     table.add_row("changes", _changes(answer["changes"]))
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
+    show(table)
+
+
+def print_refined(refined: Refined) -> None:
+    """What `refine` did to a raster."""
+    table = plain_table()
+    for step in refined.steps:
+        table.add_row("step", step)
+    table.add_row("threshold", _threshold(refined.threshold))
+    table.add_row("changed", f"{refined.before:,} pixels before, {refined.after:,} after, {refined.crossed:,} crossed")
+    table.add_row("seconds", _seconds(refined.seconds))
+    table.add_row("", str(refined.path))
     show(table)
 
 
