@@ -48,6 +48,7 @@ PURE = [
     "products/refinement",
     "products/boundaries",
     "products/morphology",
+    "products/outlines",
     "products/object_scores",
 ]
 

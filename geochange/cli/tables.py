@@ -68,6 +68,8 @@ def print_layer(layer: WrittenLayer) -> None:
     table = plain_table()
     table.add_row("threshold", _threshold(answer["threshold"]))
     table.add_row("changes", _changes(answer["changes"]))
+    if answer["squared"] is not None:
+        table.add_row("right angles", f"{answer['squared']:,} outlines")
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
     show(table)
