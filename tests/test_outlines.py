@@ -159,6 +159,24 @@ def test_chunks_do_not_matter(scene):
     assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4))
+def test_chunks_do_not_matter_where_outlines_clash(seed, size, settle_at):
+    rng = np.random.default_rng(seed)
+    places = [(row, col) for row in range(3, 45, 6) for col in range(3, 30, 6) if rng.random() < 0.7]
+    regions = pixels_of([shapely.box(col, row, col + 4, row + 4) for row, col in places], (60, 60))
+    grown = shapely.buffer(regions.polygons, rng.choice([0.5, 1.5, 2.9], len(regions)), join_style="mitre")
+    squared = np.where(rng.random(len(regions)) < 0.7, grown, None)
+
+    def outcome(size, settle_at):
+        parts = [np.arange(start, min(start + size, len(regions))) for start in range(0, len(regions), size)]
+        chunks = [(regions.where(at), regions.where(at), squared[at]) for at in parts]
+        found, counts = zip(*choose_outlines(chunks, OPTIONS, settle_at=settle_at), strict=True)
+        return shapely.to_wkb(concatenate(found).sort().polygons).tolist(), sum(counts)
+
+    assert outcome(size, settle_at) == outcome(1000, 1000)
+
+
 @pytest.mark.parametrize("tolerance", [0, 1.5])
 def test_outlines_keep_clear_of_each_other(scene, tolerance):
     plain = scene

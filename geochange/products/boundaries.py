@@ -262,7 +262,7 @@ class Snap:
 
     @property
     def reach(self) -> int:
-        return 4 * self.width + 1
+        return 4 * self.width
 
     def apply(self, part: ScorePart) -> Ints:
         labels = np.where(part.valid, winners(part.codes, part.cutoff), 0).astype(np.int32)
