@@ -160,10 +160,10 @@ def test_chunks_do_not_matter(scene):
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4))
-def test_chunks_do_not_matter_where_outlines_clash(seed, size, settle_at):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4), st.sampled_from([6, 8]))
+def test_chunks_do_not_matter_where_outlines_clash(seed, size, settle_at, apart):
     rng = np.random.default_rng(seed)
-    places = [(row, col) for row in range(3, 45, 6) for col in range(3, 30, 6) if rng.random() < 0.7]
+    places = [(row, col) for row in range(3, 45, apart) for col in range(3, 30, 6) if rng.random() < 0.7]
     regions = pixels_of([shapely.box(col, row, col + 4, row + 4) for row, col in places], (60, 60))
     grown = shapely.buffer(regions.polygons, rng.choice([0.5, 1.5, 2.9], len(regions)), join_style="mitre")
     squared = np.where(rng.random(len(regions)) < 0.7, grown, None)
