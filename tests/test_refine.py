@@ -275,7 +275,7 @@ def test_command_tells_what_was_done(run, tmp_path, scores, image):
     answer = json.loads(
         run("refine", scores, "-o", out, "--guided", "2,4", "--image", image, "--open", "4", "--json")[1]
     )
-    assert answer["steps"] == ["guided radii=(2, 4) eps=0.01", "open 4"]
+    assert answer["steps"] == ["guided radii=(2, 4) eps=0.1", "open 4"]
     assert answer["changed_px"]["before"] > answer["changed_px"]["after"] > 0
     code, text, _ = run("refine", scores, "-o", out, "--crf", "2", "--image", image, "--overwrite")
     assert code == 0

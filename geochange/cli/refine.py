@@ -23,16 +23,16 @@ def refine(
     ] = None,
     guided_eps: Annotated[
         float, typer.Option("--guided-eps", help="Variance, as a share of the scene's, below which an image is flat.")
-    ] = 0.01,
+    ] = 0.1,
     crf: Annotated[int | None, typer.Option("--crf", help="Local random field: how many iterations.")] = None,
-    crf_radius: Annotated[int, typer.Option("--crf-radius", help="Pixels from its window's centre to the edge.")] = 3,
+    crf_radius: Annotated[int, typer.Option("--crf-radius", help="Pixels from its window's centre to the edge.")] = 5,
     crf_weight: Annotated[float, typer.Option("--crf-weight", help="Log-odds that all neighbours bring.")] = 2.0,
     crf_contrast: Annotated[
         float, typer.Option("--crf-contrast", help="Deviations of the bands at which neighbours part.")
-    ] = 0.5,
+    ] = 0.3,
     crf_smoothness: Annotated[
         float, typer.Option("--crf-smoothness", help="Share of the weight whatever neighbours look like, 0 to 1.")
-    ] = 0.2,
+    ] = 0.0,
     snap: Annotated[
         int | None, typer.Option("--snap", help="Move boundaries to image edges at most this many pixels away.")
     ] = None,

@@ -19,7 +19,8 @@ from geochange.products.refinement import ScorePart
 
 GUIDE_STEPS = 256  # a band of the guide is in steps of 1/256 of its standard deviation
 GUIDE_LIMIT = 8  # standard deviations: brighter and darker pixels count as these
-LARGEST_RADIUS = 32  # px, of windows
+LARGEST_RADIUS = 32  # px, of sums over windows and of bands
+MOST_ITERATIONS, LARGEST_FIELD = 10, 8  # px; a field holds a plane for each two pixels of its window
 _FIXED = 1 << 20  # coefficients of the guided filter are averaged in steps of 2^-20
 _FAR = 1 << 30  # a distance that no path has
 
@@ -51,7 +52,7 @@ class GuidedFilter:
     radii: tuple[int, ...] = (4,)
     """Pixels from a window's centre to its edge."""
 
-    eps: float = 0.01
+    eps: float = 0.1
     """Variance of the image, in units of its bands' variance over the scene, below which it counts as flat."""
 
     needs_guide = True
@@ -151,26 +152,27 @@ class LocalField:
     no more than iterations * radius pixels around. Each class is a field of its own: change or not.
     """
 
-    iterations: int = 3
+    iterations: int = 5
 
-    radius: int = 3
+    radius: int = 5
     """Pixels from the window's centre to its edge."""
 
     weight: float = 2.0
     """Log-odds that neighbours which are all certain, and look the same, bring to a pixel."""
 
-    contrast: float = 0.5
+    contrast: float = 0.3
     """Difference of colour, in standard deviations of the bands, at which neighbours go their own ways."""
 
-    smoothness: float = 0.2
+    smoothness: float = 0.0
     """Share of the weight that the neighbours have whatever they look like."""
 
     needs_guide = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.iterations <= LARGEST_RADIUS or not 1 <= self.radius <= LARGEST_RADIUS:
+        if not (1 <= self.iterations <= MOST_ITERATIONS and 1 <= self.radius <= LARGEST_FIELD):
             raise BadOption(
-                f"crf of {self.iterations} iterations and radius {self.radius} must lie in 1..{LARGEST_RADIUS}"
+                f"crf of {self.iterations} iterations and radius {self.radius} must be within 1..{MOST_ITERATIONS} "
+                f"and 1..{LARGEST_FIELD}"
             )
         if not (0 < self.weight < float("inf") and 0 < self.contrast < float("inf") and 0 <= self.smoothness <= 1):
             raise BadOption(
