@@ -1,6 +1,6 @@
 """What each correction of boundaries brings: LEVIR with `buildings`, made scenes with `ir-mad`, Landsat of Taizhou.
 
-    python benchmarks/boundaries.py ../shared/data CACHE [--only levir,edges,made,taizhou]
+    python benchmarks/boundaries.py ../shared/data CACHE [--only levir,edges,made,taizhou] [--all]
 
 Probabilities and made scenes are kept in the folder CACHE. Options of a correction are chosen on LEVIR's even scenes
 (on made scenes with an even seed) by the boundary F at 2 px; what is printed are the differences that it makes there,
@@ -195,9 +195,14 @@ def differences(changed: Array, plain: Array) -> list[str]:
 
 
 def compare(
-    families: Mapping[str, Mapping[str, Correction]], even: Sequence[Case], odd: Sequence[Case], cell: int | None
+    families: Mapping[str, Mapping[str, Correction]],
+    even: Sequence[Case],
+    odd: Sequence[Case],
+    *,
+    cell: int | None = None,
+    show_all: bool = False,
 ) -> None:
-    """Print, as a table, what the best options of each family do on even and odd scenes."""
+    """Print, as a table, what the best options of each family do on even and odd scenes, or all of them on even ones."""
     plain = {"even": measure(without, even, cell), "odd": measure(without, odd, cell)}
     print("| correction | options | scenes |", " | ".join(FIGURES), "|\n|---|---|---|" + "---|" * len(FIGURES))
     for name, counts in plain.items():
@@ -205,9 +210,10 @@ def compare(
     for family, corrections in families.items():
         measured = {label: measure(correction, even, cell) for label, correction in corrections.items()}
         best = max(measured, key=lambda label: figures(measured[label].sum(axis=0))[CHOOSE_BY])
-        rows = (("even", measured[best]), ("odd", measure(corrections[best], odd, cell)))
-        for name, counts in rows:
-            print(f"| {family} | {best} | {name} |", " | ".join(differences(counts, plain[name])), "|", flush=True)
+        rows = [(best, "odd", measure(corrections[best], odd, cell))]
+        rows += [(label, "even", counts) for label, counts in measured.items() if show_all or label == best]
+        for label, name, counts in rows:
+            print(f"| {family} | {label} | {name} |", " | ".join(differences(counts, plain[name])), "|", flush=True)
 
 
 def guides_of(images: Sequence[Array]) -> list[Ints]:
@@ -310,7 +316,7 @@ def discs(radii: Sequence[float], gsd: float) -> dict[str, dict[str, Correction]
     }
 
 
-def show_levir(data: Path, cache: Path) -> None:
+def show_levir(data: Path, cache: Path, *, show_all: bool) -> None:
     cases = levir_cases(data, cache)
     even, odd = ([case for case in cases if int(case.unit) % 2 == parity] for parity in (0, 1))
     field = LocalField()
@@ -334,7 +340,7 @@ def show_levir(data: Path, cache: Path) -> None:
             )
             for simplify, parallel in tried
         }
-    compare(families, even, odd, None)
+    compare(families, even, odd, show_all=show_all)
 
 
 def show_edges(data: Path, cache: Path) -> None:
@@ -352,7 +358,7 @@ def show_edges(data: Path, cache: Path) -> None:
             print(f"| {name} | {side} | {total[0] / total[1]:.3f} |")
 
 
-def show_made(cache: Path) -> None:
+def show_made(cache: Path, *, show_all: bool) -> None:
     *cases, sample = made_cases(cache)
     even, odd = ([case for case in cases if int(case.unit) % 2 == parity] for parity in (0, 1))
     families = {
@@ -365,7 +371,7 @@ def show_made(cache: Path) -> None:
         "right angles": {"": squared(RightAngles())},
         "simplifying": {f"{tolerance:g} m": simplified(tolerance) for tolerance in (1, 1.5, 2, 3)},
     }
-    compare(families, even, [*odd, sample], CELL)
+    compare(families, even, [*odd, sample], cell=CELL, show_all=show_all)
 
 
 def show_taizhou(data: Path, cache: Path) -> None:
@@ -400,12 +406,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--only", default="levir,edges,made,taizhou")
+    parser.add_argument("--all", action="store_true", help="print what all options do on even scenes")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     shows = {
-        "levir": lambda: show_levir(options.data, options.cache),
+        "levir": lambda: show_levir(options.data, options.cache, show_all=options.all),
         "edges": lambda: show_edges(options.data, options.cache),
-        "made": lambda: show_made(options.cache),
+        "made": lambda: show_made(options.cache, show_all=options.all),
         "taizhou": lambda: show_taizhou(options.data, options.cache),
     }
     for name in options.only.split(","):
