@@ -202,7 +202,7 @@ def compare(
     cell: int | None = None,
     show_all: bool = False,
 ) -> None:
-    """Print, as a table, what the best options of each family do on even and odd scenes, or all of them on even ones."""
+    """Print, as a table, what the best options of each family do on even and odd scenes; also all, on even ones."""
     plain = {"even": measure(without, even, cell), "odd": measure(without, odd, cell)}
     print("| correction | options | scenes |", " | ".join(FIGURES), "|\n|---|---|---|" + "---|" * len(FIGURES))
     for name, counts in plain.items():

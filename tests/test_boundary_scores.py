@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 from scipy.spatial.distance import cdist
 from skimage.segmentation import find_boundaries
 
@@ -18,7 +17,6 @@ from geochange.products.boundary_scores import (
     boundary_pixels,
     merge_boundaries,
     score_boundaries,
-    squared_distance,
 )
 from geochange.products.evaluation import Classes
 from geochange.scenes.grid import Tile
@@ -86,16 +84,6 @@ def test_boundary_pixels_are_those_of_scikit_image(scene):
     labels = scene[0]
     found = boundary_pixels(labels, np.ones(labels.shape, bool))
     np.testing.assert_array_equal(found, find_boundaries(labels, connectivity=1, mode="thick"))
-
-
-@given(scenes(), st.sampled_from([0.01, 0.1]))
-def test_squared_distance_is_that_of_scipy_up_to_the_largest_tolerance(scene, share):
-    pixels = np.random.default_rng(scene[2].size).random(scene[2].shape) < share
-    expected = ndimage.distance_transform_edt(~pixels) ** 2 if pixels.any() else np.full(pixels.shape, np.inf)
-    near = expected <= max(TOLERANCES) ** 2 + 0.5
-    found = squared_distance(pixels)
-    np.testing.assert_array_equal(found[near], np.rint(expected[near]))
-    assert (found[~near] > max(TOLERANCES) ** 2).all()
 
 
 @settings(max_examples=50)
@@ -184,6 +172,14 @@ def test_classes_are_scored_each_and_pooled():
     assert scores.headline.values["recall_1px"] == 0.5
     assert scores.to_dict()["headline"] == "micro"
     assert scores.to_dict()["per_class"]["2"]["support"] == {"predicted": 0, "reference": 36}
+
+
+def test_labels_may_be_any_numbers():
+    reference = np.where(square(5, 5), 300, 0) + np.where(square(25, 25), -7, 0)
+    strange = Classes(labels=(0, -7, 300))
+    scores = scores_of(np.where(reference == 300, 0, reference), reference, classes=strange)
+    assert scores.per_class["-7"].values["f1_1px"] == 1
+    assert scores.per_class["300"].values["recall_1px"] == 0
 
 
 def test_shapes_that_differ_are_refused():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -126,48 +127,49 @@ def boundaries_by_cell(
     if not predicted.shape == reference.shape == scored.shape:
         shapes = f"{predicted.shape}, {reference.shape} and {scored.shape}"
         raise GridMismatch(f"predicted, reference and scored have shapes {shapes}: bring them to one grid first")
-    sides = predicted, reference
-    edges = [boundary_pixels(labels, scored) for labels in sides]
+    sides = [_boundary_classes(labels, scored, classes) for labels in (predicted, reference)]
     (rows, row), (cols, col) = (
         np.unique((start + np.arange(length - 2 * HALO)) // cell, return_inverse=True)
         for start, length in zip(origin, scored.shape, strict=True)
     )
     cells = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
-    place = row[:, np.newaxis] * cols.size + col
-    counts = np.zeros((len(cells), len(classes.labels) - 1, 2, 1 + len(TOLERANCES)), np.int64)
-    for number, label in enumerate(classes.labels[1:]):
-        own = [edge & (labels == label) for edge, labels in zip(edges, sides, strict=True)]
-        for side in (0, 1):
-            counts[:, number, side] = _count_near(own[side], own[1 - side], place, len(cells))
-    return CellBoundaries(cells, counts)
+    counts = np.zeros((len(cells), len(classes.labels), 2, 1 + len(TOLERANCES)), np.int64)
+    for side in (0, 1):
+        at, squared = _nearest_alike(sides[side], sides[1 - side])
+        place, own = row[at[0] - HALO] * cols.size + col[at[1] - HALO], sides[side][at]
+        near = squared[:, np.newaxis] <= np.square((np.inf, *TOLERANCES))
+        np.add.at(counts[:, :, side], (place, own), near)
+    return CellBoundaries(cells, counts[:, 1:])
 
 
-def _count_near(edge: Bools, other: Bools, place: Ints, cells: int) -> Ints:
-    """(cells, 1 + tolerance): boundary pixels within the halo, and those near another one, by the cell they lie in."""
-    inner = (slice(HALO, -HALO), slice(HALO, -HALO))
-    at = edge[inner]
-    where = place[at]
-    counts = [np.bincount(where, minlength=cells)]
-    squared = squared_distance(other)[inner][at]
-    counts += [np.bincount(where[squared <= tolerance**2], minlength=cells) for tolerance in TOLERANCES]
-    return np.stack(counts, axis=1)
+def _boundary_classes(labels: Array, scored: Bools, classes: Classes) -> Ints:
+    """(y, x) int16 position of the label among the classes at boundary pixels, 0 elsewhere."""
+    order, edge = np.argsort(classes.labels), boundary_pixels(labels, scored)
+    found = np.zeros(labels.shape, np.int16)
+    found[edge] = order[np.searchsorted(np.array(classes.labels)[order], labels[edge])]
+    return found
 
 
-def squared_distance(pixels: Bools) -> Ints:
-    """(y, x) uint8 squared distance to the nearest of (y, x) pixels; where that is over the largest tolerance, more.
+def _nearest_alike(own: Ints, other: Ints) -> tuple[tuple[Ints, Ints], Floats]:
+    """Boundary pixels within the halo, and how far it is from each to the next one of its class on the other side.
 
-    The squared distance is the least of squared distances along a column and along the row (Felzenszwalb and
-    Huttenlocher 2012); a few shifts suffice for short ones.
+    Args:
+        own: (y, x) position of the class at boundary pixels, 0 elsewhere.
+        other: as `own`.
+
+    Returns:
+        ((n,) rows, (n,) cols) and (n,) squared distances, infinite where none lies within the largest tolerance.
     """
-    reach = max(TOLERANCES)
-    nearest = np.where(pixels, np.uint8(0), np.uint8((reach + 1) ** 2))
-    for _ in (0, 1):
-        found = nearest.copy()
-        for step in range(1, reach + 1):
-            np.minimum(found[step:], nearest[:-step] + np.uint8(step**2), out=found[step:])
-            np.minimum(found[:-step], nearest[step:] + np.uint8(step**2), out=found[:-step])
-        nearest = found.T
-    return nearest
+    inner = (slice(HALO, -HALO), slice(HALO, -HALO))
+    rows, cols = (index + HALO for index in np.nonzero(own[inner]))
+    wanted, squared = own[rows, cols], np.full(rows.size, np.inf)
+    reach = range(-max(TOLERANCES), max(TOLERANCES) + 1)
+    for down, right in product(reach, reach):
+        distance = down**2 + right**2
+        if distance <= max(TOLERANCES) ** 2:
+            alike = other[rows + down, cols + right] == wanted
+            squared[alike] = np.minimum(squared[alike], distance)
+    return (rows, cols), squared
 
 
 def merge_boundaries(parts: Iterable[CellBoundaries]) -> CellBoundaries:
