@@ -20,6 +20,7 @@ from geochange.products.refinement import ScorePart
 GUIDE_STEPS = 256  # a band of the guide is in steps of 1/256 of its standard deviation
 GUIDE_LIMIT = 8  # standard deviations: brighter and darker pixels count as these
 LARGEST_RADIUS = 32  # px, of sums over windows and of bands
+LEAST_EPS = 1e-6  # keeps bands that repeat each other apart
 MOST_ITERATIONS, LARGEST_FIELD = 10, 8  # px; a field holds a plane for each two pixels of its window
 _FIXED = 1 << 20  # coefficients of the guided filter are averaged in steps of 2^-20
 _FAR = 1 << 30  # a distance that no path has
@@ -60,8 +61,8 @@ class GuidedFilter:
     def __post_init__(self) -> None:
         if not self.radii or not all(1 <= radius <= LARGEST_RADIUS for radius in self.radii):
             raise BadOption(f"guided filter of radius {self.radii} must lie in 1..{LARGEST_RADIUS} pixels")
-        if not 0 < self.eps < float("inf"):
-            raise BadOption(f"guided filter's eps {self.eps} must be above 0")
+        if not LEAST_EPS <= self.eps < float("inf"):
+            raise BadOption(f"guided filter's eps {self.eps} must be at least {LEAST_EPS}")
 
     @property
     def reach(self) -> int:
