@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.fuse import FuseOptions, fuse
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
+    from geochange.pipeline.refine import RefineOptions, refine
     from geochange.pipeline.synthesize import Synthesized, SynthesizeOptions, synthesize
     from geochange.pipeline.train import Trained, train, tune
     from geochange.pipeline.train_options import TrainRunOptions
@@ -44,6 +45,8 @@ _HOMES = {
     "SynthesizeOptions": "synthesize",
     "Synthesized": "synthesize",
     "synthesize": "synthesize",
+    "RefineOptions": "refine",
+    "refine": "refine",
     "Trained": "train",
     "train": "train",
     "tune": "train",
@@ -57,6 +60,7 @@ __all__ = [
     "ExplainOptions",
     "FinetuneOptions",
     "FuseOptions",
+    "RefineOptions",
     "SynthesizeOptions",
     "Synthesized",
     "TrainRunOptions",
@@ -71,6 +75,7 @@ __all__ = [
     "finetune",
     "fuse",
     "open_pair",
+    "refine",
     "synthesize",
     "train",
     "tune",

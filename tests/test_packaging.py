@@ -48,6 +48,11 @@ PURE = [
     "products/features",
     "products/preview",
     "products/evaluation",
+    "products/boundary_scores",
+    "products/refinement",
+    "products/boundaries",
+    "products/morphology",
+    "products/outlines",
     "products/object_scores",
 ]
 

@@ -19,6 +19,7 @@ from geochange.cli.explain import explain
 from geochange.cli.export_model import export_model
 from geochange.cli.finetune import finetune
 from geochange.cli.fuse import fuse
+from geochange.cli.refine import refine
 from geochange.cli.synthesize import synthesize
 from geochange.cli.train import train
 from geochange.cli.tune import tune
@@ -41,6 +42,7 @@ COMMANDS = (
     check,
     align,
     detect,
+    refine,
     vectorize,
     fuse,
     evaluate,

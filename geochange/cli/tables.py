@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
     from geochange.pipeline.explain import Explained
+    from geochange.pipeline.refine import Refined
     from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
@@ -69,8 +70,22 @@ def print_layer(layer: WrittenLayer) -> None:
     table = plain_table()
     table.add_row("threshold", _threshold(answer["threshold"]))
     table.add_row("changes", _changes(answer["changes"]))
+    if answer["squared"] is not None:
+        table.add_row("right angles", f"{answer['squared']:,} outlines")
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
+    show(table)
+
+
+def print_refined(refined: Refined) -> None:
+    """What `refine` did to a raster."""
+    table = plain_table()
+    for step in refined.steps:
+        table.add_row("step", step)
+    table.add_row("threshold", _threshold(refined.threshold))
+    table.add_row("changed", f"{refined.before:,} pixels before, {refined.after:,} after, {refined.crossed:,} crossed")
+    table.add_row("seconds", _seconds(refined.seconds))
+    table.add_row("", str(refined.path))
     show(table)
 
 
@@ -105,10 +120,12 @@ def _files(files: dict[str, Any]) -> list[str]:
 def print_evaluation(evaluation: Evaluation) -> None:
     """Scores with their intervals, and the confusion matrix."""
     answer = evaluation.to_dict()
-    pixels, objects = answer["pixels"], answer["objects"]
+    pixels, boundaries, objects = answer["pixels"], answer["boundaries"], answer["objects"]
     table = plain_table(None, "", "pixels", "95 %", "objects", "95 %")
     for name in ("precision", "recall", "f1", "iou", "accuracy", "kappa", "mean_iou"):
         table.add_row(name.replace("_", " "), *_figure(pixels, name), *_figure(objects, name))
+    for tolerance in boundaries["tolerances"]:
+        table.add_row(f"boundary F at {tolerance} px", *_figure(boundaries, f"f1_{tolerance}px"), "", "")
     show(table)
     counts = plain_table(None, "reference \\ predicted", *pixels["classes"])
     for name, row in zip(pixels["classes"], pixels["confusion"], strict=True):

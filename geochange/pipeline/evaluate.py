@@ -1,4 +1,4 @@
-"""`evaluate`: predicted changes against a reference, by pixel and by object."""
+"""`evaluate`: predicted changes against a reference, by pixel, by boundary and by object."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ from geochange.files import appearing, require_writable
 from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
 from geochange.pipeline.regions import TRACE_BLOCK, ScoreRaster
 from geochange.products.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
+from geochange.products.boundary_scores import (
+    HALO,
+    CellBoundaries,
+    boundaries_by_cell,
+    merge_boundaries,
+    score_boundaries,
+)
 from geochange.products.evaluation import (
     CellConfusions,
     Classes,
@@ -90,6 +97,17 @@ class _Comparison:
         scored = seen & known
         return np.where(scored, predicted, 0), np.where(scored, reference, 0), scored
 
+    def read_around(self, block: Tile) -> tuple[Ints, Ints, Bools]:
+        """As `read`, of a block and `HALO` pixels more on each side; nothing is scored beyond the grid."""
+        around = block.grow(HALO)
+        inside = around.intersect(self.grid.area)
+        beyond = (
+            (inside.row - around.row, around.stop_row - inside.stop_row),
+            (inside.col - around.col, around.stop_col - inside.stop_col),
+        )
+        predicted, reference, scored = (np.pad(values, beyond) for values in self.read(inside))
+        return predicted, reference, scored
+
     def positions(self, labels: Ints) -> Ints:
         """Labels as their positions among the classes."""
         order = np.argsort(self.classes.labels)
@@ -107,6 +125,7 @@ class _Side:
 @dataclass(frozen=True)
 class _BlockComparison:
     confusions: CellConfusions
+    boundaries: CellBoundaries
     regions: tuple[BlockRegions | None, BlockRegions | None]
     outcomes: Ints
 
@@ -150,6 +169,7 @@ def evaluate(
     pixels = score_pixels(merge_cells([part.confusions for _, part in parts]).matrices, comparison.classes)
     if pixels.confusion.sum() == 0:
         raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
+    boundaries = merge_boundaries([part.boundaries for _, part in parts]).counts
     objects = [_objects(side, place, comparison, parts) for place, side in enumerate(sides)]
     side = comparison.cell * max(grid.resolution)
     object_scores = score_objects(
@@ -157,7 +177,12 @@ def evaluate(
     )
     if picture is not None:
         _draw(parts, comparison, pixels.confusion, Path(picture))
-    return Evaluation(pixels, object_scores, _precision(objects[0], objects[1], grid, int(pixels.confusion.sum())))
+    return Evaluation(
+        pixels=pixels,
+        objects=object_scores,
+        boundaries=score_boundaries(boundaries, comparison.classes),
+        precision=_precision(objects[0], objects[1], grid, int(pixels.confusion.sum())),
+    )
 
 
 def _require_picture(path: Path) -> None:
@@ -232,18 +257,19 @@ def _compare(comparison: _Comparison, crew: Crew, stages: Stages) -> Iterator[tu
 
 
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
-    predicted, reference, scored = comparison.read(block)
+    around, origin = comparison.read_around(block), (block.row, block.col)
+    boundaries = boundaries_by_cell(*around, comparison.classes, origin=origin, cell=comparison.cell)
+    predicted, reference, scored = (values[HALO:-HALO, HALO:-HALO] for values in around)
     confusions = confusion_by_cell(
-        predicted, reference, scored, comparison.classes, origin=(block.row, block.col), cell=comparison.cell
+        predicted, reference, scored, comparison.classes, origin=origin, cell=comparison.cell
     )
     regions = [
         _trace(comparison.positions(labels), scored, block, comparison.grid) if wanted else None
         for labels, wanted in zip((predicted, reference), comparison.traced, strict=True)
     ]
     at = np.ix_(*(np.arange(-start % comparison.skip, length, comparison.skip) for start, length in _axes(block)))
-    return _BlockComparison(
-        confusions, (regions[0], regions[1]), classify_outcomes(predicted[at], reference[at], scored[at])
-    )
+    outcomes = classify_outcomes(predicted[at], reference[at], scored[at])
+    return _BlockComparison(confusions, boundaries, (regions[0], regions[1]), outcomes)
 
 
 def _axes(block: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
