@@ -28,7 +28,7 @@ lint: .venv/tested
 
 .venv/tested: pyproject.toml | .venv/bin/python
 	$(PIP) install --editable ".[test]"
-	$(PIP) install --no-deps --editable weights/buildings
+	$(PIP) install --no-deps --editable weights/buildings --editable weights/micro_changes
 	@touch $@ .venv/installed
 
 docs: .venv/installed
