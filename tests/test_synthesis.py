@@ -21,7 +21,7 @@ def made(seed=0, cell=CELLS[0], effects=(), valid=None, image=SCENE, cutouts=Non
     making = plan_pair(seed, TONE, ObjectOptions(**options), effects=effects, cutouts=cutouts)
     at = cell.grow(HALO).slices((-HALO, -HALO))
     valid = np.ones(SCENE.shape[1:], bool) if valid is None else valid
-    return make_cell(image[:, *at], valid[at], cell, making)
+    return make_cell([image[:, *at]], valid[at], cell, making)
 
 
 def is_change(labels):

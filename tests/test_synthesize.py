@@ -168,6 +168,43 @@ def test_pictures_are_pasted(image, tmp_path):
     assert {*map(tuple, before[:, labels == 1].T.tolist())} == {(255, 0, 0)}
 
 
+def test_a_real_second_date_is_pasted_into_and_real_changes_are_not_labelled(image, tmp_path, run):
+    second = write_raster(tmp_path / "second.tif", textured(SHAPE, bands=3, seed=9))
+    mask = np.zeros((1, *SHAPE), np.uint8)
+    mask[0, 50:120, 60:200] = 255
+    changed = write_raster(tmp_path / "mask.tif", mask)
+    options = "--effects", "none", "--after", second, "--changed", changed, "-q"
+    assert run("synthesize", image, "-o", tmp_path / "made", *options)[0] == 0
+    dates = [read(tmp_path / "made" / letter / "scene.tif").astype(int) for letter in "AB"]
+    labels = read(tmp_path / "made" / "label" / "scene.tif")[0]
+    assert (labels[mask[0] > 0] == IGNORE).all()
+    assert (labels == 1).sum() > 100
+    for date, path in zip(dates, (image, second), strict=True):
+        same = (date == read(path)).all(axis=0)
+        assert same[labels == 0].mean() > 0.9  # but for what stands at both dates, and rims
+    objects = geopandas.read_file(tmp_path / "made" / "objects" / "scene.gpkg")
+    (left, top), (right, bottom) = (PLACE @ each for each in ((60, 50), (200, 120)))
+    assert not objects.geometry.intersects(shapely.box(left, bottom, right, top).buffer(-1)).any()
+
+
+def test_second_dates_and_masks_that_do_not_fit_are_refused(image, tmp_path, run):
+    out = "-o", tmp_path / "made"
+    small = write_raster(tmp_path / "small.tif", textured((20, 20)))
+    (tmp_path / "empty").mkdir()
+    refused(run("synthesize", image, *out, "--after", small), "small.tif")
+    refused(run("synthesize", image, *out, "--after", tmp_path / "empty"), "scene")
+    refused(run("synthesize", image, *out, "--changed", small), "after")
+    refused(run("synthesize", image, *out, "--after", image, "--changed", small), "20 x 20")
+    assert not (tmp_path / "made").exists()
+
+
+def test_inputs_are_not_replaced(image, tmp_path, run):
+    assert run("synthesize", image, "-o", tmp_path / "made", "-q")[0] == 0
+    own = tmp_path / "made" / "A" / "scene.tif"
+    refused(run("synthesize", own, "-o", tmp_path / "made", "--overwrite"), "input")
+    assert own.exists()
+
+
 def test_mistakes_get_one_line(image, tmp_path, run):
     out = tmp_path / "made"
     refused(run("synthesize", tmp_path / "none.tif", "-o", out), "none.tif")

@@ -14,6 +14,13 @@ from geochange.errors import BadOption
 def synthesize(
     images: Annotated[list[str], typer.Argument(help="Single images, or folders of them.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="Folder for A, B, label, objects and pairs.csv.")],
+    after: Annotated[
+        str | None,
+        typer.Option("--after", help="A real second date, or a folder of them with the same names, to paste into."),
+    ] = None,
+    changed: Annotated[
+        str | None, typer.Option("--changed", help="Mask of what really changed between them: not labelled.")
+    ] = None,
     copies: Annotated[int, typer.Option("--copies", help="Pairs of each image.")] = 1,
     sizes: Annotated[str, typer.Option("--sizes", help="Of what is drawn: from SMALL:LARGE pixels.")] = "3:32",
     density: Annotated[float, typer.Option("--density", help="Changes on a million pixels.")] = 300.0,
@@ -81,6 +88,8 @@ def synthesize(
     options = SynthesizeOptions(
         objects=objects,
         strength=strength,
+        after=after,
+        changed=changed,
         copies=copies,
         outlines=outlines,
         cut_from=cut_from,

@@ -7,6 +7,7 @@ they are: that something was pasted says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,21 +155,22 @@ def plan_pair(
     )
 
 
-def make_cell(image: Floats, valid: Bools, cell: Tile, making: Making) -> MadeCell:
+def make_cell(images: Sequence[Floats], free: Bools, cell: Tile, making: Making) -> MadeCell:
     """Make one cell of a pair.
 
     Law: cells are made of their own pixels, and of `HALO` more for the view and the blur; nothing else matters.
 
     Args:
-        image: (band, y, x) of the cell and `HALO` pixels on each side.
-        valid: (y, x) of the same pixels.
+        images: (band, y, x) of the cell and `HALO` pixels on each side, of one date for both, or of two.
+        free: (y, x) of the same pixels, True where there are data and something may be pasted.
         cell: its place in the scene, at multiples of `CELL`.
         making: of the pair.
     """
     around = cell.grow(HALO)
     rng = np.random.default_rng([making.seed, 1, cell.row // CELL, cell.col // CELL])
-    dates = [move_view(image, around, look).copy() for look in making.looks]
-    canvas = _Canvas(dates, valid, rng, making)
+    grounds = images[0], images[-1]
+    dates = [move_view(ground, around, look).copy() for ground, look in zip(grounds, making.looks, strict=True)]
+    canvas = _Canvas(dates, free, rng, making)
     canvas.fill()
     inner = cell.slices((around.row, around.col))
     finished = []
@@ -196,7 +198,7 @@ class _Canvas:
     """Two dates of a cell while objects are pasted into them."""
 
     dates: list[Floats]
-    valid: Bools
+    free: Bools
     rng: np.random.Generator
     making: Making
     taken: Bools = field(init=False)
@@ -205,15 +207,15 @@ class _Canvas:
 
     def __post_init__(self) -> None:
         rim = HALO + GAP
-        self.taken = ~self.valid
+        self.taken = ~self.free
         self.taken[:rim] = self.taken[-rim:] = True
         self.taken[:, :rim] = self.taken[:, -rim:] = True
-        self.labels = np.zeros(self.valid.shape, np.uint8)
+        self.labels = np.zeros(self.free.shape, np.uint8)
 
     def fill(self) -> None:
         """Paste as many objects as the density asks for."""
         options, rng = self.making.objects, self.rng
-        area = (self.valid.shape[0] - 2 * HALO) * (self.valid.shape[1] - 2 * HALO)
+        area = (self.free.shape[0] - 2 * HALO) * (self.free.shape[1] - 2 * HALO)
         for _ in range(rng.poisson(options.density * area / 1e6)):
             self._change(options.kinds[rng.integers(len(options.kinds))])
         for _ in range(rng.poisson(options.standing * options.density * area / 1e6)):
@@ -258,7 +260,7 @@ class _Canvas:
         size = float(np.exp(rng.uniform(*np.log(options.sizes))))
         shape = options.shapes[rng.integers(len(options.shapes))]
         cover = draw_cover(shape, size, float(rng.uniform(0, options.softness)), rng)
-        if any(need > length for need, length in zip(cover.shape, self.valid.shape, strict=True)):
+        if any(need > length for need, length in zip(cover.shape, self.free.shape, strict=True)):
             return None
         texture = draw_texture(
             self.dates[0], (cover.shape[0], cover.shape[1]), making.tone.spread, options.textured, rng
@@ -274,7 +276,7 @@ class _Canvas:
         """A free place, which then is taken; None where none is found."""
         rows, cols = sprite.cover.shape
         for _ in range(TRIES):
-            room = self.valid.shape[0] - rows, self.valid.shape[1] - cols
+            room = self.free.shape[0] - rows, self.free.shape[1] - cols
             if min(room) < 0 or not sprite.mask.any():
                 return None
             corner = np.array([self.rng.integers(each + 1) for each in room])

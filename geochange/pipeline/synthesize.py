@@ -26,7 +26,7 @@ from geochange.detectors.statistics import Moments, moments_of, valid_pixels
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, NothingValid, OutputInTheWay
+from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import require_space
 from geochange.learning.cutouts import open_outlines, open_pictures
 from geochange.learning.labels import IGNORE
@@ -38,7 +38,7 @@ from geochange.pipeline.align import describe_like
 from geochange.products.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.pairing import Scene, SceneOptions, open_scene
-from geochange.scenes.scene import FileSource, NodataRule, rasterio_crs
+from geochange.scenes.scene import FileSource, NodataRule, open_file, rasterio_crs
 from geochange.scenes.tiling import partition
 
 RECORD, TABLE, OBJECTS = "run.json", "pairs.csv", "objects"
@@ -58,6 +58,13 @@ class SynthesizeOptions:
 
     strength: float = 1.0
     """Of these effects; 0: none."""
+
+    after: str | None = None
+    """A real second date: an image, or a folder of images with the same names. None: both dates are made of the one."""
+
+    changed: str | None = None
+    """What really changed between such dates: a mask, or a folder of masks with the same names. It is not labelled, and
+    nothing is pasted there."""
 
     copies: int = 1
     """Pairs of each image."""
@@ -84,6 +91,8 @@ class SynthesizeOptions:
             raise BadOption(f"copies {self.copies} must be at least 1")
         if self.seed < 0:
             raise BadOption(f"seed {self.seed} must be at least 0")
+        if self.changed is not None and self.after is None:
+            raise BadOption("changed needs after: between one image and itself nothing has changed")
         if self.outlines is not None and self.pictures is not None:
             raise BadOption("outlines and pictures exclude each other: objects come from one of them")
         if self.cut_from is not None and self.outlines is None:
@@ -133,12 +142,13 @@ def synthesize(
     paths = find_images(images)
     names = _names(paths, options.copies)
     require_replaceable(folder, overwrite=options.overwrite)
+    _spare(folder, [*paths, *filter(None, (options.after, options.changed, options.outlines, options.pictures))])
     with open_crew(cluster or ClusterOptions()) as crew, _folder_appearing(folder) as temporary:
         for name in (*FOLDERS, OBJECTS):
             (temporary / name).mkdir()
         counts: Counter[str] = Counter()
         for number, (path, copies) in enumerate(zip(paths, names, strict=True)):
-            scene = open_scene([path], SceneOptions(bands=options.bands, nodata=options.nodata))
+            scene, changed = _open(path, options)
             require_space(temporary, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
             tone = tone_of(scene, crew, stages)
             cutouts = _cutouts(scene, tone, options, crew, stages)
@@ -151,7 +161,7 @@ def synthesize(
                     strength=options.strength,
                     cutouts=cutouts,
                 )
-                counts += _make_pair(_Pair(scene, making, name, temporary, options), crew, stages)
+                counts += _make_pair(_Pair(scene, changed, making, name, temporary, options), crew, stages)
         _write_table(temporary / TABLE, [name for copies in names for name in copies])
         record = _record(paths, options, counts, sum(map(len, names)))
         (temporary / RECORD).write_text(json.dumps(record, indent=2))
@@ -173,6 +183,38 @@ def find_images(images: Sequence[str | os.PathLike[str]]) -> list[str]:
     if not found:
         raise BadOption(f"there is no image in {', '.join(map(os.fspath, images)) or 'nothing'}")
     return found
+
+
+def _spare(folder: Path, inputs: Sequence[str]) -> None:
+    """Raises OutputInTheWay where an input lies in the folder that is to be replaced."""
+    for path in inputs:
+        if folder.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
+            raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output folder")
+
+
+def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | None]:
+    """An image, or it and its second date, and a mask of what really changed between them."""
+    dates = [path] if options.after is None else [path, _beside(options.after, path)]
+    scene = open_scene(dates, SceneOptions(bands=options.bands, nodata=options.nodata))
+    if options.changed is None:
+        return scene, None
+    changed = open_file(_beside(options.changed, path))
+    if changed.grid.shape != scene.shape:
+        raise GridMismatch(
+            f"{changed.path} has {changed.grid.shape[0]} x {changed.grid.shape[1]} pixels, {path} has "
+            f"{scene.shape[0]} x {scene.shape[1]}"
+        )
+    return scene, changed
+
+
+def _beside(place: str, path: str) -> str:
+    """The file itself, or the one in a folder that is called as the image is."""
+    if not Path(place).is_dir():
+        return place
+    found = sorted(each for each in Path(place).iterdir() if each.stem == Path(path).stem)
+    if not found:
+        raise UnreadableInput(f"{place} holds no file that is called {Path(path).stem}, as {path} is")
+    return str(found[0])
 
 
 def _names(paths: Sequence[str], copies: int) -> list[list[str]]:
@@ -222,13 +264,14 @@ def _folder_appearing(folder: Path) -> Iterator[Path]:
 
 
 def tone_of(scene: Scene, crew: Crew, stages: Stages) -> Tone:
-    """What the values of an image are like, over all of it.
+    """What the values of an image are like, over all of it; of two dates the first.
 
     Raises:
         NothingValid: no pixel holds data.
     """
+    first = Scene(scene.sources[:1], scene.grid)
     with stages.stage("statistics") as listener:
-        parts = [part for part in SceneBlocks(scene, crew, listener)(tone_kernel) if part is not None]
+        parts = [part for part in SceneBlocks(first, crew, listener)(tone_kernel) if part is not None]
     if not parts:
         raise NothingValid(f"no pixel of {scene.sources[0].name} holds data; check --nodata")
     moments = reduce(Moments.__add__, (part[0] for part in parts))
@@ -276,13 +319,16 @@ class StoredCell:
     objects: tuple[MadeObject, ...]
 
 
-def make_task(scene: Scene, making: Making, fill: float | None, cell: Tile) -> StoredCell:
+def make_task(pair: _Pair, cell: Tile) -> StoredCell:
     """Make one cell of a pair."""
-    (image,), valid = scene.read(cell.grow(HALO))
-    made = make_cell(image.astype(float), valid[0], cell, making)
-    inside = valid[0][HALO:-HALO, HALO:-HALO]
-    dates = tuple(as_stored(date, inside, image.dtype, fill) for date in made.dates)
-    return StoredCell(dates, inside, np.where(inside, made.labels, IGNORE).astype(np.uint8), made.objects)
+    around = cell.grow(HALO)
+    images, masks = pair.scene.read(around)
+    valid, known = masks.all(axis=0), ~pair.really_changed(around)
+    made = make_cell([image.astype(float) for image in images], valid & known, cell, pair.making)
+    inside, known = (mask[HALO:-HALO, HALO:-HALO] for mask in (valid, known))
+    dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in made.dates)
+    labels = np.where(inside & known, made.labels, IGNORE).astype(np.uint8)
+    return StoredCell(dates, inside, labels, made.objects)
 
 
 def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | None) -> Array:
@@ -302,6 +348,7 @@ class _Pair:
     """One pair, to be made and written."""
 
     scene: Scene
+    changed: FileSource | None
     making: Making
     name: str
     folder: Path
@@ -319,6 +366,18 @@ class _Pair:
         given = self.options.nodata
         return self.source.fill if self.source.fill is not None or isinstance(given, str) else given
 
+    def really_changed(self, tile: Tile) -> Bools:
+        """(y, x) of a tile, which may reach beyond the border."""
+        if self.changed is None:
+            return np.zeros(tile.shape, bool)
+        inside = tile.intersect(self.scene.grid.area)
+        values, _ = self.changed.read(inside)
+        around = (
+            (inside.row - tile.row, tile.stop_row - inside.stop_row),
+            (inside.col - tile.col, tile.stop_col - inside.stop_col),
+        )
+        return np.pad((values != 0).any(axis=0), around)
+
     def label(self, stored: StoredCell) -> Ints:
         changed = (stored.labels > 0) & (stored.labels != IGNORE)
         return stored.labels if self.options.classes else np.where(changed, np.uint8(1), stored.labels)
@@ -330,7 +389,7 @@ def _make_pair(pair: _Pair, crew: Crew, stages: Stages) -> Counter[str]:
     own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
     profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
     cells = list(partition(scene.shape, (CELL, CELL)))
-    made = crew.map_ordered(partial(make_task, scene, pair.making, pair.fill), cells)
+    made = crew.map_ordered(partial(make_task, pair), cells)
     with (
         stages.stage("make", len(cells), scene.grid.area.size) as listener,
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
