@@ -38,6 +38,8 @@ PURE = [
     "engine/blend",
     "engine/thumbnails",
     "products/thresholds",
+    "products/local_thresholds",
+    "products/label_thresholds",
     "products/polygons",
     "products/rings",
     "products/seams",

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from geochange.scenes.preflight import Report
 
 
+LABEL_SHARES = ("precision", "recall")
+
+
 def print_json(answer: Any) -> None:
     """One JSON value on stdout."""
     print(json.dumps(answer, indent=2))
@@ -53,7 +56,7 @@ def print_run(detection: Detection) -> None:
         "scene", f"{rows:,} x {cols:,} pixels, {len(record['scene']['bands'])} bands, {record['scene']['crs']}"
     )
     table.add_row("detector", record["detector"]["name"])
-    table.add_row("threshold", _threshold(record["threshold"]))
+    add_threshold(table, record)
     table.add_row("changes", _changes(record["changes"]))
     table.add_row("seconds", _seconds(record["seconds"]))
     for name in _files(record["files"]):
@@ -65,11 +68,19 @@ def print_layer(layer: WrittenLayer) -> None:
     """What `vectorize` wrote."""
     answer = layer.to_dict()
     table = plain_table()
-    table.add_row("threshold", _threshold(answer["threshold"]))
+    add_threshold(table, answer)
     table.add_row("changes", _changes(answer["changes"]))
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
     show(table)
+
+
+def add_threshold(table: Table, record: dict[str, Any]) -> None:
+    """Rows of the threshold, and of what labels say of it."""
+    table.add_row("threshold", _threshold(record["threshold"]))
+    if labelled := record.get("threshold_labels"):
+        shares = (f"{name} {labelled[name]:.3f} (at least {labelled[name + '_lower']:.3f})" for name in LABEL_SHARES)
+        table.add_row("by labels", f"{', '.join(shares)}, F1 {labelled['f1']:.3f}, in {labelled['cells']:,} places")
 
 
 def print_detectors(offers: Sequence[Offer]) -> None:
@@ -83,7 +94,11 @@ def print_detectors(offers: Sequence[Offer]) -> None:
     show(table)
 
 
-def _threshold(threshold: float | list[float]) -> str:
+def _threshold(threshold: float | list[float] | dict[str, Any]) -> str:
+    if isinstance(threshold, dict):
+        found = threshold["local"]
+        cells = found["cells"][0] * found["cells"][1]
+        return f"{found['scene']:.4g} to {found['highest']:.4g}, raised in {found['raised']:,} of {cells:,} cells"
     return ":".join(f"{value:.4g}" for value in (threshold if isinstance(threshold, list) else [threshold]))
 
 

@@ -35,8 +35,25 @@ Threshold: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--threshold",
-        help="Smallest probability of a change: a number, otsu, em, low:high (hysteresis), precision=0.9, recall=0.9.",
+        help="Smallest probability of a change: a number, low:high (hysteresis), otsu, em, kittler, local:512px; "
+        "precision=0.9, recall=0.9, f1.",
         show_default="the detector's own",
+    ),
+]
+Labels: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="What is known to have changed, for a threshold of precision=0.9, recall=0.9 or f1: a raster (0 "
+        "unchanged, 255 not labelled) or a layer.",
+    ),
+]
+LabelColumn: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        help="Column of the layer that says whether a polygon has changed.",
+        show_default="all have; what lies outside has not",
     ),
 ]
 MinArea: TypeAlias = Annotated[

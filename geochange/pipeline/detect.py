@@ -33,24 +33,14 @@ from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheW
 from geochange.files import load_array, require_space
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
-from geochange.pipeline.regions import (
-    CLASSES_TAG,
-    THRESHOLDS_TAG,
-    RegionOptions,
-    RegionTotals,
-    found_regions,
-    layer_of,
-    open_scores,
-    require_threshold,
-    threshold_record,
-    total_regions,
-)
+from geochange.pipeline.regions import RegionOptions, RegionTotals, found_regions, layer_of, total_regions
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
+from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG, open_scores
+from geochange.pipeline.thresholds import open_labelled, require_threshold
 from geochange.products.export import write_layer
 from geochange.products.features import ChangeLayer
 from geochange.products.preview import PANEL, Captions, covered_cells, hectares, render_preview
 from geochange.products.region_store import RegionStore
-from geochange.products.thresholds import parse_threshold
 from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.tiling import Tiling, cut_axis
@@ -126,6 +116,8 @@ def detect(
         scene = _without_shift(scene, options, stages)
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands)))
+    if options.labels is not None:  # a mistake in them is better told now than at the end
+        open_labelled(options.regions().thresholds(), scene.grid)
     identity = _identity(scene, options)
     folder = RunFolder(Path(out).absolute())
     kept = folder.out.exists()
@@ -204,8 +196,8 @@ def _fitted(run: _Run, crew: Crew) -> Fitted:
 
 
 def _check_fitted(fitted: Fitted, run: _Run) -> None:
-    if run.options.threshold is not None:
-        require_threshold(parse_threshold(str(run.options.threshold)), fitted.thresholds)
+    if run.options.labels is None:
+        require_threshold(run.options.regions().thresholds().parsed, fitted.thresholds)
     unknown = sorted(set(run.options.layers) - set(fitted.layers))
     if unknown:
         offered = ", ".join(fitted.layers) or "none"
@@ -273,7 +265,7 @@ def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict
         with run.stages.stage("pack"):
             packing.result()
     return _record(run, work.fitted) | {
-        "threshold": threshold_record(found.threshold),
+        **found.chosen.to_record(),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
         "files": {
             "probability": "probability.tif",

@@ -58,7 +58,13 @@ class DetectOptions:
     """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
 
     threshold: str | float | None = None
-    """A number, `otsu`, `em`, or `low:high`; None for the detector's own."""
+    """As `RegionOptions.threshold` has it; None for the detector's own."""
+
+    labels: str | None = None
+    """A raster (0 unchanged, 255 not labelled) or a layer that says what has changed, to choose the threshold by."""
+
+    label_column: str | None = None
+    """The column of a layer that says so."""
 
     min_area: str | float = "4"
     """Smallest change, in pixels, or in square metres as in "100m2"."""
@@ -108,6 +114,8 @@ class DetectOptions:
     def regions(self) -> RegionOptions:
         return RegionOptions(
             threshold=self.threshold,
+            labels=self.labels,
+            label_column=self.label_column,
             min_area=self.min_area,
             connectivity=self.connectivity,
             simplify=self.simplify,

@@ -16,10 +16,9 @@ from geochange.pipeline.regions import (
     RegionTotals,
     found_regions,
     layer_of,
-    open_scores,
-    threshold_record,
     total_regions,
 )
+from geochange.pipeline.score_raster import open_scores
 from geochange.products.export import write_layer, writer_of
 
 
@@ -29,13 +28,17 @@ class WrittenLayer:
 
     path: Path
     totals: RegionTotals
-    threshold: float | list[float]
+    threshold: float | list[float] | dict[str, Any]
+    """A number, [low, high] with hysteresis, or what was found where it follows the neighbourhood."""
+    threshold_labels: dict[str, Any] | None = None
+    """What the labels said, where they chose it."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "file": str(self.path),
             "threshold": self.threshold,
+            **({} if self.threshold_labels is None else {"threshold_labels": self.threshold_labels}),
             "changes": {
                 "count": self.totals.count,
                 "area_px": self.totals.area_px,
@@ -67,7 +70,7 @@ def vectorize(
     Raises:
         UnreadableInput: the raster cannot be read.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
-        BadOption: no format has the file's suffix.
+        BadOption: no format has the file's suffix, or the labels do not tell of the threshold that is wanted.
     """
     path, options, stages = Path(out), options or RegionOptions(), Stages(listener or Silent())
     scores = open_scores(os.fspath(raster))
@@ -81,4 +84,4 @@ def vectorize(
         with stages.stage("write"):
             write_layer(path, found.outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)
-    return WrittenLayer(path, totals, threshold_record(found.threshold), stages.seconds)
+    return WrittenLayer(path, totals, **found.chosen.to_record(), seconds=stages.seconds)
