@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from geochange.pipeline.evaluate import evaluate
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import FinetuneOptions, finetune
+    from geochange.pipeline.kind_work import KindOptions
+    from geochange.pipeline.kinds import kinds
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
     from geochange.pipeline.train import Trained, train, tune
@@ -32,6 +34,8 @@ _HOMES = {
     "export_model": "export_model",
     "FinetuneOptions": "finetune",
     "finetune": "finetune",
+    "KindOptions": "kind_work",
+    "kinds": "kinds",
     "open_pair": "open_pair",
     "DetectOptions": "options",
     "Trained": "train",
@@ -45,6 +49,7 @@ __all__ = [
     "DetectOptions",
     "Detection",
     "FinetuneOptions",
+    "KindOptions",
     "TrainRunOptions",
     "Trained",
     "align",
@@ -54,6 +59,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "finetune",
+    "kinds",
     "open_pair",
     "train",
     "tune",

@@ -40,6 +40,8 @@ PURE = [
     "products/thresholds",
     "products/local_thresholds",
     "products/label_thresholds",
+    "products/indices",
+    "products/kinds",
     "products/polygons",
     "products/rings",
     "products/seams",

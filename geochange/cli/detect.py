@@ -72,6 +72,12 @@ def detect(
     min_area: values.MinArea = "4",
     connectivity: values.Connectivity = 4,
     simplify: values.Simplify = 0.0,
+    kinds: Annotated[bool, typer.Option("--kinds", help="Tell what kind of change each one is.")] = False,
+    band_roles: values.BandRoles = None,
+    index: values.Indices = None,
+    split_kinds: Annotated[
+        bool, typer.Option("--split-kinds", help="With --kinds: cut changes where their kind changes.")
+    ] = False,
     formats: Annotated[
         str, typer.Option("--formats", help="Vector files: gpkg, geojson, flatgeobuf, parquet.")
     ] = "gpkg,geojson",
@@ -123,6 +129,10 @@ def detect(
         threshold=threshold,
         labels=labels,
         label_column=label_column,
+        kinds=kinds,
+        band_roles=band_roles,
+        indices=tuple(index or ()),
+        split_kinds=split_kinds,
         min_area=min_area,
         connectivity=connectivity,
         simplify=simplify,

@@ -17,6 +17,7 @@ from geochange.cli.detectors import detectors
 from geochange.cli.evaluate import evaluate
 from geochange.cli.export_model import export_model
 from geochange.cli.finetune import finetune
+from geochange.cli.kinds import kinds
 from geochange.cli.train import train
 from geochange.cli.tune import tune
 from geochange.cli.vectorize import vectorize
@@ -34,7 +35,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (check, align, detect, vectorize, evaluate, detectors, datasets, train, finetune, tune, export_model):
+for command in (
+    check,
+    align,
+    detect,
+    vectorize,
+    kinds,
+    evaluate,
+    detectors,
+    datasets,
+    train,
+    finetune,
+    tune,
+    export_model,
+):
     app.command()(command)
 
 

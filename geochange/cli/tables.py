@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
+    from geochange.pipeline.kinds import WrittenKinds
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
     from geochange.scenes.preflight import Report
@@ -58,6 +59,8 @@ def print_run(detection: Detection) -> None:
     table.add_row("detector", record["detector"]["name"])
     add_threshold(table, record)
     table.add_row("changes", _changes(record["changes"]))
+    if found := record.get("kinds"):
+        table.add_row("kinds", ", ".join(f"{kind or 'no data'} {count:,}" for kind, count in found["counts"].items()))
     table.add_row("seconds", _seconds(record["seconds"]))
     for name in _files(record["files"]):
         table.add_row("", str(detection.folder / name))
@@ -81,6 +84,19 @@ def add_threshold(table: Table, record: dict[str, Any]) -> None:
     if labelled := record.get("threshold_labels"):
         shares = (f"{name} {labelled[name]:.3f} (at least {labelled[name + '_lower']:.3f})" for name in LABEL_SHARES)
         table.add_row("by labels", f"{', '.join(shares)}, F1 {labelled['f1']:.3f}, in {labelled['cells']:,} places")
+
+
+def print_kinds(written: WrittenKinds) -> None:
+    """How many changes are of each kind, and what that rests on."""
+    answer = written.to_dict()
+    table = plain_table()
+    table.add_row("bands", ", ".join(f"{role}={number}" for role, number in answer["band_roles"].items()))
+    table.add_row("indices", ", ".join(answer["indices"]))
+    for kind, count in answer["kinds"].items():
+        table.add_row(kind or "no data", f"{count:,}")
+    table.add_row("seconds", _seconds(answer["seconds"]))
+    table.add_row("", answer["file"])
+    show(table)
 
 
 def print_detectors(offers: Sequence[Offer]) -> None:

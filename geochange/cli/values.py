@@ -56,6 +56,18 @@ LabelColumn: TypeAlias = Annotated[
         show_default="all have; what lies outside has not",
     ),
 ]
+BandRoles: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--band-roles",
+        help="Which band is which, as in red=1,green=2,blue=3,nir=4 (also swir1, swir2, rededge1, ...).",
+        show_default="as the image names them",
+    ),
+]
+Indices: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--index", help="A further index to measure before and after, as in SAVI; may be given again."),
+]
 MinArea: TypeAlias = Annotated[
     str, typer.Option("--min-area", help="Smallest change, in pixels, or in square metres as in 100m2; 0 keeps all.")
 ]
