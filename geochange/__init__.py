@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.evaluate import evaluate
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import FinetuneOptions, finetune
+    from geochange.pipeline.from_to import from_to
     from geochange.pipeline.kind_work import KindOptions
     from geochange.pipeline.kinds import kinds
     from geochange.pipeline.open_pair import open_pair
@@ -34,6 +35,7 @@ _HOMES = {
     "export_model": "export_model",
     "FinetuneOptions": "finetune",
     "finetune": "finetune",
+    "from_to": "from_to",
     "KindOptions": "kind_work",
     "kinds": "kinds",
     "open_pair": "open_pair",
@@ -59,6 +61,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "finetune",
+    "from_to",
     "kinds",
     "open_pair",
     "train",

@@ -40,6 +40,7 @@ PURE = [
     "products/thresholds",
     "products/local_thresholds",
     "products/label_thresholds",
+    "learning/from_to",
     "products/indices",
     "products/kinds",
     "products/polygons",

@@ -17,6 +17,7 @@ from geochange.cli.detectors import detectors
 from geochange.cli.evaluate import evaluate
 from geochange.cli.export_model import export_model
 from geochange.cli.finetune import finetune
+from geochange.cli.from_to import from_to
 from geochange.cli.kinds import kinds
 from geochange.cli.train import train
 from geochange.cli.tune import tune
@@ -44,6 +45,7 @@ for command in (
     evaluate,
     detectors,
     datasets,
+    from_to,
     train,
     finetune,
     tune,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
+    from geochange.pipeline.from_to import FromTo
     from geochange.pipeline.kinds import WrittenKinds
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 
 LABEL_SHARES = ("precision", "recall")
+FROM_TO_REST = {
+    "unchanged": "unchanged",
+    "only_before": "covered by BEFORE alone",
+    "only_after": "covered by AFTER alone",
+    "dropped": "too small or too thin, left out",
+    "absorbed": "too small or too thin, part of a neighbour",
+}
 
 
 def print_json(answer: Any) -> None:
@@ -97,6 +105,24 @@ def print_kinds(written: WrittenKinds) -> None:
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
     show(table)
+
+
+def print_from_to(found: FromTo) -> None:
+    """What became what, and what is no change."""
+    answer = found.to_dict()
+    table = plain_table(None, "from", "to", "polygons", "area")
+    for change in answer["changes"]:
+        table.add_row(change["from"], change["to"], f"{change['polygons']:,}", hectares(change["area_m2"]))
+    show(table)
+    rest = plain_table()
+    for name, what in FROM_TO_REST.items():
+        rest.add_row(what, hectares(round(answer[f"{name}_m2"])))
+    if any(answer["without_class"]):
+        rest.add_row("polygons without a class", " and ".join(f"{count:,}" for count in answer["without_class"]))
+    rest.add_row("classes", answer["classes"] or "none")
+    for path in answer["files"]:
+        rest.add_row("", path)
+    show(rest)
 
 
 def print_detectors(offers: Sequence[Offer]) -> None:

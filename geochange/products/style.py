@@ -87,7 +87,7 @@ _SYMBOL = """
 
 def change_style(labels: Sequence[str]) -> str:
     """QML of a layer: one class in steps of its mean score, several classes in a colour each."""
-    return _by_label(labels) if len(labels) > 1 else _by_score()
+    return class_style("label", labels) if len(labels) > 1 else _by_score()
 
 
 def _by_score() -> str:
@@ -104,9 +104,9 @@ def kind_style() -> str:
     return _by_category("kind", KIND_COLOURS)
 
 
-def _by_label(labels: Sequence[str]) -> str:
-    colours = {label: CLASS_COLOURS[number % len(CLASS_COLOURS)] for number, label in enumerate(labels)}
-    return _by_category("label", colours)
+def class_style(attribute: str, names: Sequence[str]) -> str:
+    """QML of a layer in a colour for each of the names that an attribute may have."""
+    return _by_category(attribute, {name: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, name in enumerate(names)})
 
 
 def _by_category(attribute: str, colours: Mapping[str, Colour]) -> str:
