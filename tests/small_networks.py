@@ -16,12 +16,14 @@ SMALL = {
     "attention-net": {"widths": [8, 8, 8, 16]},
     "siamese-unet": {"widths": [4, 8, 8, 8]},
 }
+OBJECTS = {"change-rcnn": {"width": 8}, "change-ssd": {"width": 8}}
 ENLARGING = "attention-net cell=13"
 LAWFUL = {
     **SMALL,
     ENLARGING: {**SMALL["attention-net"], "cell": 13},
     "conv-gru": {"widths": [4, 6, 8]},
     "change-vae": {"widths": [6, 8, 8], "latent": 6},
+    **OBJECTS,
 }
 """What the engine's laws are tested on: every network, and what moves by another stride."""
 NORMALISATION = Normalisation(mean=(110.0, 100.0, 90.0), spread=(45.0, 40.0, 50.0))
@@ -56,8 +58,15 @@ def save_small(path: Path, name: str = "attention-net", *, seed: int = 0, **abou
             network.head.bias.zero_()  # it begins with change as rare
         if name == "change-vae":
             network.calibrate(network.distance(dates))
+        if name == "change-ssd":
+            network.kind.bias.zero_()  # so does it
+        if network.objects:
+            network.mask[-1].bias -= network(dates).mean()
         logits = network(dates)
+        likely = network.with_objects(dates)[1][:, 6] if network.objects else torch.sigmoid(logits / logits.std())
     temperature = float(logits.std())
+    if network.objects:  # whose logits have outliers
+        temperature = float(logits.quantile(0.75) - logits.quantile(0.25))
     values = {
         "network": name,
         "options": options,
@@ -65,7 +74,7 @@ def save_small(path: Path, name: str = "attention-net", *, seed: int = 0, **abou
         "normalisation": NORMALISATION,
         "value_range": (0.0, 255.0),
         "gsd": (1.5, 2.5),
-        "thresholds": {"default": round(float(torch.sigmoid(logits / temperature).median()), 3)},
+        "thresholds": {"default": round(float(likely.median()), 3)},
         "temperature": temperature,
         "trained_on": "nothing",
         **about,

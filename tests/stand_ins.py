@@ -88,6 +88,14 @@ class BoxMean(Fitted):
         return 4 * self.radius
 
     @property
+    def default_tile(self) -> int:
+        return 512
+
+    @property
+    def objects(self) -> bool:
+        return False
+
+    @property
     def thresholds(self) -> Mapping[str, float]:
         return {"default": 0.5}
 

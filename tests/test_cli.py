@@ -267,7 +267,7 @@ def test_detectors_are_listed_with_their_options(run):
     assert {offer["name"] for offer in json.loads(run("detectors", "--json")[1])} >= {"ir-mad"}
 
 
-@pytest.mark.parametrize("command", ["check", "align", "detect", "vectorize", "evaluate", "detectors"])
+@pytest.mark.parametrize("command", ["check", "align", "detect", "refine", "vectorize", "evaluate", "detectors"])
 def test_every_command_has_help(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0
@@ -321,3 +321,26 @@ def test_an_input_in_the_output_folder_is_never_replaced(run, tmp_path):
     refused(run("detect", inside, after, "-o", tmp_path / "out", "--overwrite"), "is an input")
     refused(run("detect", before, after, "-o", tmp_path / "out"), "exists")
     assert inside.read_bytes() == kept
+
+
+def turned_box(tmp_path):
+    """A mask of a box that is turned by 20 degrees."""
+    yy, xx = np.mgrid[:120, :140] + 0.5
+    turn = np.radians(20)
+    along = (xx - 70) * np.cos(turn) + (yy - 60) * np.sin(turn)
+    across = (yy - 60) * np.cos(turn) - (xx - 70) * np.sin(turn)
+    mask = ((np.abs(along) < 30) & (np.abs(across) < 17)).astype(np.uint8)
+    return write_raster(tmp_path / "box.tif", mask[None])
+
+
+def test_vectorize_gives_right_angles_on_request(run, tmp_path):
+    path = turned_box(tmp_path)
+    answer = json.loads(run("vectorize", path, "-o", tmp_path / "box.gpkg", "--right-angles", "--json")[1])
+    (box,) = geopandas.read_file(tmp_path / "box.gpkg", layer="changes").geometry
+    assert answer["squared"] == 1
+    assert shapely.get_num_coordinates(box) == 5
+    assert box.symmetric_difference(shapely.minimum_rotated_rectangle(box)).area < 0.1
+    assert box.exterior.is_ccw
+    assert answer["changes"]["area_px"] * 4 == pytest.approx(box.area, rel=0.01)
+    assert "right angles" in run("vectorize", path, "-o", tmp_path / "two.fgb", "--right-angles")[1]
+    refused(run("vectorize", path, "-o", tmp_path / "three.fgb", "--diagonals"), "--right-angles")

@@ -159,8 +159,57 @@ def test_labels_beyond_a_byte_and_below_zero_are_objects_too(tmp_path):
     assert (objects["matched"], objects["predicted"]) == (3, 3)
 
 
+@pytest.mark.parametrize("block", [64, 100, 77])
+def test_block_size_does_not_matter(tmp_path, masks, monkeypatch, block):
+    predicted, reference = masks[0].copy(), masks[1]
+    predicted[60:70, 40:90] = 9
+    paths = [write_raster(tmp_path / f"{i}.tif", each[None], nodata=9) for i, each in enumerate((predicted, reference))]
+    whole = geochange.evaluate(*paths).to_dict()
+    monkeypatch.setattr("geochange.pipeline.evaluate.TRACE_BLOCK", block)
+    assert geochange.evaluate(*paths).to_dict() == whole
+
+
+def test_boundaries_of_a_shifted_mask_are_found_within_the_shift(tmp_path, run):
+    reference = np.zeros((1, *SHAPE), np.uint8)
+    reference[0, 50:100, 50:200] = 1
+    paths = [write_raster(tmp_path / f"{shift}.tif", np.roll(reference, shift, axis=2)) for shift in (2, 0)]
+    boundaries = geochange.evaluate(*paths).to_dict()["boundaries"]
+    assert boundaries["support"] == {"predicted": 396, "reference": 396}
+    assert boundaries["f1_1px"] < boundaries["f1_2px"] == 1
+    low, high = boundaries["intervals"]["f1_1px"]
+    assert low < boundaries["f1_1px"] < high
+    _, out, _ = run("evaluate", *paths)
+    row = next(line.split() for line in out.splitlines() if line.startswith("boundary F at 2 px"))
+    assert row[5:] == ["1.0000", "1.000", "to", "1.000"]
+
+
 @pytest.mark.parametrize("name", ["scores", "scores.xyz", "nowhere/scores.png"])
 def test_a_picture_that_could_not_be_written_is_refused_first(tmp_path, masks, name):
     path = write_raster(tmp_path / "mask.tif", masks[0][None])
     with pytest.raises((BadOption, OutputInTheWay)):
         geochange.evaluate(path, path, picture=tmp_path / name)
+
+
+def test_objects_with_scores_get_their_average_precision(tmp_path, run):
+    squares = shapely.box(*np.array([[0, 0, 12, 12], [100, 0, 112, 12], [0, 100, 12, 112], [60, 60, 66, 66]], float).T)
+    layers = {
+        "there": geopandas.GeoDataFrame(geometry=squares[:3], crs=UTM),
+        "found": geopandas.GeoDataFrame({"score_mean": [0.9, 0.8, 0.7]}, geometry=squares[[0, 3, 1]], crs=UTM),
+        "plain": geopandas.GeoDataFrame(geometry=squares[[0, 3, 1]], crs=UTM),
+    }
+    for name, frame in layers.items():
+        frame.to_file(tmp_path / f"{name}.gpkg")
+    code, out, _ = run("evaluate", tmp_path / "found.gpkg", tmp_path / "there.gpkg", "--resolution", "2", "--json")
+    assert code == 0
+    measured = json.loads(out)["average_precision"]
+    steps = np.arange(101) / 100
+    expected = ((steps <= 1 / 3) * 1.0 + ((steps > 1 / 3) & (steps <= 2 / 3)) * 2 / 3).mean()
+    assert (measured["ap50"], measured["ap"]) == pytest.approx((expected, expected))
+    assert measured["sizes"]["tiny"]["count"] == 3  # six pixels of two metres
+    assert measured["sizes"]["large"] == {"ap": None, "ap50": None, "ap75": None, "recall": None, "count": 0}
+    assert measured["recall"] == pytest.approx(1 / 3)
+    code, out, _ = run("evaluate", tmp_path / "plain.gpkg", tmp_path / "there.gpkg", "--resolution", "2", "--json")
+    assert json.loads(out)["average_precision"] is None
+    code, out, _ = run("evaluate", tmp_path / "found.gpkg", tmp_path / "there.gpkg", "--resolution", "2")
+    assert "AP50" in out
+    assert "tiny" in out

@@ -5,6 +5,7 @@ import os
 import pickle
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -27,7 +28,7 @@ from geochange.detectors.networks.scorer import (  # noqa: E402
     make_scorer,
     require_bf16,
 )
-from tests.small_networks import LAWFUL, SMALL, save_small  # noqa: E402
+from tests.small_networks import LAWFUL, OBJECTS, SMALL, save_small  # noqa: E402
 
 SHAPE = (150, 190)
 
@@ -66,6 +67,40 @@ def test_tiled_is_untiled_with_the_margin_of_the_receptive_radius(pair, checkpoi
     tiled = scored(pair, tmp_path / "tiled", checkpoints[name], tile_size=2 * margin + 112, overlap=2 * margin)
     assert whole.std() > 0.01
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_boxes_are_the_same_for_any_tile_size(pair, checkpoints, tmp_path, name):
+    found = [
+        boxes_found(run(pair, tmp_path / str(size), checkpoints[name], tile_size=size, min_area=0))
+        for size in (2048, 400, 312)
+    ]
+    assert len(found[0]) > 8
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=0.13)  # metres; corners are kept to an eighth of one
+
+
+def boxes_found(detection):
+    """(n, 4) bounds in map units, in order."""
+    return geopandas.read_file(detection.changes, layer="changes").bounds.to_numpy()
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_all_that_a_box_depends_on_lies_within_the_receptive_radius(checkpoints, name):
+    """Boxes in the middle stay to the last bit when all else is replaced."""
+    network = load_checkpoint(checkpoints[name]).build()
+    radius = network.receptive_radius
+    side = 2 * radius + 16
+    rng = torch.Generator().manual_seed(0)
+    dates = torch.randn(1, 2, 3, side + 16, side + 16, generator=rng)
+    inner = dates[..., 8:-8, 8:-8].contiguous()
+    outside = torch.randn(dates.shape, generator=rng)
+    outside[..., 8:-8, 8:-8] = inner
+    with torch.no_grad():
+        both = [network.with_objects(each)[1] for each in (dates, outside)]
+    own = [rows[((rows[:, 7:] - 8 - radius) >= 0).all(1) & ((rows[:, 7:] - 8 - radius) < 16).all(1)] for rows in both]
+    assert len(own[0]) > 3
+    torch.testing.assert_close(own[0], own[1], atol=1e-4, rtol=1e-4)
 
 
 def test_a_margin_below_the_receptive_radius_is_not_exact(pair, small, tmp_path):

@@ -27,12 +27,16 @@ TINY = {
     "siamese-unet": {"widths": [4, 6, 8]},
     "conv-gru": {"widths": [4, 6, 8]},
     "change-vae": {"widths": [6, 8, 8], "latent": 6},
+    "change-rcnn": {"width": 8},
+    "change-ssd": {"width": 8},
 }
 CLASSES = ["built", "cleared"]
 TRUE_FOR_SWAPPED_DATES = {
     "attention-net": {},
     "siamese-unet": {"fusion": "difference"},
     "conv-gru": {},
+    "change-rcnn": {},
+    "change-ssd": {},
     **{f"change-vae {name}": {"distance": name} for name in DISTANCES},
 }
 

@@ -37,6 +37,10 @@ PURE = [
     "scenes/preflight",
     "engine/blend",
     "engine/thumbnails",
+    "detectors/boxes",
+    "products/average_precision",
+    "products/fusion",
+    "products/objects",
     "products/thresholds",
     "products/local_thresholds",
     "products/label_thresholds",
@@ -49,6 +53,11 @@ PURE = [
     "products/features",
     "products/preview",
     "products/evaluation",
+    "products/boundary_scores",
+    "products/refinement",
+    "products/boundaries",
+    "products/morphology",
+    "products/outlines",
     "products/object_scores",
 ]
 

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from geochange.products.polygons import concatenate
@@ -68,3 +70,24 @@ def test_chunks_do_not_matter(regions):
 
 def test_nothing_stays_nothing():
     assert len(concatenate(list(simplify_regions([], TOLERANCE)))) == 0
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.sampled_from([4, 8]), st.sampled_from([0.8, 1.5, 3.0, 6.0]))
+def test_classes_that_share_edges_neither_overlap_nor_gap(seed, classes, connectivity, tolerance):
+    rng = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(rng.standard_normal((classes, 24, 30)), (0, 1, 1))
+    values = (fields.argmax(axis=0) + 1).astype(np.uint8)
+    regions = trace_whole(Map(values, values.astype(np.int64), values > 0), connectivity)
+    chunks = in_chunks(regions, int(rng.integers(1, 9)))
+
+    polygons = concatenate(list(simplify_regions(chunks, tolerance, settle_at=int(rng.integers(1, 9))))).polygons
+
+    together = shapely.union_all(polygons)
+    scene = shapely.box(0, 0, *values.shape[::-1])
+    lost = shapely.get_parts(scene.difference(together))
+    lost = lost[~shapely.is_empty(lost)]
+    assert shapely.is_valid(polygons).all()
+    assert shapely.area(polygons).sum() == pytest.approx(together.area, abs=1e-6)  # nothing is counted twice
+    assert (shapely.length(shapely.intersection(lost, scene.exterior)) > 0).all()  # corners of the scene, no gaps
+    assert (shapely.area(lost) <= 2 * tolerance**2).all()

@@ -71,3 +71,21 @@ def test_a_shift_is_moved_back(tmp_path):
     source = open_file(write_raster(tmp_path / "moved.tif", moved))
     back, _ = WarpedSource(source, source.grid, shift=(3.0, -2.0)).read(source.grid.area)
     np.testing.assert_array_equal(back[:, 5:-5, 5:-5], values[:, 5:-5, 5:-5])
+
+
+def test_a_shift_of_a_plain_image_is_moved_back_from_its_first_pixel_on(tmp_path):
+    values = textured((80, 90))
+    plain = {"crs": None, "transform": Affine.identity()}
+    source = open_file(write_raster(tmp_path / "moved.tif", np.roll(values, (3, -2), axis=(1, 2)), **plain))
+    back, valid = WarpedSource(source, source.grid, shift=(3.0, -2.0)).read(source.grid.area)
+    np.testing.assert_array_equal(back[:, 5:-5, 5:-5], values[:, 5:-5, 5:-5])
+    assert valid[:-3, 2:].all()
+
+
+@pytest.mark.parametrize("zoom", [0.5, 2.0])
+def test_plain_images_of_other_pixel_size_are_brought_to_each_other(zoom):
+    one, other = (Grid(None, Affine(size, 0, 0, 0, -size, 0), (40, 40)) for size in (1.0, zoom))
+    warped, valid = warp(np.full((1, 40, 40), 100, np.uint8), np.ones((40, 40), bool), one, other, Resampling.bilinear)
+    reached = min(round(40 / zoom), 40)
+    assert valid[:reached, :reached].all()
+    assert (warped[0][valid] == 100).all()

@@ -82,7 +82,10 @@ def detect(
         str, typer.Option("--formats", help="Vector files: gpkg, geojson, flatgeobuf, parquet.")
     ] = "gpkg,geojson",
     dtype: Annotated[str, typer.Option("--dtype", help="How probabilities are stored: uint8 or float32.")] = "uint8",
-    tile_size: Annotated[int, typer.Option("--tile-size", help="Pixels per side of a tile.")] = 512,
+    tile_size: Annotated[
+        int | None,
+        typer.Option("--tile-size", help="Pixels per side of a tile.", show_default="the detector's own, mostly 512"),
+    ] = None,
     overlap: Annotated[
         int | None,
         typer.Option("--overlap", help="Pixels shared by neighbouring tiles.", show_default="the detector's own"),

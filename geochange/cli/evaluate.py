@@ -32,7 +32,7 @@ def evaluate(
     as_json: values.Json = False,
     quiet: values.Quiet = False,
 ) -> None:
-    """Score predicted changes against a reference, by pixel and by object, with 95 % intervals."""
+    """Score predicted changes against a reference, by pixel, boundary and object, with 95 % intervals."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_evaluation, print_json
     from geochange.engine.cluster import ClusterOptions

@@ -15,10 +15,14 @@ from geochange.cli.datasets import datasets
 from geochange.cli.detect import detect
 from geochange.cli.detectors import detectors
 from geochange.cli.evaluate import evaluate
+from geochange.cli.explain import explain
 from geochange.cli.export_model import export_model
 from geochange.cli.finetune import finetune
 from geochange.cli.from_to import from_to
+from geochange.cli.fuse import fuse
 from geochange.cli.kinds import kinds
+from geochange.cli.refine import refine
+from geochange.cli.synthesize import synthesize
 from geochange.cli.train import train
 from geochange.cli.tune import tune
 from geochange.cli.vectorize import vectorize
@@ -36,21 +40,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
+COMMANDS = (
     check,
     align,
     detect,
+    refine,
     vectorize,
     kinds,
+    fuse,
     evaluate,
     detectors,
     datasets,
     from_to,
+    synthesize,
     train,
     finetune,
     tune,
     export_model,
-):
+    explain,
+)
+for command in COMMANDS:
     app.command()(command)
 
 

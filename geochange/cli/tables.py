@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
+    from geochange.pipeline.explain import Explained
     from geochange.pipeline.from_to import FromTo
     from geochange.pipeline.kinds import WrittenKinds
+    from geochange.pipeline.refine import Refined
+    from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
     from geochange.scenes.preflight import Report
@@ -81,6 +84,8 @@ def print_layer(layer: WrittenLayer) -> None:
     table = plain_table()
     add_threshold(table, answer)
     table.add_row("changes", _changes(answer["changes"]))
+    if answer["squared"] is not None:
+        table.add_row("right angles", f"{answer['squared']:,} outlines")
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
     show(table)
@@ -125,6 +130,18 @@ def print_from_to(found: FromTo) -> None:
     show(rest)
 
 
+def print_refined(refined: Refined) -> None:
+    """What `refine` did to a raster."""
+    table = plain_table()
+    for step in refined.steps:
+        table.add_row("step", step)
+    table.add_row("threshold", _threshold(refined.threshold))
+    table.add_row("changed", f"{refined.before:,} pixels before, {refined.after:,} after, {refined.crossed:,} crossed")
+    table.add_row("seconds", _seconds(refined.seconds))
+    table.add_row("", str(refined.path))
+    show(table)
+
+
 def print_detectors(offers: Sequence[Offer]) -> None:
     """Names, what they do, and their options."""
     table = plain_table(None, "detector", "what it does", "options (NAME=DEFAULT)")
@@ -160,10 +177,12 @@ def _files(files: dict[str, Any]) -> list[str]:
 def print_evaluation(evaluation: Evaluation) -> None:
     """Scores with their intervals, and the confusion matrix."""
     answer = evaluation.to_dict()
-    pixels, objects = answer["pixels"], answer["objects"]
+    pixels, boundaries, objects = answer["pixels"], answer["boundaries"], answer["objects"]
     table = plain_table(None, "", "pixels", "95 %", "objects", "95 %")
     for name in ("precision", "recall", "f1", "iou", "accuracy", "kappa", "mean_iou"):
         table.add_row(name.replace("_", " "), *_figure(pixels, name), *_figure(objects, name))
+    for tolerance in boundaries["tolerances"]:
+        table.add_row(f"boundary F at {tolerance} px", *_figure(boundaries, f"f1_{tolerance}px"), "", "")
     show(table)
     counts = plain_table(None, "reference \\ predicted", *pixels["classes"])
     for name, row in zip(pixels["classes"], pixels["confusion"], strict=True):
@@ -171,6 +190,21 @@ def print_evaluation(evaluation: Evaluation) -> None:
     show(counts)
     print(
         f"{objects['matched']:,} of {objects['reference']:,} objects found by {objects['predicted']:,} predicted ones"
+    )
+    if answer["average_precision"] is not None:
+        _show_precision(answer["average_precision"])
+
+
+def _show_precision(measured: dict[str, Any]) -> None:
+    """AP of all objects and by size, and recall at one false alarm on a million pixels."""
+    table = plain_table(None, "objects by size", "AP", "AP50", "AP75", "recall", "objects")
+    for name, part in {"all": measured, **measured["sizes"]}.items():
+        if part["count"]:
+            figures = (part[each] for each in ("ap", "ap50", "ap75", "recall"))
+            table.add_row(name, *("" if each is None else f"{each:.4f}" for each in figures), f"{part['count']:,}")
+    show(table)
+    print(
+        "recall at one false alarm on a million pixels; tiny is below 10 pixels a side, small below 32, medium below 96"
     )
 
 
@@ -186,6 +220,24 @@ def print_aligned(aligned: Aligned) -> None:
     if aligned.removed is not None:
         table.add_row("shift removed", f"{aligned.removed.row:+.2f} rows, {aligned.removed.col:+.2f} columns")
     table.add_row("", str(aligned.path))
+    show(table)
+
+
+def print_explained(explained: Explained) -> None:
+    """What was explained, and where the raster lies."""
+    table = plain_table()
+    table.add_row(explained.label, f"{explained.pixels:,} px, probability up to {explained.probability:.3f}")
+    table.add_row("", str(explained.path))
+    show(table)
+
+
+def print_synthesized(made: Synthesized) -> None:
+    """How many pairs were made, with how many changes of each kind."""
+    table = plain_table()
+    table.add_row("pairs", f"{made.record['pairs']:,}")
+    for kind, count in made.record["changes"].items():
+        table.add_row(kind, f"{count:,}")
+    table.add_row("", str(made.folder))
     show(table)
 
 

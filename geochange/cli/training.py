@@ -60,7 +60,7 @@ SkipBad: TypeAlias = Annotated[
 ]
 Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
 
-SHOWN = {"loss": "loss", "accuracy": "accuracy", "f1": "F1", "iou": "IoU"}
+SHOWN = {"loss": "loss", "accuracy": "accuracy", "f1": "F1", "iou": "IoU", "ap50": "AP50"}
 
 
 def epoch_line(row: Mapping[str, float], steps: int) -> str:
@@ -89,6 +89,11 @@ def print_trained(trained: Trained) -> None:
 def _best(best: Mapping[str, Any], steps: int) -> str:
     if "f1" not in best:
         return f"step {best['step']:.0f}; nothing was held out to score on"
+    if "ap50" in best:
+        return (
+            f"step {best['step']:.0f} of {steps}: AP50 {best['ap50']:.4f}, AP {best['ap']:.4f}, recall "
+            f"{best['object_recall']:.4f} at one false alarm on a million pixels; F1 of pixels {best['f1']:.4f}"
+        )
     interval = best["intervals"]["f1"]
     bounds = "" if interval is None else f" ({interval[0]:.4f} to {interval[1]:.4f})"
     return (

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from geochange.cli import values
+from geochange.errors import BadOption
 
 
 def vectorize(
@@ -19,6 +20,12 @@ def vectorize(
     min_area: values.MinArea = "4",
     connectivity: values.Connectivity = 4,
     simplify: values.Simplify = 0.0,
+    right_angles: Annotated[
+        bool, typer.Option("--right-angles", help="Give outlines right angles where that fits, as buildings have them.")
+    ] = False,
+    diagonals: Annotated[
+        bool, typer.Option("--diagonals", help="With --right-angles: edges may run at 45 degrees too.")
+    ] = False,
     date_before: values.DateBefore = None,
     date_after: values.DateAfter = None,
     workers: values.Workers = None,
@@ -33,7 +40,10 @@ def vectorize(
     from geochange.engine.cluster import ClusterOptions
     from geochange.pipeline.regions import RegionOptions
     from geochange.pipeline.vectorize import vectorize as run
+    from geochange.products.outlines import RightAngles
 
+    if diagonals and not right_angles:
+        raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")
     options = RegionOptions(
         threshold=threshold,
         labels=labels,
@@ -46,7 +56,15 @@ def vectorize(
     )
     cluster = ClusterOptions(workers=workers, scheduler=scheduler)
     with progress_bar(quiet=quiet or as_json) as listener:
-        layer = run(raster, out, options, cluster=cluster, overwrite=overwrite, listener=listener)
+        layer = run(
+            raster,
+            out,
+            options,
+            right_angles=RightAngles(diagonals=diagonals) if right_angles else None,
+            cluster=cluster,
+            overwrite=overwrite,
+            listener=listener,
+        )
     if as_json:
         print_json(layer.to_dict())
     elif not quiet:

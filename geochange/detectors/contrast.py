@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from geochange.arrays import Bools, Floats, Ints
-from geochange.detectors.detector import MapBlocks, Scores, Series
+from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, statistic_histogram
 from geochange.detectors.statistics import CHUNK, Moments, jointly_valid, total_counts, varying_bands
@@ -138,6 +138,14 @@ class ContrastFitted:
     @property
     def receptive_radius(self) -> int:
         return self.posterior.radius
+
+    @property
+    def default_tile(self) -> int:
+        return DEFAULT_TILE
+
+    @property
+    def objects(self) -> bool:
+        return False
 
     @property
     def default_overlap(self) -> int:

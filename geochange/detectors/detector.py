@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from geochange.arrays import Bools, Floats
 from geochange.scenes.grid import Tile
+
+if TYPE_CHECKING:
+    from geochange.detectors.boxes import Boxes
+
+DEFAULT_TILE = 512  # pixels per side
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -66,6 +71,9 @@ class Scores:
     layers: Mapping[str, Floats] = field(default_factory=dict)
     """Name -> (n, band, y, x) float32, for each layer asked for; NaN where the layer says nothing."""
 
+    boxes: tuple[Boxes, ...] = ()
+    """Of each tile, in its pixels, where a detector finds objects: all that are likely at all, many for one object."""
+
 
 class Fitted(Protocol):
     """A detector with its scene-wide statistics: scores tiles on any worker."""
@@ -96,6 +104,18 @@ class Fitted(Protocol):
     @property
     def default_overlap(self) -> int:
         """Pixels that neighbouring tiles share, unless the user says otherwise."""
+
+    @property
+    def default_tile(self) -> int:
+        """Pixels per side of a tile, unless the user says otherwise."""
+
+    @property
+    def objects(self) -> bool:
+        """Whether `score` gives boxes too, which then are the changes; else they are regions of the probability.
+
+        A box is found at a cell, whose place in the scene must not depend on the tile, and lies within the receptive
+        radius of it. The tile that answers for the cell answers for the box.
+        """
 
     @property
     def tiles_at_once(self) -> int:

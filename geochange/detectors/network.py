@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from geochange.arrays import Bools, Floats
-from geochange.detectors.detector import MapBlocks, Scores, Series
+from geochange.detectors.boxes import boxes_of
+from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.statistics import matching_of, scene_moments
 from geochange.errors import BadOption, BandMismatch, NothingValid
@@ -36,6 +37,8 @@ WEIGHTS = "network.pt"
 FINEST_RATIO = 4  # the scene's pixels and the network's stand in ratios of whole numbers, one of them up to this
 LARGEST_ZOOM = 8
 SPARE = 1.25  # how far a pixel size may lie outside what was taught before it counts as foreign
+OVERLAP = 64  # pixels
+OBJECT_TILE = 1024  # pixels per side, where tiles overlap by all that a box depends on
 DIM, BRIGHT = 0.05, 1.2  # share of the taught range that the largest value must reach, and may
 
 _making = threading.Lock()
@@ -65,7 +68,6 @@ class NetworkFitted:
     """A network ready for the values and pixels of one scene."""
 
     name: ClassVar[str] = "network"
-    default_overlap: ClassVar[int] = 64
     recipe: Recipe
     classes: tuple[str, ...]
     receptive_radius: int
@@ -73,6 +75,16 @@ class NetworkFitted:
     thresholds: Mapping[str, float]
     layers: Mapping[str, int] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    objects: bool = False
+
+    @property
+    def default_overlap(self) -> int:
+        """Networks of objects see all that a box depends on: seams leave no trace."""
+        return 2 * self.stride * ceil(self.receptive_radius / self.stride) if self.objects else OVERLAP
+
+    @property
+    def default_tile(self) -> int:
+        return OBJECT_TILE if self.objects else DEFAULT_TILE
 
     @property
     def bands(self) -> int:
@@ -83,6 +95,9 @@ class NetworkFitted:
         return self.recipe.batch
 
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        if self.objects:
+            probability, rows = scorer_of(self.recipe).find(dates, valid)
+            return Scores(probability, boxes=tuple(map(boxes_of, rows)))
         if not layers:
             return Scores(scorer_of(self.recipe)(dates, valid))
         said = scorer_of(self.recipe)(dates, valid, layers=True)
@@ -161,6 +176,8 @@ class NetworkDetector:
         gain, offset = self._values(about, series, map_blocks)
         batch = self.batch or (8 if find_device(self.device).type == "cuda" else 1)
         options = {key: getattr(self, key) for key in ("device", "precision", "engine", "augment")}
+        if network.objects and (self.augment or self.engine != "torch"):
+            raise BadOption(f"{about.network} finds boxes, which need the engine torch, without augment")
         recipe = Recipe(
             checkpoint=str(path),
             digest=blake2b(path.read_bytes(), digest_size=16).hexdigest(),
@@ -179,6 +196,7 @@ class NetworkDetector:
             stride=int(input_stride(network.stride, zoom)),
             thresholds=dict(about.thresholds) or {"default": 0.5},
             layers=network.layers(series.dates) if self.engine == "torch" else {},
+            objects=network.objects,
             about={
                 "name": self.name,
                 "network": about.network,

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from geochange.arrays import Bools, Floats, Ints
 from geochange.detectors.contrast import ROUNDING, Contrast, require_pair, standardised_pair
-from geochange.detectors.detector import MapBlocks, Scores, Series
+from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, fit_posterior, statistic_histogram
 from geochange.detectors.statistics import (
@@ -135,6 +135,14 @@ class PcaKMeansFitted:
     @property
     def receptive_radius(self) -> int:
         return len(self.kernel) // 2 + self.posterior.radius
+
+    @property
+    def default_tile(self) -> int:
+        return DEFAULT_TILE
+
+    @property
+    def objects(self) -> bool:
+        return False
 
     @property
     def default_overlap(self) -> int:

@@ -40,7 +40,7 @@ class BlockStore:
     def create(self) -> None:
         for name in (PROBABILITY, *self.layers):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        for name in ("sums", "thumbnails"):
+        for name in ("sums", "thumbnails", "boxes"):
             (self.folder / name).mkdir(exist_ok=True)
 
     def file(self, block: Block, raster: str = PROBABILITY) -> Path:
@@ -48,6 +48,9 @@ class BlockStore:
 
     def thumbnail(self, block: Block) -> Path:
         return self.folder / "thumbnails" / f"{block.name}.npy"
+
+    def boxes(self, block: Block) -> Path:
+        return self.folder / "boxes" / f"{block.name}.npy"
 
     def sums(self, block: Block) -> Path:
         return self.folder / "sums" / f"{block.name}.npy"
@@ -168,6 +171,8 @@ def score_task(work: Inference, store: BlockStore, block: Block) -> None:
     scored = score_block(work, block)
     if scored.thumbnail is not None:
         save_array(store.thumbnail(block), scored.thumbnail)
+    if scored.boxes is not None:
+        save_array(store.boxes(block), scored.boxes.pack())
     if scored.probability is not None:
         store.write(block, scored.probability, scored.layers, scored.valid)
         return

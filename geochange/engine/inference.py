@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.detectors.boxes import PARTS, Boxes, join_boxes
 from geochange.detectors.detector import Fitted, Scores
 from geochange.engine.blend import taper, weighted
 from geochange.engine.thumbnails import Thumbnail, thumbnail_sums
@@ -80,7 +81,8 @@ def batched(tiles: Iterable[tuple[tuple[int, int], Tile]], most: int) -> Iterato
 
 def one_of(scores: Scores, k: int) -> Scores:
     """The k-th tile's scores, as a batch of one."""
-    return Scores(scores.probability[k : k + 1], {name: layer[k : k + 1] for name, layer in scores.layers.items()})
+    layers = {name: layer[k : k + 1] for name, layer in scores.layers.items()}
+    return Scores(scores.probability[k : k + 1], layers, scores.boxes[k : k + 1])
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class ScoredBlock:
     layers: dict[str, Floats]  # name -> (band, y, x) over the block's area
     valid: Bools  # (y, x) over the block's area
     thumbnail: Floats | None  # see `thumbnail_sums`
+    boxes: Boxes | None  # found in the block's area, in the scene's pixels; None where objects are not looked for
 
 
 def score_block(work: Inference, block: Block) -> ScoredBlock:
@@ -102,7 +105,7 @@ def score_block(work: Inference, block: Block) -> ScoredBlock:
     probability = None if blended else np.empty((classes, *block.area.shape), np.float32)
     layers = {name: np.full((work.fitted.layers[name], *block.area.shape), np.nan, np.float32) for name in work.layers}
     valid = np.zeros(block.area.shape, bool)
-    pixels = BlockPixels(*work.scene.read(block.context))
+    pixels, boxes = BlockPixels(*work.scene.read(block.context)), []
     for index, tile, scores, tile_valid in score_tiles(work, block, pixels):
         if totals is not None:
             kept = tile.intersect(block.reach)
@@ -117,7 +120,9 @@ def score_block(work: Inference, block: Block) -> ScoredBlock:
         for name, layer in layers.items():
             layer[:, *into] = np.where(tile_valid[out_of], scores.layers[name][0][:, *out_of], np.nan)
         valid[into] = tile_valid[out_of]
-    return ScoredBlock(totals, probability, layers, valid, _thumbnail(work, block, pixels))
+        boxes += [own_boxes(found, tile, own, tile_valid, work.scene.shape) for found in scores.boxes]
+    found = join_boxes(boxes) if work.fitted.objects else None
+    return ScoredBlock(totals, probability, layers, valid, _thumbnail(work, block, pixels), found)
 
 
 def _thumbnail(work: Inference, block: Block, pixels: BlockPixels) -> Floats | None:
@@ -126,6 +131,47 @@ def _thumbnail(work: Inference, block: Block, pixels: BlockPixels) -> Floats | N
     own = block.area.slices((block.context.row, block.context.col))
     dates = [date[:, *own] for date in pixels.dates]
     return thumbnail_sums(dates, pixels.valid[:, *own], block.area, work.thumbnail)
+
+
+def own_boxes(boxes: Boxes, tile: Tile, own: Tile, valid: Bools, shape: tuple[int, int]) -> Boxes:
+    """The boxes that a tile answers for: those whose cell lies in its own pixels, and whose centre holds data.
+
+    Args:
+        boxes: in the tile's pixels.
+        tile: where it lies in the scene.
+        own: the pixels that it answers for.
+        valid: (y, x) of the tile, True where every date holds data.
+        shape: of the scene; boxes end at its border.
+
+    Returns:
+        In the scene's pixels; those that touch its border or a pixel without data say so.
+    """
+    moved = boxes.move(tile.row, tile.col)
+    rows, cols = (moved.cells // PARTS).T
+    mine = (rows >= own.row) & (rows < own.stop_row) & (cols >= own.col) & (cols < own.stop_col)
+    limits = np.array([shape[1], shape[0]] * 2) * PARTS
+    corners = np.clip(moved.corners, 0, limits)
+    mine &= (corners[:, 2:] - corners[:, :2] >= PARTS).all(axis=1)  # what is left at the border may be a sliver
+    kept = replace(moved, corners=corners).where(mine)
+    centres = kept.centres - (tile.row, tile.col)
+    inside = ((centres >= 0) & (centres < valid.shape)).all(axis=1)
+    kept, centres = kept.where(inside), centres[inside]
+    kept = kept.where(valid[centres[:, 0], centres[:, 1]])
+    border = (kept.corners == 0).any(axis=1) | (kept.corners[:, 2:] == limits[2:]).any(axis=1)
+    return replace(kept, on_edge=border | _touches_nodata(kept, tile, valid))
+
+
+def _touches_nodata(boxes: Boxes, tile: Tile, valid: Bools) -> Bools:
+    """(n,) whether a pixel of a box, or beside it, holds no data."""
+    empty = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
+    np.cumsum(np.cumsum(~valid, axis=0), axis=1, out=empty[1:, 1:])
+    left, top = boxes.corners[:, :2].T // PARTS - 1
+    right, bottom = -(-boxes.corners[:, 2:].T // PARTS) + 1
+    left, right = (np.clip(each - tile.col, 0, valid.shape[1]) for each in (left, right))
+    top, bottom = (np.clip(each - tile.row, 0, valid.shape[0]) for each in (top, bottom))
+    count = empty[bottom, right] - empty[top, right] - empty[bottom, left] + empty[top, left]
+    touches: Bools = count > 0
+    return touches
 
 
 def _weighted_part(probability: Floats, tiling: Tiling, index: tuple[int, int], part: tuple[slice, slice]) -> Ints:

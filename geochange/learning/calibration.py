@@ -17,7 +17,8 @@ from geochange.detectors.networks.checkpoint import Checkpoint, Normalisation
 from geochange.detectors.networks.contract import IGNORE, Network, probability
 from geochange.errors import NothingValid
 from geochange.learning.datasets import Collection, evenly
-from geochange.learning.scoring import ProbabilityHistogram, score_sample
+from geochange.learning.object_scoring import find_items, score_histogram
+from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, score_sample
 
 WANTED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 COLDEST, HOTTEST = 0.1, 20.0
@@ -103,6 +104,10 @@ def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: fl
         histogram.add(scores.numpy(), (part.labels > 0).numpy())
     if not histogram.counts[1].any():
         raise NothingValid("no held-out pixel is labelled as changed, so no threshold can be chosen")
+    if network.objects:
+        options = ScoringOptions(gsd=gsd)
+        found = [find_items(network, each, checkpoint.about.normalisation, options) for each in collections]
+        histogram = score_histogram([item for part in found for item in part])
     about = replace(checkpoint.about, temperature=temperature, thresholds=thresholds_for(histogram))
     return Checkpoint(about, checkpoint.weights)
 

@@ -15,7 +15,7 @@ import numpy as np
 from geochange.arrays import Array, Bools, Ints
 from geochange.detectors.statistics import Matching, Moments, matching_of, moments_of, valid_pixels
 from geochange.errors import BadOption, GeochangeError, NothingValid
-from geochange.learning.labels import IGNORE, LabelOptions, read_labels
+from geochange.learning.labels import IGNORE, LabelOptions, read_labels, read_objects
 from geochange.learning.listings import SPLITS, LabelledPair, LeaveOut, is_table, list_pairs, refuse
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import is_layer
@@ -48,6 +48,8 @@ class Sample:
     """(time, y, x); never where a value is not finite."""
     labels: Ints
     """(y, x) uint8: 0 unchanged, k for the k-th class, 255 where not labelled."""
+    objects: Ints | None = None
+    """(y, x) int32: numbers of objects that are told apart, from 1; None where each region of a label is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,8 @@ class Collection:
         dates, valid = scene.read(item.tile)
         if item.pair.dates in self.matching:
             dates = self.matching[item.pair.dates](dates, valid)
-        return Sample(tuple(dates), valid, np.where(valid.all(axis=0), labels, IGNORE).astype(np.uint8))
+        labels = np.where(valid.all(axis=0), labels, IGNORE).astype(np.uint8)
+        return Sample(tuple(dates), valid, labels, self._objects(item, scene.grid))
 
     def read_labels(self, index: int) -> Ints:
         """(y, x) labels of one item alone: as in `read`, but for pixels without data at some date."""
@@ -120,6 +123,11 @@ class Collection:
         if item.pair.labels is None:
             return np.full(item.tile.shape, IGNORE, np.uint8)
         return read_labels(item.pair.labels, item.tile, grid, item.pair.dates[0], self.labels)
+
+    def _objects(self, item: Item, grid: Grid) -> Ints | None:
+        if item.pair.labels is None or not self.labels.objects:
+            return None
+        return read_objects(item.pair.labels, item.tile, grid, item.pair.dates[0])
 
     def part(self, keep: Sequence[int]) -> Collection:
         """The collection with some of its items."""

@@ -40,6 +40,9 @@ class LabelOptions:
     column: str | None = None
     """The column of a layer that holds the class; None: every polygon is of the single class."""
 
+    objects: bool = False
+    """Whether the polygons of a layer are told apart, each an object of its own, though they touch."""
+
     dated: bool = False
     """Rasters hold, from 1 on, the interval between dates in which a pixel changed, in place of a class."""
 
@@ -84,6 +87,28 @@ def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: LabelOpt
     stored, valid = source.read(tile)
     labels = translate(np.where(valid, stored[0], 0), options, path)
     return np.where(valid, labels, IGNORE).astype(np.uint8)
+
+
+def read_objects(path: str, tile: Tile, grid: Grid, image: str) -> Ints | None:
+    """Which polygon of a layer each pixel lies in.
+
+    Args:
+        path, tile, grid, image: as for `read_labels`.
+
+    Returns:
+        (y, x) int32 numbers from 1, 0 outside; None for a raster, whose regions are its objects.
+    """
+    if not is_layer(path):
+        return None
+    return _layer_numbers(path, _version(path), image).read(tile)[0].astype(np.int32)
+
+
+@lru_cache(maxsize=LAYERS_KEPT)
+def _layer_numbers(path: str, version: tuple[int, ...], image: str) -> VectorLabels:
+    """The polygons of a layer on the grid of an image, by their numbers."""
+    grid = open_file(image).grid
+    polygons = in_pixels(open_layer(path).polygons(grid), grid)
+    return VectorLabels(polygons, np.arange(1, len(polygons) + 1))
 
 
 def translate(stored: Array, options: LabelOptions, name: str) -> Ints:

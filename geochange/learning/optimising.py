@@ -19,7 +19,7 @@ def make_optimizer(network: Network, options: TrainOptions) -> torch.optim.Optim
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            rate = options.rate * (options.encoder_rate if name.startswith("encoder.") else 1.0)
+            rate = options.rate * (options.encoder_rate if "encoder" in name.split(".")[:2] else 1.0)
             decay = options.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from geochange.arrays import Array
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE, Batch
+from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch
 from geochange.errors import BandMismatch, GeochangeError, NothingValid
 from geochange.learning.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
 from geochange.learning.balance import drawing_weights, label_counts
@@ -89,6 +89,9 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         labels = warp(sample.labels[None], placement, size, nearest=True)[0].long()
         if zoom > 1 and self.options.edge:
             labels = without_edges(labels, self.options.edge * zoom)
+        if sample.objects is not None:
+            numbers = warp(sample.objects[None], placement, size, nearest=True)[0].long()
+            labels = labels + OBJECT * numbers * ((labels > 0) & (labels != IGNORE))
         placements = _placements(rng, placement, len(sample.dates), geometry)
         dates, valid = zip(*(self._crop(sample, k, own) for k, own in enumerate(placements)), strict=True)
         covered = torch.stack(valid)
@@ -187,7 +190,8 @@ class SampleCache:
 
 
 def _bytes(sample: Sample) -> int:
-    return sum(date.nbytes for date in sample.dates) + sample.valid.nbytes + sample.labels.nbytes
+    objects = 0 if sample.objects is None else sample.objects.nbytes
+    return sum(date.nbytes for date in sample.dates) + sample.valid.nbytes + sample.labels.nbytes + objects
 
 
 class FromStep(Sampler[list[int]]):

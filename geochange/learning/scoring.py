@@ -21,6 +21,8 @@ from geochange.learning.samples import normalise
 from geochange.products.resampling import Bootstrap, Interval, bound_figures, hit_rates, resample_sums
 
 BINS = 1000
+MERITS = {"ap50": "AP50 of objects", "macro_f1": "mean F1 of the classes", "f1": "F1"}
+"""Figures that networks are compared by, the first that there is -> what they are."""
 REPLICATES = 2000
 _PLACE_IN_SCENE = re.compile(r"(?<=.)_\d+_\d+$")
 
@@ -189,6 +191,11 @@ def pool_scores(items: Iterable[ItemScores]) -> CollectionScores:
     return CollectionScores(histogram, confusion, float(np.mean(entropies)) if entropies else 0.0, scenes)
 
 
+def merit_name(figures: Mapping[str, float]) -> str:
+    """The name of the figure that says how good a network is."""
+    return next(name for name in MERITS if name in figures)
+
+
 def scene_of(name: str) -> str:
     """The scene that a tile was cut from: `val004_0_3` -> `val004`; a name without row and column is its own."""
     return _PLACE_IN_SCENE.sub("", name)
@@ -216,18 +223,25 @@ def score_sample(
     Returns:
         (1, k, y, x) on the CPU.
     """
-    dates = torch.stack([normalise(torch.from_numpy(date.astype(np.float32)), normalisation) for date in sample.dates])
-    dates = dates * torch.from_numpy(sample.valid.all(axis=0))
-    shape = dates.shape[-2:]
-    if zoom != 1:
-        dates = _resize(dates, [max(1, round(length * zoom)) for length in shape])
-    rows, cols = dates.shape[-2:]
-    beyond = (0, 0), (0, 0), (0, -rows % network.stride), (0, -cols % network.stride)
-    padded = torch.from_numpy(np.pad(dates.numpy(), beyond, mode="reflect"))[None].to(device or torch.device("cpu"))
+    padded, (rows, cols) = network_input(network, sample, normalisation, zoom)
+    padded = padded.to(device or torch.device("cpu"))
     with torch.inference_mode():
         logits = symmetric_mean(network, padded) if augment else network(padded)
     logits = logits.cpu()[..., :rows, :cols]
-    return logits if zoom == 1 else _resize(logits.float(), list(shape))
+    return logits if zoom == 1 else _resize(logits.float(), list(sample.labels.shape))
+
+
+def network_input(
+    network: Network, sample: Sample, normalisation: Normalisation, zoom: float = 1.0
+) -> tuple[Tensor, tuple[int, int]]:
+    """A sample as a network takes it: (1, time, band, y, x), reflected to whole strides; and the size before that."""
+    dates = torch.stack([normalise(torch.from_numpy(date.astype(np.float32)), normalisation) for date in sample.dates])
+    dates = dates * torch.from_numpy(sample.valid.all(axis=0))
+    if zoom != 1:
+        dates = _resize(dates, [max(1, round(length * zoom)) for length in dates.shape[-2:]])
+    rows, cols = dates.shape[-2:]
+    beyond = (0, 0), (0, 0), (0, -rows % network.stride), (0, -cols % network.stride)
+    return torch.from_numpy(np.pad(dates.numpy(), beyond, mode="reflect"))[None], (rows, cols)
 
 
 def _resize(x: Tensor, shape: Sequence[int]) -> Tensor:

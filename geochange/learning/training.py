@@ -24,6 +24,7 @@ from geochange.learning.datasets import Collection
 from geochange.learning.freezing import freeze, set_training
 from geochange.learning.interrupts import Interrupts
 from geochange.learning.losses import LOSSES
+from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
 from geochange.learning.ranks import Ranks, joined
 from geochange.learning.samples import TrainingSamples
@@ -32,6 +33,7 @@ from geochange.learning.scoring import (
     ScoringOptions,
     class_figures,
     confusion_of,
+    merit_name,
     pool_scores,
     score_items,
 )
@@ -189,9 +191,9 @@ def _fit(state: State, samples: TrainingSamples, run: _Run, tell: Callable[[Row]
         with closing(read_batches(samples, state.step * options.accumulate, run.reading)) as batches:
             while state.scored_step < options.steps and not _out_of_patience(state, options):
                 _finish_epoch(state, teacher, batches, run)
-                scores = _score(state, run)
+                scores, objects = _score(state, run), _find_objects(state, run)
                 with run.interrupts.hold():
-                    row = _close_epoch(state, scores, run)
+                    row = _close_epoch(state, scores, objects, run)
                 if run.ranks.first:
                     tell(row)
                     if show is not None:
@@ -329,7 +331,21 @@ def _score(state: State, run: _Run) -> CollectionScores | None:
     return pool_scores(item for part in run.ranks.gather(own) for item in part)
 
 
-def _close_epoch(state: State, scores: CollectionScores | None, run: _Run) -> Row:
+def _find_objects(state: State, run: _Run) -> list[ItemObjects]:
+    """What a network of objects finds in held-out items; nothing for others, or where nothing is held out."""
+    if not (state.averaged.objects and any(map(len, run.held_out))):
+        return []
+    options = ScoringOptions(device=run.device, gsd=run.gsd)
+    rank, count = run.ranks.rank, run.ranks.count
+    own = [
+        item
+        for each in run.held_out
+        for item in find_items(state.averaged, each, run.about.normalisation, options, range(rank, len(each), count))
+    ]
+    return [item for part in run.ranks.gather(own) for item in part]
+
+
+def _close_epoch(state: State, scores: CollectionScores | None, objects: Sequence[ItemObjects], run: _Run) -> Row:
     """Write the epoch into the history, and the state and what is the best so far to disk."""
     row = _training_figures(state, run)
     if scores is None:
@@ -337,13 +353,14 @@ def _close_epoch(state: State, scores: CollectionScores | None, run: _Run) -> Ro
         _keep_best(state, {}, 0.5, run)
     else:
         threshold = scores.histogram.best_threshold()
-        figures = scores.figures(threshold, run.options.seed)
+        figures = scores.figures(threshold, run.options.seed) | (object_figures(objects) if objects else {})
         shown = {f"val_{name}": value for name, value in figures.items() if name not in ("f1_low", "f1_high")}
         row |= {"val_loss": scores.entropy, "threshold": threshold, **shown}
-        merit = figures.get("macro_f1", figures["f1"])
+        merit = figures[merit_name(figures)]
         if merit > state.best:
             state.best, state.best_epoch = merit, len(state.history)
-            _keep_best(state, figures, threshold, run)
+            least = score_histogram(objects).best_threshold() if objects else threshold
+            _keep_best(state, figures, least, run)
     state.history.append(row)
     state.running = _nothing_yet(state.network, run.device)
     run.save(state)

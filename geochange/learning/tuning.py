@@ -13,6 +13,7 @@ from typing import Any
 from geochange.errors import BadOption, NotFinite
 from geochange.files import write_whole
 from geochange.learning.losses import LOSSES
+from geochange.learning.scoring import merit_name
 from geochange.learning.training_state import Row
 
 TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"
@@ -103,8 +104,8 @@ def choose(trial: Any, options: TuneOptions) -> dict[str, Any]:
 
 
 def merit_of(row: Row) -> float:
-    """What trials are compared by: F1 on held-out items, averaged over classes where there are several."""
-    return row.get("val_macro_f1", row["val_f1"])
+    """What trials are compared by, on held-out items: AP50 of objects, else F1, averaged over classes if several."""
+    return row[f"val_{merit_name({name.removeprefix('val_'): 0 for name in row if name.startswith('val_')})}"]
 
 
 def require_optuna() -> Any:

@@ -91,7 +91,7 @@ def align(
         ):
             plain = Path(scratch) / "aligned.tif"
             with rasterio.open(plain, "w", **_profile(source, warped)) as dataset:
-                _describe(dataset, source)
+                describe_like(dataset, source)
                 for block, (values, valid) in zip(blocks, crew.map_ordered(warped.read, blocks), strict=True):
                     _write_block(dataset, block, values, valid)
                     progress.advance(block.size)
@@ -121,7 +121,7 @@ def _profile(source: FileSource | ArraySource, warped: WarpedSource) -> dict[str
     }
 
 
-def _describe(dataset: Any, source: FileSource | ArraySource) -> None:
+def describe_like(dataset: Any, source: FileSource | ArraySource) -> None:
     """Give a new file its source's colours, band descriptions and date, before there are pixels in it."""
     if not isinstance(source, FileSource):
         return

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from geochange.arrays import Bools
+from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
 from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.detector import Fitted
@@ -34,6 +35,7 @@ from geochange.files import load_array, require_space
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.kind_work import require_kinds
 from geochange.pipeline.kinds import measure_kinds, write_kinds
+from geochange.pipeline.objects import found_objects, object_threshold
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.regions import RegionOptions, RegionTotals, found_regions, layer_of, total_regions
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
@@ -201,7 +203,11 @@ def _fitted(run: _Run, crew: Crew) -> Fitted:
 
 
 def _check_fitted(fitted: Fitted, run: _Run) -> None:
-    if run.options.labels is None:
+    if fitted.objects and run.options.labels is not None:
+        raise BadOption(f"labels choose thresholds of pixels; {fitted.name} finds objects: give a number")
+    if fitted.objects:
+        object_threshold(run.options.threshold, fitted.thresholds)
+    elif run.options.labels is None:
         require_threshold(run.options.regions().thresholds().parsed, fitted.thresholds)
     unknown = sorted(set(run.options.layers) - set(fitted.layers))
     if unknown:
@@ -214,6 +220,7 @@ def _check_fitted(fitted: Fitted, run: _Run) -> None:
 def tiling_of(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
     """How a scene is cut into tiles and blocks for a detector."""
     tiles = options.tiles()
+    tiles = tiles if options.tile_size is not None else replace(tiles, size=fitted.default_tile)
     axes = [
         cut_axis(
             length,
@@ -263,9 +270,15 @@ def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict
         packing = beside.submit(_pack, run, virtual)
         scores = open_scores(str(virtual[PROBABILITY]))
         regions = _with_dates(run)
-        with found_regions(scores, regions, crew, run.stages, run.folder.scratch) as found:
+        layer = layer_of(scores, regions)
+        if work.fitted.objects:
+            layer = replace(layer, score_scale=1 / SCORE_STEPS, multipart=False)
+            finding = found_objects(_block_boxes(work, store), work, regions, run.stages, run.folder.scratch)
+        else:
+            finding = found_regions(scores, regions, crew, run.stages, run.folder.scratch)
+        with finding as found:
             totals = total_regions(found.regions, run.scene.grid)
-            files, kinds = _write_layers(run, found.outlines, layer_of(scores, regions), crew)
+            files, kinds = _write_layers(run, found.outlines, layer, crew)
             _write_preview(run, work, store, found.regions, totals)
         with run.stages.stage("pack"):
             packing.result()
@@ -282,6 +295,15 @@ def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict
     }
 
 
+def _block_boxes(work: Inference, store: BlockStore) -> Iterator[tuple[int, Boxes]]:
+    """For each row of blocks, the row of pixels behind it, and the boxes found in it."""
+    rows, cols = work.tiling.shape
+    for row in range(rows):
+        blocks = [work.tiling.block((row, col)) for col in range(cols)]
+        boxes = join_boxes(Boxes.unpack(load_array(store.boxes(block))) for block in blocks)
+        yield blocks[0].area.stop_row, boxes
+
+
 def _virtual(run: _Run, work: Inference, store: BlockStore, name: str) -> Path:
     """A VRT over the block files of one raster."""
     dtype = store.dtype if name == PROBABILITY else np.dtype("float32")
@@ -289,7 +311,7 @@ def _virtual(run: _Run, work: Inference, store: BlockStore, name: str) -> Path:
     if name == PROBABILITY:
         names = work.fitted.classes
         tags |= {
-            THRESHOLDS_TAG: json.dumps(dict(work.fitted.thresholds)),
+            THRESHOLDS_TAG: json.dumps({} if work.fitted.objects else dict(work.fitted.thresholds)),
             CLASSES_TAG: json.dumps(list(names)),
         }
     else:

@@ -1,4 +1,4 @@
-"""`evaluate`: predicted changes against a reference, by pixel and by object."""
+"""`evaluate`: predicted changes against a reference, by pixel, by boundary and by object."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ import shapely
 from affine import Affine
 from PIL import Image
 
-from geochange.arrays import Array, Bools, Ints
+from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid
 from geochange.files import appearing, require_writable
 from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
 from geochange.pipeline.score_raster import TRACE_BLOCK, ScoreRaster
+from geochange.products.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
+from geochange.products.boundary_scores import (
+    HALO,
+    CellBoundaries,
+    boundaries_by_cell,
+    merge_boundaries,
+    score_boundaries,
+)
 from geochange.products.evaluation import (
     CellConfusions,
     Classes,
@@ -39,6 +47,7 @@ from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import open_file
 from geochange.scenes.tiling import partition
 
+SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture
 MOST_PIXELS = 10**10  # of a grid made for two vector layers
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
@@ -89,15 +98,35 @@ class _Comparison:
         scored = seen & known
         return np.where(scored, predicted, 0), np.where(scored, reference, 0), scored
 
+    def read_around(self, block: Tile) -> tuple[Ints, Ints, Bools]:
+        """As `read`, of a block and `HALO` pixels more on each side; nothing is scored beyond the grid."""
+        around = block.grow(HALO)
+        inside = around.intersect(self.grid.area)
+        beyond = (
+            (inside.row - around.row, around.stop_row - inside.stop_row),
+            (inside.col - around.col, around.stop_col - inside.stop_col),
+        )
+        predicted, reference, scored = (np.pad(values, beyond) for values in self.read(inside))
+        return predicted, reference, scored
+
     def positions(self, labels: Ints) -> Ints:
         """Labels as their positions among the classes."""
         order = np.argsort(self.classes.labels)
         return order[np.searchsorted(np.array(self.classes.labels)[order], labels)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Objects of one side, in map units, and their scores where they have some."""
+
+    polygons: Array
+    scores: Floats | None = None
+
+
 @dataclass(frozen=True)
 class _BlockComparison:
     confusions: CellConfusions
+    boundaries: CellBoundaries
     regions: tuple[BlockRegions | None, BlockRegions | None]
     outcomes: Ints
 
@@ -141,12 +170,20 @@ def evaluate(
     pixels = score_pixels(merge_cells([part.confusions for _, part in parts]).matrices, comparison.classes)
     if pixels.confusion.sum() == 0:
         raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
+    boundaries = merge_boundaries([part.boundaries for _, part in parts]).counts
     objects = [_objects(side, place, comparison, parts) for place, side in enumerate(sides)]
     side = comparison.cell * max(grid.resolution)
-    object_scores = score_objects(*objects, ObjectOptions(threshold=options.iou, cell=side))
+    object_scores = score_objects(
+        objects[0].polygons, objects[1].polygons, ObjectOptions(threshold=options.iou, cell=side)
+    )
     if picture is not None:
         _draw(parts, comparison, pixels.confusion, Path(picture))
-    return Evaluation(pixels, object_scores)
+    return Evaluation(
+        pixels=pixels,
+        objects=object_scores,
+        boundaries=score_boundaries(boundaries, comparison.classes),
+        precision=_precision(objects[0], objects[1], grid, int(pixels.confusion.sum())),
+    )
 
 
 def _require_picture(path: Path) -> None:
@@ -220,18 +257,19 @@ def _compare(comparison: _Comparison, crew: Crew, stages: Stages) -> Iterator[tu
 
 
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
-    predicted, reference, scored = comparison.read(block)
+    around, origin = comparison.read_around(block), (block.row, block.col)
+    boundaries = boundaries_by_cell(*around, comparison.classes, origin=origin, cell=comparison.cell)
+    predicted, reference, scored = (values[HALO:-HALO, HALO:-HALO] for values in around)
     confusions = confusion_by_cell(
-        predicted, reference, scored, comparison.classes, origin=(block.row, block.col), cell=comparison.cell
+        predicted, reference, scored, comparison.classes, origin=origin, cell=comparison.cell
     )
     regions = [
         _trace(comparison.positions(labels), scored, block, comparison.grid) if wanted else None
         for labels, wanted in zip((predicted, reference), comparison.traced, strict=True)
     ]
     at = np.ix_(*(np.arange(-start % comparison.skip, length, comparison.skip) for start, length in _axes(block)))
-    return _BlockComparison(
-        confusions, (regions[0], regions[1]), classify_outcomes(predicted[at], reference[at], scored[at])
-    )
+    outcomes = classify_outcomes(predicted[at], reference[at], scored[at])
+    return _BlockComparison(confusions, boundaries, (regions[0], regions[1]), outcomes)
 
 
 def _axes(block: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -246,15 +284,27 @@ def _trace(labels: Ints, scored: Bools, block: Tile, grid: Grid) -> BlockRegions
 
 def _objects(
     side: ScoreRaster | Layer, place: int, comparison: _Comparison, parts: list[tuple[Tile, _BlockComparison]]
-) -> Array:
+) -> _Side:
     """Polygons in map units: of a layer those that lie where pixels are scored, of a raster its regions."""
     if isinstance(side, Layer):
         polygons = side.polygons(comparison.grid)
-        return polygons[_lies_on_scored(in_pixels(polygons, comparison.grid), comparison)]
+        kept = _lies_on_scored(in_pixels(polygons, comparison.grid), comparison)
+        scores = next((side.frame[name] for name in SCORE_COLUMNS if name in side.frame.columns), None)
+        return _Side(polygons[kept], None if scores is None else scores.to_numpy(float, na_value=0.0)[kept])
     merger = SeamMerger([block for block, _ in parts])
     found = [merger.add(part.regions[place]) for _, part in parts if part.regions[place] is not None]
     regions = [*found, merger.finish()]
-    return map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid)
+    return _Side(map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid))
+
+
+def _precision(predicted: _Side, reference: _Side, grid: Grid, pixels: int) -> AveragePrecision | None:
+    """Average precision of objects that have scores; None for others."""
+    if predicted.scores is None:
+        return None
+    found, there = (shapely.make_valid(in_pixels(each.polygons, grid)) for each in (predicted, reference))
+    one, other = np.zeros(len(found), int), np.zeros(len(there), int)  # of one image and class
+    options = PrecisionOptions(pixels=float(pixels))
+    return average_precision(Objects(found, one, one, predicted.scores), Objects(there, other, other), options)
 
 
 def _lies_on_scored(polygons: Array, comparison: _Comparison) -> Bools:

@@ -20,7 +20,7 @@ from geochange.learning.finetuning import adapt_statistics, adapted_about, pseud
 from geochange.learning.freezing import encoder_scales
 from geochange.learning.ranks import here
 from geochange.learning.samples import collate, measure_normalisation
-from geochange.learning.scoring import ScoringOptions, pool_scores, score_items
+from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
 from geochange.learning.training import BEST, LAST, TrainOptions, fit, require_possible
 from geochange.learning.training_state import Row
 from geochange.pipeline.train import (
@@ -286,13 +286,14 @@ def _keep_better(tuning: _Tuning, first: int) -> Part:
     if not first or not tuning.material.held_out:
         return second
     bests = [load_checkpoint(folder / BEST) for folder in (tuning.folder / FROZEN, tuning.folder)]
-    scores = [best.about.metrics.get("macro_f1", best.about.metrics["f1"]) for best in bests]
+    name = merit_name(bests[1].about.metrics)
+    scores = [best.about.metrics[name] for best in bests]
     if scores[0] < scores[1]:
         return second
     bests[0].save(tuning.folder / BEST)
     tuning.say(
-        f"best.pt is of the first {first} steps, with the encoder as it was: F1 {scores[0]:.4f} on held-out labels, "
-        f"against {scores[1]:.4f} of all that came after"
+        f"best.pt is of the first {first} steps, with the encoder as it was: {MERITS[name]} {scores[0]:.4f} on "
+        f"held-out labels, against {scores[1]:.4f} of all that came after"
     )
     return Part(tuning.folder / FROZEN)
 
@@ -336,7 +337,8 @@ def outcome_of(folder: Path, best_part: Part, seconds: float) -> dict[str, Any]:
 def _report(before: Mapping[str, float], after: Mapping[str, float], say: Callable[[str], None]) -> None:
     if not before or not after:
         return
-    name, what = ("macro_f1", "mean F1 of the classes") if "macro_f1" in after else ("f1", "F1")
+    name = merit_name({each: after[each] for each in before if each in after})
+    what = MERITS[name]
     change = f"{what} on held-out labels, at each one's threshold: {before[name]:.4f} before, {after[name]:.4f} after"
     if after[name] < before[name]:
         say(f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options")

@@ -51,7 +51,9 @@ class DetectOptions:
     remove_shift: bool = False
     """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""
 
-    tile_size: int = 512
+    tile_size: int | None = None
+    """Pixels per side of a tile; None for what the detector asks for, 512 for most."""
+
     overlap: int | None = None
     block_size: int | None = None
 
@@ -121,7 +123,8 @@ class DetectOptions:
         )
 
     def tiles(self) -> TileOptions:
-        return TileOptions(size=self.tile_size, overlap=self.overlap, block=self.block_size)
+        size = TileOptions().size if self.tile_size is None else self.tile_size
+        return TileOptions(size=size, overlap=self.overlap, block=self.block_size)
 
     def cluster(self) -> ClusterOptions:
         return ClusterOptions(workers=self.workers, scheduler=self.scheduler, threads=self.threads)

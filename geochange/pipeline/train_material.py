@@ -115,7 +115,11 @@ def require_labels(material: Material, options: TrainRunOptions, start: Checkpoi
 
 def _label_options(options: TrainRunOptions, start: Checkpoint | None) -> LabelOptions:
     own: Mapping[str, Any] = options.network_options if start is None else start.about.options
-    return LabelOptions(classes=options.classes, dated=str(own.get("dated", "false")).lower() in TRUE)
+    return LabelOptions(
+        classes=options.classes,
+        dated=str(own.get("dated", "false")).lower() in TRUE,
+        objects=bool(network_class(_name_of(options, start)).objects),
+    )
 
 
 def _open_all(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from geochange.engine.cluster import ClusterOptions, open_crew
+from geochange.arrays import Array
+from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.files import require_writable
 from geochange.pipeline.regions import (
+    FoundRegions,
     RegionOptions,
     RegionTotals,
     found_regions,
@@ -20,6 +24,13 @@ from geochange.pipeline.regions import (
 )
 from geochange.pipeline.score_raster import open_scores
 from geochange.products.export import write_layer, writer_of
+from geochange.products.morphology import pixel_metres
+from geochange.products.outlines import RightAngles, choose_outlines, square_regions
+from geochange.products.polygons import Regions
+from geochange.products.region_store import RegionStore
+from geochange.scenes.grid import Grid
+
+SQUARED_AT_ONCE = 256  # regions of one task
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,9 @@ class WrittenLayer:
     """A number, [low, high] with hysteresis, or what was found where it follows the neighbourhood."""
     threshold_labels: dict[str, Any] | None = None
     """What the labels said, where they chose it."""
+    squared: int | None = None
+    """How many outlines have right angles; None where none were asked for."""
+
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,6 +58,7 @@ class WrittenLayer:
                 "area_px": self.totals.area_px,
                 "area_m2": self.totals.area_m2,
             },
+            "squared": self.squared,
             "seconds": self.seconds,
         }
 
@@ -53,6 +68,7 @@ def vectorize(
     out: str | os.PathLike[str],
     options: RegionOptions | None = None,
     *,
+    right_angles: RightAngles | None = None,
     cluster: ClusterOptions | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
@@ -63,6 +79,7 @@ def vectorize(
         raster: probabilities in 0..1 (float, or whole numbers with a scale), one band a class; or a mask, 0 unchanged.
         out: the file; its suffix names the format: .gpkg, .geojson, .fgb or .parquet.
         options: threshold, smallest area, connectivity, simplifying, dates.
+        right_angles: give outlines right angles where that fits; others are as the options say.
         cluster: where the work is done.
         overwrite: replace a file that is there.
         listener: hears of the progress.
@@ -80,8 +97,36 @@ def vectorize(
         tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
         open_crew(cluster or ClusterOptions()) as crew,
         found_regions(scores, options, crew, stages, Path(scratch)) as found,
+        RegionStore(Path(scratch)) as store,
     ):
+        squared, outlines = None, found.outlines
+        if right_angles is not None:
+            with stages.stage("right angles"):
+                squared, outlines = _square(found, right_angles, scores.source.grid, crew, store), store
         with stages.stage("write"):
-            write_layer(path, found.outlines.chunks(), layer_of(scores, options))
+            write_layer(path, outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)
-    return WrittenLayer(path, totals, **found.chosen.to_record(), seconds=stages.seconds)
+    return WrittenLayer(path, totals, **found.chosen.to_record(), squared=squared, seconds=stages.seconds)
+
+
+def _square(found: FoundRegions, options: RightAngles, grid: Grid, crew: Crew, store: RegionStore) -> int:
+    """Put all regions into the store, with right angles where these fit; returns how many have them."""
+    pairs = zip(found.regions.chunks(SQUARED_AT_ONCE), found.outlines.chunks(SQUARED_AT_ONCE), strict=True)
+    chunks = crew.map_ordered(partial(_square_task, options, _stretch(grid)), pairs)
+    squared = 0
+    for regions, count in choose_outlines(chunks, options):
+        store.add(regions)
+        squared += count
+    return squared
+
+
+def _square_task(options: RightAngles, stretch: float, pair: tuple[Regions, Regions]) -> tuple[Regions, Regions, Array]:
+    """Regions as the pixels have them, as they are written otherwise, and their squared outlines."""
+    return *pair, square_regions(pair[0], options, stretch)
+
+
+def _stretch(grid: Grid) -> float:
+    """The square root of a pixel's height over its width on the ground."""
+    width, height = grid.resolution
+    height, width = pixel_metres(grid) or (height, width)
+    return sqrt(height / width)

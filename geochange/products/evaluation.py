@@ -2,7 +2,7 @@
 
 A scene is scored in three steps, of which only the first sees pixels, so a scene of any size needs little memory:
 `confusion_by_cell` for each block that was read, `merge_cells` over all of them, `score_pixels` on the result.
-`Evaluation` joins these scores with those of objects (`object_scores`).
+`Evaluation` joins these scores with those of boundaries (`boundary_scores`) and of objects (`object_scores`).
 
 Rows of a confusion matrix are the reference's classes and columns the predicted ones, as in scikit-learn. A figure
 whose denominator is 0 is undefined and given as None: the precision of a class that was never predicted, the recall
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.errors import BadOption, GridMismatch
+from geochange.products.average_precision import AveragePrecision
 from geochange.products.object_scores import ObjectScores
 from geochange.products.resampling import (
     Bootstrap,
@@ -29,6 +30,9 @@ from geochange.products.resampling import (
     resample_sums,
     sum_by_cell,
 )
+
+if TYPE_CHECKING:
+    from geochange.products.boundary_scores import BoundaryScores
 
 CELL = 256  # pixels per side of the cells that are resampled
 MEASURES = ("precision", "recall", "f1", "iou")
@@ -129,12 +133,18 @@ class Evaluation:
 
     pixels: PixelScores | None = None
     objects: ObjectScores | None = None
+    precision: AveragePrecision | None = None
+    """Of predicted objects that have scores."""
+
+    boundaries: BoundaryScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON of the command: "pixels" and "objects", None for what was not scored."""
+        """The JSON of the command: pixels, boundaries, objects and average precision, None for what was not scored."""
         return {
             "pixels": self.pixels.to_dict() if self.pixels else None,
+            "boundaries": self.boundaries.to_dict() if self.boundaries else None,
             "objects": self.objects.to_dict() if self.objects else None,
+            "average_precision": self.precision.to_dict() if self.precision else None,
         }
 
 

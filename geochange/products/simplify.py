@@ -49,7 +49,7 @@ def simplify_regions(chunks: Iterable[Regions], tolerance: float, *, settle_at: 
 def _simplified(regions: Regions, tolerance: float) -> Regions:
     if not len(regions):
         return regions
-    group = _groups(regions.polygons)
+    group = box_groups(regions.polygons)
     order = np.argsort(group, kind="stable")
     simple = np.empty(len(regions), object)
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
@@ -69,12 +69,18 @@ def _simplified_group(regions: Regions, tolerance: float) -> Array:
 
 def _open_groups(polygons: Array, row: int) -> Bools:
     """(n,) whether a polygon belongs to a group that reaches the row or lies beyond it."""
-    group = _groups(polygons)
+    group = box_groups(polygons)
     reaches = shapely.bounds(polygons)[:, 3] >= row
     return np.isin(group, group[reaches])
 
 
-def _groups(polygons: Array) -> Ints:
-    """(n,) number of the group of each polygon: those whose bounding boxes meet, directly or through others."""
-    boxes = shapely.box(*shapely.bounds(polygons).T)
+def box_groups(polygons: Array) -> Ints:
+    """(n,) number of the group of each polygon: those whose bounding boxes meet, directly or through others.
+
+    Args:
+        polygons: (n,), or (m, n) of which a column has one box for all; None has no extent.
+    """
+    bounds = shapely.bounds(np.atleast_2d(polygons))
+    low, high = np.fmin.reduce(bounds[..., :2]), np.fmax.reduce(bounds[..., 2:])
+    boxes = shapely.box(*low.T, *high.T)
     return link_components(shapely.STRtree(boxes).query(boxes), len(boxes))

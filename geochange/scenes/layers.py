@@ -26,7 +26,7 @@ class VectorLabels:
     """Labels inside the polygons of a layer, by pixel centre, 0 outside; where they overlap the last one counts."""
 
     polygons: Array  # (n,) shapely geometries in pixels of the grid, x = column and y = row
-    labels: Array | None = None  # (n,) label of each, 1..255; None: 1
+    labels: Array | None = None  # (n,) label of each, from 1; None: 1
 
     @cached_property
     def _index(self) -> STRtree:
@@ -35,7 +35,7 @@ class VectorLabels:
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
         box = shapely.box(tile.col, tile.row, tile.stop_col, tile.stop_row)
         near = np.sort(self._index.query(box))
-        labels = np.zeros(tile.shape, np.uint8)
+        labels = np.zeros(tile.shape, np.int32)
         if near.size:
             values = np.ones(near.size, int) if self.labels is None else self.labels[near]
             shapes = zip(self.polygons[near], values.tolist(), strict=True)

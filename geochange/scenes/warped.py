@@ -26,6 +26,8 @@ from geochange.scenes.tiling import partition
 
 WARP_CELL = 256  # px; warped reads depend on the window asked for, so they only ever ask for cells of this lattice
 WARP_TOLERANCE = 0.01  # px; error that GDAL's approximate transformer may make
+PLAIN_ORIGIN = Affine.translation(4096, -4096)
+"""Where the first pixel of a plain image is put: GDAL takes pixels of 1 x 1 from 0, 0 on for ones without a place."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,15 @@ def warp(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resa
     stack[:-1], stack[-1] = values, opaque
     stack[:, ~valid] = 0
     warped = np.zeros((len(stack), *target.shape), values.dtype)
-    crs = "EPSG:3857" if grid.crs is None else None  # plain images: any CRS, the same for both
+    plain = grid.crs is None
+    crs = "EPSG:3857" if plain else None  # plain images: any CRS, the same for both
+    away = PLAIN_ORIGIN if plain else Affine.identity()
     reproject(
         stack,
         warped,
-        src_transform=grid.transform,
+        src_transform=away @ grid.transform,
         src_crs=crs or rasterio_crs(grid.crs),
-        dst_transform=target.transform,
+        dst_transform=away @ target.transform,
         dst_crs=crs or rasterio_crs(target.crs),
         src_alpha=len(stack),
         dst_alpha=len(stack),

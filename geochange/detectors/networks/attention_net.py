@@ -232,17 +232,17 @@ def _log_areas(labels: Tensor) -> Tensor:
     return torch.from_numpy(np.log2(areas)[regions])
 
 
-def feature_encoder(name: str, bands: int) -> nn.Module:
-    """A timm model that gives the features of its first four stages, without the layers behind them.
+def feature_encoder(name: str, bands: int, stages: int = len(STRIDES)) -> nn.Module:
+    """A timm model that gives the features of its first stages, without the layers behind them.
 
     TensorFlow's padding depends on the size of the input, so the usual one takes its place.
 
     Raises:
         BadOption: timm has no such model, or it squeezes whole tiles: scores would depend on where tiles are cut.
     """
-    padding = {"pad_type": ""} if name.startswith("tf_") else {}
+    padding, places = {"pad_type": ""} if name.startswith("tf_") else {}, tuple(range(stages))
     try:
-        encoder = timm.create_model(name, features_only=True, in_chans=bands, out_indices=(0, 1, 2, 3), **padding)
+        encoder = timm.create_model(name, features_only=True, in_chans=bands, out_indices=places, **padding)
     except (RuntimeError, AttributeError, AssertionError, IndexError, TypeError) as error:
         raise BadOption(f"timm cannot make an encoder {name!r}: {str(error).splitlines()[0]}") from error
     if hasattr(encoder, "blocks") and isinstance(encoder.blocks, nn.Sequential):
@@ -255,7 +255,7 @@ def feature_encoder(name: str, bands: int) -> nn.Module:
 
 
 @torch.no_grad()
-def encoder_radius(encoder: nn.Module, bands: int, side: int = 64) -> int:
+def encoder_radius(encoder: nn.Module, bands: int, stride: int = STRIDES[-1], side: int = 64) -> int:
     """Pixels on each side that features can depend on, in whole strides of the coarsest.
 
     It is the sum of what each convolution and pooling adds, as seen on a small image; where paths are parallel, this is
@@ -275,4 +275,4 @@ def encoder_radius(encoder: nn.Module, bands: int, side: int = 64) -> int:
     encoder.train(training)
     for hook in hooks:
         hook.remove()
-    return STRIDES[-1] * ceil(reach / STRIDES[-1])
+    return stride * ceil(reach / stride)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 IGNORE = 255
 """A label that is neither taught nor scored."""
 
+OBJECT = 256
+"""What an object's number is multiplied with where it is added to a label, for networks of objects."""
+
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """(n, k, y, x) logits and (n, y, x) labels -> the loss, a scalar."""
 
@@ -25,7 +28,8 @@ class Batch:
     """(n, time, band, y, x) float32, normalised; 0 where a pixel holds no data."""
 
     labels: Tensor
-    """(n, y, x) int64: 0 where nothing changed, k for the k-th class, IGNORE."""
+    """(n, y, x) int64: 0 where nothing changed, k for the k-th class, IGNORE; for networks of objects, OBJECT times a
+    number may be added where objects are told apart."""
 
     def to(self, device: torch.device) -> Batch:
         return Batch(self.dates.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
@@ -44,6 +48,8 @@ class Network(nn.Module, ABC):
     """How many dates it compares; None for two and more."""
     supervised: ClassVar[bool] = True
     """Whether it is taught with labels."""
+    objects: ClassVar[bool] = False
+    """Whether it gives boxes of objects beside its map, see `object_network`."""
 
     stride: int
     """Moving the input by a multiple of this moves the output by as much; also, sides must be multiples of it."""

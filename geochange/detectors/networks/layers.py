@@ -90,6 +90,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, kernel: int = 5) -> None:
         super().__init__()
+        self.kernel = kernel
         self.gate = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ NETWORKS = {
     "attention-net": "geochange.detectors.networks.attention_net:AttentionNet",
     "siamese-unet": "geochange.detectors.networks.siamese_unet:SiameseUNet",
     "conv-gru": "geochange.detectors.networks.conv_gru:ConvGRU",
+    "change-rcnn": "geochange.detectors.networks.change_rcnn:ChangeRCNN",
+    "change-ssd": "geochange.detectors.networks.change_ssd:ChangeSSD",
     "change-vae": "geochange.detectors.networks.change_vae:ChangeVAE",
 }
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from geochange.detectors.networks.symmetry import symmetric_mean
 from geochange.errors import BadOption
 
 log = logging.getLogger("geochange")
+
+T = TypeVar("T")
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM_UP_SIDE = 64
@@ -68,6 +70,14 @@ class TileScores(nn.Module):
         logits, layers = said[:, : said.shape[1] - bands], said[:, said.shape[1] - bands :]
         return torch.cat([probability(logits, self.temperature), layers], dim=1)
 
+    def find(self, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the boxes of a network of objects, in the tiles' pixels: see `ObjectNetwork`."""
+        rows, cols = dates.shape[-2:]
+        logits, boxes = self.network.with_objects(self.prepared(dates, valid))
+        if self.zoom != 1:
+            boxes[:, [1, 2, 3, 4, 7, 8]] /= float(self.zoom)
+        return probability(self.restored(logits, rows, cols), self.temperature), boxes
+
     def _joined_layers(self, dates: Tensor) -> Tensor:
         logits, layers = self.network.with_layers(dates)
         return torch.cat([logits, *layers.values()], dim=1)
@@ -75,10 +85,21 @@ class TileScores(nn.Module):
     def _ask(self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor) -> Tensor:
         """What a network says of stored values, pixel by pixel of the tile."""
         rows, cols = dates.shape[-2:]
-        at_every_date = valid.amin(dim=1)[:, None, None]  # the edge of one date's data would look like a change
-        normalised = (dates * self.gain + self.offset) * at_every_date
-        fitting = self._fit(normalised)
+        fitting = self.prepared(dates, valid)
         said = symmetric_mean(network, fitting) if self.augment else network(fitting)
+        return self.restored(said, rows, cols)
+
+    def prepared(self, dates: Tensor, valid: Tensor) -> Tensor:
+        """Stored values as the network takes them."""
+        return self._fit(self._normalise(dates, valid))
+
+    def _normalise(self, dates: Tensor, valid: Tensor) -> Tensor:
+        at_every_date = valid.amin(dim=1)[:, None, None]  # the edge of one date's data would look like a change
+        normalised: Tensor = (dates * self.gain + self.offset) * at_every_date
+        return normalised
+
+    def restored(self, said: Tensor, rows: int, cols: int) -> Tensor:
+        """A map of what `prepared` gave, on the tile's pixels."""
         if self.zoom != 1:
             size = round(said.shape[-2] / self.zoom), round(said.shape[-1] / self.zoom)
             said = functional.interpolate(said, size, mode="bilinear", align_corners=False)
@@ -120,12 +141,23 @@ def input_stride(stride: int, zoom: Fraction) -> int:
 Run = Callable[[Tensor, Tensor], Tensor]
 """(n, time, band, y, x) as stored and (n, time, y, x) validity as 0 and 1, on the device -> (n, bands, y, x)."""
 
+Find = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""As `Run`, and (m, 9) boxes of all tiles: the number of the tile, and what `ObjectNetwork.with_objects` gives."""
+
 
 class Scorer:
     """A network in memory, ready for tiles. Safe to use from several threads."""
 
-    def __init__(self, run: Run, device: torch.device, batch: int = 1, run_layers: Run | None = None) -> None:
-        self.run, self.run_layers, self.device = run, run_layers, device
+    def __init__(
+        self,
+        run: Run,
+        device: torch.device,
+        batch: int = 1,
+        *,
+        run_layers: Run | None = None,
+        run_find: Find | None = None,
+    ) -> None:
+        self.run, self.run_layers, self.run_find, self.device = run, run_layers, run_find, device
         self.batch = batch  # tiles at once; fewer once memory has run out
         self._turns, self._own = threading.BoundedSemaphore(IN_FLIGHT), threading.local()
 
@@ -134,17 +166,25 @@ class Scorer:
 
         Where memory runs out, the batch is halved, and stays so.
         """
-        if self.device.type == "cpu" and torch.get_num_threads() != 1:
-            torch.set_num_threads(1)  # of this thread: workers are what runs in parallel
-        dates_in, valid_in = torch.from_numpy(dates), torch.from_numpy(valid.astype(np.float32))
         run = self.run_layers if layers else self.run
         assert run is not None  # make_scorer's caller asks whether an engine has layers
-        return self._score(run, dates_in, valid_in).numpy()
+        parts = self._score(run, *_tensors(dates, valid))
+        return torch.cat(parts)[: len(dates)].numpy()
 
-    def _score(self, run: Run, dates: Tensor, valid: Tensor) -> Tensor:
+    def find(self, dates: Floats, valid: Bools) -> tuple[Floats, list[Floats]]:
+        """As the call, and for each tile (m, 8) boxes, for a network of objects."""
+        assert self.run_find is not None
+        maps, boxes = [], []
+        for said, rows in self._score(self.run_find, *_tensors(dates, valid)):
+            boxes += [rows[rows[:, 0] == k, 1:].numpy().astype(np.float64) for k in range(len(said))]
+            maps.append(said)
+        return torch.cat(maps)[: len(dates)].numpy(), boxes[: len(dates)]
+
+    def _score(self, run: Callable[[Tensor, Tensor], T], dates: Tensor, valid: Tensor) -> list[T]:
+        """What is said of each batch."""
         n, batch = len(dates), self.batch
         try:
-            parts = [
+            return [
                 self._on_device(run, _padded(dates[k : k + batch], batch), _padded(valid[k : k + batch], batch))
                 for k in range(0, n, batch)
             ]
@@ -157,20 +197,20 @@ class Scorer:
                     f"one tile of {rows} x {cols} pixels is too much for the memory of {self.device}; "
                     "take a smaller --tile-size"
                 ) from error
-        else:
-            return torch.cat(parts)[:n]
         self.batch = batch // 2
         log.warning("memory ran out with %d tiles at once; going on with %d", batch, self.batch)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return self._score(run, dates, valid)
 
-    def _on_device(self, run: Run, dates: Tensor, valid: Tensor) -> Tensor:
+    def _on_device(self, run: Callable[[Tensor, Tensor], T], dates: Tensor, valid: Tensor) -> T:
         if self.device.type != "cuda":
+            if torch.get_num_threads() != 1:
+                torch.set_num_threads(1)  # of this thread: workers are what runs in parallel
             return run(dates, valid)
         with self._turns, torch.cuda.stream(self._stream()):
             moved = [each.pin_memory().to(self.device, non_blocking=True) for each in (dates, valid)]
-            return run(*moved).cpu()
+            return _to_cpu(run(*moved))
 
     def _stream(self) -> torch.cuda.Stream:
         """This thread's: memory that was freed on one stream is not given to another."""
@@ -178,6 +218,16 @@ class Scorer:
             self._own.stream = torch.cuda.Stream(self.device)
         stream: torch.cuda.Stream = self._own.stream
         return stream
+
+
+def _tensors(dates: Floats, valid: Bools) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(dates), torch.from_numpy(valid.astype(np.float32))
+
+
+def _to_cpu(said: T) -> T:
+    """A tensor, or several."""
+    moved: Any = tuple(each.cpu() for each in said) if isinstance(said, tuple) else said.cpu()  # type: ignore[attr-defined]
+    return cast(T, moved)
 
 
 def _padded(tiles: Tensor, batch: int) -> Tensor:
@@ -207,7 +257,8 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
     run = ENGINES[options.engine](module, device, options.precision)
     by_torch = options.engine == "torch"
     run_layers = _with_torch(module, module.with_layers, device, options.precision) if by_torch else None
-    return Scorer(run, device, options.batch, run_layers)
+    run_find = _with_torch(module, module.find, device, options.precision) if by_torch else None
+    return Scorer(run, device, options.batch, run_layers=run_layers, run_find=run_find)
 
 
 def find_device(name: str) -> torch.device:
@@ -234,7 +285,9 @@ def _torch_engine(module: TileScores, device: torch.device, precision: str) -> R
     return _with_torch(module, module, device, precision)
 
 
-def _with_torch(module: TileScores, call: Run, device: torch.device, precision: str) -> Run:
+def _with_torch(
+    module: TileScores, call: Callable[[Tensor, Tensor], T], device: torch.device, precision: str
+) -> Callable[[Tensor, Tensor], T]:
     """A module, or a method of it, on a device and in a precision."""
     module.to(device, memory_format=torch.channels_last)
     if device.type == "cpu":
@@ -243,9 +296,9 @@ def _with_torch(module: TileScores, call: Run, device: torch.device, precision: 
         torch.backends.cudnn.allow_tf32 = False  # else convolutions round to 10 bits: scores differ by up to 0.005
     dtype = PRECISIONS[precision]
 
-    def run(dates: Tensor, valid: Tensor) -> Tensor:
+    def run(dates: Tensor, valid: Tensor) -> T:
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return call(dates, valid).float()
+            return call(dates, valid)
 
     return run
 

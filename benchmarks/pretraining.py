@@ -1,0 +1,104 @@
+"""What made changes bring before few labels: F1 on LEVIR val, begun with ImageNet's encoder, and with made changes.
+
+    python benchmarks/pretraining.py ../shared/data/levir OUT [--steps 600] [--first 1500]
+
+First `geochange synthesize` makes pairs from the single images of LEVIR's training set, whose labels are not used, and
+a network is taught on them. Then it is taught on 10, 30 and 100 % of the labelled pairs, beside one that begins with
+ImageNet's encoder; both for as many steps. Checkpoints and thresholds are chosen on scenes of an even number, figures
+are those of odd ones. What is done is left alone, so that a run can be gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.learning.datasets import Collection, open_folder
+from geochange.learning.labels import LabelOptions
+from geochange.learning.scoring import ScoringOptions, pool_scores, scene_of, score_items
+from geochange.learning.synthesis import ObjectOptions
+from geochange.learning.training import TrainOptions
+from geochange.pipeline.synthesize import SynthesizeOptions, synthesize
+from geochange.pipeline.train import train
+from geochange.pipeline.train_options import TrainRunOptions
+
+SHARES = {10: 10, 30: 3, 100: 1}  # percent -> every so many-th pair
+TRAIN, VAL, GSD = "train_512px_1m", "val_512px_1m", "1"
+SIDE = 128
+FOLDERS = ("A", "B", "label")
+
+
+def subset(source: Path, target: Path, names: list[str]) -> Path:
+    """A folder of links to some pairs of another."""
+    for folder in FOLDERS:
+        (target / folder).mkdir(parents=True, exist_ok=True)
+        for path in (source / folder).iterdir():
+            link = target / folder / path.name
+            if path.stem in names and not link.exists():
+                os.symlink(path.resolve(), link)
+    return target
+
+
+def is_even(name: str) -> bool:
+    return int("".join(filter(str.isdigit, scene_of(name)))) % 2 == 0
+
+
+def taught(data: Path, out: Path, val: Path, steps: int, start: Path | None) -> Path:
+    """A checkpoint; training goes on where it stopped, and is not begun again where it is finished."""
+    fitting = TrainOptions(steps=steps, batch=8, every=max(steps // 6, 1), workers=0, device="cpu")
+    options = TrainRunOptions(
+        val=f"{val}@{GSD}", size=SIDE, start=None if start is None else str(start), fitting=fitting, resume=True
+    )
+    train(
+        [f"{data}@{GSD}"],
+        out,
+        options,
+        tell=lambda row: print(f"{out.name} {row['step']} {row['val_f1']:.4f}", flush=True),
+    )
+    return out / "best.pt"
+
+
+def odd_f1(path: Path, collection: Collection) -> str:
+    checkpoint = load_checkpoint(path)
+    scores = pool_scores(
+        score_items(checkpoint.build(), collection, checkpoint.about.normalisation, ScoringOptions(gsd=1.0))
+    )
+    figures = scores.figures(checkpoint.about.thresholds["default"])
+    return f"{figures['f1']:.3f} ({figures['f1_low']:.3f} to {figures['f1_high']:.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the folder of LEVIR")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=600, help="on labelled pairs")
+    parser.add_argument("--first", type=int, default=1500, help="on made ones")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    source, val = (options.data / name for name in (TRAIN, VAL))
+    names = sorted(path.stem for path in (source / "A").iterdir())
+    scenes = sorted(path.stem for path in (val / "A").iterdir())
+    even = subset(val, out / "even", [name for name in scenes if is_even(name)])
+    odd = subset(val, out / "odd", [name for name in scenes if not is_even(name)])
+    made = out / "made"
+    if not made.exists():
+        objects = ObjectOptions(sizes=(6, 40), density=250, kinds=("appeared", "vanished"), textured=0.4, shadows=0.6)
+        synthesize([source / "A"], made, SynthesizeOptions(objects=objects))
+    first = taught(made, out / "first", even, options.first, None)
+    reported = open_folder(odd, LabelOptions(), gsd=1.0)
+    print(f"made changes alone: {odd_f1(first, reported)}", flush=True)
+    for percent, step in SHARES.items():
+        part = subset(source, out / f"part{percent}", names[::step])
+        for name, start in (("imagenet", None), ("made", first)):
+            best = taught(part, out / f"{name}{percent}", even, options.steps, start)
+            print(f"{percent} % of the labels, begun with {name}: {odd_f1(best, reported)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

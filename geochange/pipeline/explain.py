@@ -1,0 +1,239 @@
+"""`explain`: where a network looked when it called one place changed, as a raster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+from scipy import ndimage
+
+from geochange.arrays import Bools, Floats
+from geochange.detectors.catalogue import detector as make_detector
+from geochange.detectors.network import NetworkDetector, NetworkFitted
+from geochange.engine.cluster import ClusterOptions, open_crew
+from geochange.engine.inference import as_floats
+from geochange.engine.lattice import SceneBlocks
+from geochange.engine.progress import Silent
+from geochange.errors import BadOption, NothingValid
+from geochange.files import appearing, require_writable
+from geochange.products.features import map_transform
+from geochange.scenes.grid import Tile
+from geochange.scenes.layers import in_pixels, open_layer
+from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
+from geochange.scenes.scene import rasterio_crs
+
+if TYPE_CHECKING:
+    from geochange.detectors.networks.scorer import TileScores
+
+FARTHEST = 24  # pixels from the point to the region that is explained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainOptions:
+    """What is explained, and by which network."""
+
+    detector: str = "network"
+    """A network's name in the catalogue."""
+
+    detector_options: Mapping[str, str] = field(default_factory=dict)
+    """Its options by name, as text; `checkpoint` for one of your own."""
+
+    at: tuple[float, float] | None = None
+    """A place in map units, x and y; in plain images the column and minus the row."""
+
+    changes: str | None = None
+    """A layer of changes, in place of `at`."""
+
+    number: int | None = None
+    """The `id` of the change in that layer."""
+
+    size: int = 256
+    """Pixels per side of the raster, about the place."""
+
+    scene: SceneOptions = field(default_factory=SceneOptions)
+
+    def __post_init__(self) -> None:
+        if (self.at is None) == (self.changes is None):
+            raise BadOption("give the place to explain: either at, or a layer of changes and the id of one of them")
+        if (self.changes is None) != (self.number is None):
+            raise BadOption("a change is named by its layer and its id: give both")
+        if not 32 <= self.size <= 4096:
+            raise BadOption(f"size {self.size} must lie in 32..4096 pixels")
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What was explained, and where its raster lies."""
+
+    path: Path
+    label: str
+    """The class that the place was called."""
+    probability: float
+    """The highest one of the pixels that were explained."""
+    pixels: int
+    """How many those are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": str(self.path),
+            "label": self.label,
+            "probability": self.probability,
+            "pixels": self.pixels,
+        }
+
+
+def explain(
+    before: Image,
+    after: Image,
+    out: str | os.PathLike[str],
+    options: ExplainOptions,
+    *,
+    overwrite: bool = False,
+) -> Explained:
+    """Write where a network looked when it called a place changed.
+
+    The raster has a band for each date, float32 in 0..1, 1 where that date's features raised the score most; see
+    `explanation.activation_maps`. What is explained are the pixels of the change at the place, or of the one nearby.
+
+    Args:
+        before: the earlier image.
+        after: the later one.
+        out: the GeoTIFF to write.
+        options: the place and the network.
+        overwrite: replace a file that is there.
+
+    Raises:
+        BadOption: the detector is no network with an encoder, or the place lies outside of the images.
+        NothingValid: nothing near the place is called changed, or there are no data.
+        OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
+    """
+    path = Path(out)
+    require_writable(path, overwrite=overwrite)
+    scene = open_scene([before, after], options.scene)
+    detector = make_detector(options.detector, options.detector_options)
+    if not isinstance(detector, NetworkDetector):
+        raise BadOption(f"{options.detector} is no network: it looks at each place alike")
+    outline = _outline(scene, options)
+    with open_crew(ClusterOptions()) as crew:
+        fitted = detector.fit(scene, SceneBlocks(scene, crew, Silent()))
+    tile = _tile_about(outline, options.size, fitted.stride)
+    found = _look(fitted, scene, tile, outline)
+    _write(path, scene, tile, found.heat)
+    return replace(found.said, path=path)
+
+
+def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
+    """The place in pixels of the scene: a point, or a polygon."""
+    if options.at is not None:
+        place = shapely.Point(~map_transform(scene.grid) @ options.at)
+        if not shapely.box(0, 0, scene.shape[1], scene.shape[0]).contains(place):
+            raise BadOption(f"{options.at[0]:g},{options.at[1]:g} lies outside of {scene.sources[0].name}")
+        return place
+    assert options.changes is not None
+    layer = open_layer(options.changes)
+    if "id" not in layer.frame.columns:
+        raise BadOption(f"{options.changes} has no column id")
+    rows = np.flatnonzero((layer.frame["id"] == options.number).to_numpy())
+    if not rows.size:
+        raise BadOption(f"{options.changes} has no change with the id {options.number}")
+    grid = replace(scene.grid, transform=map_transform(scene.grid))
+    outline: shapely.Geometry = in_pixels(layer.polygons(grid)[rows[:1]], grid)[0]
+    return outline
+
+
+def _tile_about(outline: shapely.Geometry, size: int, stride: int) -> Tile:
+    """A tile of about the size, with the place in its middle, on the lattice of the network."""
+    side = max(size // stride, 1) * stride
+    middle = outline.centroid
+    row, col = (round((place - side / 2) / stride) * stride for place in (middle.y, middle.x))
+    return Tile(row, col, side, side)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    heat: Floats
+    said: Explained
+
+
+def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geometry) -> _Found:
+    """Score a tile, find what is to be explained in it, and ask where the network looked."""
+    import torch
+
+    from geochange.detectors.networks.explanation import activation_maps
+
+    dates, valid = scene.read(tile)
+    if not valid.all(axis=0).any():
+        raise NothingValid("there are no data at that place")
+    module = _module_of(fitted)
+    values = torch.from_numpy(as_floats(dates)[None]), torch.from_numpy(valid[None].astype(np.float32))
+    with torch.no_grad():
+        probability = module(*values)[0].numpy()
+        prepared = module.prepared(*values)
+    kind, wanted = _region(
+        probability * valid.all(axis=0), fitted, shapely.affinity.translate(outline, -tile.col, -tile.row)
+    )
+    weights = torch.zeros(len(probability), *tile.shape)
+    weights[kind] = torch.from_numpy(wanted.astype(np.float32))
+    sized = torch.nn.functional.interpolate(weights[None], prepared.shape[-2:], mode="nearest")[0]
+    heat = activation_maps(module.network, prepared, sized)
+    heat = module.restored(heat[None], *tile.shape)[0].numpy()
+    heat = np.where(valid.all(axis=0), heat, np.nan).astype(np.float32)
+    peak = float(probability[kind][wanted].max())
+    return _Found(heat, Explained(Path(), fitted.classes[kind], round(peak, 4), int(wanted.sum())))
+
+
+def _module_of(fitted: NetworkFitted) -> TileScores:
+    """The network as it is taught, with what comes before it: where layers are folded there is nothing to look into."""
+    from geochange.detectors.networks.checkpoint import load_checkpoint
+    from geochange.detectors.networks.scorer import Preparation, TileScores
+
+    recipe, checkpoint = fitted.recipe, load_checkpoint(fitted.recipe.checkpoint)
+    values = Preparation(gain=recipe.gain, offset=recipe.offset, zoom=recipe.zoom)
+    module = TileScores(checkpoint.build(), values, temperature=checkpoint.about.temperature, augment=False)
+    return module.eval()
+
+
+def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry) -> tuple[int, Bools]:
+    """Which class, and which pixels (y, x) of a tile, are to be explained."""
+    shape = probability.shape[1:]
+    if place.area > 0:
+        inside = rasterize([place], shape, all_touched=True).astype(bool)
+        return int(probability[:, inside].mean(axis=1).argmax()), inside
+    least = 0.5 if fitted.objects else fitted.thresholds["default"]
+    changed = probability.max(axis=0) >= least
+    regions, _ = ndimage.label(changed)
+    row, col = min(int(place.y), shape[0] - 1), min(int(place.x), shape[1] - 1)
+    distance, at = ndimage.distance_transform_edt(~changed, return_indices=True)
+    if not changed.any() or distance[row, col] > FARTHEST:
+        raise NothingValid(f"nothing within {FARTHEST} pixels of that place is called changed (threshold {least:g})")
+    own = regions == regions[at[0][row, col], at[1][row, col]]
+    return int(probability[:, own].mean(axis=1).argmax()), own
+
+
+def _write(path: Path, scene: Scene, tile: Tile, heat: Floats) -> None:
+    """The part of the tile that lies in the scene."""
+    inside = tile.intersect(scene.grid.area)
+    grid = scene.grid.crop(inside)
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": len(heat),
+        "height": inside.height,
+        "width": inside.width,
+        "dtype": "float32",
+        "crs": rasterio_crs(grid.crs),
+        "transform": grid.transform if grid.crs is not None else Affine(*grid.transform[:6]),
+        "nodata": np.nan,
+        "compress": "DEFLATE",
+    }
+    with appearing(path) as temporary, rasterio.open(temporary, "w", **profile) as dataset:
+        dataset.write(heat[:, *inside.slices((tile.row, tile.col))])
+        for band, name in enumerate(("before", "after"), start=1):
+            dataset.set_band_description(band, name)

@@ -1,0 +1,312 @@
+"""`fuse`: several rasters of probabilities of one place → one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.engine.blend import quantise
+from geochange.engine.blocks import encode_block
+from geochange.engine.cluster import ClusterOptions, Crew, available_cores, open_crew
+from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
+from geochange.engine.progress import Listener, Silent, Stages
+from geochange.errors import BadOption, OutputInTheWay
+from geochange.files import appearing, require_space, require_writable, write_whole
+from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG
+from geochange.pipeline.source_stack import SourceStack, open_stack
+from geochange.pipeline.stacking import FitOptions, fit_stacking, read_model, write_model
+from geochange.products.fusion import (
+    Fusion,
+    StackingModel,
+    maximum,
+    noisy_or,
+    stacked,
+    vote_share,
+    weighted_mean,
+)
+from geochange.scenes.grid import Tile
+from geochange.scenes.tiling import partition
+
+BLOCK = 512  # px; nothing but the number of scratch files depends on it
+DTYPES = ("uint8", "float32")
+SUFFIXES = (".tif", ".tiff")
+FUSION_TAG = "GEOCHANGE_FUSION"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FuseOptions:
+    """How probabilities are fused."""
+
+    method: str = "mean"
+    """`mean`, `weighted`, `maximum`, `vote`, `noisy-or` or `stacking`."""
+
+    weights: tuple[float, ...] | None = None
+    """For `weighted`: one for each raster."""
+
+    threshold: float | None = None
+    """For `vote`: what each raster must reach; None for each one's own, else 0.5."""
+
+    labels: str | os.PathLike[str] | None = None
+    """For `stacking`: a raster or a layer of polygons to fit a model on."""
+
+    model: str | os.PathLike[str] | None = None
+    """For `stacking`: a model that was fitted earlier, in place of labels."""
+
+    fit: FitOptions = field(default_factory=FitOptions)
+    """For `stacking`: how a model is fitted."""
+
+    dtype: str = "uint8"
+    """Of the file: uint8 or float32."""
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise BadOption(f"method {self.method!r} is not one of {', '.join(METHODS)}")
+        if self.dtype not in DTYPES:
+            raise BadOption(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        for name, method in BELONGS_TO.items():
+            if getattr(self, name) is not None and self.method != method:
+                raise BadOption(f"{name} is for the method {method}, not for {self.method}; leave one of them out")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise BadOption(f"threshold {self.threshold} must lie in 0..1")
+        if self.method == "weighted":
+            _require_weights(self.weights)
+        if self.method == "stacking" and (self.labels is None) == (self.model is None):
+            raise BadOption("stacking needs labels to fit a model on, or a model that was fitted earlier: one of them")
+
+
+BELONGS_TO = {"weights": "weighted", "threshold": "vote", "labels": "stacking", "model": "stacking"}
+"""Option -> the only method that takes it."""
+
+
+def _require_weights(weights: tuple[float, ...] | None) -> None:
+    if weights is None:
+        raise BadOption("the method weighted needs weights, one for each raster, as in 2,1,1")
+    if not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
+        raise BadOption(f"weights {_listed(weights)} must be 0 or more, and one of them above 0")
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fused:
+    """What `fuse` wrote."""
+
+    path: Path
+    method: str
+    sources: tuple[str, ...]
+    classes: tuple[str, ...]
+    threshold: float
+    """The default one of the fused raster."""
+
+    details: Mapping[str, Any]
+    """What the method used or found: weights, the sources' thresholds, or the model."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": str(self.path),
+            "method": self.method,
+            "sources": list(self.sources),
+            "classes": list(self.classes),
+            "threshold": self.threshold,
+            **self.details,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run, on its way."""
+
+    options: FuseOptions
+    stack: SourceStack
+    crew: Crew
+    stages: Stages
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A method with all that it needs."""
+
+    fusion: Fusion
+    details: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float = 0.5
+    model: StackingModel | None = None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All that a worker needs to fuse one block."""
+
+    stack: SourceStack
+    fusion: Fusion
+    dtype: np.dtype[Any]
+    folder: Path
+
+    def file(self, block: Tile) -> Path:
+        return self.folder / f"{block.row:07d}_{block.col:07d}.tif"
+
+
+def fuse(
+    rasters: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    options: FuseOptions | None = None,
+    *,
+    save_model: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> Fused:
+    """Fuse probabilities of change of one place into one raster, a COG as `detect` leaves it.
+
+    Rasters on another grid than the first are brought to it, bilinearly. A pixel is nodata where all rasters are;
+    elsewhere those that hold data are fused.
+
+    Args:
+        rasters: two or more of the same classes, as `detect` leaves them: of several detectors, scales or dates.
+        out: the file, .tif.
+        options: how; see `FuseOptions`.
+        save_model: a JSON file to write the fitted model of `stacking` to.
+        overwrite: replace files that are there.
+        cluster: where the work is done.
+        listener: hears of the progress.
+        settings: fields of `FuseOptions`, in place of those in `options`.
+
+    Raises:
+        BadOption: there is nothing to fuse, or options do not fit.
+        UnreadableInput: a raster, the labels or the model cannot be read.
+        BandMismatch: the rasters differ in classes.
+        GridMismatch: a raster does not overlap the first.
+        NothingValid: the labels do not hold both changed and unchanged pixels.
+        OutputInTheWay: a file exists and `overwrite` is off, is one of the inputs, or cannot be written.
+    """
+    options = replace(options or FuseOptions(), **settings)
+    path, stages = Path(out), Stages(listener or Silent())
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadOption(f"output {path.name} must end in {' or '.join(SUFFIXES)}")
+    if save_model is not None and options.labels is None:
+        raise BadOption("a model is only saved where stacking fits one on labels")
+    if save_model is not None and Path(save_model).resolve() == path.resolve():
+        raise BadOption(f"raster and model cannot both be written to {path}; give the model a name of its own")
+    stack = open_stack(rasters)
+    inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
+    for target in (path, *([] if save_model is None else [Path(save_model)])):
+        _spare_inputs(target, inputs)
+        require_writable(target, overwrite=overwrite)
+    with open_crew(cluster or ClusterOptions()) as crew:
+        run = _Run(options, stack, crew, stages)
+        plan = METHODS[options.method](run)
+        _write(path, plan, run)
+    if save_model is not None and plan.model is not None:
+        write_model(plan.model, Path(save_model))
+    return Fused(
+        path=path,
+        method=options.method,
+        sources=stack.names,
+        classes=stack.classes,
+        threshold=plan.threshold,
+        details=plan.details,
+        seconds=stages.seconds,
+    )
+
+
+def _spare_inputs(target: Path, inputs: Sequence[str | os.PathLike[str]]) -> None:
+    for name in inputs:
+        if Path(name).resolve() == target.resolve():
+            raise OutputInTheWay(f"{target} is an input, and would be replaced; choose another output")
+
+
+def _write(path: Path, plan: _Plan, run: _Run) -> None:
+    """Fuse block by block into scratch files, and these into a COG."""
+    grid, dtype = run.stack.grid, np.dtype(run.options.dtype)
+    require_space(path.absolute().parent, int(grid.area.size * len(run.stack.classes) * dtype.itemsize * 2.4))
+    blocks = list(partition(grid.shape, (BLOCK, BLOCK)))
+    with tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.absolute().parent) as scratch:
+        work = _Work(run.stack, plan.fusion, dtype, Path(scratch))
+        with run.stages.stage("fuse", len(blocks), grid.area.size) as progress:
+            for block, _ in zip(blocks, run.crew.map_ordered(partial(_fuse_task, work), blocks), strict=True):
+                progress.advance(block.size)
+        with run.stages.stage("pack"), appearing(path) as temporary:
+            virtual = work.folder / "fused.vrt"
+            build_vrt([(work.file(block), block) for block in blocks], _spec(plan, run), virtual)
+            copy_to_cog(virtual, temporary, dtype, available_cores())
+
+
+def _fuse_task(work: _Work, block: Tile) -> None:
+    """Leave the file of one block."""
+    fused = work.fusion(*work.stack.read(block))
+    valid = np.isfinite(fused[0])
+    write_whole(work.file(block), encode_block(quantise(np.nan_to_num(fused), valid, work.dtype)))
+
+
+def _spec(plan: _Plan, run: _Run) -> RasterSpec:
+    classes, dtype = run.stack.classes, np.dtype(run.options.dtype)
+    record = {"method": run.options.method, "sources": list(run.stack.names), **plan.details}
+    tags = {
+        "GEOCHANGE_DETECTOR": "fusion",
+        FUSION_TAG: json.dumps(record),
+        THRESHOLDS_TAG: json.dumps({"default": plan.threshold}),
+        CLASSES_TAG: json.dumps(list(classes)),
+    }
+    return RasterSpec(grid=run.stack.grid, dtype=dtype, band_names=classes, tags=tags, scaled=dtype == np.uint8)
+
+
+def _mean(run: _Run) -> _Plan:
+    return _Plan(partial(weighted_mean, weights=(1.0,) * len(run.stack.sources)))
+
+
+def _weighted(run: _Run) -> _Plan:
+    weights = run.options.weights or ()
+    if len(weights) != len(run.stack.sources):
+        raise BadOption(
+            f"{len(weights)} weights ({_listed(weights)}) were given for {len(run.stack.sources)} rasters; "
+            "give one for each"
+        )
+    return _Plan(partial(weighted_mean, weights=weights), {"weights": list(weights)})
+
+
+def _maximum(run: _Run) -> _Plan:
+    return _Plan(maximum)
+
+
+def _vote(run: _Run) -> _Plan:
+    wanted = run.options.threshold
+    thresholds = run.stack.thresholds if wanted is None else (wanted,) * len(run.stack.sources)
+    return _Plan(partial(vote_share, thresholds=thresholds), {"thresholds": list(thresholds)})
+
+
+def _noisy_or(run: _Run) -> _Plan:
+    return _Plan(noisy_or)
+
+
+def _stacking(run: _Run) -> _Plan:
+    labels, model = run.options.labels, run.options.model
+    if labels is not None:
+        fitted = fit_stacking(run.stack, labels, run.options.fit, run.crew, run.stages)
+    else:
+        assert model is not None
+        fitted = read_model(model, run.stack)
+    return _Plan(partial(stacked, model=fitted), {"model": fitted.to_dict()}, fitted.threshold, fitted)
+
+
+METHODS: dict[str, Callable[[_Run], _Plan]] = {
+    "mean": _mean,
+    "weighted": _weighted,
+    "maximum": _maximum,
+    "vote": _vote,
+    "noisy-or": _noisy_or,
+    "stacking": _stacking,
+}
+"""Name -> what settles all that the method needs."""

@@ -1,0 +1,414 @@
+"""`synthesize`: single images → pairs with made changes and exact labels, ready to be taught with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial, reduce
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import rasterio
+import shapely
+
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.detectors.statistics import Moments, moments_of, valid_pixels
+from geochange.engine.cluster import ClusterOptions, Crew, open_crew
+from geochange.engine.lattice import SceneBlocks
+from geochange.engine.progress import Listener, Silent, Stages
+from geochange.errors import BadOption, NothingValid, OutputInTheWay
+from geochange.files import require_space
+from geochange.learning.cutouts import open_outlines, open_pictures
+from geochange.learning.labels import IGNORE
+from geochange.learning.listings import COLUMNS, IMAGE_SUFFIXES, LABEL
+from geochange.learning.sprites import Cutouts
+from geochange.learning.synthesis import CELL, KINDS, MadeObject, Making, ObjectOptions, make_cell, plan_pair
+from geochange.learning.unchanged import EFFECTS, HALO, Tone
+from geochange.pipeline.align import describe_like
+from geochange.products.features import map_polygons
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.pairing import Scene, SceneOptions, open_scene
+from geochange.scenes.scene import FileSource, NodataRule, rasterio_crs
+from geochange.scenes.tiling import partition
+
+RECORD, TABLE, OBJECTS = "run.json", "pairs.csv", "objects"
+FOLDERS = ("A", "B", LABEL)
+FARTHEST = 5.0  # standard deviations from the mean to what counts as black and white
+FLAT = 1e-3  # deviation of a band that never varies, relative to its range or to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SynthesizeOptions:
+    """What is made of each image."""
+
+    objects: ObjectOptions = field(default_factory=ObjectOptions)
+
+    effects: tuple[str, ...] = EFFECTS
+    """What differs between the dates without being change."""
+
+    strength: float = 1.0
+    """Of these effects; 0: none."""
+
+    copies: int = 1
+    """Pairs of each image."""
+
+    outlines: str | None = None
+    """A layer of polygons; the objects in them are cut out and pasted elsewhere."""
+
+    cut_from: str | None = None
+    """The image that `outlines` are of; None: each image itself."""
+
+    pictures: str | None = None
+    """A folder of pictures of objects, with opacity, to paste."""
+
+    classes: bool = False
+    """Whether labels tell the kinds of change apart, 1 to 5 in the order of `KINDS`; else 1 is change."""
+
+    seed: int = 0
+    bands: tuple[int, ...] | None = None
+    nodata: NodataRule = "all"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise BadOption(f"copies {self.copies} must be at least 1")
+        if self.seed < 0:
+            raise BadOption(f"seed {self.seed} must be at least 0")
+        if self.outlines is not None and self.pictures is not None:
+            raise BadOption("outlines and pictures exclude each other: objects come from one of them")
+        if self.cut_from is not None and self.outlines is None:
+            raise BadOption("cut_from needs outlines: they say what is cut out")
+        if unknown := sorted(set(self.effects) - set(EFFECTS)):
+            raise BadOption(f"effect {unknown[0]!r} is not one of {', '.join(EFFECTS)}")
+        if not 0 <= self.strength < float("inf"):
+            raise BadOption(f"strength {self.strength} must be 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesized:
+    """What was made, and where it lies."""
+
+    folder: Path
+    record: dict[str, Any]
+    """What run.json holds."""
+
+
+def synthesize(
+    images: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    options: SynthesizeOptions | None = None,
+    *,
+    cluster: ClusterOptions | None = None,
+    listener: Listener | None = None,
+) -> Synthesized:
+    """Make pairs with known changes from single images.
+
+    OUT holds the folders A, B and label, with a GeoTIFF each for every pair, which `train` takes as they are;
+    pairs.csv, for images that are to be cut into tiles; objects/NAME.gpkg with the boxes of all changes, their kinds,
+    sizes and contrasts; and run.json. Everything follows from the seed and the images, whoever computes it.
+
+    Args:
+        images: rasters, or folders of them.
+        out: the folder.
+        options: what is made.
+        cluster: where the work is done.
+        listener: hears of the progress.
+
+    Raises:
+        UnreadableInput: an image, layer or picture cannot be read.
+        NothingValid: an image holds no data.
+        OutputInTheWay: OUT exists, and `overwrite` is off or it holds something else.
+    """
+    options, folder, stages = options or SynthesizeOptions(), Path(out), Stages(listener or Silent())
+    paths = find_images(images)
+    names = _names(paths, options.copies)
+    require_replaceable(folder, overwrite=options.overwrite)
+    with open_crew(cluster or ClusterOptions()) as crew, _folder_appearing(folder) as temporary:
+        for name in (*FOLDERS, OBJECTS):
+            (temporary / name).mkdir()
+        counts: Counter[str] = Counter()
+        for number, (path, copies) in enumerate(zip(paths, names, strict=True)):
+            scene = open_scene([path], SceneOptions(bands=options.bands, nodata=options.nodata))
+            require_space(temporary, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
+            tone = tone_of(scene, crew, stages)
+            cutouts = _cutouts(scene, tone, options, crew, stages)
+            for copy, name in enumerate(copies):
+                making = plan_pair(
+                    _seed_of(options.seed, number, copy),
+                    tone,
+                    options.objects,
+                    effects=options.effects,
+                    strength=options.strength,
+                    cutouts=cutouts,
+                )
+                counts += _make_pair(_Pair(scene, making, name, temporary, options), crew, stages)
+        _write_table(temporary / TABLE, [name for copies in names for name in copies])
+        record = _record(paths, options, counts, sum(map(len, names)))
+        (temporary / RECORD).write_text(json.dumps(record, indent=2))
+    return Synthesized(folder, record)
+
+
+def find_images(images: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Rasters by name, those of folders in the order of their names.
+
+    Raises:
+        BadOption: there are none.
+    """
+    found = []
+    for each in map(Path, images):
+        if each.is_dir():
+            found += sorted(str(path) for path in each.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        else:
+            found.append(str(each))
+    if not found:
+        raise BadOption(f"there is no image in {', '.join(map(os.fspath, images)) or 'nothing'}")
+    return found
+
+
+def _names(paths: Sequence[str], copies: int) -> list[list[str]]:
+    """For each image, the names of its pairs."""
+    stems = [Path(path).stem for path in paths]
+    if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
+        raise BadOption(f"two images are called {twice[0]}; make their pairs in folders of their own")
+    return [[stem] if copies == 1 else [f"{stem}-{copy}" for copy in range(1, copies + 1)] for stem in stems]
+
+
+def _seed_of(seed: int, number: int, copy: int) -> int:
+    return int(np.random.SeedSequence([seed, number, copy]).generate_state(1, np.uint64)[0] >> 2)
+
+
+def require_replaceable(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds something else than what is made here, or that nobody asked to replace.
+
+    Raises:
+        OutputInTheWay: it is in the way, or its parent cannot be written to.
+    """
+    parent = folder.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputInTheWay(f"{parent} is not a folder that can be written to")
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        own = json.loads((folder / RECORD).read_text()).get("command") == "synthesize"
+    except (OSError, ValueError, AttributeError):
+        own = False
+    if not own:
+        raise OutputInTheWay(f"{folder} exists, and was not made by `geochange synthesize`; choose another folder")
+    if not overwrite:
+        raise OutputInTheWay(f"{folder} exists; --overwrite replaces it")
+
+
+@contextmanager
+def _folder_appearing(folder: Path) -> Iterator[Path]:
+    """A folder beside this one, which takes its place at the end, and is removed on an error."""
+    temporary = folder.absolute().with_name(f".{folder.name}-{uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def tone_of(scene: Scene, crew: Crew, stages: Stages) -> Tone:
+    """What the values of an image are like, over all of it.
+
+    Raises:
+        NothingValid: no pixel holds data.
+    """
+    with stages.stage("statistics") as listener:
+        parts = [part for part in SceneBlocks(scene, crew, listener)(tone_kernel) if part is not None]
+    if not parts:
+        raise NothingValid(f"no pixel of {scene.sources[0].name} holds data; check --nodata")
+    moments = reduce(Moments.__add__, (part[0] for part in parts))
+    low, high = np.min([part[1] for part in parts], axis=0), np.max([part[2] for part in parts], axis=0)
+    spread = np.maximum(np.sqrt(moments.variance), FLAT * np.maximum(high - low, 1))
+    if scene.largest == 255:
+        low, high = np.zeros(len(low)), np.full(len(high), 255.0)
+    else:
+        low = np.maximum(low, moments.mean - FARTHEST * spread)
+        high = np.maximum(np.minimum(high, moments.mean + FARTHEST * spread), low + spread)
+    return Tone(mean=moments.mean, spread=spread, low=low, high=high)
+
+
+def tone_kernel(dates: Floats, valid: Bools, tile: Tile) -> tuple[Moments, Floats, Floats] | None:
+    """Kernel: moments, least and greatest values of a block; None where nothing is valid."""
+    pixels = valid_pixels(dates, valid)
+    if not pixels.size:
+        return None
+    return moments_of(pixels), pixels.min(axis=1).astype(float), pixels.max(axis=1).astype(float)
+
+
+def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, crew: Crew, stages: Stages) -> Cutouts | None:
+    if options.pictures is not None:
+        return open_pictures(options.pictures, tone)
+    if options.outlines is None:
+        return None
+    if options.cut_from is None:
+        return open_outlines(options.outlines, scene.sources[0], tone, tone)
+    other = open_scene([options.cut_from], SceneOptions(bands=options.bands, nodata=options.nodata))
+    if len(other.bands) != len(scene.bands):
+        raise BadOption(
+            f"{options.cut_from} has {len(other.bands)} bands, {scene.sources[0].name} has {len(scene.bands)}; "
+            "pick with --bands"
+        )
+    return open_outlines(options.outlines, other.sources[0], tone_of(other, crew, stages), tone)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCell:
+    """A cell of a pair as its files hold it."""
+
+    dates: tuple[Array, ...]
+    valid: Bools
+    labels: Ints
+    objects: tuple[MadeObject, ...]
+
+
+def make_task(scene: Scene, making: Making, fill: float | None, cell: Tile) -> StoredCell:
+    """Make one cell of a pair."""
+    (image,), valid = scene.read(cell.grow(HALO))
+    made = make_cell(image.astype(float), valid[0], cell, making)
+    inside = valid[0][HALO:-HALO, HALO:-HALO]
+    dates = tuple(as_stored(date, inside, image.dtype, fill) for date in made.dates)
+    return StoredCell(dates, inside, np.where(inside, made.labels, IGNORE).astype(np.uint8), made.objects)
+
+
+def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | None) -> Array:
+    """Values in their type; the nodata value only where there are no data."""
+    empty = 0 if fill is None else fill
+    if dtype.kind == "f":
+        return np.where(valid, date, empty).astype(dtype)
+    limits = np.iinfo(dtype)
+    whole = np.clip(np.rint(date), limits.min, limits.max)
+    if fill is not None:
+        whole[whole == fill] = fill + 1 if fill < limits.max else fill - 1
+    return np.where(valid, whole, empty).astype(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One pair, to be made and written."""
+
+    scene: Scene
+    making: Making
+    name: str
+    folder: Path
+    options: SynthesizeOptions
+
+    @property
+    def source(self) -> FileSource:
+        source = self.scene.sources[0]
+        assert isinstance(source, FileSource)
+        return source
+
+    @property
+    def fill(self) -> float | None:
+        """What stands for nodata in the files; None where a mask says where there are data, or they are everywhere."""
+        given = self.options.nodata
+        return self.source.fill if self.source.fill is not None or isinstance(given, str) else given
+
+    def label(self, stored: StoredCell) -> Ints:
+        changed = (stored.labels > 0) & (stored.labels != IGNORE)
+        return stored.labels if self.options.classes else np.where(changed, np.uint8(1), stored.labels)
+
+
+def _make_pair(pair: _Pair, crew: Crew, stages: Stages) -> Counter[str]:
+    """Write one pair, its labels and its objects; how many there are of each kind."""
+    scene, folder, found = pair.scene, pair.folder, []
+    own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
+    profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
+    cells = list(partition(scene.shape, (CELL, CELL)))
+    made = crew.map_ordered(partial(make_task, scene, pair.making, pair.fill), cells)
+    with (
+        stages.stage("make", len(cells), scene.grid.area.size) as listener,
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        ExitStack() as stack,
+    ):
+        *dates, labels = (
+            stack.enter_context(rasterio.open(folder / part / f"{pair.name}.tif", "w", **profile))
+            for part, profile in zip(FOLDERS, profiles, strict=True)
+        )
+        for file in dates:
+            describe_like(file, pair.source)
+        for cell, stored in zip(cells, made, strict=True):
+            for file, values in zip(dates, stored.dates, strict=True):
+                file.write(values, window=cell.window)
+                if pair.fill is None and pair.source.masked:
+                    file.write_mask(stored.valid, window=cell.window)
+            labels.write(pair.label(stored), 1, window=cell.window)
+            found += stored.objects
+            listener.advance(cell.size)
+    write_objects(found, scene.grid, folder / OBJECTS / f"{pair.name}.gpkg")
+    return Counter(each.kind for each in found)
+
+
+def _profile(grid: Grid) -> dict[str, Any]:
+    """Of a raster of one byte; what differs takes its place."""
+    return {
+        "driver": "GTiff",
+        "count": 1,
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "dtype": "uint8",
+        "crs": rasterio_crs(grid.crs),
+        "transform": grid.transform,
+        "photometric": "MINISBLACK",
+        "tiled": True,
+        "blockxsize": CELL,
+        "blockysize": CELL,
+        "compress": "DEFLATE",
+        "bigtiff": "IF_SAFER",
+    }
+
+
+def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
+    """The boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
+    import geopandas
+
+    boxes = np.array([each.box for each in found], float).reshape(-1, 4)
+    rows, cols = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    pixels = shapely.box(boxes[:, 1], boxes[:, 0], boxes[:, 3], boxes[:, 2])
+    columns = {
+        "kind": np.array([each.kind for each in found], dtype=object),
+        "label": np.array([KINDS.index(each.kind) + 1 for each in found], np.int32),
+        "area_px": np.array([each.area for each in found], np.int32),
+        "rows": rows.astype(np.int32),
+        "cols": cols.astype(np.int32),
+        "contrast": np.array([round(each.contrast, 3) for each in found], float),
+    }
+    crs = None if grid.crs is None else grid.crs.to_wkt()
+    frame = geopandas.GeoDataFrame(columns, geometry=map_polygons(pixels, grid), crs=crs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="'crs' was not provided")
+        frame.to_file(path, layer=OBJECTS, driver="GPKG", engine="pyogrio", geometry_type="Polygon", VERSION="1.3")
+
+
+def _write_table(path: Path, names: Sequence[str]) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        rows.writerows([f"{part}/{name}.tif" for part in FOLDERS] for name in names)
+
+
+def _record(paths: Sequence[str], options: SynthesizeOptions, counts: Counter[str], pairs: int) -> dict[str, Any]:
+    own = {key: value for key, value in asdict(options).items() if key != "overwrite"}
+    return {
+        "command": "synthesize",
+        "images": [Path(path).name for path in paths],
+        "pairs": pairs,
+        "changes": {kind: counts[kind] for kind in KINDS},
+        "options": json.loads(json.dumps(own)),
+        "versions": {name: version(name) for name in ("geochange", "numpy", "scipy", "pillow")},
+    }
