@@ -32,7 +32,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 import geochange
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.pipeline.regions import cutoff_of, open_scores
+from geochange.pipeline.score_raster import cutoff_of, open_scores
 from geochange.products.boundaries import GUIDE_STEPS, GuidedFilter, LocalField, Snap, gradient, guide_codes
 from geochange.products.boundary_scores import HALO, TOLERANCES, boundaries_by_cell, boundary_pixels
 from geochange.products.evaluation import Classes, confusion_by_cell

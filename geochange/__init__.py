@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from geochange.pipeline.explain import ExplainOptions, explain
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import FinetuneOptions, finetune
+    from geochange.pipeline.from_to import from_to
     from geochange.pipeline.fuse import FuseOptions, fuse
+    from geochange.pipeline.kind_work import KindOptions
+    from geochange.pipeline.kinds import kinds
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
     from geochange.pipeline.refine import RefineOptions, refine
@@ -38,6 +41,9 @@ _HOMES = {
     "export_model": "export_model",
     "FinetuneOptions": "finetune",
     "finetune": "finetune",
+    "from_to": "from_to",
+    "KindOptions": "kind_work",
+    "kinds": "kinds",
     "fuse": "fuse",
     "FuseOptions": "fuse",
     "open_pair": "open_pair",
@@ -60,6 +66,7 @@ __all__ = [
     "ExplainOptions",
     "FinetuneOptions",
     "FuseOptions",
+    "KindOptions",
     "RefineOptions",
     "SynthesizeOptions",
     "Synthesized",
@@ -73,7 +80,9 @@ __all__ = [
     "explain",
     "export_model",
     "finetune",
+    "from_to",
     "fuse",
+    "kinds",
     "open_pair",
     "refine",
     "synthesize",

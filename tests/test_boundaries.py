@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
 from geochange.errors import BadOption
-from geochange.pipeline.regions import classify
+from geochange.pipeline.score_raster import classify
 from geochange.products.boundaries import (
     GuidedFilter,
     LocalField,

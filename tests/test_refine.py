@@ -14,7 +14,7 @@ import geochange
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline.refine import RefineOptions, disc_on, parse_radius
-from geochange.pipeline.regions import CLASSES_TAG, THRESHOLDS_TAG
+from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG
 from geochange.products.boundaries import GuidedFilter, LocalField, Snap
 from geochange.products.morphology import Disc
 from geochange.scenes.scene import open_file

@@ -4,9 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 from skimage.filters import threshold_otsu
+from sklearn.mixture import GaussianMixture
 
 from geochange.errors import BadOption, NothingValid
-from geochange.products.thresholds import METHODS, Threshold, minimum_error, otsu, parse_threshold
+from geochange.products.local_thresholds import LocalRule
+from geochange.products.thresholds import METHODS, Threshold, even_odds, minimum_error, otsu, parse_threshold
 
 VALUES = np.arange(255) / 254
 
@@ -28,10 +30,27 @@ def test_minimum_error_lies_where_the_classes_cross(share: float) -> None:
     assert minimum_error(two_classes(share), VALUES) == pytest.approx(crossing, abs=0.03)
 
 
+def test_em_is_undecided_where_scikit_learn_s_mixture_is() -> None:
+    counts = two_classes(0.2)
+    mixture = GaussianMixture(2, random_state=0, tol=1e-8, max_iter=1000).fit(
+        np.repeat(VALUES, counts // 1000)[:, None]
+    )
+    upper = int(np.argmax(mixture.means_.ravel()))
+    odds = mixture.predict_proba(VALUES[:, None])[:, upper]
+    crossing = VALUES[np.flatnonzero((odds > 0.5) & (VALUES > 0.3))[0]]
+    assert even_odds(counts, VALUES) == pytest.approx(crossing, abs=0.01)
+
+
+def test_em_is_not_drawn_to_the_bin_of_what_is_certain() -> None:
+    counts = np.rint(1e4 * norm.pdf(VALUES, 0.7, 0.1)).astype(np.int64)
+    counts[:3] = 10**7, 10**5, 10**4
+    assert 0.02 < even_odds(counts, VALUES) < 0.5
+
+
 @pytest.mark.parametrize("method", METHODS.values())
 def test_a_lone_value_is_no_change(method) -> None:
     counts = np.bincount([40] * 9, minlength=255)
-    assert method(counts, VALUES) > VALUES[40]
+    assert VALUES[40] < method(counts, VALUES) < VALUES[41]
 
 
 @pytest.mark.parametrize("method", METHODS.values())
@@ -44,7 +63,7 @@ def test_an_empty_histogram_is_refused(method) -> None:
 @given(counts=st.lists(st.integers(0, 10**6), min_size=255, max_size=255).filter(lambda c: sum(map(bool, c)) > 1))
 def test_thresholds_lie_between_occupied_values(method, counts: list[int]) -> None:
     occupied = VALUES[np.array(counts) > 0]
-    assert occupied[0] < method(np.array(counts), VALUES) < occupied[-1]
+    assert occupied[0] < method(np.array(counts), VALUES) < occupied[-1] + 1 / 254
 
 
 @pytest.mark.parametrize(
@@ -56,6 +75,11 @@ def test_thresholds_lie_between_occupied_values(method, counts: list[int]) -> No
         ("1", Threshold(1, 1)),
         ("otsu", "otsu"),
         ("em", "em"),
+        ("kittler", "kittler"),
+        ("f1", "f1"),
+        ("recall=0.9", "recall=0.9"),
+        ("local", LocalRule()),
+        ("local:300m:0.8", LocalRule(size=300, metres=True, high=0.8)),
         ("default", "default"),
     ],
 )
@@ -63,7 +87,9 @@ def test_thresholds_are_parsed(text: str, parsed: Threshold | str) -> None:
     assert parse_threshold(text) == parsed
 
 
-@pytest.mark.parametrize("text", ["1.5", "-0.1", "nan", "0.8:0.3", "0.2:1.2", ":0.3", "0.3:x", "much", "", "1:2:3"])
+@pytest.mark.parametrize(
+    "text", ["1.5", "-0.1", "nan", "0.8:0.3", "0.2:1.2", ":0.3", "0.3:x", "much", "", "1:2:3", "local:", "local:x"]
+)
 def test_bad_thresholds_are_refused(text: str) -> None:
     with pytest.raises(BadOption):
         parse_threshold(text)

@@ -67,9 +67,17 @@ def detect(
         typer.Option("--remove-shift", help="Measure the shift left between the dates, and remove it while reading."),
     ] = False,
     threshold: values.Threshold = None,
+    labels: values.Labels = None,
+    label_column: values.LabelColumn = None,
     min_area: values.MinArea = "4",
     connectivity: values.Connectivity = 4,
     simplify: values.Simplify = 0.0,
+    kinds: Annotated[bool, typer.Option("--kinds", help="Tell what kind of change each one is.")] = False,
+    band_roles: values.BandRoles = None,
+    index: values.Indices = None,
+    split_kinds: Annotated[
+        bool, typer.Option("--split-kinds", help="With --kinds: cut changes where their kind changes.")
+    ] = False,
     formats: Annotated[
         str, typer.Option("--formats", help="Vector files: gpkg, geojson, flatgeobuf, parquet.")
     ] = "gpkg,geojson",
@@ -122,6 +130,12 @@ def detect(
         block_size=block_size,
         dtype=dtype,
         threshold=threshold,
+        labels=labels,
+        label_column=label_column,
+        kinds=kinds,
+        band_roles=band_roles,
+        indices=tuple(index or ()),
+        split_kinds=split_kinds,
         min_area=min_area,
         connectivity=connectivity,
         simplify=simplify,

@@ -18,7 +18,9 @@ from geochange.cli.evaluate import evaluate
 from geochange.cli.explain import explain
 from geochange.cli.export_model import export_model
 from geochange.cli.finetune import finetune
+from geochange.cli.from_to import from_to
 from geochange.cli.fuse import fuse
+from geochange.cli.kinds import kinds
 from geochange.cli.refine import refine
 from geochange.cli.synthesize import synthesize
 from geochange.cli.train import train
@@ -44,10 +46,12 @@ COMMANDS = (
     detect,
     refine,
     vectorize,
+    kinds,
     fuse,
     evaluate,
     detectors,
     datasets,
+    from_to,
     synthesize,
     train,
     finetune,

@@ -19,11 +19,23 @@ if TYPE_CHECKING:
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
     from geochange.pipeline.explain import Explained
+    from geochange.pipeline.from_to import FromTo
+    from geochange.pipeline.kinds import WrittenKinds
     from geochange.pipeline.refine import Refined
     from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.products.evaluation import Evaluation
     from geochange.scenes.preflight import Report
+
+
+LABEL_SHARES = ("precision", "recall")
+FROM_TO_REST = {
+    "unchanged": "unchanged",
+    "only_before": "covered by BEFORE alone",
+    "only_after": "covered by AFTER alone",
+    "dropped": "too small or too thin, left out",
+    "absorbed": "too small or too thin, part of a neighbour",
+}
 
 
 def print_json(answer: Any) -> None:
@@ -56,8 +68,10 @@ def print_run(detection: Detection) -> None:
         "scene", f"{rows:,} x {cols:,} pixels, {len(record['scene']['bands'])} bands, {record['scene']['crs']}"
     )
     table.add_row("detector", record["detector"]["name"])
-    table.add_row("threshold", _threshold(record["threshold"]))
+    add_threshold(table, record)
     table.add_row("changes", _changes(record["changes"]))
+    if found := record.get("kinds"):
+        table.add_row("kinds", ", ".join(f"{kind or 'no data'} {count:,}" for kind, count in found["counts"].items()))
     table.add_row("seconds", _seconds(record["seconds"]))
     for name in _files(record["files"]):
         table.add_row("", str(detection.folder / name))
@@ -68,13 +82,52 @@ def print_layer(layer: WrittenLayer) -> None:
     """What `vectorize` wrote."""
     answer = layer.to_dict()
     table = plain_table()
-    table.add_row("threshold", _threshold(answer["threshold"]))
+    add_threshold(table, answer)
     table.add_row("changes", _changes(answer["changes"]))
     if answer["squared"] is not None:
         table.add_row("right angles", f"{answer['squared']:,} outlines")
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
     show(table)
+
+
+def add_threshold(table: Table, record: dict[str, Any]) -> None:
+    """Rows of the threshold, and of what labels say of it."""
+    table.add_row("threshold", _threshold(record["threshold"]))
+    if labelled := record.get("threshold_labels"):
+        shares = (f"{name} {labelled[name]:.3f} (at least {labelled[name + '_lower']:.3f})" for name in LABEL_SHARES)
+        table.add_row("by labels", f"{', '.join(shares)}, F1 {labelled['f1']:.3f}, in {labelled['cells']:,} places")
+
+
+def print_kinds(written: WrittenKinds) -> None:
+    """How many changes are of each kind, and what that rests on."""
+    answer = written.to_dict()
+    table = plain_table()
+    table.add_row("bands", ", ".join(f"{role}={number}" for role, number in answer["band_roles"].items()))
+    table.add_row("indices", ", ".join(answer["indices"]))
+    for kind, count in answer["kinds"].items():
+        table.add_row(kind or "no data", f"{count:,}")
+    table.add_row("seconds", _seconds(answer["seconds"]))
+    table.add_row("", answer["file"])
+    show(table)
+
+
+def print_from_to(found: FromTo) -> None:
+    """What became what, and what is no change."""
+    answer = found.to_dict()
+    table = plain_table(None, "from", "to", "polygons", "area")
+    for change in answer["changes"]:
+        table.add_row(change["from"], change["to"], f"{change['polygons']:,}", hectares(change["area_m2"]))
+    show(table)
+    rest = plain_table()
+    for name, what in FROM_TO_REST.items():
+        rest.add_row(what, hectares(round(answer[f"{name}_m2"])))
+    if any(answer["without_class"]):
+        rest.add_row("polygons without a class", " and ".join(f"{count:,}" for count in answer["without_class"]))
+    rest.add_row("classes", answer["classes"] or "none")
+    for path in answer["files"]:
+        rest.add_row("", path)
+    show(rest)
 
 
 def print_refined(refined: Refined) -> None:
@@ -100,7 +153,11 @@ def print_detectors(offers: Sequence[Offer]) -> None:
     show(table)
 
 
-def _threshold(threshold: float | list[float]) -> str:
+def _threshold(threshold: float | list[float] | dict[str, Any]) -> str:
+    if isinstance(threshold, dict):
+        found = threshold["local"]
+        cells = found["cells"][0] * found["cells"][1]
+        return f"{found['scene']:.4g} to {found['highest']:.4g}, raised in {found['raised']:,} of {cells:,} cells"
     return ":".join(f"{value:.4g}" for value in (threshold if isinstance(threshold, list) else [threshold]))
 
 

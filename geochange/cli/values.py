@@ -35,9 +35,38 @@ Threshold: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--threshold",
-        help="Smallest probability of a change: a number, otsu, em, low:high (hysteresis), precision=0.9, recall=0.9.",
+        help="Smallest probability of a change: a number, low:high (hysteresis), otsu, em, kittler, local:512px; "
+        "precision=0.9, recall=0.9, f1.",
         show_default="the detector's own",
     ),
+]
+Labels: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="What is known to have changed, for a threshold of precision=0.9, recall=0.9 or f1: a raster (0 "
+        "unchanged, 255 not labelled) or a layer.",
+    ),
+]
+LabelColumn: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        help="Column of the layer that says whether a polygon has changed.",
+        show_default="all have; what lies outside has not",
+    ),
+]
+BandRoles: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--band-roles",
+        help="Which band is which, as in red=1,green=2,blue=3,nir=4 (also swir1, swir2, rededge1, ...).",
+        show_default="as the image names them",
+    ),
+]
+Indices: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--index", help="A further index to measure before and after, as in SAVI; may be given again."),
 ]
 MinArea: TypeAlias = Annotated[
     str, typer.Option("--min-area", help="Smallest change, in pixels, or in square metres as in 100m2; 0 keeps all.")

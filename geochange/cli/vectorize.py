@@ -15,6 +15,8 @@ def vectorize(
     raster: Annotated[str, typer.Argument(help="A probability raster, or a mask of which 0 is unchanged.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="The layer: .gpkg, .geojson, .fgb or .parquet.")],
     threshold: values.Threshold = None,
+    labels: values.Labels = None,
+    label_column: values.LabelColumn = None,
     min_area: values.MinArea = "4",
     connectivity: values.Connectivity = 4,
     simplify: values.Simplify = 0.0,
@@ -44,6 +46,8 @@ def vectorize(
         raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")
     options = RegionOptions(
         threshold=threshold,
+        labels=labels,
+        label_column=label_column,
         min_area=min_area,
         connectivity=connectivity,
         simplify=simplify,

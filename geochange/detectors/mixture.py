@@ -135,11 +135,24 @@ def fit_mixture(counts: Ints, negligible: float = 0.0) -> Mixture:
     roots, weights = _roots(counts, negligible)
     if len(roots) < 2:
         return NO_CHANGE
-    floor = NARROWEST * np.sqrt(np.average(roots**2, weights=weights))
-    changed = (roots > otsu_split(roots, weights)).astype(np.float64)
+    return fit_normals(roots, weights, NARROWEST * np.sqrt(np.average(roots**2, weights=weights)))
+
+
+def fit_normals(values: Floats, weights: Floats, floor: float) -> Mixture:
+    """Fit two normal classes to weighted values by expectation-maximisation, from Otsu's split.
+
+    Args:
+        values: (k,) ascending, at least two.
+        weights: (k,) pixels of each, above 0.
+        floor: what each class's deviation is widened by.
+
+    Returns:
+        The mixture; `NO_CHANGE` where one class loses its last pixel.
+    """
+    changed = (values > otsu_split(values, weights)).astype(np.float64)
     for _ in range(EM_STEPS):
-        mixture = _maximise(roots, weights, changed, floor)
-        update = expit(mixture.log_odds(roots))
+        mixture = _maximise(values, weights, changed, floor)
+        update = expit(mixture.log_odds(values))
         moved = np.average(np.abs(update - changed), weights=weights)
         changed = update
         if not 1 <= changed @ weights <= weights.sum() - 1:
@@ -158,10 +171,10 @@ def _roots(counts: Ints, negligible: float) -> tuple[Floats, Floats]:
     return roots, np.bincount(where, counts[occupied])
 
 
-def _maximise(roots: Floats, weights: Floats, changed: Floats, floor: float) -> Mixture:
+def _maximise(values: Floats, weights: Floats, changed: Floats, floor: float) -> Mixture:
     masses = [weights * (1 - changed), weights * changed]
-    means = [float(np.average(roots, weights=mass)) for mass in masses]
-    variances = [np.average((roots - mean) ** 2, weights=mass) for mean, mass in zip(means, masses, strict=True)]
+    means = [float(np.average(values, weights=mass)) for mass in masses]
+    variances = [np.average((values - mean) ** 2, weights=mass) for mean, mass in zip(means, masses, strict=True)]
     narrow, wide = (float(np.hypot(np.sqrt(variance), floor)) for variance in variances)
     return Mixture(float(masses[1].sum() / weights.sum()), (means[0], means[1]), (narrow, wide))
 

@@ -161,18 +161,18 @@ def _polygon_labels(layer: Layer, options: LabelOptions) -> Array | None:
         raise BadOption(f"{layer.path} has no column {options.column!r}; it has {', '.join(columns) or 'none'}")
     values = options.values or options.classes
     known = _labels_by_text(values, options)
-    stored = [_as_text(value) for value in layer.frame[options.column]]
+    stored = [value_text(value) for value in layer.frame[options.column]]
     if unknown := [text for text in stored if text not in known]:
         raise _no_class(layer.path, unknown[0], values, options)
     return np.array([known[text] for text in stored], np.uint8)
 
 
 def _labels_by_text(values: tuple[int | str, ...], options: LabelOptions) -> Mapping[str, int]:
-    ignored = {_as_text(value): IGNORE for value in (IGNORE, *options.ignore)}
-    return {"0": 0, **ignored, **{_as_text(value): k for k, value in enumerate(values, start=1)}}
+    ignored = {value_text(value): IGNORE for value in (IGNORE, *options.ignore)}
+    return {"0": 0, **ignored, **{value_text(value): k for k, value in enumerate(values, start=1)}}
 
 
-def _as_text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """3, 3.0 and "3" are one class: a column of numbers with gaps is read as floats."""
     return str(int(value)) if isinstance(value, float | np.floating) and float(value).is_integer() else str(value)
 

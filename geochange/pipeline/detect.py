@@ -33,26 +33,19 @@ from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import load_array, require_space
 from geochange.pipeline.check import measure_shift
+from geochange.pipeline.kind_work import require_kinds
+from geochange.pipeline.kinds import measure_kinds, write_kinds
 from geochange.pipeline.objects import found_objects, object_threshold
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
-from geochange.pipeline.regions import (
-    CLASSES_TAG,
-    THRESHOLDS_TAG,
-    RegionOptions,
-    RegionTotals,
-    found_regions,
-    layer_of,
-    open_scores,
-    require_threshold,
-    threshold_record,
-    total_regions,
-)
+from geochange.pipeline.regions import RegionOptions, RegionTotals, found_regions, layer_of, total_regions
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
+from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG, open_scores
+from geochange.pipeline.thresholds import open_labelled, require_threshold
 from geochange.products.export import write_layer
 from geochange.products.features import ChangeLayer
 from geochange.products.preview import PANEL, Captions, covered_cells, hectares, render_preview
 from geochange.products.region_store import RegionStore
-from geochange.products.thresholds import parse_threshold
+from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.tiling import Tiling, cut_axis
@@ -128,6 +121,10 @@ def detect(
         scene = _without_shift(scene, options, stages)
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands)))
+    if options.labels is not None:  # a mistake in them is better told now than at the end
+        open_labelled(options.regions().thresholds(), scene.grid)
+    if options.kinds:
+        require_kinds(scene, options.of_kinds())
     identity = _identity(scene, options)
     folder = RunFolder(Path(out).absolute())
     kept = folder.out.exists()
@@ -206,10 +203,12 @@ def _fitted(run: _Run, crew: Crew) -> Fitted:
 
 
 def _check_fitted(fitted: Fitted, run: _Run) -> None:
+    if fitted.objects and run.options.labels is not None:
+        raise BadOption(f"labels choose thresholds of pixels; {fitted.name} finds objects: give a number")
     if fitted.objects:
         object_threshold(run.options.threshold, fitted.thresholds)
-    elif run.options.threshold is not None:
-        require_threshold(parse_threshold(str(run.options.threshold)), fitted.thresholds)
+    elif run.options.labels is None:
+        require_threshold(run.options.regions().thresholds().parsed, fitted.thresholds)
     unknown = sorted(set(run.options.layers) - set(fitted.layers))
     if unknown:
         offered = ", ".join(fitted.layers) or "none"
@@ -279,13 +278,14 @@ def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict
             finding = found_regions(scores, regions, crew, run.stages, run.folder.scratch)
         with finding as found:
             totals = total_regions(found.regions, run.scene.grid)
-            files = _write_layers(run, found.outlines, layer)
+            files, kinds = _write_layers(run, found.outlines, layer, crew)
             _write_preview(run, work, store, found.regions, totals)
         with run.stages.stage("pack"):
             packing.result()
     return _record(run, work.fitted) | {
-        "threshold": threshold_record(found.threshold),
+        **found.chosen.to_record(),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
+        **kinds,
         "files": {
             "probability": "probability.tif",
             "changes": files,
@@ -337,12 +337,33 @@ def _with_dates(run: _Run) -> RegionOptions:
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
-def _write_layers(run: _Run, outlines: RegionStore, layer: ChangeLayer) -> list[str]:
+def _write_layers(run: _Run, outlines: RegionStore, layer: ChangeLayer, crew: Crew) -> tuple[list[str], dict[str, Any]]:
+    """The layer in all formats: their names, and what there is to record of kinds."""
     names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
+    if run.options.kinds:
+        return names, _write_with_kinds(run, outlines, layer, crew, names)
     with run.stages.stage("write"):
         for name in names:
             write_layer(run.folder.ready / name, outlines.chunks(), layer)
-    return names
+    return names, {}
+
+
+def _write_with_kinds(
+    run: _Run, outlines: RegionStore, layer: ChangeLayer, crew: Crew, names: list[str]
+) -> dict[str, Any]:
+    scratch = run.folder.scratch / "kinds"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    write_layer(scratch / "changes.parquet", outlines.chunks(), layer)
+    features = open_features(str(scratch / "changes.parquet"))
+    ends = replace(run.scene, sources=(run.scene.sources[0], run.scene.sources[-1]))
+    measured = measure_kinds(features, ends, run.options.of_kinds(), crew=crew, stages=run.stages, scratch=scratch)
+    with run.stages.stage("write"):
+        for name in names:
+            write_kinds(run.folder.ready / name, measured)
+        found = {"kinds": {"counts": measured.counts(), **measured.basis()}}
+    shutil.rmtree(scratch)
+    return found
 
 
 def _write_preview(run: _Run, work: Inference, store: BlockStore, found: RegionStore, totals: RegionTotals) -> None:

@@ -20,7 +20,7 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid
 from geochange.files import appearing, require_writable
 from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
-from geochange.pipeline.regions import TRACE_BLOCK, ScoreRaster
+from geochange.pipeline.score_raster import TRACE_BLOCK, ScoreRaster
 from geochange.products.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
 from geochange.products.boundary_scores import (
     HALO,
@@ -33,6 +33,7 @@ from geochange.products.evaluation import (
     CellConfusions,
     Classes,
     Evaluation,
+    cell_side,
     confusion_by_cell,
     merge_cells,
     score_pixels,
@@ -218,12 +219,11 @@ def _prepare(
     sides: tuple[ScoreRaster | Layer, ScoreRaster | Layer], grid: Grid, options: EvaluateOptions, crew: Crew
 ) -> _Comparison:
     predicted, reference = (labels_on(side, grid, options.threshold, options.ignore) for side in sides)
-    cell = int(min(max(2 ** round(np.log2(max(grid.shape) / 16)), 8), 256))
     comparison = _Comparison(
         predicted,
         reference,
         grid,
-        cell=cell,
+        cell=cell_side(grid.shape),
         traced=(isinstance(sides[0], ScoreRaster), isinstance(sides[1], ScoreRaster)),
         skip=ceil(max(grid.shape) / PICTURE_SIDE),
     )

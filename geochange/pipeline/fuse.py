@@ -20,7 +20,7 @@ from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, OutputInTheWay
 from geochange.files import appearing, require_space, require_writable, write_whole
-from geochange.pipeline.regions import CLASSES_TAG, THRESHOLDS_TAG
+from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG
 from geochange.pipeline.source_stack import SourceStack, open_stack
 from geochange.pipeline.stacking import FitOptions, fit_stacking, read_model, write_model
 from geochange.products.fusion import (

@@ -12,7 +12,7 @@ from rasterio.enums import Resampling
 
 from geochange.arrays import Bools, Ints
 from geochange.errors import GridMismatch
-from geochange.pipeline.regions import ScoreRaster, classify, cutoff_of, open_scores
+from geochange.pipeline.score_raster import ScoreRaster, classify, cutoff_of, open_scores
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer

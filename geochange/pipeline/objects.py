@@ -11,7 +11,8 @@ from geochange.detectors.boxes import SCORE_STEPS, Boxes
 from geochange.engine.inference import Inference
 from geochange.engine.progress import Stages
 from geochange.errors import BadOption
-from geochange.pipeline.regions import FoundRegions, RegionOptions, at_least, parse_min_area, require_threshold
+from geochange.pipeline.regions import FoundRegions, RegionOptions, at_least, parse_min_area
+from geochange.pipeline.thresholds import ChosenThreshold, require_threshold
 from geochange.products.objects import BoxMerger, regions_of
 from geochange.products.region_store import RegionStore
 from geochange.products.thresholds import Threshold, parse_threshold
@@ -30,7 +31,7 @@ def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> T
         return parsed
     require_threshold(parsed, kept)
     if parsed != "default" and parsed not in kept:
-        raise BadOption(f"threshold {parsed!r} is for pixels; objects take a number, precision=0.9 or recall=0.9")
+        raise BadOption(f"threshold {wanted!r} is for pixels; objects take a number, precision=0.9 or recall=0.9")
     found = kept.get(parsed, 0.5)
     return Threshold(found, found)
 
@@ -69,4 +70,4 @@ def found_objects(
                 keep(merger.add(boxes.where(boxes.scores >= least), row))
                 listener.advance(0)
             keep(merger.finish())
-        yield FoundRegions(store, store, threshold)
+        yield FoundRegions(store, store, ChosenThreshold(threshold))

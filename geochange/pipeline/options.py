@@ -10,6 +10,7 @@ import numpy as np
 
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption
+from geochange.pipeline.kind_work import KindOptions
 from geochange.pipeline.regions import RegionOptions
 from geochange.scenes.pairing import SceneOptions
 from geochange.scenes.scene import NodataRule
@@ -60,7 +61,25 @@ class DetectOptions:
     """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
 
     threshold: str | float | None = None
-    """A number, `otsu`, `em`, or `low:high`; None for the detector's own."""
+    """As `RegionOptions.threshold` has it; None for the detector's own."""
+
+    labels: str | None = None
+    """A raster (0 unchanged, 255 not labelled) or a layer that says what has changed, to choose the threshold by."""
+
+    label_column: str | None = None
+    """The column of a layer that says so."""
+
+    kinds: bool = False
+    """Tell what kind of change each one is."""
+
+    band_roles: str | None = None
+    """Which band is which, for kinds, as in "red=1,green=2,blue=3,nir=4"; None for what BEFORE says of its bands."""
+
+    indices: tuple[str, ...] = ()
+    """Further indices to measure, with kinds."""
+
+    split_kinds: bool = False
+    """Cut changes where their kind changes."""
 
     min_area: str | float = "4"
     """Smallest change, in pixels, or in square metres as in "100m2"."""
@@ -93,7 +112,9 @@ class DetectOptions:
             raise BadOption(f"format {unknown[0]!r} is not one of {', '.join(VECTOR_FORMATS)}")
         if self.resume and self.overwrite:
             raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
-        for build in (self.scene, self.tiles, self.cluster, self.regions):
+        if not self.kinds and (self.band_roles or self.indices or self.split_kinds):
+            raise BadOption("band roles, indices and the cutting of changes are for kinds; add --kinds")
+        for build in (self.scene, self.tiles, self.cluster, self.regions, self.of_kinds):
             build()
 
     def scene(self) -> SceneOptions:
@@ -111,12 +132,17 @@ class DetectOptions:
     def regions(self) -> RegionOptions:
         return RegionOptions(
             threshold=self.threshold,
+            labels=self.labels,
+            label_column=self.label_column,
             min_area=self.min_area,
             connectivity=self.connectivity,
             simplify=self.simplify,
             date_before=self.date_before,
             date_after=self.date_after,
         )
+
+    def of_kinds(self) -> KindOptions:
+        return KindOptions(band_roles=self.band_roles, indices=self.indices, split=self.split_kinds, nodata=self.nodata)
 
     def stored_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.dtype)

@@ -24,7 +24,14 @@ from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import appearing, require_space, require_writable, write_whole
-from geochange.pipeline.regions import CLASSES_TAG, FLOAT_STEPS, THRESHOLDS_TAG, ScoreRaster, cutoff_of, open_scores
+from geochange.pipeline.score_raster import (
+    CLASSES_TAG,
+    FLOAT_STEPS,
+    THRESHOLDS_TAG,
+    ScoreRaster,
+    cutoff_of,
+    open_scores,
+)
 from geochange.products.boundaries import GuidedFilter, LocalField, Snap, guide_codes, winners
 from geochange.products.morphology import Close, Disc, Open, pixel_metres
 from geochange.products.refinement import ScorePart, Step

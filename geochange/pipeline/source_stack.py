@@ -12,7 +12,7 @@ from rasterio.enums import Resampling
 
 from geochange.arrays import Bools, Floats
 from geochange.errors import BadOption, BandMismatch, GridMismatch
-from geochange.pipeline.regions import ScoreRaster, open_scores
+from geochange.pipeline.score_raster import ScoreRaster, open_scores
 from geochange.scenes.differences import CHOOSE_OTHERS, GIVE_CRS, GIVE_ONE_CRS, grid_differences, overlap_share
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.warped import WarpedSource

@@ -20,10 +20,9 @@ from geochange.pipeline.regions import (
     RegionTotals,
     found_regions,
     layer_of,
-    open_scores,
-    threshold_record,
     total_regions,
 )
+from geochange.pipeline.score_raster import open_scores
 from geochange.products.export import write_layer, writer_of
 from geochange.products.morphology import pixel_metres
 from geochange.products.outlines import RightAngles, choose_outlines, square_regions
@@ -40,7 +39,10 @@ class WrittenLayer:
 
     path: Path
     totals: RegionTotals
-    threshold: float | list[float]
+    threshold: float | list[float] | dict[str, Any]
+    """A number, [low, high] with hysteresis, or what was found where it follows the neighbourhood."""
+    threshold_labels: dict[str, Any] | None = None
+    """What the labels said, where they chose it."""
     squared: int | None = None
     """How many outlines have right angles; None where none were asked for."""
 
@@ -50,6 +52,7 @@ class WrittenLayer:
         return {
             "file": str(self.path),
             "threshold": self.threshold,
+            **({} if self.threshold_labels is None else {"threshold_labels": self.threshold_labels}),
             "changes": {
                 "count": self.totals.count,
                 "area_px": self.totals.area_px,
@@ -84,7 +87,7 @@ def vectorize(
     Raises:
         UnreadableInput: the raster cannot be read.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
-        BadOption: no format has the file's suffix.
+        BadOption: no format has the file's suffix, or the labels do not tell of the threshold that is wanted.
     """
     path, options, stages = Path(out), options or RegionOptions(), Stages(listener or Silent())
     scores = open_scores(os.fspath(raster))
@@ -103,7 +106,7 @@ def vectorize(
         with stages.stage("write"):
             write_layer(path, outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)
-    return WrittenLayer(path, totals, threshold_record(found.threshold), squared, stages.seconds)
+    return WrittenLayer(path, totals, **found.chosen.to_record(), squared=squared, seconds=stages.seconds)
 
 
 def _square(found: FoundRegions, options: RightAngles, grid: Grid, crew: Crew, store: RegionStore) -> int:

@@ -234,6 +234,11 @@ def _cut_axis(start: int, length: int, cell: int) -> list[tuple[int, slice]]:
     return [(i, slice(max(i * cell - start, 0), min((i + 1) * cell - start, length))) for i in indices]
 
 
+def cell_side(shape: tuple[int, int]) -> int:
+    """Pixels per side of the cells that a grid is cut into: about 16 along its longer side, 8 to 256 pixels each."""
+    return int(min(max(2 ** round(np.log2(max(shape) / 16)), 8), CELL))
+
+
 def merge_cells(parts: Iterable[CellConfusions]) -> CellConfusions:
     """One matrix for each cell, in lattice order; parts of one cell that were read apart are added up.
 

@@ -1,4 +1,4 @@
-"""Layers of changes as files: GeoPackage with its QGIS style, GeoJSON, FlatGeobuf, GeoParquet.
+"""Layers of polygons as files: GeoPackage with its QGIS style, GeoJSON, FlatGeobuf, GeoParquet.
 
 Features stream from the store to the file, a chunk at a time. A file appears under its name when it is whole.
 """
@@ -10,6 +10,7 @@ import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,6 +56,24 @@ FROM gpkg_geometry_columns WHERE table_name = ?
 Batches = Iterator[pa.RecordBatch]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureLayer:
+    """What a file says of its features besides themselves."""
+
+    schema: pa.Schema
+    """Columns, of which `geometry` is WKB."""
+
+    crs: CRS | None
+
+    geometry_type: str = "Polygon"
+    """As GDAL names it."""
+
+    style: str | None = None
+    """QML that QGIS draws it with, kept in a GeoPackage."""
+
+    name: str = LAYER
+
+
 def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer) -> None:
     """Writes regions as one layer, in the format that the suffix names, in place of a file that is there.
 
@@ -70,17 +89,36 @@ def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer) -> No
         BadOption: no format has this suffix.
         OutputInTheWay: the file cannot be written.
     """
+    features = FeatureLayer(
+        schema=SCHEMA, crs=layer.grid.crs, geometry_type=layer.geometry_type, style=change_style(layer.labels)
+    )
+    write_features(path, feature_batches(chunks, layer), features)
+
+
+def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
+    """Writes features as one layer, in the format that the suffix names, in place of a file that is there.
+
+    GeoJSON is WGS 84 (RFC 7946); the other formats keep the CRS.
+
+    Args:
+        path: a .gpkg, .geojson, .fgb or .parquet file.
+        batches: features with the layer's schema, shells counter-clockwise.
+        layer: the rest of what the file says.
+
+    Raises:
+        BadOption, OutputInTheWay: as `write_layer`.
+    """
     write = writer_of(path)
     try:
         with appearing(path) as partial:
-            write(partial, feature_batches(chunks, layer), layer)
+            write(partial, batches, layer)
     except GeochangeError:
         raise
     except (DataSourceError, DataLayerError, OSError) as error:
         raise OutputInTheWay(f"cannot write {path}: {error}") from error
 
 
-def writer_of(path: Path) -> Callable[[Path, Batches, ChangeLayer], None]:
+def writer_of(path: Path) -> Callable[[Path, Batches, FeatureLayer], None]:
     """What writes the format that a file's suffix names.
 
     Raises:
@@ -92,8 +130,8 @@ def writer_of(path: Path) -> Callable[[Path, Batches, ChangeLayer], None]:
         raise BadOption(f"{path.name}: vector layers end in {', '.join(WRITERS)}; choose one of these") from None
 
 
-def write_geopackage(path: Path, batches: Batches, layer: ChangeLayer) -> None:
-    """A GeoPackage 1.3 with a spatial index and a QGIS style that is used by default."""
+def write_geopackage(path: Path, batches: Batches, layer: FeatureLayer) -> None:
+    """A GeoPackage 1.3 with a spatial index and, where there is one, a QGIS style that is used by default."""
     with _frugal_index():
         _write_gdal(
             path,
@@ -103,40 +141,41 @@ def write_geopackage(path: Path, batches: Batches, layer: ChangeLayer) -> None:
             dataset={"VERSION": "1.3"},
             options={"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"},
         )
+    if layer.style is None:
+        return
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(_STYLE_TABLE)
         database.execute(_STYLE_CONTENTS)
-        database.execute(_STYLE_ROW, (STYLE_NAME, change_style(layer.labels), LAYER))
+        database.execute(_STYLE_ROW, (STYLE_NAME, layer.style, layer.name))
 
 
-def write_geojson(path: Path, batches: Batches, layer: ChangeLayer) -> None:
+def write_geojson(path: Path, batches: Batches, layer: FeatureLayer) -> None:
     """GeoJSON in WGS 84 (RFC 7946), or in pixels without a CRS."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(feature_collection(batches, layer.grid.crs, LAYER))
+        file.writelines(feature_collection(batches, layer.crs, layer.name))
 
 
-def write_flatgeobuf(path: Path, batches: Batches, layer: ChangeLayer) -> None:
+def write_flatgeobuf(path: Path, batches: Batches, layer: FeatureLayer) -> None:
     """FlatGeobuf with its spatial index, which puts the features in an order of its own."""
     _write_gdal(path, batches, layer, driver="FlatGeobuf", options={"TEMPORARY_DIR": str(path.parent)})
 
 
-def write_geoparquet(path: Path, batches: Batches, layer: ChangeLayer) -> None:
+def write_geoparquet(path: Path, batches: Batches, layer: FeatureLayer) -> None:
     """GeoParquet 1.1, a row group a batch."""
-    crs = layer.grid.crs
     column = {
         "encoding": "WKB",
         "geometry_types": [layer.geometry_type],
-        "crs": None if crs is None else crs.to_json_dict(),
+        "crs": None if layer.crs is None else layer.crs.to_json_dict(),
         "orientation": "counterclockwise",
     }
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    schema = SCHEMA.with_metadata({"geo": json.dumps(geo)})
+    schema = layer.schema.with_metadata({"geo": json.dumps(geo)})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
-WRITERS: Mapping[str, Callable[[Path, Batches, ChangeLayer], None]] = {
+WRITERS: Mapping[str, Callable[[Path, Batches, FeatureLayer], None]] = {
     ".gpkg": write_geopackage,
     ".geojson": write_geojson,
     ".fgb": write_flatgeobuf,
@@ -158,25 +197,25 @@ def _frugal_index() -> Iterator[None]:
 def _write_gdal(
     path: Path,
     batches: Batches,
-    layer: ChangeLayer,
+    layer: FeatureLayer,
     *,
     driver: str,
     dataset: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> None:
     failures: list[BaseException] = []
-    reader = pa.RecordBatchReader.from_batches(SCHEMA, _recording(batches, failures))
+    reader = pa.RecordBatchReader.from_batches(layer.schema, _recording(batches, failures))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'crs' was not provided")
             write_arrow(
                 reader,
                 path,
-                layer=LAYER,
+                layer=layer.name,
                 driver=driver,
                 geometry_name="geometry",
                 geometry_type=layer.geometry_type,
-                crs=_wkt(layer.grid.crs),
+                crs=_wkt(layer.crs),
                 dataset_options=dataset,
                 layer_options=options,
             )

@@ -146,6 +146,14 @@ def measure(polygons: Array, grid: Grid, mapped: Array | None = None) -> tuple[F
     return np.round(area, MEASURE_DECIMALS), np.round(perimeter, MEASURE_DECIMALS)
 
 
+def ground_area(polygons: Array, crs: CRS) -> Floats:
+    """(n,) square metres of polygons in map units, as `measure` has them; shells counter-clockwise."""
+    if crs.is_geographic:
+        return _geodesic_measures(polygons, crs)[0]
+    area: Floats = shapely.area(polygons) * metres_per_unit(crs) ** 2
+    return area
+
+
 def pixel_area(grid: Grid) -> float:
     """Square metres of a pixel, by the units of a projected CRS."""
     assert grid.crs is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from math import isnan
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +61,9 @@ def _as_json(column: pa.Array) -> list[str]:
         return [texts[value] for value in values]
     if pa.types.is_boolean(column.type):
         return ["true" if value else "false" for value in values]
-    return ["null" if value is None else repr(value) for value in values]
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return ["null" if value is None or isnan(value) else repr(value) for value in values]
+    return [json.dumps(value, default=str) for value in values]  # dates and lists of other people's layers
 
 
 def reaches_wgs84(crs: CRS) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import quoteattr
 
 STYLE_NAME = "changes"
@@ -31,6 +31,19 @@ CLASS_COLOURS = (
 )
 """Colours of classes 1, 2, ...; they start again after the last."""
 
+KIND_COLOURS = {
+    "vegetation gain": (124, 175, 66),
+    "vegetation loss": (84, 54, 8),
+    "water gain": (4, 112, 228),
+    "water loss": (105, 192, 235),
+    "built-up gain": (198, 32, 70),
+    "built-up loss": (126, 126, 130),
+    "object appeared": (130, 25, 122),
+    "object vanished": (255, 212, 52),
+    "other": (221, 221, 221),
+}
+"""What people expect: green and brown, blue, red and grey; apart in lightness too, for the colour-blind."""
+
 Colour = tuple[int, int, int]
 
 _DOCUMENT = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
@@ -47,7 +60,7 @@ _GRADUATED = """<renderer-v2 type="graduatedSymbol" attr="score_mean" graduatedM
   <symbols>{symbols}</symbols>
  </renderer-v2>"""
 
-_CATEGORIZED = """<renderer-v2 type="categorizedSymbol" attr="label" symbollevels="0">
+_CATEGORIZED = """<renderer-v2 type="categorizedSymbol" attr="{attribute}" symbollevels="0">
   <categories>{entries}</categories>
   <symbols>{symbols}</symbols>
  </renderer-v2>"""
@@ -74,7 +87,7 @@ _SYMBOL = """
 
 def change_style(labels: Sequence[str]) -> str:
     """QML of a layer: one class in steps of its mean score, several classes in a colour each."""
-    return _by_label(labels) if len(labels) > 1 else _by_score()
+    return class_style("label", labels) if len(labels) > 1 else _by_score()
 
 
 def _by_score() -> str:
@@ -86,10 +99,22 @@ def _by_score() -> str:
     return _DOCUMENT.format(renderer=_GRADUATED.format(entries="".join(entries), symbols=_symbols(colours)))
 
 
-def _by_label(labels: Sequence[str]) -> str:
-    entries = (_CATEGORY.format(number=number, label=quoteattr(label)) for number, label in enumerate(labels))
-    colours = [CLASS_COLOURS[number % len(CLASS_COLOURS)] for number in range(len(labels))]
-    return _DOCUMENT.format(renderer=_CATEGORIZED.format(entries="".join(entries), symbols=_symbols(colours)))
+def kind_style() -> str:
+    """QML of a layer whose changes have kinds: a colour each."""
+    return _by_category("kind", KIND_COLOURS)
+
+
+def class_style(attribute: str, names: Sequence[str]) -> str:
+    """QML of a layer in a colour for each of the names that an attribute may have."""
+    return _by_category(attribute, {name: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, name in enumerate(names)})
+
+
+def _by_category(attribute: str, colours: Mapping[str, Colour]) -> str:
+    entries = (_CATEGORY.format(number=number, label=quoteattr(value)) for number, value in enumerate(colours))
+    renderer = _CATEGORIZED.format(
+        attribute=attribute, entries="".join(entries), symbols=_symbols(list(colours.values()))
+    )
+    return _DOCUMENT.format(renderer=renderer)
 
 
 def _symbols(colours: Sequence[Colour]) -> str:

@@ -79,7 +79,7 @@ def open_layer(path: str) -> Layer:
         if path.endswith(".parquet"):
             frame = geopandas.read_parquet(path)
         else:
-            frame = geopandas.read_file(path, layer=_first_layer(path))
+            frame = geopandas.read_file(path, layer=first_layer(path))
     except (DataSourceError, DataLayerError, OSError, ValueError) as error:
         raise UnreadableInput(f"{path} cannot be read as a vector layer: {error}") from error
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
@@ -88,7 +88,7 @@ def open_layer(path: str) -> Layer:
     return Layer(path, frame)
 
 
-def _first_layer(path: str) -> str:
+def first_layer(path: str) -> str:
     """The first layer with geometries: a GeoPackage may keep styles in another."""
     import pyogrio
 

@@ -1,0 +1,343 @@
+"""`from-to`: two layers of land cover → what changed into what, as polygons or as labels to learn from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import rasterio
+import shapely
+from pyproj import CRS
+
+from geochange.arrays import Array, Ints
+from geochange.engine.progress import Listener, Silent, Stages
+from geochange.errors import BadOption, GridMismatch, NothingValid
+from geochange.files import appearing, require_writable, write_whole
+from geochange.learning.from_to import Cover, FromToOptions, Pieces, Transitions, find_transitions, settle
+from geochange.learning.labels import IGNORE, MOST_CLASSES, value_text
+from geochange.pipeline.regions import parse_min_area
+from geochange.products.export import FeatureLayer, write_features, writer_of
+from geochange.products.features import ground_area, metres_per_unit
+from geochange.products.style import class_style
+from geochange.scenes.feature_files import GEOMETRY, reproject_polygons
+from geochange.scenes.grid import Grid, Tile, crs_name
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
+from geochange.scenes.scene import open_file, rasterio_crs
+from geochange.scenes.tiling import partition
+
+BLOCK = 1024
+RASTERS = (".tif", ".tiff")
+DECIMALS = 2  # of square metres
+LEGEND = ("value", "name", "from", "to", "pixels")
+
+SCHEMA = pa.schema(
+    {
+        "id": pa.int64(),
+        "change": pa.string(),
+        "from": pa.string(),
+        "to": pa.string(),
+        "area_m2": pa.float64(),
+        GEOMETRY: pa.binary(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One class that became another."""
+
+    name: str
+    """Without spaces and commas, as `geochange train --classes` takes it."""
+    before: str
+    after: str
+    polygons: int
+    area_m2: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "from": self.before, "to": self.after} | {
+            "polygons": self.polygons,
+            "area_m2": round(self.area_m2, DECIMALS),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FromTo:
+    """What `from_to` found and wrote."""
+
+    files: tuple[Path, ...]
+    changes: tuple[Change, ...]
+    """In the order of their labels: 1, 2, ..."""
+    square_metres: dict[str, float]
+    """Of what is no change."""
+    left_out: tuple[int, int]
+    """Polygons without a class, before and after."""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> str:
+        """As `geochange train --classes` takes them."""
+        return ",".join(change.name for change in self.changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "files": [str(path) for path in self.files],
+            "classes": self.classes,
+            "changes": [change.to_dict() for change in self.changes],
+            **{f"{name}_m2": round(area, DECIMALS) for name, area in self.square_metres.items()},
+            "without_class": list(self.left_out),
+            "seconds": self.seconds,
+        }
+
+
+def from_to(
+    before: str | os.PathLike[str],
+    after: str | os.PathLike[str],
+    out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    columns: str | tuple[str, str],
+    options: FromToOptions | None = None,
+    *,
+    grid: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> FromTo:
+    """Overlay two layers of polygons with classes, and write where the class changed.
+
+    Args:
+        before: a layer of the first date; its polygons do not overlap.
+        after: one of the second; brought to the CRS of the first.
+        out: files to write: layers (.gpkg, .geojson, .fgb, .parquet) with the columns `from`, `to`, `change` (both
+            together) and `area_m2`; label rasters (.tif: 0 unchanged, 1, 2, ... the changes, 255 not labelled), each
+            with a legend beside it (.csv).
+        columns: that hold the class, in both layers or in each.
+        options: the smallest area, the tolerance of digitising, a name for what one layer does not cover.
+        grid: a raster on whose grid labels are written.
+        overwrite: replace files that are there.
+        listener: hears of the progress.
+
+    Raises:
+        UnreadableInput: a layer or the grid cannot be read.
+        BadOption: a column is missing, there are too many changes for labels, or no grid for them.
+        GridMismatch: one of layers and grid has no CRS.
+        NothingValid: the layers have no place in common.
+        OutputInTheWay: a file exists and `overwrite` is off, or it cannot be written.
+    """
+    options, stages = options or FromToOptions(), Stages(listener or Silent())
+    paths = _outputs(out, grid, overwrite=overwrite)
+    layers = open_layer(os.fspath(before)), open_layer(os.fspath(after))
+    named = (columns, columns) if isinstance(columns, str) else columns
+    covers, left_out = zip(*(read_cover(*each) for each in zip(layers, named, strict=True)), strict=True)
+    crs = _common_crs(layers)
+    plane = Plane.of(crs, covers[0].polygons)
+    covers = covers[0], replace(covers[1], polygons=reproject_polygons(covers[1].polygons, layers[1].frame.crs, crs))
+    with stages.stage("overlay"):
+        settled = [replace(cover, polygons=settle(plane.enter(cover.polygons))) for cover in covers]
+        found = find_transitions(settled[0], settled[1], options)
+    if not found.unchanged and not len(found.changes) and not found.dropped:
+        raise NothingValid(f"{layers[0].path} and {layers[1].path} have no place in common; are they of one area?")
+    mapped = replace(found.changes, polygons=shapely.orient_polygons(plane.leave(found.changes.polygons)))
+    changes = tell_changes(mapped, crs)
+    with stages.stage("write"):
+        for path in paths:
+            if path.suffix.lower() in RASTERS:
+                _write_labels(path, Labels.of(covers, mapped, crs, open_file(os.fspath(grid)).grid), changes)
+            else:
+                _write_layer(path, mapped, crs, changes)
+    return FromTo(paths, changes, _square_metres(found), (left_out[0], left_out[1]), stages.seconds)
+
+
+def _outputs(out: Any, grid: Any, *, overwrite: bool) -> tuple[Path, ...]:
+    """The files to write, refused before any work is done where they cannot be."""
+    paths = tuple(Path(each) for each in ([out] if isinstance(out, str | os.PathLike) else out))
+    for path in paths:
+        if path.suffix.lower() in RASTERS:
+            if grid is None:
+                raise BadOption(f"{path.name} is a raster: say on which grid, with --raster IMAGE")
+            require_writable(path.with_suffix(".csv"), overwrite=overwrite)
+        else:
+            writer_of(path)
+        require_writable(path, overwrite=overwrite)
+    return paths
+
+
+def parse_square_metres(text: str | float) -> float:
+    """`100m2` → 100.
+
+    Raises:
+        BadOption: it is no area, or pixels, which layers do not have.
+    """
+    area = parse_min_area(text)
+    if area.pixels:
+        raise BadOption(f"min-area {text!r} must be square metres, as in {area.pixels}m2: layers have no pixels")
+    return area.square_metres
+
+
+def read_cover(layer: Layer, column: str) -> tuple[Cover, int]:
+    """Polygons and classes of a layer, and how many polygons have none.
+
+    Raises:
+        BadOption: there is no such column.
+    """
+    frame = layer.frame
+    columns = [str(name) for name in frame.columns if name != frame.geometry.name]
+    if column not in columns:
+        raise BadOption(f"{layer.path} has no column {column!r}; it has {', '.join(columns) or 'none'}")
+    known = frame[column].notna().to_numpy()
+    classes = np.array([value_text(value) for value in frame[column][known]], object)
+    return Cover(np.asarray(frame.geometry.values, dtype=object)[known], classes), int((~known).sum())
+
+
+def _common_crs(layers: tuple[Layer, Layer]) -> CRS:
+    for layer in layers:
+        if layer.frame.crs is None:
+            raise GridMismatch(f"{layer.path} has no CRS, without which areas are not known; give it one")
+    return CRS.from_user_input(layers[0].frame.crs)
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A plane of metres for a CRS: its own units for a projected one, for degrees what they are in the middle."""
+
+    east: float
+    """Metres a unit."""
+    north: float
+
+    @classmethod
+    def of(cls, crs: CRS, polygons: Array) -> Plane:
+        if not crs.is_geographic:
+            return cls(metres_per_unit(crs), metres_per_unit(crs))
+        left, bottom, right, top = shapely.total_bounds(polygons)
+        degrees = np.degrees(crs.axis_info[0].unit_conversion_factor)
+        lon, lat = (left + right) / 2 * degrees, (bottom + top) / 2 * degrees
+        geod = crs.get_geod()
+        east, north = geod.inv([lon, lon], [lat, lat], [lon + 1e-3, lon], [lat, lat + 1e-3])[2]
+        return cls(east * 1e3 * degrees, north * 1e3 * degrees)
+
+    def enter(self, polygons: Array) -> Array:
+        return shapely.transform(polygons, lambda xy: xy * (self.east, self.north))
+
+    def leave(self, polygons: Array) -> Array:
+        return shapely.transform(polygons, lambda xy: xy / (self.east, self.north))
+
+
+def tell_changes(pieces: Pieces, crs: CRS) -> tuple[Change, ...]:
+    """The changes that there are, by class before and after."""
+    areas, pairs = ground_area(pieces.polygons, crs), list(zip(pieces.before, pieces.after, strict=True))
+    found = []
+    for one, other in sorted(set(pairs)):
+        own = np.array([pair == (one, other) for pair in pairs])
+        found.append(Change(change_name(one, other), one, other, int(own.sum()), float(areas[own].sum())))
+    return tuple(found)
+
+
+def change_name(before: str, after: str) -> str:
+    """One word for a change, as `geochange train --classes` takes it."""
+    return re.sub(r"[\s,]+", "_", f"{before}_to_{after}")
+
+
+def _square_metres(found: Transitions) -> dict[str, float]:
+    names = ("unchanged", "only_before", "only_after", "dropped", "absorbed")
+    return {name: getattr(found, name) for name in names}
+
+
+def _write_layer(path: Path, pieces: Pieces, crs: CRS, changes: Sequence[Change]) -> None:
+    layer = FeatureLayer(schema=SCHEMA, crs=crs, style=class_style("change", [each.name for each in changes]))
+    write_features(path, iter([_features(pieces, crs)]), layer)
+
+
+def _features(pieces: Pieces, crs: CRS) -> pa.RecordBatch:
+    names = [change_name(*pair) for pair in zip(pieces.before, pieces.after, strict=True)]
+    columns = {
+        "id": np.arange(1, len(pieces) + 1),
+        "change": names,
+        "from": pieces.before,
+        "to": pieces.after,
+        "area_m2": np.round(ground_area(pieces.polygons, crs), DECIMALS),
+        GEOMETRY: shapely.to_wkb(pieces.polygons),
+    }
+    return pa.record_batch([pa.array(columns[each.name], each.type) for each in SCHEMA], schema=SCHEMA)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of the pixels of a grid."""
+
+    before: VectorLabels
+    after: VectorLabels
+    """Classes of both dates by one numbering, 0 where not covered."""
+    changes: VectorLabels
+    grid: Grid
+
+    @classmethod
+    def of(cls, covers: tuple[Cover, Cover], pieces: Pieces, crs: CRS, grid: Grid) -> Labels:
+        """Raises GridMismatch where the grid has no CRS, and BadOption where there are too many classes."""
+        if grid.crs is None:
+            raise GridMismatch(f"the grid has {crs_name(grid.crs)}, the layers have {crs_name(crs)}; give both a CRS")
+        classes = np.unique(np.concatenate([cover.classes for cover in covers]).astype(str))
+        pairs = sorted(set(zip(pieces.before, pieces.after, strict=True)))
+        if max(len(classes), len(pairs)) > MOST_CLASSES:
+            raise BadOption(
+                f"{len(classes)} classes and {len(pairs)} changes are too many; {MOST_CLASSES} labels are the most: "
+                "join classes, or raise --min-area"
+            )
+
+        def burn(polygons: Array, labels: Ints) -> VectorLabels:
+            return VectorLabels(in_pixels(reproject_polygons(polygons, crs, grid.crs), grid), labels)
+
+        number = {pair: place for place, pair in enumerate(pairs, start=1)}
+        of_pieces = np.array([number[pair] for pair in zip(pieces.before, pieces.after, strict=True)], np.intp)
+        dates = [burn(cover.polygons, np.searchsorted(classes, cover.classes.astype(str)) + 1) for cover in covers]
+        return cls(dates[0], dates[1], burn(pieces.polygons, of_pieces), grid)
+
+    def read(self, tile: Tile) -> Ints:
+        """(y, x) uint8: the number of a change, 0 where the class is the same at both dates, else 255.
+
+        What was too small or too thin to be a change is not known.
+        """
+        before, after, change = (each.read(tile)[0] for each in (self.before, self.after, self.changes))
+        same = (before > 0) & (before == after)
+        return np.where(change > 0, change, np.where(same, 0, IGNORE)).astype(np.uint8)
+
+
+def _write_labels(path: Path, labels: Labels, changes: Sequence[Change]) -> None:
+    """The raster, and the legend beside it."""
+    height, width = labels.grid.shape
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": height,
+        "width": width,
+        "dtype": "uint8",
+        "crs": rasterio_crs(labels.grid.crs),
+        "transform": labels.grid.transform,
+        "nodata": IGNORE,
+        "tiled": True,
+        "compress": "DEFLATE",
+        "bigtiff": "IF_SAFER",
+    }
+    counts = np.zeros(IGNORE + 1, np.int64)
+    with appearing(path) as temporary:
+        with rasterio.open(temporary, "w", **profile) as dataset:
+            for tile in partition(labels.grid.shape, (BLOCK, BLOCK)):
+                values = labels.read(tile)
+                counts += np.bincount(values.ravel(), minlength=counts.size)
+                dataset.write(values, 1, window=tile.window)
+        write_whole(path.with_suffix(".csv"), _legend(changes, counts).encode())
+
+
+def _legend(changes: Sequence[Change], counts: Ints) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(LEGEND)
+    writer.writerow((0, "unchanged", "", "", counts[0]))
+    for value, change in enumerate(changes, start=1):
+        writer.writerow((value, change.name, change.before, change.after, counts[value]))
+    writer.writerow((IGNORE, "not labelled", "", "", counts[IGNORE]))
+    return table.getvalue()
