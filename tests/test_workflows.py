@@ -135,7 +135,7 @@ def test_lines_that_cannot_be_read_are_failed_pairs(tmp_path):
     listed = [line for line in answer.stderr.splitlines() if line.startswith("line ")]
     assert [line.split(",")[0] for line in listed] == [f"line {number}" for number in range(2, 7)]
     assert "align must be true or false, not 'perhaps'" in listed[3]
-    assert "tile_size must be a whole number, not 'big'" in listed[4]
+    assert "tile_size must be a whole number or none, not 'big'" in listed[4]
     assert (tmp_path / "good" / "run.json").exists()
 
 
