@@ -113,9 +113,10 @@ def test_what_nothing_below_can_touch_is_given_back_at_once():
     assert len(merger.finish()) == 0
 
 
-def test_groups_are_linked_by_overlaps():
-    groups = groups_of(make([[0, 0, 4, 4], [3, 3, 8, 8], [7, 7, 9, 9], [20, 20, 22, 22]]))
-    assert groups[0] == groups[1] == groups[2] != groups[3]
+def test_groups_are_linked_by_boxes_that_mean_one_object():
+    groups = groups_of(make([[0, 0, 10, 10], [0, 4, 10, 14], [0, 8, 10, 18], [9, 0, 19, 10], [20, 20, 22, 22]]))
+    assert groups[0] == groups[1] == groups[2]  # the first and the third through the second
+    assert len({*groups.tolist()}) == 3  # the fourth shares too little
 
 
 def test_packing_and_moving_keep_everything():

@@ -148,12 +148,11 @@ def _rivals(boxes: Boxes) -> tuple[Ints, Ints]:
 
 
 def groups_of(boxes: Boxes) -> Ints:
-    """(n,) a number for each box, the same for those that are linked by overlaps: suppression acts within groups."""
+    """(n,) a number for each box, the same for those that are linked by meaning one object: suppression acts within."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    shapes = boxes.polygons()
-    first, second = shapely.STRtree(shapes).query(shapes)
+    first, second = _rivals(boxes)
     links = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(boxes), len(boxes)))
     groups: Ints = connected_components(links, directed=False)[1]
     return groups
