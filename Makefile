@@ -1,9 +1,10 @@
 # make demo: install and run on the sample.  make test: install with the test extra and run the tests.
-# make docs: the pictures of README.  make lint: ruff.
+# make docs: the pictures of README, and the gallery.  make lint: ruff.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := out/demo
+IMAGERY := ../shared/data
 
 .PHONY: demo test lint docs clean
 
@@ -31,8 +32,10 @@ lint: .venv/tested
 	$(PIP) install --no-deps --editable weights/buildings --editable weights/micro_changes
 	@touch $@ .venv/installed
 
-docs: .venv/installed
+docs: .venv/tested
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_gallery.py
+	if [ -d $(IMAGERY) ]; then $(BIN)/python docs/make_gallery.py --real $(IMAGERY) -o out/gallery; fi
 
 clean:
 	rm -rf .venv out

@@ -1,0 +1,1 @@
+"""The gallery: what each command makes of an image, in pictures."""
