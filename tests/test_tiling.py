@@ -97,3 +97,9 @@ def test_partition_covers_each_pixel_once():
 def test_an_overlap_that_margins_do_not_fit_in_is_refused():
     with pytest.raises(BadOption, match="stride, 2"):
         cut_axis(500, TileOptions(size=33, overlap=30), radius=9, stride=2, default_overlap=0, block=64)
+
+
+def test_an_overlap_wider_than_the_scene_makes_one_tile():
+    cut = cut_axis(300, TileOptions(size=1024, overlap=600), radius=136, stride=8, default_overlap=0, block=1024)
+    assert (cut.tiles, cut.margin) == (1, 136)
+    assert cut.tile_size(0) >= 300 + 2 * 136

@@ -9,6 +9,7 @@ from PIL import Image
 
 from exhibits.page import Done, Page, Section
 from exhibits.panels import DARK_AND_LIGHT, Panel, Rows, Scene
+from geochange.products.style import KIND_COLOURS
 
 PAIR = "before.tif after.tif"
 TRUTH = "truth.gpkg --grid before.tif"
@@ -64,7 +65,7 @@ DETECTORS = (
     ),
 )
 
-THRESHOLDS = {"otsu": "otsu", "em": "em", "number": "0.9", "hysteresis": "0.5:0.95"}
+THRESHOLDS = {"otsu": "otsu", "kittler": "kittler", "number": "0.9", "hysteresis": "0.5:0.95"}
 
 
 def draw_thresholds(done: Done) -> Rows:
@@ -74,8 +75,8 @@ def draw_thresholds(done: Done) -> Rows:
 
 CUT = Section(
     title="vectorize: thresholds",
-    text="Polygons from one raster of probabilities, by Otsu's threshold, by that of the fitted mixture (`em`), by a "
-    "number, and by hysteresis: what is over 0.5 and somewhere reaches 0.95 ([more](detectors.md#which-threshold)).",
+    text="Polygons from one raster of probabilities, by Otsu's threshold, by that of least error (`kittler`), by a "
+    "number, and by hysteresis: what is over 0.5 and somewhere reaches 0.95 ([more](thresholds.md)).",
     commands=tuple(
         command
         for name, threshold in THRESHOLDS.items()
@@ -211,6 +212,30 @@ BOXES = Section(
 )
 
 
+KINDS = {
+    "houses, woods and a field": replace(SCENE, col=708, row=512),
+    "a lake": replace(SCENE, col=370, row=750),
+}
+
+
+def draw_kinds(done: Done) -> Rows:
+    rows = []
+    for caption, place in KINDS.items():
+        filled = place.kinds(done.folder, f"kinds: {caption}", "kinds.gpkg", KIND_COLOURS)
+        rows.append([*place.dates(done.folder), place.outlined(done.folder, "changes", "open.gpkg"), filled])
+    return rows
+
+
+KIND = Section(
+    title="kinds",
+    text="What kind of change it is: gain and loss of vegetation (green, brown), water (blue, light blue) and "
+    "built-up land (red, grey), objects that appeared or vanished (purple, yellow), and others (white) "
+    "([more](kinds.md)).",
+    commands=(f"geochange kinds open.gpkg {PAIR} -o kinds.gpkg --split",),
+    draw=draw_kinds,
+)
+
+
 def draw_explanation(done: Done) -> Rows:
     place = replace(SCENE, col=733, row=614, size=200)
     return [[*place.dates(done.folder), *place.heats(done.folder, "heat.tif")]]
@@ -242,6 +267,7 @@ def page(sample: Path) -> Page:
             EVALUATE,
             SYNTHESIZE,
             BOXES,
+            KIND,
             EXPLAIN,
         ),
         links={name: sample / name for name in ("before.tif", "after.tif", "truth.gpkg")},

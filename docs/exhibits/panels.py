@@ -110,13 +110,27 @@ class Scene:
         picture = np.clip((seen.data - low) / (high - low), 0, 1) ** 0.85 * 255
         return _reduced(picture.transpose(1, 2, 0), np.ma.getmaskarray(seen).any(axis=0))
 
+    def kinds(self, folder: Path, caption: str, layer: str, colours: Mapping[str, Colour]) -> Panel:
+        """The polygons of a layer over the later date, filled by what their column `kind` says."""
+        frame = geopandas.read_file(folder / layer, layer=0)
+        picture = self.image(folder, self.after).resize((SIDE * FINE, SIDE * FINE), Image.Resampling.BICUBIC)
+        ink = picture.copy()
+        pen = ImageDraw.Draw(ink)
+        for polygon, kind in zip(self._placed(folder, frame.geometry.to_numpy()), frame["kind"], strict=True):
+            for part in shapely.get_parts(polygon):
+                pen.polygon(shapely.get_coordinates(part.exterior).ravel().tolist(), colours[kind])
+        return Panel(caption, Image.blend(picture, ink, 0.75).reduce(FINE))
+
+    def _placed(self, folder: Path, polygons: Array) -> Array:
+        """Map geometries in pixels of a panel that is drawn `FINE` times as large."""
+        zoom = SIDE * FINE / self.size
+        to_panel = Affine.scale(zoom) @ Affine.translation(-self.col, -self.row) @ ~self._grid(folder)
+        return shapely.transform(polygons, lambda points: np.transpose(to_panel @ tuple(points.T)))
+
     def outline(self, folder: Path, layer: str, over: Image.Image) -> Image.Image:
         """The polygons of a layer as lines with a dark casing."""
         polygons = geopandas.read_file(folder / layer, layer=0).geometry.to_numpy()
-        zoom = SIDE * FINE / self.size
-        to_panel = Affine.scale(zoom) @ Affine.translation(-self.col, -self.row) @ ~self._grid(folder)
-        rings = shapely.get_rings(shapely.get_parts(polygons))
-        rings = shapely.transform(rings, lambda points: np.transpose(to_panel @ tuple(points.T)))
+        rings = self._placed(folder, shapely.get_rings(shapely.get_parts(polygons)))
         rings = rings[shapely.intersects(rings, shapely.box(0, 0, SIDE * FINE, SIDE * FINE))]
         picture = over.resize((SIDE * FINE, SIDE * FINE), Image.Resampling.BICUBIC)
         pen = ImageDraw.Draw(picture)

@@ -89,6 +89,8 @@ def cut_axis(length: int, options: TileOptions, *, radius: int, stride: int, def
     overlap = default_overlap if options.overlap is None else options.overlap
     exact = ceil(radius / stride) * stride
     all_at_once = ceil((length + 2 * exact) / stride) * stride
+    if overlap >= all_at_once:
+        overlap = 2 * exact  # one tile holds all that there is
     size = min(options.size, max(all_at_once, overlap + stride))  # a tile need not be larger than the scene
     step = (size - min(overlap, size - 1)) // stride * stride
     if step < 1:
