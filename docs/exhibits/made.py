@@ -212,18 +212,13 @@ BOXES = Section(
 )
 
 
-KINDS = {
-    "houses, woods and a field": replace(SCENE, col=708, row=512),
-    "a lake": replace(SCENE, col=370, row=750),
-}
-
-
 def draw_kinds(done: Done) -> Rows:
-    rows = []
-    for caption, place in KINDS.items():
-        filled = place.kinds(done.folder, f"kinds: {caption}", "kinds.gpkg", KIND_COLOURS)
-        rows.append([*place.dates(done.folder), place.outlined(done.folder, "changes", "open.gpkg"), filled])
-    return rows
+    lake = replace(SCENE, col=370, row=750)
+    panels = []
+    for place in (SCENE, lake):
+        panels.append(place.outlined(done.folder, "changes", "open.gpkg"))
+        panels.append(place.kinds(done.folder, "kinds", "kinds.gpkg", KIND_COLOURS))
+    return [panels]
 
 
 KIND = Section(
