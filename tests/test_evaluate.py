@@ -12,6 +12,7 @@ from sklearn import metrics
 import geochange
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline.evaluate import EvaluateOptions
+from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
 SHAPE = (200, 300)
@@ -188,6 +189,22 @@ def test_a_picture_that_could_not_be_written_is_refused_first(tmp_path, masks, n
     path = write_raster(tmp_path / "mask.tif", masks[0][None])
     with pytest.raises((BadOption, OutputInTheWay)):
         geochange.evaluate(path, path, picture=tmp_path / name)
+
+
+def test_a_picture_takes_the_place_of_no_input(tmp_path, run, masks):
+    paths = [write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks)]
+    for path in paths:
+        refused(run("evaluate", *paths, "--picture", path), "input")
+    assert all(rasterio.open(path).count == 1 for path in paths)
+
+
+def test_scores_that_are_no_numbers_are_refused(tmp_path, run):
+    squares = shapely.box(*np.array([[0, 0, 12, 12], [100, 0, 112, 12]], float).T)
+    for name, scores in (("text", ["high", "low"]), ("holes", [0.5, np.nan])):
+        frame = geopandas.GeoDataFrame({"score_mean": scores}, geometry=squares, crs=UTM)
+        frame.to_file(tmp_path / f"{name}.gpkg")
+        layers = tmp_path / f"{name}.gpkg", tmp_path / f"{name}.gpkg"
+        refused(run("evaluate", *layers, "--resolution", "2"), "score_mean")
 
 
 def test_objects_with_scores_get_their_average_precision(tmp_path, run):

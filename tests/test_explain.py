@@ -1,6 +1,7 @@
 """`geochange explain`: where a network looked."""
 
 import json
+from pathlib import Path
 
 import geopandas
 import pytest
@@ -135,3 +136,7 @@ def test_mistakes_get_one_line(case, tmp_path, run):
     sure = save_small(tmp_path / "sure.pt", thresholds={"default": 0.9999999})
     refused(run("explain", before, after, "--checkpoint", sure, "--at", place(70, 70), *out), "24 pixels")
     assert not (tmp_path / "heat.tif").exists()
+    refused(run("explain", *known, "--at", place(70, 70), "-o", tmp_path / "heat.png"), ".tif")
+    kept = Path(before).read_bytes()
+    refused(run("explain", *known, "--at", place(70, 70), "-o", before, "--overwrite"), "input")
+    assert Path(before).read_bytes() == kept

@@ -102,6 +102,22 @@ def test_nodata_stays_nodata_and_no_other_pixel_becomes_it(tmp_path):
     assert (labels == 1).any()
 
 
+def test_floats_without_data_stay_so(tmp_path):
+    values = textured(SHAPE, dtype="float32")
+    values[:, 100:150, 200:260] = np.nan
+    path = write_raster(tmp_path / "scene.tif", values)
+    made = make([path], tmp_path / "made")
+    for name in ("A", "B"):
+        empty = np.isnan(read(made.folder / name / "scene.tif")).any(axis=0)
+        assert empty[100:150, 200:260].all()
+        assert empty.sum() == 50 * 60
+
+
+def test_a_nodata_value_that_the_type_cannot_hold_is_refused(image, tmp_path, run):
+    for value in ("-1", "300", "1.5"):
+        refused(run("synthesize", image, "-o", tmp_path / "made", f"--nodata={value}"), value, "0 to 255")
+
+
 def test_a_mask_is_kept(tmp_path):
     path = tmp_path / "scene.tif"
     write_raster(path, textured(SHAPE))
@@ -228,6 +244,9 @@ def test_only_an_own_folder_is_replaced(image, tmp_path, run):
     assert run("synthesize", image, "-o", out, "-q")[0] == 0
     refused(run("synthesize", image, "-o", out), "--overwrite")
     assert run("synthesize", image, "-o", out, "-q", "--overwrite", "--seed", "3")[0] == 0
+    (out / "run").mkdir()
+    refused(run("synthesize", image, "-o", out, "--overwrite"), "run")
+    assert (out / "run").exists()
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.doc").write_text("years")

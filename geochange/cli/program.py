@@ -112,7 +112,7 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
         _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return USER_ERROR
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code itself
-        _say("interrupted; what is done is kept, --resume continues")
+        _say("interrupted; commands with --resume go on from what is done")
     return code if isinstance(code, int) else 0
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -17,7 +18,7 @@ from PIL import Image
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, NothingValid
+from geochange.errors import BadOption, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import appearing, require_writable
 from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
 from geochange.pipeline.score_raster import TRACE_BLOCK, ScoreRaster
@@ -161,7 +162,7 @@ def evaluate(
     """
     options, stages = options or EvaluateOptions(), Stages(listener or Silent())
     if picture is not None:
-        _require_picture(Path(picture))
+        _require_picture(Path(picture), (predicted, reference, options.grid))
     sides = open_labels(predicted), open_labels(reference)
     grid = _common_grid(*sides, options)
     with open_crew(cluster or ClusterOptions()) as crew:
@@ -186,8 +187,11 @@ def evaluate(
     )
 
 
-def _require_picture(path: Path) -> None:
-    """Refuse, before any work is done, a picture that could not be written at the end."""
+def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
+    """Refuse, before any work is done, a picture that could not be written at the end, or would replace an input."""
+    for each in inputs:
+        if each is not None and Path(each).resolve() == path.resolve():
+            raise OutputInTheWay(f"{each} is an input, and would be replaced; choose another picture")
     if path.suffix.lower() not in PICTURES:
         raise BadOption(f"picture {path.name} must end in {', '.join(PICTURES)}")
     require_writable(path, overwrite=True)
@@ -290,11 +294,26 @@ def _objects(
         polygons = side.polygons(comparison.grid)
         kept = _lies_on_scored(in_pixels(polygons, comparison.grid), comparison)
         scores = next((side.frame[name] for name in SCORE_COLUMNS if name in side.frame.columns), None)
-        return _Side(polygons[kept], None if scores is None else scores.to_numpy(float, na_value=0.0)[kept])
+        return _Side(polygons[kept], None if scores is None else _numbers(scores, side.path)[kept])
     merger = SeamMerger([block for block, _ in parts])
     found = [merger.add(part.regions[place]) for _, part in parts if part.regions[place] is not None]
     regions = [*found, merger.finish()]
     return _Side(map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid))
+
+
+def _numbers(scores: Any, path: str) -> Floats:
+    """The scores of a layer's objects.
+
+    Raises:
+        UnreadableInput: one is no number.
+    """
+    try:
+        numbers: Floats = scores.to_numpy(float, na_value=np.nan)
+    except ValueError:
+        numbers = np.full(1, np.nan)
+    if not np.isfinite(numbers).all():
+        raise UnreadableInput(f"{path} has a column {scores.name} that does not hold a number for each object")
+    return numbers
 
 
 def _precision(predicted: _Side, reference: _Side, grid: Grid, pixels: int) -> AveragePrecision | None:

@@ -142,13 +142,14 @@ def synthesize(
     paths = find_images(images)
     names = _names(paths, options.copies)
     require_replaceable(folder, overwrite=options.overwrite)
-    _spare(folder, [*paths, *filter(None, (options.after, options.changed, options.outlines, options.pictures))])
+    _spare(folder, [*paths, *filter(None, _further_inputs(options))])
     with open_crew(cluster or ClusterOptions()) as crew, _folder_appearing(folder) as temporary:
         for name in (*FOLDERS, OBJECTS):
             (temporary / name).mkdir()
         counts: Counter[str] = Counter()
         for number, (path, copies) in enumerate(zip(paths, names, strict=True)):
             scene, changed = _open(path, options)
+            _require_fill(options.nodata, scene)
             require_space(temporary, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
             tone = tone_of(scene, crew, stages)
             cutouts = _cutouts(scene, tone, options, crew, stages)
@@ -185,6 +186,10 @@ def find_images(images: Sequence[str | os.PathLike[str]]) -> list[str]:
     return found
 
 
+def _further_inputs(options: SynthesizeOptions) -> tuple[str | None, ...]:
+    return options.after, options.changed, options.outlines, options.cut_from, options.pictures
+
+
 def _spare(folder: Path, inputs: Sequence[str]) -> None:
     """Raises OutputInTheWay where an input lies in the folder that is to be replaced."""
     for path in inputs:
@@ -205,6 +210,19 @@ def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | No
             f"{scene.shape[0]} x {scene.shape[1]}"
         )
     return scene, changed
+
+
+def _require_fill(nodata: NodataRule, scene: Scene) -> None:
+    """Raises BadOption where a given nodata value is none that the image's type can hold."""
+    dtype = scene.sources[0].dtype
+    if isinstance(nodata, str) or dtype.kind == "f":
+        return
+    limits = np.iinfo(dtype)
+    if nodata != round(nodata) or not limits.min <= nodata <= limits.max:
+        raise BadOption(
+            f"nodata {nodata:g} is no value that {scene.sources[0].name} can hold: it has whole numbers of "
+            f"{limits.min} to {limits.max}"
+        )
 
 
 def _beside(place: str, path: str) -> str:
@@ -246,6 +264,8 @@ def require_replaceable(folder: Path, *, overwrite: bool) -> None:
         own = False
     if not own:
         raise OutputInTheWay(f"{folder} exists, and was not made by `geochange synthesize`; choose another folder")
+    if others := sorted({each.name for each in folder.iterdir()} - {*FOLDERS, OBJECTS, TABLE, RECORD}):
+        raise OutputInTheWay(f"{folder} holds {others[0]}, which was not made there; move it, or choose another folder")
     if not overwrite:
         raise OutputInTheWay(f"{folder} exists; --overwrite replaces it")
 
@@ -333,9 +353,9 @@ def make_task(pair: _Pair, cell: Tile) -> StoredCell:
 
 def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | None) -> Array:
     """Values in their type; the nodata value only where there are no data."""
-    empty = 0 if fill is None else fill
     if dtype.kind == "f":
-        return np.where(valid, date, empty).astype(dtype)
+        return np.where(valid, date, np.nan if fill is None else fill).astype(dtype)
+    empty = 0 if fill is None else fill
     limits = np.iinfo(dtype)
     whole = np.clip(np.rint(date), limits.min, limits.max)
     if fill is not None:
@@ -435,11 +455,13 @@ def _profile(grid: Grid) -> dict[str, Any]:
 def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
     """The boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
     import geopandas
+    from pyogrio.errors import DataLayerError, DataSourceError
 
     boxes = np.array([each.box for each in found], float).reshape(-1, 4)
     rows, cols = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     pixels = shapely.box(boxes[:, 1], boxes[:, 0], boxes[:, 3], boxes[:, 2])
     columns = {
+        "id": np.arange(1, len(found) + 1),
         "kind": np.array([each.kind for each in found], dtype=object),
         "label": np.array([KINDS.index(each.kind) + 1 for each in found], np.int32),
         "area_px": np.array([each.area for each in found], np.int32),
@@ -449,9 +471,12 @@ def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
     }
     crs = None if grid.crs is None else grid.crs.to_wkt()
     frame = geopandas.GeoDataFrame(columns, geometry=map_polygons(pixels, grid), crs=crs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="'crs' was not provided")
-        frame.to_file(path, layer=OBJECTS, driver="GPKG", engine="pyogrio", geometry_type="Polygon", VERSION="1.3")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'crs' was not provided")
+            frame.to_file(path, layer=OBJECTS, driver="GPKG", engine="pyogrio", geometry_type="Polygon", VERSION="1.3")
+    except (DataSourceError, DataLayerError) as error:
+        raise OutputInTheWay(f"{path.name} could not be written; is the disk full?") from error
 
 
 def _write_table(path: Path, names: Sequence[str]) -> None:

@@ -141,7 +141,7 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
         raise UnreadableInput(f"{path} cannot be read as a checkpoint: it is damaged, or something else") from error
     except pickle.UnpicklingError as error:
         raise UnreadableInput(f"{path} holds more than weights (or is damaged), and was not loaded") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UnreadableInput(f"{path} cannot be read as a checkpoint: {reason}") from error
 
