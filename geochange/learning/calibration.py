@@ -108,6 +108,8 @@ def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: fl
         options = ScoringOptions(gsd=gsd)
         found = [find_items(network, each, checkpoint.about.normalisation, options) for each in collections]
         histogram = score_histogram([item for part in found for item in part])
+        if not histogram.counts[1, 1:].any():
+            raise NothingValid("no held-out object was found, so no threshold can be chosen")
     about = replace(checkpoint.about, temperature=temperature, thresholds=thresholds_for(histogram))
     return Checkpoint(about, checkpoint.weights)
 

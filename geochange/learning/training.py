@@ -359,7 +359,7 @@ def _close_epoch(state: State, scores: CollectionScores | None, objects: Sequenc
         merit = figures[merit_name(figures)]
         if merit > state.best:
             state.best, state.best_epoch = merit, len(state.history)
-            least = score_histogram(objects).best_threshold() if objects else threshold
+            least = (score_histogram(objects).best_threshold() or 0.5) if objects else threshold  # 0: nothing was hit
             _keep_best(state, figures, least, run)
     state.history.append(row)
     state.running = _nothing_yet(state.network, run.device)

@@ -14,7 +14,7 @@ from geochange.pipeline.kind_work import KindOptions
 from geochange.pipeline.regions import RegionOptions
 from geochange.scenes.pairing import SceneOptions
 from geochange.scenes.scene import NodataRule
-from geochange.scenes.tiling import TileOptions
+from geochange.scenes.tiling import LARGEST_TILE, TileOptions
 
 VECTOR_FORMATS = {"gpkg": ".gpkg", "geojson": ".geojson", "flatgeobuf": ".fgb", "parquet": ".parquet"}
 _ELSEWHERE = ("workers", "scheduler", "threads", "resume", "overwrite")
@@ -123,7 +123,7 @@ class DetectOptions:
         )
 
     def tiles(self) -> TileOptions:
-        size = TileOptions().size if self.tile_size is None else self.tile_size
+        size = LARGEST_TILE if self.tile_size is None else self.tile_size  # else the detector says, once it is known
         return TileOptions(size=size, overlap=self.overlap, block=self.block_size)
 
     def cluster(self) -> ClusterOptions:

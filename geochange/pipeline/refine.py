@@ -43,6 +43,7 @@ from geochange.scenes.scene import FileSource, NodataRule, open_file, readable
 from geochange.scenes.tiling import partition
 from geochange.scenes.warped import WarpedSource, bounds_in
 
+SUFFIXES = (".tif", ".tiff")
 STATISTICS_CELL = 1024  # px; bands are measured in cells of a lattice that no option changes
 LARGEST_DISC = 256  # px
 REFINED_TAG = "GEOCHANGE_REFINED"
@@ -265,6 +266,8 @@ def refine(
     steps = options.steps(raster.source.grid)
     _require_images(steps, image is not None, before is not None)
     _spare_inputs(path, [os.fspath(probability), *images])
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadOption(f"output {path.name} must end in {' or '.join(SUFFIXES)}")
     require_writable(path, overwrite=overwrite)
     sources = [_on_grid(name, raster, options) for name in images]
     dtype = np.dtype("uint8" if raster.source.dtype.kind in "iub" and raster.steps <= UINT8_LEVELS else "float32")
