@@ -29,6 +29,7 @@ from geochange.learning.object_scoring import (  # noqa: E402
 from geochange.learning.samples import SampleOptions, TrainingSamples  # noqa: E402
 from geochange.learning.scoring import ScoringOptions  # noqa: E402
 from geochange.learning.training import TrainOptions, fit  # noqa: E402
+from tests.commands import refused  # noqa: E402
 from tests.small_networks import OBJECTS, lively  # noqa: E402
 from tests.stand_ins import PLACE, UTM, textured, write_raster  # noqa: E402
 from tests.tiny_network import NORMALISATION, about, write_pairs  # noqa: E402
@@ -172,6 +173,22 @@ def test_boxes_of_a_layer_are_taught_one_by_one(tmp_path):
     network = small("change-rcnn").train()
     batch = Batch(dates(1), labels[None])
     assert network.loss(batch, cross_entropy).isfinite()
+
+
+def test_classes_of_a_layer_are_named_by_a_column(tmp_path, run):
+    for name in ("before", "after"):
+        write_raster(tmp_path / f"{name}.tif", textured((64, 80)))
+    corners = [(10, 10, 14, 14), (14, 10, 18, 14), (30, 40, 41, 47)]
+    squares = [shapely.box(*(PLACE @ (left, bottom)), *(PLACE @ (right, top))) for left, top, right, bottom in corners]
+    kinds = ["appeared", "vanished", "appeared"]
+    geopandas.GeoDataFrame({"kind": kinds}, geometry=squares, crs=UTM).to_file(tmp_path / "boxes.gpkg")
+    (tmp_path / "pairs.csv").write_text("before,after,labels\nbefore.tif,after.tif,boxes.gpkg\n")
+    arguments = "train", tmp_path / "pairs.csv", "-o", tmp_path / "run", "--network", "change-ssd", "--steps", 2
+    options = "--classes", "appeared,vanished", "--size", 64, "--batch", 1, "--workers", 0, "--no-pretrained"
+    refused(run(*arguments, *options), "column", "appeared")
+    code, _, errors = run(*arguments, *options, "--label-column", "kind", "-q", "--overwrite")
+    assert code == 0, errors
+    assert (tmp_path / "run" / "best.pt").exists()
 
 
 def item(found, scores, there=((0, 0, 10, 10), (20, 20, 30, 30))):

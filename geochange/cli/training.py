@@ -34,6 +34,10 @@ Classes: TypeAlias = Annotated[
     str | None,
     typer.Option("--classes", help="Names of the labels 1, 2, ..., as in built,felled.", show_default="change"),
 ]
+LabelColumn: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--label-column", help="Where labels are layers of several classes: the column that names them."),
+]
 Pretrained: TypeAlias = Annotated[
     bool | None,
     typer.Option(
@@ -51,7 +55,10 @@ Precision: TypeAlias = Annotated[
     str | None, typer.Option("--precision", help="fp32, bf16; fp16 on a GPU.", show_default="fp32")
 ]
 Patience: TypeAlias = Annotated[
-    int | None, typer.Option("--patience", help="Epochs without a better F1 before it stops.", show_default="never")
+    int | None,
+    typer.Option(
+        "--patience", help="Epochs without a better F1 (AP50 of objects) before it stops.", show_default="never"
+    ),
 ]
 Seed: TypeAlias = Annotated[int | None, typer.Option("--seed", help="Of weights and samples.", show_default="0")]
 Balanced: TypeAlias = Annotated[bool, typer.Option("--balanced", help="Draw images with rare classes more often.")]

@@ -117,6 +117,7 @@ def _label_options(options: TrainRunOptions, start: Checkpoint | None) -> LabelO
     own: Mapping[str, Any] = options.network_options if start is None else start.about.options
     return LabelOptions(
         classes=options.classes,
+        column=options.label_column,
         dated=str(own.get("dated", "false")).lower() in TRUE,
         objects=bool(network_class(_name_of(options, start)).objects),
     )

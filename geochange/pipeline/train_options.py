@@ -43,6 +43,9 @@ class TrainRunOptions:
 
     classes: tuple[str, ...] = ("change",)
 
+    label_column: str | None = None
+    """Of labels that are layers: the column that names the class; None: each polygon is of the single class."""
+
     pretrained: bool | None = None
     """Begin with an encoder that was taught on ImageNet; None: where the network has one and `start` is not given."""
 
