@@ -191,6 +191,34 @@ def test_a_picture_that_could_not_be_written_is_refused_first(tmp_path, masks, n
         geochange.evaluate(path, path, picture=tmp_path / name)
 
 
+def test_classes_of_layers_are_those_that_a_column_names(tmp_path, run):
+    squares = shapely.box(*np.array([[0, 0, 12, 12], [100, 0, 112, 12], [0, 100, 12, 112]], float).T)
+    labels = np.zeros((1, 60, 60), np.uint8)
+    names = {"there": ["built", "felled", "felled"], "found": ["built", "built", "felled"]}
+    for name, kinds in names.items():
+        frame = geopandas.GeoDataFrame({"label": kinds, "score_mean": [0.9, 0.8, 0.7]}, geometry=squares, crs=UTM)
+        frame.to_file(tmp_path / f"{name}.gpkg")
+    pair = tmp_path / "found.gpkg", tmp_path / "there.gpkg"
+    options = "--resolution", "2", "--json"
+    code, out, _ = run("evaluate", *pair, "--classes", "built,felled", *options)
+    assert code == 0
+    scores = json.loads(out)
+    assert scores["pixels"]["classes"] == ["no change", "built", "felled"]
+    assert np.array(scores["pixels"]["confusion"])[1:, 1:].tolist() == [[36, 0], [36, 36]]
+    steps = np.arange(101) / 100
+    built, felled = 1.0, (steps <= 0.5).mean()  # the wrong one comes second, and one of two is found
+    assert scores["average_precision"]["ap50"] == pytest.approx((built + felled) / 2)
+    assert json.loads(run("evaluate", *pair, *options)[1])["average_precision"]["ap50"] == 1
+    refused(run("evaluate", *pair, "--classes", "built", *options), "felled")
+    refused(run("evaluate", *pair, "--classes", "built,felled", "--column", "kind", *options), "kind")
+    transform = Affine(2, 0, 0, 0, -2, 120)
+    labels[0, 54:, :6], labels[0, 54:, 50:56], labels[0, 4:10, :6] = 1, 2, 2
+    raster = write_raster(tmp_path / "there.tif", labels, transform=transform)
+    code, out, _ = run("evaluate", pair[0], raster, "--classes", "built,felled", "--json")
+    assert code == 0
+    assert json.loads(out)["average_precision"]["ap50"] == pytest.approx((built + felled) / 2)
+
+
 def test_a_picture_takes_the_place_of_no_input(tmp_path, run, masks):
     paths = [write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks)]
     for path in paths:

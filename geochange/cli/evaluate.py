@@ -21,6 +21,11 @@ def evaluate(
         typer.Option("--threshold", help="For probability rasters.", show_default="the raster's own, else 0.5"),
     ] = None,
     iou: Annotated[float, typer.Option("--iou", help="Intersection over union that makes two objects the same.")] = 0.5,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Names of the labels 1, 2, ..., as in appeared,vanished; layers hold them."),
+    ] = None,
+    column: Annotated[str, typer.Option("--column", help="The column of layers that holds the class.")] = "label",
     resolution: Annotated[
         float | None,
         typer.Option("--resolution", help="Pixel size in map units, to compare two vector layers."),
@@ -40,7 +45,13 @@ def evaluate(
     from geochange.pipeline.evaluate import evaluate as run
 
     options = EvaluateOptions(
-        ignore=tuple(ignore or ()), threshold=threshold, iou=iou, resolution=resolution, grid=grid
+        classes=values.parse_names(classes),
+        column=column,
+        ignore=tuple(ignore or ()),
+        threshold=threshold,
+        iou=iou,
+        resolution=resolution,
+        grid=grid,
     )
     cluster = ClusterOptions(workers=workers, scheduler=scheduler)
     with progress_bar(quiet=quiet or as_json) as listener:

@@ -56,9 +56,7 @@ Precision: TypeAlias = Annotated[
 ]
 Patience: TypeAlias = Annotated[
     int | None,
-    typer.Option(
-        "--patience", help="Epochs without a better F1 (AP50 of objects) before it stops.", show_default="never"
-    ),
+    typer.Option("--patience", help="Epochs without a better F1 or AP50 before it stops.", show_default="never"),
 ]
 Seed: TypeAlias = Annotated[int | None, typer.Option("--seed", help="Of weights and samples.", show_default="0")]
 Balanced: TypeAlias = Annotated[bool, typer.Option("--balanced", help="Draw images with rare classes more often.")]

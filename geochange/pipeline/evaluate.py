@@ -20,7 +20,16 @@ from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import appearing, require_writable
-from geochange.pipeline.label_maps import LabelMap, Layer, as_change, in_pixels, labels_on, open_labels
+from geochange.pipeline.label_maps import (
+    LabelMap,
+    Layer,
+    RasterLabels,
+    VectorLabels,
+    as_change,
+    in_pixels,
+    labels_on,
+    open_labels,
+)
 from geochange.pipeline.score_raster import TRACE_BLOCK, ScoreRaster
 from geochange.products.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
 from geochange.products.boundary_scores import (
@@ -70,6 +79,13 @@ class EvaluateOptions:
 
     resolution: float | None = None
     """Pixel size, in map units, for two vector layers; None for at most 4096 pixels along the longer side."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the labels 1, 2, ...; layers hold them in a column. None given: all that is labelled is change, unless
+    rasters hold several labels."""
+
+    column: str = "label"
+    """The column of layers that holds the class."""
 
     grid: str | None = None
     """A raster on whose grid they are compared."""
@@ -121,6 +137,7 @@ class _Side:
     """Objects of one side, in map units, and their scores where they have some."""
 
     polygons: Array
+    classes: Ints
     scores: Floats | None = None
 
 
@@ -172,7 +189,7 @@ def evaluate(
     if pixels.confusion.sum() == 0:
         raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
     boundaries = merge_boundaries([part.boundaries for _, part in parts]).counts
-    objects = [_objects(side, place, comparison, parts) for place, side in enumerate(sides)]
+    objects = [_objects(side, place, comparison, parts, options) for place, side in enumerate(sides)]
     side = comparison.cell * max(grid.resolution)
     object_scores = score_objects(
         objects[0].polygons, objects[1].polygons, ObjectOptions(threshold=options.iou, cell=side)
@@ -222,7 +239,7 @@ def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer,
 def _prepare(
     sides: tuple[ScoreRaster | Layer, ScoreRaster | Layer], grid: Grid, options: EvaluateOptions, crew: Crew
 ) -> _Comparison:
-    predicted, reference = (labels_on(side, grid, options.threshold, options.ignore) for side in sides)
+    predicted, reference = (_labels_of(side, grid, options) for side in sides)
     comparison = _Comparison(
         predicted,
         reference,
@@ -234,6 +251,9 @@ def _prepare(
     found: list[set[int]] = [set(), set()]
     for labels in crew.map_ordered(partial(_labels_task, comparison), _blocks(grid)):
         found = [known | new for known, new in zip(found, labels, strict=True)]
+    if options.classes:
+        every = Classes(labels=tuple(range(len(options.classes) + 1)), names=("no change", *options.classes))
+        return replace(comparison, predicted=predicted, reference=reference, classes=every)
     many = max(len(known - {0}) for known in found) > 1
     if not many:
         predicted, reference = (as_change(side, own) for side, own in zip((predicted, reference), found, strict=True))
@@ -241,6 +261,27 @@ def _prepare(
     if len(labels) > 255:
         raise BadOption(f"{len(labels)} different labels are too many; are these label rasters?")
     return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=labels))
+
+
+def _labels_of(side: ScoreRaster | Layer, grid: Grid, options: EvaluateOptions) -> RasterLabels | VectorLabels:
+    if isinstance(side, Layer) and options.classes:
+        return VectorLabels(in_pixels(side.polygons(grid), grid), _numbers_of_classes(side, options))
+    return labels_on(side, grid, options.threshold, options.ignore)
+
+
+def _numbers_of_classes(layer: Layer, options: EvaluateOptions) -> Ints:
+    """(n,) the number of each polygon's class, from 1.
+
+    Raises:
+        BadOption: the layer has no such column, or it holds other names.
+    """
+    if options.column not in layer.frame.columns:
+        raise BadOption(f"{layer.path} has no column {options.column!r} that names classes; give --column")
+    numbers = {name: number for number, name in enumerate(options.classes, start=1)}
+    named = [str(name) for name in layer.frame[options.column]]
+    if unknown := [name for name in named if name not in numbers]:
+        raise BadOption(f"{layer.path} holds the class {unknown[0]!r}; known are {', '.join(options.classes)}")
+    return np.array([numbers[name] for name in named], np.int64)
 
 
 def _blocks(grid: Grid) -> list[Tile]:
@@ -287,18 +328,28 @@ def _trace(labels: Ints, scored: Bools, block: Tile, grid: Grid) -> BlockRegions
 
 
 def _objects(
-    side: ScoreRaster | Layer, place: int, comparison: _Comparison, parts: list[tuple[Tile, _BlockComparison]]
+    side: ScoreRaster | Layer,
+    place: int,
+    comparison: _Comparison,
+    parts: list[tuple[Tile, _BlockComparison]],
+    options: EvaluateOptions,
 ) -> _Side:
     """Polygons in map units: of a layer those that lie where pixels are scored, of a raster its regions."""
     if isinstance(side, Layer):
         polygons = side.polygons(comparison.grid)
         kept = _lies_on_scored(in_pixels(polygons, comparison.grid), comparison)
         scores = next((side.frame[name] for name in SCORE_COLUMNS if name in side.frame.columns), None)
-        return _Side(polygons[kept], None if scores is None else _numbers(scores, side.path)[kept])
+        classes = _numbers_of_classes(side, options) if options.classes else np.ones(len(polygons), np.int64)
+        numbers = None if scores is None else _numbers(scores, side.path)[kept]
+        return _Side(polygons[kept], classes[kept], numbers)
     merger = SeamMerger([block for block, _ in parts])
     found = [merger.add(part.regions[place]) for _, part in parts if part.regions[place] is not None]
     regions = [*found, merger.finish()]
-    return _Side(map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid))
+    classes = np.concatenate([region.counts.classes for region in regions]).astype(np.int64)
+    return _Side(
+        map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid),
+        classes if options.classes else np.ones(len(classes), np.int64),
+    )
 
 
 def _numbers(scores: Any, path: str) -> Floats:
@@ -321,9 +372,12 @@ def _precision(predicted: _Side, reference: _Side, grid: Grid, pixels: int) -> A
     if predicted.scores is None:
         return None
     found, there = (shapely.make_valid(in_pixels(each.polygons, grid)) for each in (predicted, reference))
-    one, other = np.zeros(len(found), int), np.zeros(len(there), int)  # of one image and class
-    options = PrecisionOptions(pixels=float(pixels))
-    return average_precision(Objects(found, one, one, predicted.scores), Objects(there, other, other), options)
+    one, other = np.zeros(len(found), int), np.zeros(len(there), int)  # of one image
+    return average_precision(
+        Objects(found, one, predicted.classes, predicted.scores),
+        Objects(there, other, reference.classes),
+        PrecisionOptions(pixels=float(pixels)),
+    )
 
 
 def _lies_on_scored(polygons: Array, comparison: _Comparison) -> Bools:
