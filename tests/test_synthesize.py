@@ -268,3 +268,12 @@ def test_outlines_elsewhere_and_pictures_that_do_not_fit_are_refused(image, tmp_
 def test_an_image_without_data_is_refused(tmp_path, run):
     path = write_raster(tmp_path / "empty.tif", np.zeros((3, 50, 50), np.uint8), nodata=0, transform=Affine.identity())
     refused(run("synthesize", path, "-o", tmp_path / "made"), "empty.tif")
+
+
+def test_a_single_image_need_not_be_a_list(image, tmp_path):
+    assert make(image, tmp_path / "one").record["images"] == ["scene.tif"]
+
+
+def test_a_folder_without_images_is_refused(tmp_path, run):
+    (tmp_path / "empty").mkdir()
+    refused(run("synthesize", tmp_path / "empty", "-o", tmp_path / "made"), "empty")

@@ -25,3 +25,12 @@ def test_right_angles_are_the_same_for_any_blocks_and_threads(tmp_path, monkeypa
         geochange.vectorize(path, out, right_angles=RightAngles(), cluster=ClusterOptions(threads=threads))
         found.add(out.read_bytes())
     assert len(found) == 1
+
+
+def test_right_angles_may_be_asked_for_with_a_word(tmp_path):
+    mask = np.zeros((1, 60, 60), np.uint8)
+    mask[0, 10:30, 10:40] = 1
+    path = write_raster(tmp_path / "mask.tif", mask)
+    with_options = geochange.vectorize(path, tmp_path / "a.geojson", right_angles=RightAngles())
+    assert geochange.vectorize(path, tmp_path / "b.geojson", right_angles=True).squared == with_options.squared
+    assert geochange.vectorize(path, tmp_path / "c.geojson", right_angles=False).squared is None

@@ -113,7 +113,7 @@ class Synthesized:
 
 
 def synthesize(
-    images: Sequence[str | os.PathLike[str]],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     options: SynthesizeOptions | None = None,
     *,
@@ -169,20 +169,20 @@ def synthesize(
     return Synthesized(folder, record)
 
 
-def find_images(images: Sequence[str | os.PathLike[str]]) -> list[str]:
+def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
     """Rasters by name, those of folders in the order of their names.
 
     Raises:
         BadOption: there are none.
     """
     found = []
-    for each in map(Path, images):
+    for each in map(Path, [images] if isinstance(images, str | os.PathLike) else images):
         if each.is_dir():
             found += sorted(str(path) for path in each.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         else:
             found.append(str(each))
     if not found:
-        raise BadOption(f"there is no image in {', '.join(map(os.fspath, images)) or 'nothing'}")
+        raise BadOption(f"there is no image in {images}")
     return found
 
 

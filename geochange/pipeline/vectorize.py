@@ -63,12 +63,16 @@ class WrittenLayer:
         }
 
 
+def _as_options(right_angles: RightAngles | bool) -> RightAngles:
+    return right_angles if isinstance(right_angles, RightAngles) else RightAngles()
+
+
 def vectorize(
     raster: str | os.PathLike[str],
     out: str | os.PathLike[str],
     options: RegionOptions | None = None,
     *,
-    right_angles: RightAngles | None = None,
+    right_angles: RightAngles | bool | None = None,
     cluster: ClusterOptions | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
@@ -100,9 +104,9 @@ def vectorize(
         RegionStore(Path(scratch)) as store,
     ):
         squared, outlines = None, found.outlines
-        if right_angles is not None:
+        if right_angles:
             with stages.stage("right angles"):
-                squared, outlines = _square(found, right_angles, scores.source.grid, crew, store), store
+                squared, outlines = _square(found, _as_options(right_angles), scores.source.grid, crew, store), store
         with stages.stage("write"):
             write_layer(path, outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)
