@@ -454,3 +454,17 @@ def test_the_command_has_help(run):
     code, out, _ = run("fuse", "--help")
     assert code == 0
     assert "noisy-or" in out
+
+
+def test_bands_that_are_described_are_classes_by_these_names(tmp_path):
+    first = np.stack([np.full((20, 30), value, np.float32) for value in (0.2, 0.8)])
+    paths = []
+    for number, (values, names) in enumerate(((first, ("a", "b")), (first[::-1].copy(), ("b", "a")))):
+        path = write_raster(tmp_path / f"{number}.tif", values)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.descriptions = names
+        paths.append(path)
+    fused = geochange.fuse(paths, tmp_path / "fused.tif", dtype="float32")
+    assert fused.classes == ("a", "b")
+    with rasterio.open(fused.path) as dataset:
+        np.testing.assert_allclose(dataset.read(), first, atol=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -56,15 +56,21 @@ def open_scores(path: str) -> ScoreRaster:
     """Open a probability raster, scaled whole numbers or floats in 0..1, or a mask of which 0 is unchanged."""
     source = replace(open_file(path), nodata="any")
     with readable(path), rasterio.open(path) as dataset:
-        tags, scale = dataset.tags(), dataset.scales[0]
+        tags, scale, described = dataset.tags(), dataset.scales[0], dataset.descriptions[: len(source.bands)]
     integer = source.dtype.kind in "iub"
     step = (scale if scale != 1 else 1.0) if integer else 1 / FLOAT_STEPS
-    names = tuple(json.loads(tags[CLASSES_TAG])) if CLASSES_TAG in tags else _class_names(len(source.bands))
+    names = tuple(json.loads(tags[CLASSES_TAG])) if CLASSES_TAG in tags else _class_names(described)
     return ScoreRaster(source, names, step, json.loads(tags.get(THRESHOLDS_TAG, "{}")))
 
 
-def _class_names(count: int) -> tuple[str, ...]:
-    return ("change",) if count == 1 else tuple(f"class {number}" for number in range(1, count + 1))
+def _class_names(described: Sequence[str | None]) -> tuple[str, ...]:
+    """As the bands are described; where they are not, or alike, by their numbers."""
+    if len(described) == 1:
+        return ("change",)
+    named = tuple(name for name in described if name)
+    if len({*named}) == len(described):
+        return named
+    return tuple(f"class {number}" for number in range(1, len(described) + 1))
 
 
 def classify(codes: Ints, cutoff: Ints | int) -> tuple[Ints, Ints]:
