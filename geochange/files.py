@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
 from geochange.arrays import Array
-from geochange.errors import DiskFull, OutputInTheWay
+from geochange.errors import BadOption, DiskFull, OutputInTheWay
+
+GEOTIFF_SUFFIXES = (".tif", ".tiff")
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -45,12 +48,30 @@ def load_array(path: Path) -> Array:
     return np.load(path, allow_pickle=False)
 
 
-def require_writable(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before any work is done, a file that could not be written at the end."""
+def require_writable(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
+    """Refuse, before any work is done, a file that could not be written at the end, or would replace an input.
+
+    Args:
+        path: the file.
+        overwrite: whether one that is there may be replaced.
+        inputs: what it is made of; only paths count.
+
+    Raises:
+        OutputInTheWay: the message says why.
+    """
+    for each in inputs:
+        if isinstance(each, str | os.PathLike) and Path(each).resolve() == path.resolve():
+            raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output")
     if path.exists() and not overwrite:
         raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
     if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
         raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
+
+
+def require_geotiff(path: Path) -> None:
+    """Raises BadOption where a GeoTIFF would be written under another suffix."""
+    if path.suffix.lower() not in GEOTIFF_SUFFIXES:
+        raise BadOption(f"output {path.name} must end in {' or '.join(GEOTIFF_SUFFIXES)}")
 
 
 def require_space(folder: Path, needed: int) -> None:

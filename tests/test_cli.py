@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -344,3 +345,24 @@ def test_vectorize_gives_right_angles_on_request(run, tmp_path):
     assert answer["changes"]["area_px"] * 4 == pytest.approx(box.area, rel=0.01)
     assert "right angles" in run("vectorize", path, "-o", tmp_path / "two.fgb", "--right-angles")[1]
     refused(run("vectorize", path, "-o", tmp_path / "three.fgb", "--diagonals"), "--right-angles")
+
+
+def test_no_command_replaces_its_own_inputs(run, tmp_path):
+    before, after = write_pair(tmp_path)
+    layer = tmp_path / "layer.gpkg"
+    square = shapely.box(*(PLACE @ (10, 40)), *(PLACE @ (40, 10)))
+    geopandas.GeoDataFrame({"id": [1], "cover": ["wood"]}, geometry=[square], crs=UTM).to_file(layer)
+    cases = (
+        ("align", before, after, "-o", after),
+        ("kinds", layer, before, after, "-o", layer),
+        ("from-to", layer, layer, "--column", "cover", "-o", layer),
+        ("evaluate", before, after, "--picture", after),
+        ("fuse", before, after, "-o", before),
+        ("refine", before, "--open", "1px", "-o", before),
+        ("vectorize", before, "--labels", layer, "--threshold", "f1", "-o", layer),
+    )
+    for case in cases:
+        kept = [Path(path).read_bytes() for path in (before, after, layer)]
+        overwrite = () if case[0] == "evaluate" else ("--overwrite",)
+        refused(run(*case, *overwrite), "is an input")
+        assert [Path(path).read_bytes() for path in (before, after, layer)] == kept, case

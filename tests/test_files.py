@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 
-from geochange.errors import DiskFull
-from geochange.files import appearing, load_array, require_space, save_array, write_whole
+from geochange.errors import BadOption, DiskFull, OutputInTheWay
+from geochange.files import (
+    appearing,
+    load_array,
+    require_geotiff,
+    require_space,
+    require_writable,
+    save_array,
+    write_whole,
+)
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -47,3 +55,19 @@ def test_space_is_asked_for_before_it_is_used(tmp_path):
     require_space(tmp_path, 1)
     with pytest.raises(DiskFull, match="GB free"):
         require_space(tmp_path, 10**18)
+
+
+def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path):
+    path = tmp_path / "image.tif"
+    path.write_bytes(b"pixels")
+    (tmp_path / "link.tif").symlink_to(path)
+    for name in (path, tmp_path / "link.tif", tmp_path / "." / "image.tif"):
+        with pytest.raises(OutputInTheWay, match="is an input"):
+            require_writable(name, overwrite=True, inputs=[None, object(), str(path)])
+    require_writable(path, overwrite=True, inputs=[tmp_path / "other.tif"])
+
+
+def test_geotiffs_are_written_as_such(tmp_path):
+    require_geotiff(tmp_path / "a.TIFF")
+    with pytest.raises(BadOption, match=r"\.tif"):
+        require_geotiff(tmp_path / "a.png")

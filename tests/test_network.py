@@ -18,15 +18,15 @@ from tests.stand_ins import changed_pair, write_pair, write_raster
 torch = pytest.importorskip("torch")
 
 from geochange.detectors.networks.checkpoint import load_checkpoint  # noqa: E402
+from geochange.detectors.networks.engines import require_bf16  # noqa: E402
+from geochange.detectors.networks.folding import fold_normalisation  # noqa: E402
 from geochange.detectors.networks.scorer import (  # noqa: E402
     Preparation,
     ScoreOptions,
     Scorer,
     TileScores,
-    fold_normalisation,
     input_stride,
     make_scorer,
-    require_bf16,
 )
 from tests.small_networks import LAWFUL, OBJECTS, SMALL, save_small  # noqa: E402
 

@@ -17,7 +17,7 @@ from geochange.arrays import Array, Bools
 from geochange.engine.cluster import ClusterOptions, available_cores, open_crew
 from geochange.engine.cog import copy_to_cog
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.files import appearing, require_space, require_writable
+from geochange.files import appearing, require_geotiff, require_space, require_writable
 from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
@@ -74,7 +74,8 @@ def align(
     """
     path, stages = Path(out), Stages(listener or Silent())
     options = replace(options or SceneOptions(), align=True)
-    require_writable(path, overwrite=overwrite)
+    require_geotiff(path)
+    require_writable(path, overwrite=overwrite, inputs=[before, after])
     scene = open_scene([before, after], options)
     with open_crew(cluster or ClusterOptions()) as crew:
         shift = measure_shift(scene, crew, stages) if remove_shift else None

@@ -18,7 +18,7 @@ from PIL import Image
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, NothingValid, OutputInTheWay, UnreadableInput
+from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.files import appearing, require_writable
 from geochange.pipeline.label_maps import (
     LabelMap,
@@ -206,12 +206,9 @@ def evaluate(
 
 def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
     """Refuse, before any work is done, a picture that could not be written at the end, or would replace an input."""
-    for each in inputs:
-        if each is not None and Path(each).resolve() == path.resolve():
-            raise OutputInTheWay(f"{each} is an input, and would be replaced; choose another picture")
     if path.suffix.lower() not in PICTURES:
         raise BadOption(f"picture {path.name} must end in {', '.join(PICTURES)}")
-    require_writable(path, overwrite=True)
+    require_writable(path, overwrite=True, inputs=inputs)
 
 
 def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:

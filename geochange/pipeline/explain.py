@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,8 @@ from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.inference import as_floats
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Silent
-from geochange.errors import BadOption, NothingValid, OutputInTheWay
-from geochange.files import appearing, require_writable
+from geochange.errors import BadOption, NothingValid
+from geochange.files import appearing, require_geotiff, require_writable
 from geochange.products.features import map_transform
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
@@ -33,7 +33,6 @@ from geochange.scenes.scene import rasterio_crs
 if TYPE_CHECKING:
     from geochange.detectors.networks.scorer import TileScores
 
-SUFFIXES = (".tif", ".tiff")
 FARTHEST = 24  # pixels from the point to the region that is explained
 
 
@@ -117,8 +116,9 @@ def explain(
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
     path = Path(out)
-    _require_apart(path, [before, after, options.changes, options.detector_options.get("checkpoint")])
-    require_writable(path, overwrite=overwrite)
+    require_geotiff(path)
+    inputs = before, after, options.changes, options.detector_options.get("checkpoint")
+    require_writable(path, overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options.scene)
     detector = make_detector(options.detector, options.detector_options)
     if not isinstance(detector, NetworkDetector):
@@ -130,15 +130,6 @@ def explain(
     found = _look(fitted, scene, tile, outline)
     _write(path, scene, tile, found.heat)
     return replace(found.said, path=path)
-
-
-def _require_apart(path: Path, inputs: Sequence[Any]) -> None:
-    """Raises BadOption or OutputInTheWay where the raster has another suffix, or would replace an input."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise BadOption(f"{path.name} must end in {' or '.join(SUFFIXES)}")
-    for each in inputs:
-        if isinstance(each, str | os.PathLike) and Path(each).resolve() == path.resolve():
-            raise OutputInTheWay(f"{each} is an input, and would be replaced; choose another file")
 
 
 def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:

@@ -153,7 +153,7 @@ def _write_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> 
     _require("openvino")
     import openvino
 
-    from geochange.detectors.networks.scorer import convert_to_openvino
+    from geochange.detectors.networks.engines import convert_to_openvino
 
     model = convert_to_openvino(module, *(torch.from_numpy(each) for each in example))
     with appearing(path.with_suffix(".bin")) as weights, appearing(path) as temporary:

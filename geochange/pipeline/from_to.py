@@ -130,7 +130,7 @@ def from_to(
         OutputInTheWay: a file exists and `overwrite` is off, or it cannot be written.
     """
     options, stages = options or FromToOptions(), Stages(listener or Silent())
-    paths = _outputs(out, grid, overwrite=overwrite)
+    paths = _outputs(out, grid, [before, after, grid], overwrite=overwrite)
     layers = open_layer(os.fspath(before)), open_layer(os.fspath(after))
     named = (columns, columns) if isinstance(columns, str) else columns
     covers, left_out = zip(*(read_cover(*each) for each in zip(layers, named, strict=True)), strict=True)
@@ -153,17 +153,17 @@ def from_to(
     return FromTo(paths, changes, _square_metres(found), (left_out[0], left_out[1]), stages.seconds)
 
 
-def _outputs(out: Any, grid: Any, *, overwrite: bool) -> tuple[Path, ...]:
+def _outputs(out: Any, grid: Any, inputs: Sequence[Any], *, overwrite: bool) -> tuple[Path, ...]:
     """The files to write, refused before any work is done where they cannot be."""
     paths = tuple(Path(each) for each in ([out] if isinstance(out, str | os.PathLike) else out))
     for path in paths:
         if path.suffix.lower() in RASTERS:
             if grid is None:
                 raise BadOption(f"{path.name} is a raster: say on which grid, with --raster IMAGE")
-            require_writable(path.with_suffix(".csv"), overwrite=overwrite)
+            require_writable(path.with_suffix(".csv"), overwrite=overwrite, inputs=inputs)
         else:
             writer_of(path)
-        require_writable(path, overwrite=overwrite)
+        require_writable(path, overwrite=overwrite, inputs=inputs)
     return paths
 
 

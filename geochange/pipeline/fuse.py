@@ -18,8 +18,8 @@ from geochange.engine.blocks import encode_block
 from geochange.engine.cluster import ClusterOptions, Crew, available_cores, open_crew
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, OutputInTheWay
-from geochange.files import appearing, require_space, require_writable, write_whole
+from geochange.errors import BadOption
+from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
 from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG
 from geochange.pipeline.source_stack import SourceStack, open_stack
 from geochange.pipeline.stacking import FitOptions, fit_stacking, read_model, write_model
@@ -37,7 +37,6 @@ from geochange.scenes.tiling import partition
 
 BLOCK = 512  # px; nothing but the number of scratch files depends on it
 DTYPES = ("uint8", "float32")
-SUFFIXES = (".tif", ".tiff")
 FUSION_TAG = "GEOCHANGE_FUSION"
 
 
@@ -194,8 +193,7 @@ def fuse(
     """
     options = replace(options or FuseOptions(), **settings)
     path, stages = Path(out), Stages(listener or Silent())
-    if path.suffix.lower() not in SUFFIXES:
-        raise BadOption(f"output {path.name} must end in {' or '.join(SUFFIXES)}")
+    require_geotiff(path)
     if save_model is not None and options.labels is None:
         raise BadOption("a model is only saved where stacking fits one on labels")
     if save_model is not None and Path(save_model).resolve() == path.resolve():
@@ -203,8 +201,7 @@ def fuse(
     stack = open_stack(rasters)
     inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
     for target in (path, *([] if save_model is None else [Path(save_model)])):
-        _spare_inputs(target, inputs)
-        require_writable(target, overwrite=overwrite)
+        require_writable(target, overwrite=overwrite, inputs=inputs)
     with open_crew(cluster or ClusterOptions()) as crew:
         run = _Run(options, stack, crew, stages)
         plan = METHODS[options.method](run)
@@ -220,12 +217,6 @@ def fuse(
         details=plan.details,
         seconds=stages.seconds,
     )
-
-
-def _spare_inputs(target: Path, inputs: Sequence[str | os.PathLike[str]]) -> None:
-    for name in inputs:
-        if Path(name).resolve() == target.resolve():
-            raise OutputInTheWay(f"{target} is an input, and would be replaced; choose another output")
 
 
 def _write(path: Path, plan: _Plan, run: _Run) -> None:

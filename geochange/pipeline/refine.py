@@ -22,8 +22,8 @@ from geochange.engine.blocks import encode_block
 from geochange.engine.cluster import ClusterOptions, Crew, available_cores, open_crew
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
-from geochange.files import appearing, require_space, require_writable, write_whole
+from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
+from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
 from geochange.pipeline.score_raster import (
     CLASSES_TAG,
     FLOAT_STEPS,
@@ -43,7 +43,6 @@ from geochange.scenes.scene import FileSource, NodataRule, open_file, readable
 from geochange.scenes.tiling import partition
 from geochange.scenes.warped import WarpedSource, bounds_in
 
-SUFFIXES = (".tif", ".tiff")
 STATISTICS_CELL = 1024  # px; bands are measured in cells of a lattice that no option changes
 LARGEST_DISC = 256  # px
 REFINED_TAG = "GEOCHANGE_REFINED"
@@ -265,10 +264,8 @@ def refine(
     images = [os.fspath(each) for each in (before, image) if each is not None]
     steps = options.steps(raster.source.grid)
     _require_images(steps, image is not None, before is not None)
-    _spare_inputs(path, [os.fspath(probability), *images])
-    if path.suffix.lower() not in SUFFIXES:
-        raise BadOption(f"output {path.name} must end in {' or '.join(SUFFIXES)}")
-    require_writable(path, overwrite=overwrite)
+    require_geotiff(path)
+    require_writable(path, overwrite=overwrite, inputs=[probability, *images])
     sources = [_on_grid(name, raster, options) for name in images]
     dtype = np.dtype("uint8" if raster.source.dtype.kind in "iub" and raster.steps <= UINT8_LEVELS else "float32")
     require_space(path.parent, int(raster.source.grid.area.size * len(raster.classes) * dtype.itemsize * 2.4))
@@ -310,12 +307,6 @@ def _require_images(steps: Sequence[Step], has_image: bool, has_before: bool) ->
         raise BadOption(
             "--open and --close look at no image; leave out --image and --before, or add --guided, --crf or --snap"
         )
-
-
-def _spare_inputs(path: Path, inputs: Sequence[str]) -> None:
-    for name in inputs:
-        if os.path.realpath(name) == os.path.realpath(path):
-            raise OutputInTheWay(f"{name} is an input, and would be replaced; choose another output")
 
 
 def _on_grid(name: str, raster: ScoreRaster, options: RefineOptions) -> FileSource | WarpedSource:

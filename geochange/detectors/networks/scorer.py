@@ -8,25 +8,21 @@ since the workers are what runs in parallel.
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import threading
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.networks.contract import Network, probability
+from geochange.detectors.networks.engines import ENGINES, PRECISIONS, Find, Run, with_torch
+from geochange.detectors.networks.folding import fold_normalisation
 from geochange.detectors.networks.symmetry import symmetric_mean
 from geochange.errors import BadOption
 
@@ -34,7 +30,6 @@ log = logging.getLogger("geochange")
 
 T = TypeVar("T")
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM_UP_SIDE = 64
 IN_FLIGHT = 2  # batches on a GPU: one is computed while another is copied
 
@@ -136,13 +131,6 @@ class Preparation:
 def input_stride(stride: int, zoom: Fraction) -> int:
     """Pixels of the scene by which a tile may move: they make whole strides of the network."""
     return stride * zoom.denominator // np.gcd(stride * zoom.denominator, zoom.numerator)
-
-
-Run = Callable[[Tensor, Tensor], Tensor]
-"""(n, time, band, y, x) as stored and (n, time, y, x) validity as 0 and 1, on the device -> (n, bands, y, x)."""
-
-Find = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""As `Run`, and (m, 9) boxes of all tiles: the number of the tile, and what `ObjectNetwork.with_objects` gives."""
 
 
 class Scorer:
@@ -256,8 +244,8 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
     fold_normalisation(module.eval(), example)
     run = ENGINES[options.engine](module, device, options.precision)
     by_torch = options.engine == "torch"
-    run_layers = _with_torch(module, module.with_layers, device, options.precision) if by_torch else None
-    run_find = _with_torch(module, module.find, device, options.precision) if by_torch else None
+    run_layers = with_torch(module, module.with_layers, device, options.precision) if by_torch else None
+    run_find = with_torch(module, module.find, device, options.precision) if by_torch else None
     return Scorer(run, device, options.batch, run_layers=run_layers, run_find=run_find)
 
 
@@ -275,178 +263,3 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise BadOption(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
-
-
-def _torch_engine(module: TileScores, device: torch.device, precision: str) -> Run:
-    if precision == "fp16" and device.type == "cpu":
-        raise BadOption("precision fp16 needs a GPU; a CPU takes fp32 or bf16")
-    if precision == "bf16" and device.type == "cpu":
-        require_bf16("torch")
-    return _with_torch(module, module, device, precision)
-
-
-def _with_torch(
-    module: TileScores, call: Callable[[Tensor, Tensor], T], device: torch.device, precision: str
-) -> Callable[[Tensor, Tensor], T]:
-    """A module, or a method of it, on a device and in a precision."""
-    module.to(device, memory_format=torch.channels_last)
-    if device.type == "cpu":
-        _by_onednn(module)
-    if device.type == "cuda" and precision == "fp32":
-        torch.backends.cudnn.allow_tf32 = False  # else convolutions round to 10 bits: scores differ by up to 0.005
-    dtype = PRECISIONS[precision]
-
-    def run(dates: Tensor, valid: Tensor) -> T:
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return call(dates, valid)
-
-    return run
-
-
-def _by_onednn(module: nn.Module) -> None:
-    """Have oneDNN compute 1 x 1 convolutions too, which takes a seventh off the time of a whole network.
-
-    On one thread torch goes another way for them, unless they are dilated: a single cell does not notice.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
-            layer.dilation = (2, 2)
-
-
-def _openvino_engine(module: TileScores, device: torch.device, precision: str) -> Run:
-    """OpenVINO on the CPU: one model for each shape of tiles, one stream of one thread for each core."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise BadOption("the engine openvino is not installed: pip install 'geochange[openvino]'") from error
-    if device.type != "cpu" or precision == "fp16":
-        raise BadOption(f"the engine openvino runs on the CPU in fp32 or bf16, not on {device} in {precision}")
-    if precision == "bf16":
-        require_bf16("openvino")
-    compiled: dict[tuple[int, ...], Any] = {}
-    lock, local = threading.Lock(), threading.local()
-    hints = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-        "NUM_STREAMS": str(threads_at_most()),
-        "INFERENCE_NUM_THREADS": str(threads_at_most()),
-    }
-
-    def model_for(dates: Tensor, valid: Tensor) -> Any:
-        shape = tuple(dates.shape)
-        with lock:
-            if shape not in compiled:
-                converted = convert_to_openvino(module, dates, valid)
-                compiled[shape] = openvino.Core().compile_model(converted, "CPU", hints)
-        requests = local.__dict__.setdefault("requests", {})
-        if shape not in requests:
-            requests[shape] = compiled[shape].create_infer_request()
-        return requests[shape]
-
-    def run(dates: Tensor, valid: Tensor) -> Tensor:
-        found = model_for(dates, valid).infer([dates.contiguous().numpy(), valid.contiguous().numpy()])
-        return torch.from_numpy(np.array(next(iter(found.values())), np.float32))
-
-    return run
-
-
-def convert_to_openvino(module: TileScores, dates: Tensor, valid: Tensor) -> Any:
-    """An OpenVINO model for tiles of one shape."""
-    import openvino
-
-    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's tracer: sizes are fixed on purpose
-        return openvino.convert_model(
-            module, example_input=(dates, valid), input=[tuple(dates.shape), tuple(valid.shape)]
-        )
-
-
-BF16_TRIALS = {
-    "torch": """
-import threading, torch
-def run():
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for groups in (1, 64):
-            torch.nn.Conv2d(64, 64, 3, groups=groups)(torch.ones(1, 64, 32, 32))
-thread = threading.Thread(target=run)
-thread.start()
-thread.join()
-""",
-    "openvino": """
-import numpy as np, openvino
-from openvino import opset13 as ops
-x = ops.parameter([1, 64, 32, 32], np.float32)
-y = ops.convolution(x, np.ones((64, 64, 3, 3), np.float32), [1, 1], [1, 1], [1, 1], [1, 1])
-model = openvino.Core().compile_model(openvino.Model([y], [x]), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-model([np.ones((1, 64, 32, 32), np.float32)])
-""",
-}
-
-
-@cache
-def require_bf16(engine: str) -> None:
-    """Raises BadOption where the CPU cannot do it.
-
-    Some virtual machines announce instructions (AMX) that end the process when they are used, so another one tries.
-    """
-    trial = subprocess.run([sys.executable, "-c", BF16_TRIALS[engine]], capture_output=True, check=False)
-    if trial.returncode != 0:
-        raise BadOption(
-            f"the engine {engine} cannot compute in bf16 on this CPU; use fp32, or set "
-            "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 where the CPU has that"
-        )
-
-
-def threads_at_most() -> int:
-    """Cores of this machine that a process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-Engine = Callable[[TileScores, torch.device, str], Run]
-ENGINES: Mapping[str, Engine] = {"torch": _torch_engine, "openvino": _openvino_engine}
-"""Name -> what makes a function of tiles."""
-
-
-def fold_normalisation(module: nn.Module, example: tuple[Tensor, ...]) -> int:
-    """Fold each batch normalisation into the convolution that feeds it; the module computes the same. Returns how many.
-
-    Which one feeds which is seen by running the example through the module.
-    """
-    made_by: dict[int, tuple[nn.Conv2d, int]] = {}
-    pairs: dict[nn.Module, set[nn.Conv2d | None]] = {}
-    kept: list[Tensor] = []  # so that no address is used twice
-
-    def after_convolution(convolution: nn.Module, inputs: Any, output: Tensor) -> None:
-        assert isinstance(convolution, nn.Conv2d)
-        made_by[id(output)] = convolution, output._version
-        kept.append(output)
-
-    def before_normalisation(normalisation: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        convolution, version = made_by.get(id(inputs[0]), (None, 0))
-        unchanged = version == inputs[0]._version  # an activation in place gives the convolution's own tensor
-        pairs.setdefault(normalisation, set()).add(convolution if unchanged else None)
-
-    hooks = [each.register_forward_hook(after_convolution) for each in module.modules() if isinstance(each, nn.Conv2d)]
-    hooks += [
-        each.register_forward_pre_hook(before_normalisation)
-        for each in module.modules()
-        if isinstance(each, nn.BatchNorm2d)
-    ]
-    with torch.no_grad():
-        module(*example)
-    for hook in hooks:
-        hook.remove()
-    feeding = [(found.pop(), bn) for bn, found in pairs.items() if len(found) == 1]
-    for convolution, normalisation in feeding:
-        if convolution is not None:
-            _fold(module, convolution, normalisation)
-    return sum(convolution is not None for convolution, _ in feeding)
-
-
-def _fold(module: nn.Module, convolution: nn.Conv2d, normalisation: nn.Module) -> None:
-    fused = fuse_conv_bn_eval(convolution, normalisation)  # type: ignore[type-var]
-    convolution.weight, convolution.bias = fused.weight, fused.bias
-    activation = getattr(normalisation, "act", nn.Identity())  # timm's carry their activation
-    for parent in module.modules():
-        for name, child in parent.named_children():
-            if child is normalisation:
-                setattr(parent, name, activation)
