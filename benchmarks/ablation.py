@@ -25,15 +25,16 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Ints
+from geochange.datasets.collection import Collection, open_folder
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.contract import IGNORE, Network
 from geochange.detectors.networks.registry import build_network
-from geochange.learning.datasets import Collection, open_folder
+from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
-from geochange.learning.training import BEST, TrainOptions, fit, pick_device
-from geochange.memory import keep_freed_memory
+from geochange.learning.training import BEST, fit, pick_device
 
 LEVIR = Path(__file__).parents[2] / "shared" / "data" / "levir"
 SMALL = 100  # pixels

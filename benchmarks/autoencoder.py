@@ -21,10 +21,10 @@ from scipy import stats
 
 import geochange
 from geochange.arrays import Floats
+from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram
 from geochange.pipeline.evaluate import EvaluateOptions
 from geochange.pipeline.train import train
-from geochange.pipeline.train_options import options_from
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PAIRS = {

@@ -32,17 +32,18 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 import geochange
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.pipeline.score_raster import cutoff_of, open_scores
-from geochange.products.boundaries import GUIDE_STEPS, GuidedFilter, LocalField, Snap, gradient, guide_codes
-from geochange.products.boundary_scores import HALO, TOLERANCES, boundaries_by_cell, boundary_pixels
-from geochange.products.evaluation import Classes, confusion_by_cell
-from geochange.products.morphology import Close, Disc, Open
-from geochange.products.outlines import RightAngles, choose_outlines, square_regions
-from geochange.products.polygons import RegionFilter, Regions, concatenate, trace_block
-from geochange.products.refinement import ScorePart, Step, refine
-from geochange.products.resampling import Bootstrap, resample_sums
-from geochange.products.seams import SeamMerger
-from geochange.products.simplify import simplify_regions
+from geochange.evaluation.bootstrap import Bootstrap, resample_sums
+from geochange.evaluation.boundary_scores import HALO, TOLERANCES, boundaries_by_cell, boundary_pixels
+from geochange.evaluation.classes import Classes
+from geochange.evaluation.pixel_scores import confusion_by_cell
+from geochange.polygons.regions import RegionFilter, Regions, concatenate, trace_block
+from geochange.polygons.right_angles import RightAngles, choose_outlines, square_regions
+from geochange.polygons.seams import SeamMerger
+from geochange.polygons.simplify import simplify_regions
+from geochange.probability.boundaries import GUIDE_STEPS, GuidedFilter, LocalField, Snap, gradient, guide_codes
+from geochange.probability.morphology import Close, Disc, Open
+from geochange.probability.raster import cutoff_of, open_scores
+from geochange.probability.refinement import ScorePart, Step, refine
 from geochange.scenes.grid import Tile
 
 TILES = Path("levir") / "val_256px_0.5m"

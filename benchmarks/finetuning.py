@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geochange.datasets.collection import open_folder
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import IGNORE, probability
-from geochange.learning.datasets import open_folder
+from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
 from geochange.learning.training import pick_device
 from geochange.pipeline.finetune import FinetuneOptions, finetune
 from geochange.pipeline.train import train
-from geochange.pipeline.train_options import options_from
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "dsifn_256px"
 LEARN, SCORE = 50, 100

@@ -22,7 +22,7 @@ import shapely
 from scipy.spatial import cKDTree
 
 from geochange.arrays import Array, Bools
-from geochange.learning.from_to import Cover, FromToOptions, Transitions, find_transitions, settle
+from geochange.kinds.land_cover import Cover, FromToOptions, Transitions, find_transitions, settle
 
 CLASSES = np.array(["arable", "built", "forest", "grass", "water"], object)
 SHIFT = 1.0  # metres

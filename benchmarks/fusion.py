@@ -33,9 +33,9 @@ from scipy import ndimage
 import geochange
 from geochange.arrays import Bools, Floats, Ints
 from geochange.engine.blend import UINT8_LEVELS
-from geochange.pipeline.stacking import Sample, fit_sample
-from geochange.products.fusion import Fusion, best_threshold, maximum, noisy_or, stacked, vote_share, weighted_mean
-from geochange.products.resampling import Bootstrap, hit_rates, resample_sums
+from geochange.evaluation.bootstrap import Bootstrap, hit_rates, resample_sums
+from geochange.probability.fusion import Fusion, best_threshold, maximum, noisy_or, stacked, vote_share, weighted_mean
+from geochange.probability.stacking import Sample, fit_sample
 from geochange.scenes.grid import Grid
 from geochange.scenes.warped import warp
 

@@ -21,14 +21,14 @@ from scipy import ndimage
 
 import geochange
 from geochange.arrays import Array, Floats
+from geochange.datasets.collection import Collection, Sample, open_collection
 from geochange.detectors.boxes import PARTS, SCORE_STEPS
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import IGNORE, probability
 from geochange.detectors.networks.object_network import boxes_in
-from geochange.learning.datasets import Collection, Sample, open_collection
+from geochange.evaluation.average_precision import PrecisionOptions, average_precision
 from geochange.learning.object_scoring import ItemObjects, find_boxes, joined
 from geochange.learning.scoring import score_sample
-from geochange.products.average_precision import PrecisionOptions, average_precision
 
 SIZES = {"4 to 6": (0.0, 6.0), "6 to 10": (6.0, 10.0), "below 10": (0.0, 10.0), "10 and more": (10.0, float("inf"))}
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -26,8 +26,8 @@ from scipy import ndimage
 from shapely.geometry import shape
 
 from geochange.arrays import Array, Floats, Ints
-from geochange.products.polygons import BlockRegions, Regions, concatenate, trace_block
-from geochange.products.seams import SeamMerger
+from geochange.polygons.regions import BlockRegions, Regions, concatenate, trace_block
+from geochange.polygons.seams import SeamMerger
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 

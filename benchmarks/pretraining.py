@@ -16,15 +16,15 @@ from pathlib import Path
 
 import torch
 
+from geochange.datasets.collection import Collection, open_folder
+from geochange.datasets.labels import LabelOptions
+from geochange.datasets.synthesis import ObjectOptions
 from geochange.detectors.networks.checkpoint import load_checkpoint
-from geochange.learning.datasets import Collection, open_folder
-from geochange.learning.labels import LabelOptions
+from geochange.learning.options import TrainOptions
+from geochange.learning.run_options import TrainRunOptions
 from geochange.learning.scoring import ScoringOptions, pool_scores, scene_of, score_items
-from geochange.learning.synthesis import ObjectOptions
-from geochange.learning.training import TrainOptions
 from geochange.pipeline.synthesize import SynthesizeOptions, synthesize
 from geochange.pipeline.train import train
-from geochange.pipeline.train_options import TrainRunOptions
 
 SHARES = {10: 10, 30: 3, 100: 1}  # percent -> every so many-th pair
 TRAIN, VAL, GSD = "train_512px_1m", "val_512px_1m", "1"

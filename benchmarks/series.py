@@ -23,9 +23,9 @@ from scipy import ndimage
 
 import geochange
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.learning.labels import IGNORE
+from geochange.datasets.labels import IGNORE
+from geochange.learning.run_options import options_from
 from geochange.pipeline.train import train
-from geochange.pipeline.train_options import options_from
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "landsat_pucallpa"
 YEARS = ("1985", "1990", "1995", "2000", "2005", "2010", "2015", "2020")

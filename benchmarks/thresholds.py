@@ -28,9 +28,9 @@ import geochange
 from geochange.arrays import Array, Floats
 from geochange.detectors.mixture import robit
 from geochange.errors import BadOption, NothingValid
-from geochange.products.label_thresholds import choose_threshold, count_labels
-from geochange.products.local_thresholds import LocalThreshold, cell_threshold
-from geochange.products.thresholds import METHODS
+from geochange.probability.label_thresholds import choose_threshold, count_labels
+from geochange.probability.local_thresholds import LocalThreshold, cell_threshold
+from geochange.probability.thresholds import METHODS
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geochange.kinds.measure import KindOptions
+    from geochange.learning.run_options import TrainRunOptions
     from geochange.pipeline.align import align
     from geochange.pipeline.check import check
     from geochange.pipeline.datasets import describe_datasets
@@ -19,45 +21,44 @@ if TYPE_CHECKING:
     from geochange.pipeline.finetune import FinetuneOptions, finetune
     from geochange.pipeline.from_to import from_to
     from geochange.pipeline.fuse import FuseOptions, fuse
-    from geochange.pipeline.kind_work import KindOptions
     from geochange.pipeline.kinds import kinds
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
     from geochange.pipeline.refine import RefineOptions, refine
     from geochange.pipeline.synthesize import Synthesized, SynthesizeOptions, synthesize
-    from geochange.pipeline.train import Trained, train, tune
-    from geochange.pipeline.train_options import TrainRunOptions
+    from geochange.pipeline.train import Trained, train
+    from geochange.pipeline.tune import tune
     from geochange.pipeline.vectorize import vectorize
 
 _HOMES = {
-    "align": "align",
-    "check": "check",
-    "describe_datasets": "datasets",
-    "detect": "detect",
-    "Detection": "detect",
-    "evaluate": "evaluate",
-    "explain": "explain",
-    "ExplainOptions": "explain",
-    "export_model": "export_model",
-    "FinetuneOptions": "finetune",
-    "finetune": "finetune",
-    "from_to": "from_to",
-    "KindOptions": "kind_work",
-    "kinds": "kinds",
-    "fuse": "fuse",
-    "FuseOptions": "fuse",
-    "open_pair": "open_pair",
-    "DetectOptions": "options",
-    "SynthesizeOptions": "synthesize",
-    "Synthesized": "synthesize",
-    "synthesize": "synthesize",
-    "RefineOptions": "refine",
-    "refine": "refine",
-    "Trained": "train",
-    "train": "train",
-    "tune": "train",
-    "TrainRunOptions": "train_options",
-    "vectorize": "vectorize",
+    "align": "pipeline.align",
+    "check": "pipeline.check",
+    "describe_datasets": "pipeline.datasets",
+    "detect": "pipeline.detect",
+    "Detection": "pipeline.detect",
+    "evaluate": "pipeline.evaluate",
+    "explain": "pipeline.explain",
+    "ExplainOptions": "pipeline.explain",
+    "export_model": "pipeline.export_model",
+    "FinetuneOptions": "pipeline.finetune",
+    "finetune": "pipeline.finetune",
+    "from_to": "pipeline.from_to",
+    "KindOptions": "kinds.measure",
+    "kinds": "pipeline.kinds",
+    "fuse": "pipeline.fuse",
+    "FuseOptions": "pipeline.fuse",
+    "open_pair": "pipeline.open_pair",
+    "DetectOptions": "pipeline.options",
+    "SynthesizeOptions": "pipeline.synthesize",
+    "Synthesized": "pipeline.synthesize",
+    "synthesize": "pipeline.synthesize",
+    "RefineOptions": "pipeline.refine",
+    "refine": "pipeline.refine",
+    "Trained": "pipeline.train",
+    "train": "pipeline.train",
+    "tune": "pipeline.tune",
+    "TrainRunOptions": "learning.run_options",
+    "vectorize": "pipeline.vectorize",
 }
 
 __all__ = [
@@ -95,7 +96,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'geochange' has no attribute {name!r}")
-    return getattr(import_module(f"geochange.pipeline.{_HOMES[name]}"), name)
+    return getattr(import_module(f"geochange.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.products.refinement import ScorePart, Step, refine
+from geochange.probability.refinement import ScorePart, Step, refine
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.products.polygons import BlockRegions, RegionFilter, Regions, concatenate, trace_block
-from geochange.products.seams import SeamMerger
+from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, concatenate, trace_block
+from geochange.polygons.seams import SeamMerger
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 

@@ -18,7 +18,7 @@ from skimage.color import rgb2lab
 
 from geochange.cli.program import app
 from geochange.detectors.catalogue import names
-from geochange.products.preview import CHANGE, NODATA
+from geochange.polygons.preview import CHANGE, NODATA
 from tests.stand_ins import PLACE, UTM, write_raster
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -5,61 +5,38 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from geochange.cli.program import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIBRARY = sorted((ROOT / "geochange").rglob("*.py"))
 
-# Folders in the order of the design: a module imports from folders above its own, or from its own.
-ORDER = [
+# Rooms in the order of the design: a module imports from rooms above its own, or from its own.
+ROOMS = [
     "arrays",
     "errors",
     "files",
-    "memory",
+    "allocator",
+    "interrupts",
     "scenes",
     "detectors",
     "engine",
-    "products",
+    "probability",
+    "polygons",
+    "kinds",
+    "evaluation",
+    "datasets",
     "learning",
     "pipeline",
     "cli",
 ]
-# Modules that open no files and compute on arrays alone.
-PURE = [
-    "scenes/grid",
-    "scenes/tiling",
-    "scenes/differences",
-    "scenes/registration",
-    "scenes/radiometry",
-    "scenes/preflight",
-    "engine/blend",
-    "engine/thumbnails",
-    "detectors/boxes",
-    "products/average_precision",
-    "products/fusion",
-    "products/objects",
-    "products/thresholds",
-    "products/local_thresholds",
-    "products/label_thresholds",
-    "learning/from_to",
-    "products/indices",
-    "products/kinds",
-    "products/polygons",
-    "products/rings",
-    "products/seams",
-    "products/features",
-    "products/preview",
-    "products/evaluation",
-    "products/boundary_scores",
-    "products/refinement",
-    "products/boundaries",
-    "products/morphology",
-    "products/outlines",
-    "products/object_scores",
-]
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in LIBRARY}
+FRONT_ENDS = {"geochange", "geochange.__main__"}
 
 
 def imports_of(path, *, top_level_only=False):
@@ -72,8 +49,19 @@ def imports_of(path, *, top_level_only=False):
             yield from (alias.name for alias in node.names)
 
 
-def folder_of(module):
-    return module.split(".")[1] if module.startswith("geochange.") else None
+def modules_imported(path):
+    """Modules of the library that one imports, wherever in its text."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "geochange":
+            named = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in named)
+
+
+GRAPH = {name: set(modules_imported(path)) - {name} for name, path in MODULES.items()}
+
+
+def room_of(module):
+    return module.split(".")[1] if "." in module else None
 
 
 EXTRAS = PROJECT["optional-dependencies"]
@@ -90,22 +78,33 @@ def test_environment_yml_says_the_same_as_pyproject():
     assert conda == sorted("pytorch" + each[5:] if each.startswith("torch>") else each for each in wanted)
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_one_way(path):
-    parts = path.relative_to(ROOT / "geochange").with_suffix("").parts
-    own = parts[0]
-    if own in {"__init__", "__main__"}:
-        return
-    above = ORDER[: ORDER.index(own) + 1]
-    assert [name for name in imports_of(path) if (folder := folder_of(name)) and folder not in above] == []
+@pytest.mark.parametrize("module", sorted(set(MODULES) - FRONT_ENDS))
+def test_rooms_import_one_way(module):
+    above = ROOMS[: ROOMS.index(room_of(module)) + 1]
+    assert [name for name in GRAPH[module] if name != "geochange" and room_of(name) not in above] == []
+
+
+def test_no_modules_import_each_other():
+    order = list(TopologicalSorter(GRAPH).static_order())  # raises CycleError with the circle
+    assert set(order) == set(MODULES)
+
+
+def test_commands_are_front_ends_only():
+    """The pipeline has a module a command, and three that commands share; no other room calls it."""
+    modules = {name.removeprefix("geochange.pipeline.") for name in MODULES if name.startswith("geochange.pipeline.")}
+    commands = {command.__name__ for command in COMMANDS}
+    assert modules == commands | {"options", "run_folder", "open_pair"}
+    callers = {room_of(name) for name, found in GRAPH.items() if any(room_of(each) == "pipeline" for each in found)}
+    assert callers <= {"pipeline", "cli", None}
+
+
+PURE = [name for name, path in MODULES.items() if "Pure." in (ast.get_docstring(ast.parse(path.read_text())) or "")]
 
 
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_read_and_write_nothing(module):
     openers = {"rasterio", "pyogrio", "geopandas", "os", "shutil", "tempfile", "dask", "distributed", "pathlib", "io"}
-    found = {
-        name.split(".")[0] for name in imports_of(ROOT / "geochange" / f"{module}.py") if name != "rasterio.windows"
-    }
+    found = {name.split(".")[0] for name in imports_of(MODULES[module]) if name != "rasterio.windows"}
     assert found & openers == set()
 
 

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK
+from geochange.datasets.collection import Collection, open_folder
 from geochange.detectors.networks.checkpoint import About, Normalisation
 from geochange.detectors.networks.contract import Network, outputs_needed
-from geochange.learning.augment import NO_GEOMETRY, NO_LOOK
-from geochange.learning.datasets import Collection, open_folder
+from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples
-from geochange.learning.training import TrainOptions
 
 NORMALISATION = Normalisation(mean=(100.0, 100.0, 100.0), spread=(50.0, 50.0, 50.0))
 OPTIONS = TrainOptions(

@@ -18,7 +18,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from geochange.arrays import Array, Bools, Floats
-from geochange.products.preview import CHANGE, INK, NODATA, PAPER
+from geochange.polygons.preview import CHANGE, INK, NODATA, PAPER
 
 Colour = tuple[int, int, int]
 SIDE = 300  # px of a panel

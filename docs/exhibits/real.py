@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exhibits.page import Done, Page, Section
 from exhibits.panels import DARK_AND_LIGHT, Colour, Rows, Scene
-from geochange.products.preview import CHANGE
+from geochange.polygons.preview import CHANGE
 
 HOUSES = Scene(before="houses/before.jpg", after="houses/after.jpg", col=0, row=0, size=256)
 LAKES = Scene(before="lakes/2009.tif", after="lakes/2017.tif", col=560, row=60, size=300)

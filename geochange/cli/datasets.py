@@ -46,9 +46,9 @@ def datasets(
     """Report what labelled pairs hold: counts, sizes, shares of classes, equal images, broken files."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
+    from geochange.datasets.collection import CollectionOptions
+    from geochange.datasets.labels import LabelOptions
     from geochange.errors import UnreadableInput
-    from geochange.learning.datasets import CollectionOptions
-    from geochange.learning.labels import LabelOptions
     from geochange.pipeline.datasets import describe_datasets
 
     labels = LabelOptions(

@@ -10,9 +10,9 @@ def detectors(as_json: values.Json = False) -> None:
     from dataclasses import asdict
 
     from geochange.cli.tables import print_detectors, print_json
-    from geochange.detectors.catalogue import available
+    from geochange.pipeline.detectors import detectors as run
 
-    offers = available()
+    offers = run()
     if as_json:
         print_json([asdict(offer) for offer in offers])
     else:

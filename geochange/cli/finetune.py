@@ -67,9 +67,9 @@ def finetune(
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
     from geochange.detectors.catalogue import find_checkpoint
+    from geochange.learning.run_options import options_from
     from geochange.pipeline.finetune import FinetuneOptions
     from geochange.pipeline.finetune import finetune as run
-    from geochange.pipeline.train_options import options_from
 
     chosen = options_from(
         {},

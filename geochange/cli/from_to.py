@@ -46,7 +46,7 @@ def from_to(
     """Find what became what between two layers of land cover: changes as polygons, or as labels to learn from."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_from_to, print_json
-    from geochange.learning.from_to import FromToOptions
+    from geochange.kinds.land_cover import FromToOptions
     from geochange.pipeline.from_to import from_to as run
     from geochange.pipeline.from_to import parse_square_metres
 

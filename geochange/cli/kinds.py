@@ -30,7 +30,7 @@ def kinds(
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json, print_kinds
     from geochange.engine.cluster import ClusterOptions
-    from geochange.pipeline.kind_work import KindOptions
+    from geochange.kinds.measure import KindOptions
     from geochange.pipeline.kinds import kinds as run
     from geochange.scenes.scene import parse_nodata
 

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from geochange.allocator import use_one_arena
 from geochange.cli.align import align
 from geochange.cli.check import check
 from geochange.cli.datasets import datasets
@@ -27,7 +28,6 @@ from geochange.cli.train import train
 from geochange.cli.tune import tune
 from geochange.cli.vectorize import vectorize
 from geochange.errors import GeochangeError
-from geochange.memory import use_one_arena
 
 USER_ERROR, INTERRUPTED = 2, 130
 _USAGE_ERROR = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever typer keeps click

@@ -65,7 +65,7 @@ def refine(
     from geochange.engine.cluster import ClusterOptions
     from geochange.pipeline.refine import RefineOptions
     from geochange.pipeline.refine import refine as run
-    from geochange.products.boundaries import GuidedFilter, LocalField, Snap
+    from geochange.probability.boundaries import GuidedFilter, LocalField, Snap
     from geochange.scenes.scene import parse_nodata
 
     if crf is None:

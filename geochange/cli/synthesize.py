@@ -71,8 +71,8 @@ def synthesize(
     """Make pairs with known changes from single images: exact masks, boxes and kinds, to train and to test with."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json, print_synthesized
+    from geochange.datasets.synthesis import ObjectOptions
     from geochange.engine.cluster import ClusterOptions
-    from geochange.learning.synthesis import ObjectOptions
     from geochange.pipeline.synthesize import SynthesizeOptions
     from geochange.pipeline.synthesize import synthesize as run
     from geochange.scenes.scene import parse_nodata

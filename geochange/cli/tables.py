@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from geochange.products.preview import hectares
+from geochange.polygons.preview import hectares
 
 if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
+    from geochange.evaluation.report import Evaluation
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
     from geochange.pipeline.explain import Explained
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from geochange.pipeline.refine import Refined
     from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.vectorize import WrittenLayer
-    from geochange.products.evaluation import Evaluation
     from geochange.scenes.preflight import Report
 
 

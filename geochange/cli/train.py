@@ -69,8 +69,8 @@ def train(
     from geochange.cli.tables import print_json
     from geochange.detectors.catalogue import find_checkpoint
     from geochange.learning.ranks import here
+    from geochange.learning.run_options import options_from, read_options
     from geochange.pipeline.train import train as run
-    from geochange.pipeline.train_options import options_from, read_options
 
     chosen = options_from(
         {} if options is None else read_options(options),

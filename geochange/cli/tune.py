@@ -40,9 +40,9 @@ def tune(
     require_torch("tune")
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
+    from geochange.learning.run_options import options_from
     from geochange.learning.tuning import BEST_OPTIONS, TuneOptions
-    from geochange.pipeline.train import tune as run
-    from geochange.pipeline.train_options import options_from
+    from geochange.pipeline.tune import tune as run
 
     options = options_from(
         {"steps": steps, "seed": seed},

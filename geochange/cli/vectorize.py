@@ -38,9 +38,9 @@ def vectorize(
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json, print_layer
     from geochange.engine.cluster import ClusterOptions
-    from geochange.pipeline.regions import RegionOptions
     from geochange.pipeline.vectorize import vectorize as run
-    from geochange.products.outlines import RightAngles
+    from geochange.polygons.options import RegionOptions
+    from geochange.polygons.right_angles import RightAngles
 
     if diagonals and not right_angles:
         raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Floats
 from geochange.detectors.boxes import boxes_of
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.statistics import matching_of, scene_moments
 from geochange.errors import BadOption, BandMismatch, NothingValid
-from geochange.memory import keep_freed_memory
 from geochange.scenes.grid import Tile
 
 if TYPE_CHECKING:

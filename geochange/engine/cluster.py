@@ -130,7 +130,7 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
     settings = dask.config.set(
         {
             "distributed.comm.timeouts.connect": "5s",
-            "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # as `memory.use_one_arena`
+            "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # as `allocator.use_one_arena`
         }
     )
     with settings, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:

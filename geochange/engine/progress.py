@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from geochange.memory import return_free_memory
+from geochange.allocator import return_free_memory
 
 log = logging.getLogger("geochange")
 

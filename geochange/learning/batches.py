@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from geochange.detectors.networks.contract import Batch
 from geochange.errors import GeochangeError
-from geochange.learning.interrupts import ignore_interrupts
+from geochange.interrupts import ignore_interrupts
 from geochange.learning.samples import FromStep, TrainingSamples, collate
 
 

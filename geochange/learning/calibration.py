@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from geochange.arrays import Bools, Floats
+from geochange.datasets.collection import Collection, evenly
 from geochange.detectors.networks.checkpoint import Checkpoint, Normalisation
 from geochange.detectors.networks.contract import IGNORE, Network, probability
 from geochange.errors import NothingValid
-from geochange.learning.datasets import Collection, evenly
 from geochange.learning.object_scoring import find_items, score_histogram
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, score_sample
 

@@ -12,13 +12,13 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from geochange.arrays import Ints
+from geochange.datasets.collection import Collection, Item
+from geochange.datasets.labels import LabelOptions
 from geochange.detectors.networks.checkpoint import About, Checkpoint, adapt_bands
 from geochange.detectors.networks.contract import IGNORE, Batch, Network, probability
 from geochange.detectors.networks.registry import build_network
 from geochange.errors import NothingValid
 from geochange.files import appearing
-from geochange.learning.datasets import Collection, Item
-from geochange.learning.labels import LabelOptions
 from geochange.learning.scoring import score_sample
 from geochange.scenes.grid import Tile
 from geochange.scenes.scene import open_file, rasterio_crs

@@ -10,13 +10,13 @@ import shapely
 import torch
 
 from geochange.arrays import Bools, Floats, Ints
+from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, boxes_of, suppress
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import IGNORE
 from geochange.detectors.networks.object_network import ObjectNetwork, boxes_in
-from geochange.learning.datasets import Collection, Sample
+from geochange.evaluation.average_precision import Objects, PrecisionOptions, average_precision
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, network_input
-from geochange.products.average_precision import Objects, PrecisionOptions, average_precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from geochange.detectors.networks.contract import Network
-
-if TYPE_CHECKING:
-    from geochange.learning.training import TrainOptions
+from geochange.learning.options import TrainOptions
 
 
 def make_optimizer(network: Network, options: TrainOptions) -> torch.optim.Optimizer:

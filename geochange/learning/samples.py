@@ -14,12 +14,12 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from geochange.arrays import Array
+from geochange.datasets.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
+from geochange.datasets.balance import drawing_weights, label_counts
+from geochange.datasets.collection import Collection, Sample, evenly
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch
 from geochange.errors import BandMismatch, GeochangeError, NothingValid
-from geochange.learning.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
-from geochange.learning.balance import drawing_weights, label_counts
-from geochange.learning.datasets import Collection, Sample, evenly
 
 log = logging.getLogger("geochange")
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import IGNORE, Network, probability
 from geochange.detectors.networks.symmetry import symmetric_mean
 from geochange.errors import NotFinite
-from geochange.learning.datasets import Collection, Sample
+from geochange.evaluation.bootstrap import Bootstrap, Interval, bound_figures, hit_rates, resample_sums
 from geochange.learning.samples import normalise
-from geochange.products.resampling import Bootstrap, Interval, bound_figures, hit_rates, resample_sums
 
 BINS = 1000
 MERITS = {"ap50": "AP50 of objects", "macro_f1": "mean F1 of the classes", "f1": "F1"}

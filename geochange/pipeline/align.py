@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from geochange.arrays import Array, Bools
@@ -22,13 +21,12 @@ from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
 from geochange.scenes.registration import Shift
-from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs, readable
+from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs
 from geochange.scenes.tiling import partition
 from geochange.scenes.warped import WarpedSource
+from geochange.scenes.writing import describe_like
 
 BLOCK = 1024
-
-DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +118,6 @@ def _profile(source: FileSource | ArraySource, warped: WarpedSource) -> dict[str
         "zstd_level": 1,
         "bigtiff": "IF_SAFER",
     }
-
-
-def describe_like(dataset: Any, source: FileSource | ArraySource) -> None:
-    """Give a new file its source's colours, band descriptions and date, before there are pixels in it."""
-    if not isinstance(source, FileSource):
-        return
-    with readable(source.path), rasterio.open(source.path) as original:
-        colours = [original.colorinterp[band - 1] for band in source.bands]
-        dataset.colorinterp = [_colour_of_values(colour) for colour in colours]
-        for place, band in enumerate(source.bands, 1):
-            if original.descriptions[band - 1]:
-                dataset.set_band_description(place, original.descriptions[band - 1])
-        if colours == [ColorInterp.palette]:
-            dataset.write_colormap(1, original.colormap(source.bands[0]))
-        dataset.update_tags(**{name: text for name, text in original.tags().items() if name in DATE_TAGS})
-
-
-def _colour_of_values(colour: ColorInterp) -> ColorInterp:
-    """The colour, for a band that was read as values: never a mask."""
-    return ColorInterp.undefined if colour is ColorInterp.alpha else colour
 
 
 def _write_block(dataset: Any, block: Tile, values: Array, valid: Bools) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from geochange.arrays import Array, Bools, Ints
+from geochange.datasets.balance import class_shares, count_labels
+from geochange.datasets.collection import Collection, CollectionOptions, Item, Sample, open_collection
+from geochange.datasets.listings import find_datasets
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import GeochangeError
-from geochange.learning.balance import class_shares, count_labels
-from geochange.learning.datasets import Collection, CollectionOptions, Item, Sample, open_collection
-from geochange.learning.listings import find_datasets
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,19 +32,20 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import load_array, require_space
+from geochange.kinds.measure import require_kinds
 from geochange.pipeline.check import measure_shift
-from geochange.pipeline.kind_work import require_kinds
 from geochange.pipeline.kinds import measure_kinds, write_kinds
-from geochange.pipeline.objects import found_objects, object_threshold
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
-from geochange.pipeline.regions import RegionOptions, RegionTotals, found_regions, layer_of, total_regions
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
-from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG, open_scores
-from geochange.pipeline.thresholds import open_labelled, require_threshold
-from geochange.products.export import write_layer
-from geochange.products.features import ChangeLayer
-from geochange.products.preview import PANEL, Captions, covered_cells, hectares, render_preview
-from geochange.products.region_store import RegionStore
+from geochange.polygons.boxes import found_objects, object_threshold
+from geochange.polygons.export import write_layer
+from geochange.polygons.features import ChangeLayer
+from geochange.polygons.options import RegionOptions
+from geochange.polygons.preview import PANEL, Captions, covered_cells, hectares, render_preview
+from geochange.polygons.store import RegionStore
+from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, total_regions
+from geochange.probability.raster import CLASSES_TAG, THRESHOLDS_TAG, open_scores
+from geochange.probability.threshold_search import open_labelled, require_threshold
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene

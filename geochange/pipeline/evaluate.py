@@ -19,8 +19,24 @@ from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid, UnreadableInput
+from geochange.evaluation.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
+from geochange.evaluation.boundary_scores import (
+    HALO,
+    CellBoundaries,
+    boundaries_by_cell,
+    merge_boundaries,
+    score_boundaries,
+)
+from geochange.evaluation.classes import Classes
+from geochange.evaluation.object_scores import ObjectOptions, score_objects
+from geochange.evaluation.picture import Outcome, classify_outcomes, count_outcomes, draw_outcomes
+from geochange.evaluation.pixel_scores import CellConfusions, confusion_by_cell, merge_cells, score_pixels
+from geochange.evaluation.report import Evaluation
 from geochange.files import appearing, require_writable
-from geochange.pipeline.label_maps import (
+from geochange.polygons.features import map_polygons
+from geochange.polygons.regions import BlockRegions, trace_block
+from geochange.polygons.seams import SeamMerger
+from geochange.probability.label_maps import (
     LabelMap,
     Layer,
     RasterLabels,
@@ -30,32 +46,10 @@ from geochange.pipeline.label_maps import (
     labels_on,
     open_labels,
 )
-from geochange.pipeline.score_raster import TRACE_BLOCK, ScoreRaster
-from geochange.products.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
-from geochange.products.boundary_scores import (
-    HALO,
-    CellBoundaries,
-    boundaries_by_cell,
-    merge_boundaries,
-    score_boundaries,
-)
-from geochange.products.evaluation import (
-    CellConfusions,
-    Classes,
-    Evaluation,
-    cell_side,
-    confusion_by_cell,
-    merge_cells,
-    score_pixels,
-)
-from geochange.products.evaluation_picture import Outcome, classify_outcomes, count_outcomes, draw_outcomes
-from geochange.products.features import map_polygons
-from geochange.products.object_scores import ObjectOptions, score_objects
-from geochange.products.polygons import BlockRegions, trace_block
-from geochange.products.seams import SeamMerger
+from geochange.probability.raster import TRACE_BLOCK, ScoreRaster
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import open_file
-from geochange.scenes.tiling import partition
+from geochange.scenes.tiling import cell_side, partition
 
 SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture

@@ -24,7 +24,7 @@ from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Silent
 from geochange.errors import BadOption, NothingValid
 from geochange.files import appearing, require_geotiff, require_writable
-from geochange.products.features import map_transform
+from geochange.polygons.features import map_transform
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene

@@ -18,10 +18,21 @@ from geochange.errors import BadOption
 from geochange.files import write_whole
 from geochange.learning.finetuning import adapt_statistics, adapted_about, pseudo_label, transfer
 from geochange.learning.freezing import encoder_scales
+from geochange.learning.material import (
+    Material,
+    colours_of,
+    gather,
+    make_samples,
+    require_labels,
+    sample_size,
+    taught_gsd,
+)
+from geochange.learning.options import TrainOptions
 from geochange.learning.ranks import here
+from geochange.learning.run_options import TrainRunOptions, parse_sources
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
-from geochange.learning.training import BEST, LAST, TrainOptions, fit, require_possible
+from geochange.learning.training import BEST, LAST, fit, require_possible
 from geochange.learning.training_state import Row
 from geochange.pipeline.train import (
     BOARD,
@@ -36,16 +47,6 @@ from geochange.pipeline.train import (
     require_own,
     source_name,
 )
-from geochange.pipeline.train_material import (
-    Material,
-    colours_of,
-    gather,
-    make_samples,
-    require_labels,
-    sample_size,
-    taught_gsd,
-)
-from geochange.pipeline.train_options import TrainRunOptions, parse_sources
 
 FROZEN, PSEUDO = "frozen", "pseudo-labels"
 STATISTICS = "statistics.pt"

@@ -18,15 +18,15 @@ import shapely
 from pyproj import CRS
 
 from geochange.arrays import Array, Ints
+from geochange.datasets.labels import IGNORE, MOST_CLASSES, value_text
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.files import appearing, require_writable, write_whole
-from geochange.learning.from_to import Cover, FromToOptions, Pieces, Transitions, find_transitions, settle
-from geochange.learning.labels import IGNORE, MOST_CLASSES, value_text
-from geochange.pipeline.regions import parse_min_area
-from geochange.products.export import FeatureLayer, write_features, writer_of
-from geochange.products.features import ground_area, metres_per_unit
-from geochange.products.style import class_style
+from geochange.kinds.land_cover import Cover, FromToOptions, Pieces, Transitions, find_transitions, settle
+from geochange.polygons.export import FeatureLayer, write_features, writer_of
+from geochange.polygons.features import ground_area, metres_per_unit
+from geochange.polygons.options import parse_min_area
+from geochange.polygons.style import class_style
 from geochange.scenes.feature_files import GEOMETRY, reproject_polygons
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer

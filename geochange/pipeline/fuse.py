@@ -20,10 +20,7 @@ from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption
 from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
-from geochange.pipeline.score_raster import CLASSES_TAG, THRESHOLDS_TAG
-from geochange.pipeline.source_stack import SourceStack, open_stack
-from geochange.pipeline.stacking import FitOptions, fit_stacking, read_model, write_model
-from geochange.products.fusion import (
+from geochange.probability.fusion import (
     Fusion,
     StackingModel,
     maximum,
@@ -32,6 +29,9 @@ from geochange.products.fusion import (
     vote_share,
     weighted_mean,
 )
+from geochange.probability.raster import CLASSES_TAG, THRESHOLDS_TAG
+from geochange.probability.stack import SourceStack, open_stack
+from geochange.probability.stacking import FitOptions, fit_stacking, read_model, write_model
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 

@@ -19,12 +19,12 @@ from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import GridMismatch
 from geochange.files import load_array, require_writable, save_array
-from geochange.pipeline.kind_pieces import cut_pieces
-from geochange.pipeline.kind_work import PARTS, KindOptions, KindWork, measure_block, prepare_work
-from geochange.pipeline.region_ids import RegionIds
-from geochange.products.export import FeatureLayer, write_features, writer_of
-from geochange.products.kinds import COVERS, KINDS, NIR, choose_kinds, stand_out
-from geochange.products.style import kind_style
+from geochange.kinds.measure import PARTS, KindOptions, KindWork, measure_block, prepare_work
+from geochange.kinds.pieces import cut_pieces
+from geochange.kinds.rules import COVERS, KINDS, NIR, choose_kinds, stand_out
+from geochange.polygons.export import FeatureLayer, write_features, writer_of
+from geochange.polygons.region_ids import RegionIds
+from geochange.polygons.style import kind_style
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
 from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.layers import in_pixels

@@ -10,8 +10,8 @@ import numpy as np
 
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption
-from geochange.pipeline.kind_work import KindOptions
-from geochange.pipeline.regions import RegionOptions
+from geochange.kinds.measure import KindOptions
+from geochange.polygons.options import RegionOptions
 from geochange.scenes.pairing import SceneOptions
 from geochange.scenes.scene import NodataRule
 from geochange.scenes.tiling import LARGEST_TILE, TileOptions

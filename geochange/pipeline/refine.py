@@ -24,7 +24,9 @@ from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
-from geochange.pipeline.score_raster import (
+from geochange.probability.boundaries import GuidedFilter, LocalField, Snap, guide_codes, winners
+from geochange.probability.morphology import Close, Disc, Open, pixel_metres
+from geochange.probability.raster import (
     CLASSES_TAG,
     FLOAT_STEPS,
     THRESHOLDS_TAG,
@@ -32,10 +34,8 @@ from geochange.pipeline.score_raster import (
     cutoff_of,
     open_scores,
 )
-from geochange.products.boundaries import GuidedFilter, LocalField, Snap, guide_codes, winners
-from geochange.products.morphology import Close, Disc, Open, pixel_metres
-from geochange.products.refinement import ScorePart, Step
-from geochange.products.refinement import refine as refine_part
+from geochange.probability.refinement import ScorePart, Step
+from geochange.probability.refinement import refine as refine_part
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.pairing import RESAMPLINGS, pixels_within

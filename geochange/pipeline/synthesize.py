@@ -19,18 +19,18 @@ from uuid import uuid4
 import numpy as np
 
 from geochange.arrays import Bools, Floats
+from geochange.datasets.cutouts import open_outlines, open_pictures
+from geochange.datasets.listings import COLUMNS, IMAGE_SUFFIXES
+from geochange.datasets.sprites import Cutouts
+from geochange.datasets.synthesis import KINDS, ObjectOptions, plan_pair
+from geochange.datasets.synthetic_pairs import FOLDERS, OBJECTS, Pair, write_pair
+from geochange.datasets.unchanged import EFFECTS, Tone
 from geochange.detectors.statistics import Moments, moments_of, valid_pixels
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import require_space
-from geochange.learning.cutouts import open_outlines, open_pictures
-from geochange.learning.listings import COLUMNS, IMAGE_SUFFIXES
-from geochange.learning.sprites import Cutouts
-from geochange.learning.synthesis import KINDS, ObjectOptions, plan_pair
-from geochange.learning.unchanged import EFFECTS, Tone
-from geochange.pipeline.made_pairs import FOLDERS, OBJECTS, Pair, write_pair
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene, SceneOptions, open_scene
 from geochange.scenes.scene import FileSource, NodataRule, open_file

@@ -8,26 +8,26 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener
-from geochange.errors import BadOption, NothingValid, OutputInTheWay
+from geochange.errors import NothingValid, OutputInTheWay
 from geochange.files import write_whole
 from geochange.learning.board import Board
 from geochange.learning.calibration import calibrate, settle_distances
-from geochange.learning.datasets import Collection
+from geochange.learning.material import Material, gather, make_network, make_samples, require_labels, uses_labels
 from geochange.learning.ranks import here
+from geochange.learning.run_options import Source, TrainRunOptions, parse_sources, plain
 from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
 from geochange.learning.training_state import MAY_DIFFER, Row
-from geochange.learning.tuning import SEARCH_FILES, TuneOptions, merit_of, require_optuna, search
-from geochange.pipeline.train_material import Material, gather, make_network, make_samples, require_labels, uses_labels
-from geochange.pipeline.train_options import Source, TrainRunOptions, parse_source, parse_sources, plain
+from geochange.learning.tuning import SEARCH_FILES
 
 RECORD, BOARD = "run.json", "tensorboard"
 TRIAL_FOLDERS = "trials"
@@ -110,66 +110,6 @@ def train(
     if first:
         write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
     return Trained(folder, record)
-
-
-def tune(
-    data: Sequence[str],
-    out: str | os.PathLike[str],
-    options: TrainRunOptions | None = None,
-    tuning: TuneOptions | None = None,
-    *,
-    tell: Callable[[int, Row], None] = lambda trial, row: None,
-    listener: Listener | None = None,
-) -> dict[str, Any]:
-    """Search rate, weight decay, loss, encoder rate and batch with short runs; a search that was stopped goes on.
-
-    OUT holds trials.csv, best.json (which `train --options` takes) and a folder for each trial.
-
-    Args:
-        data: as for `train`.
-        out: folder of the search.
-        options: all else; their steps are those of each trial.
-        tuning: what is searched.
-        tell: hears of each epoch of each trial.
-        listener: hears of each update.
-
-    Returns:
-        The best options by name.
-
-    Raises:
-        BadOption: optuna is not installed, or nothing is held out to compare trials by.
-        OutputInTheWay: OUT holds a search on other data or options.
-    """
-    require_optuna()
-    options, folder = options or TrainRunOptions(), Path(out)
-    tuning = tuning or TuneOptions(seed=options.fitting.seed)
-    start = None if options.start is None else load_checkpoint(options.start)
-    sources = [parse_source(text) for text in data]
-    searched = {key: value for key, value in asdict(tuning).items() if key != "trials"}
-    identity = {"data": [source_name(each) for each in sources], **options.settings(), **plain({"search": searched})}
-    require_own(folder, identity, resume=True, overwrite=options.overwrite)
-    material = gather(sources, options, start)
-    if not material.held_out:
-        raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
-    require_labels(material, options, start)
-    begin_folder(folder, {"identity": identity}, overwrite=options.overwrite)
-
-    def run_trial(number: int, chosen: Mapping[str, Any], report: Callable[[Row], None]) -> float:
-        network, about, _ = make_network(material, options, start, [each.path.name for each in sources])
-        own = folder / TRIAL_FOLDERS / f"{number:03d}"
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir(parents=True)
-        fitting = replace(options.fitting, **chosen)
-
-        def hear(row: Row) -> None:
-            tell(number, row)
-            report(row)
-
-        samples = make_samples(material, options, network)
-        state = fit(network, about, samples, material.held_out, own, fitting, tell=hear, listener=listener)
-        return max(merit_of(row) for row in state.history)
-
-    return search(run_trial, folder, tuning)
 
 
 def require_own(folder: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:

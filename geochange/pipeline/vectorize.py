@@ -14,20 +14,14 @@ from geochange.arrays import Array
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.files import require_writable
-from geochange.pipeline.regions import (
-    FoundRegions,
-    RegionOptions,
-    RegionTotals,
-    found_regions,
-    layer_of,
-    total_regions,
-)
-from geochange.pipeline.score_raster import open_scores
-from geochange.products.export import write_layer, writer_of
-from geochange.products.morphology import pixel_metres
-from geochange.products.outlines import RightAngles, choose_outlines, square_regions
-from geochange.products.polygons import Regions
-from geochange.products.region_store import RegionStore
+from geochange.polygons.export import write_layer, writer_of
+from geochange.polygons.options import RegionOptions
+from geochange.polygons.regions import Regions
+from geochange.polygons.right_angles import RightAngles, choose_outlines, square_regions
+from geochange.polygons.store import RegionStore
+from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, total_regions
+from geochange.probability.morphology import pixel_metres
+from geochange.probability.raster import open_scores
 from geochange.scenes.grid import Grid
 
 SQUARED_AT_ONCE = 256  # regions of one task

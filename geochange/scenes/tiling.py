@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
+
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
@@ -172,3 +174,11 @@ def partition(shape: tuple[int, int], cell: tuple[int, int]) -> Iterator[Tile]:
 def _tile_of(spans: list[tuple[int, int]]) -> Tile:
     (top, bottom), (left, right) = spans
     return Tile(top, left, bottom - top, right - left)
+
+
+CELL = 256  # pixels per side of the cells that are resampled
+
+
+def cell_side(shape: tuple[int, int]) -> int:
+    """Pixels per side of the cells that a grid is cut into: about 16 along its longer side, 8 to 256 pixels each."""
+    return int(min(max(2 ** round(np.log2(max(shape) / 16)), 8), CELL))

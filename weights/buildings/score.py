@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from train import GSD, even_scenes
 
+from geochange.datasets.collection import Collection, open_folder
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.learning.calibration import calibrate
-from geochange.learning.datasets import Collection, open_folder
 from geochange.learning.scoring import CollectionScores, ScoringOptions, pool_scores, score_items
 
 

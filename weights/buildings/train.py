@@ -26,12 +26,13 @@ from pathlib import Path
 
 import torch
 
+from geochange.datasets.augment import GeometryOptions, LookOptions
+from geochange.datasets.collection import Collection, CollectionOptions, open_collection, open_folder
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.registry import build_network
-from geochange.learning.augment import GeometryOptions, LookOptions
-from geochange.learning.datasets import Collection, CollectionOptions, open_collection, open_folder
+from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
-from geochange.learning.training import TrainOptions, fit
+from geochange.learning.training import fit
 from geochange.learning.training_state import Row
 
 GSD = 0.5  # metres a pixel

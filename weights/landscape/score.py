@@ -19,9 +19,9 @@ import rasterio
 import torch
 
 import geochange
+from geochange.datasets.collection import Collection, CollectionOptions, open_collection, open_folder
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.learning.calibration import calibrate
-from geochange.learning.datasets import Collection, CollectionOptions, open_collection, open_folder
 from geochange.learning.scoring import CollectionScores, ScoringOptions, pool_scores, score_items
 
 TABLES = ("half", "one")

@@ -15,11 +15,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from geochange.datasets.augment import GeometryOptions, LookOptions
+from geochange.datasets.collection import CollectionOptions, open_collection
 from geochange.detectors.networks.checkpoint import load_checkpoint
-from geochange.learning.augment import GeometryOptions, LookOptions
-from geochange.learning.datasets import CollectionOptions, open_collection
+from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples
-from geochange.learning.training import TrainOptions, fit
+from geochange.learning.training import fit
 from geochange.learning.training_state import Row
 
 TABLES = ("half", "one")

@@ -13,14 +13,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from geochange.datasets.collection import open_collection
+from geochange.datasets.synthesis import ObjectOptions
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.learning.calibration import calibrate
-from geochange.learning.datasets import open_collection
-from geochange.learning.synthesis import ObjectOptions
-from geochange.learning.training import TrainOptions
+from geochange.learning.options import TrainOptions
+from geochange.learning.run_options import TrainRunOptions
 from geochange.pipeline.synthesize import SynthesizeOptions, synthesize
 from geochange.pipeline.train import train
-from geochange.pipeline.train_options import TrainRunOptions
 
 TAUGHT = ObjectOptions(sizes=(3, 20), density=700)
 SCORED = ObjectOptions(sizes=(4, 16), density=500, shapes=("square", "blob"), kinds=("appeared", "vanished"))

@@ -1,8 +1,8 @@
 """Running a network over tiles: stored values in, probabilities out, on any device and by either engine.
 
 What makes it fast on a CPU is little: weights and activations with channels last, normalisation folded into the
-convolutions before it, all of these by oneDNN, memory kept between tiles (`geochange.memory`), and one thread a tile,
-since the workers are what runs in parallel.
+convolutions before it, all of these by oneDNN, memory kept between tiles (`geochange.allocator`), and one thread a
+tile, since the workers are what runs in parallel.
 """
 
 from __future__ import annotations

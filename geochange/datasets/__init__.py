@@ -1,0 +1,1 @@
+"""Labelled image pairs: read, augmented, balanced, split, and made from single images."""

@@ -1,0 +1,185 @@
+"""One made pair as files: both dates, labels, and the boxes of its changes; cell by cell, in parallel."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import shapely
+
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.datasets.labels import IGNORE
+from geochange.datasets.listings import LABEL
+from geochange.datasets.synthesis import CELL, KINDS, MadeObject, Making, make_cell
+from geochange.datasets.unchanged import HALO
+from geochange.engine.cluster import Crew
+from geochange.engine.progress import Stages
+from geochange.errors import OutputInTheWay
+from geochange.polygons.features import map_polygons
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.pairing import Scene
+from geochange.scenes.scene import FileSource, NodataRule, rasterio_crs
+from geochange.scenes.tiling import partition
+from geochange.scenes.writing import describe_like
+
+FOLDERS, OBJECTS = ("A", "B", LABEL), "objects"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCell:
+    """A cell of a pair as its files hold it."""
+
+    dates: tuple[Array, ...]
+    valid: Bools
+    labels: Ints
+    objects: tuple[MadeObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One pair, to be made and written."""
+
+    scene: Scene
+    changed: FileSource | None
+    making: Making
+    name: str
+    folder: Path
+    nodata: NodataRule = "all"
+    classes: bool = False
+    """Whether labels tell the kinds of change apart."""
+
+    @property
+    def source(self) -> FileSource:
+        source = self.scene.sources[0]
+        assert isinstance(source, FileSource)
+        return source
+
+    @property
+    def fill(self) -> float | None:
+        """What stands for nodata in the files; None where a mask says where there are data, or they are everywhere."""
+        given = self.nodata
+        return self.source.fill if self.source.fill is not None or isinstance(given, str) else given
+
+    def really_changed(self, tile: Tile) -> Bools:
+        """(y, x) of a tile, which may reach beyond the border."""
+        if self.changed is None:
+            return np.zeros(tile.shape, bool)
+        inside = tile.intersect(self.scene.grid.area)
+        values, _ = self.changed.read(inside)
+        around = (
+            (inside.row - tile.row, tile.stop_row - inside.stop_row),
+            (inside.col - tile.col, tile.stop_col - inside.stop_col),
+        )
+        return np.pad((values != 0).any(axis=0), around)
+
+    def label(self, stored: StoredCell) -> Ints:
+        changed = (stored.labels > 0) & (stored.labels != IGNORE)
+        return stored.labels if self.classes else np.where(changed, np.uint8(1), stored.labels)
+
+
+def make_task(pair: Pair, cell: Tile) -> StoredCell:
+    """Make one cell of a pair."""
+    around = cell.grow(HALO)
+    images, masks = pair.scene.read(around)
+    valid, known = masks.all(axis=0), ~pair.really_changed(around)
+    made = make_cell([image.astype(float) for image in images], valid & known, cell, pair.making)
+    inside, known = (mask[HALO:-HALO, HALO:-HALO] for mask in (valid, known))
+    dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in made.dates)
+    labels = np.where(inside & known, made.labels, IGNORE).astype(np.uint8)
+    return StoredCell(dates, inside, labels, made.objects)
+
+
+def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | None) -> Array:
+    """Values in their type; the nodata value only where there are no data."""
+    if dtype.kind == "f":
+        return np.where(valid, date, np.nan if fill is None else fill).astype(dtype)
+    empty = 0 if fill is None else fill
+    limits = np.iinfo(dtype)
+    whole = np.clip(np.rint(date), limits.min, limits.max)
+    if fill is not None:
+        whole[whole == fill] = fill + 1 if fill < limits.max else fill - 1
+    return np.where(valid, whole, empty).astype(dtype)
+
+
+def write_pair(pair: Pair, crew: Crew, stages: Stages) -> Counter[str]:
+    """Write one pair, its labels and its objects; how many there are of each kind."""
+    scene, folder, found = pair.scene, pair.folder, []
+    own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
+    profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
+    cells = list(partition(scene.shape, (CELL, CELL)))
+    made = crew.map_ordered(partial(make_task, pair), cells)
+    with (
+        stages.stage("make", len(cells), scene.grid.area.size) as listener,
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        ExitStack() as stack,
+    ):
+        *dates, labels = (
+            stack.enter_context(rasterio.open(folder / part / f"{pair.name}.tif", "w", **profile))
+            for part, profile in zip(FOLDERS, profiles, strict=True)
+        )
+        for file in dates:
+            describe_like(file, pair.source)
+        for cell, stored in zip(cells, made, strict=True):
+            for file, values in zip(dates, stored.dates, strict=True):
+                file.write(values, window=cell.window)
+                if pair.fill is None and pair.source.masked:
+                    file.write_mask(stored.valid, window=cell.window)
+            labels.write(pair.label(stored), 1, window=cell.window)
+            found += stored.objects
+            listener.advance(cell.size)
+    write_objects(found, scene.grid, folder / OBJECTS / f"{pair.name}.gpkg")
+    return Counter(each.kind for each in found)
+
+
+def _profile(grid: Grid) -> dict[str, Any]:
+    """Of a raster of one byte; what differs takes its place."""
+    return {
+        "driver": "GTiff",
+        "count": 1,
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "dtype": "uint8",
+        "crs": rasterio_crs(grid.crs),
+        "transform": grid.transform,
+        "photometric": "MINISBLACK",
+        "tiled": True,
+        "blockxsize": CELL,
+        "blockysize": CELL,
+        "compress": "DEFLATE",
+        "bigtiff": "IF_SAFER",
+    }
+
+
+def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
+    """The boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
+    import geopandas
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    boxes = np.array([each.box for each in found], float).reshape(-1, 4)
+    rows, cols = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    pixels = shapely.box(boxes[:, 1], boxes[:, 0], boxes[:, 3], boxes[:, 2])
+    columns = {
+        "id": np.arange(1, len(found) + 1),
+        "kind": np.array([each.kind for each in found], dtype=object),
+        "label": np.array([KINDS.index(each.kind) + 1 for each in found], np.int32),
+        "area_px": np.array([each.area for each in found], np.int32),
+        "rows": rows.astype(np.int32),
+        "cols": cols.astype(np.int32),
+        "contrast": np.array([round(each.contrast, 3) for each in found], float),
+    }
+    crs = None if grid.crs is None else grid.crs.to_wkt()
+    frame = geopandas.GeoDataFrame(columns, geometry=map_polygons(pixels, grid), crs=crs)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'crs' was not provided")
+            frame.to_file(path, layer=OBJECTS, driver="GPKG", engine="pyogrio", geometry_type="Polygon", VERSION="1.3")
+    except (DataSourceError, DataLayerError) as error:
+        raise OutputInTheWay(f"{path.name} could not be written; is the disk full?") from error

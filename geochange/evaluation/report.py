@@ -1,0 +1,32 @@
+"""All scores of a result together, as the command's JSON has them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from geochange.evaluation.average_precision import AveragePrecision
+from geochange.evaluation.boundary_scores import BoundaryScores
+from geochange.evaluation.object_scores import ObjectScores
+from geochange.evaluation.pixel_scores import PixelScores
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `geochange evaluate` finds."""
+
+    pixels: PixelScores | None = None
+    objects: ObjectScores | None = None
+    precision: AveragePrecision | None = None
+    """Of predicted objects that have scores."""
+
+    boundaries: BoundaryScores | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of the command: pixels, boundaries, objects and average precision, None for what was not scored."""
+        return {
+            "pixels": self.pixels.to_dict() if self.pixels else None,
+            "boundaries": self.boundaries.to_dict() if self.boundaries else None,
+            "objects": self.objects.to_dict() if self.objects else None,
+            "average_precision": self.precision.to_dict() if self.precision else None,
+        }

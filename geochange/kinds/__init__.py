@@ -1,0 +1,1 @@
+"""What kind of change a region is: spectral indices, rules, and classes of land cover."""

@@ -1,0 +1,272 @@
+"""What is measured of a scene's regions to tell their kinds: which bands and indices, and the sums of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import rasterio
+from scipy.ndimage import minimum_filter
+
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.errors import BadOption, BandMismatch, NothingValid
+from geochange.kinds.indices import brightness, compute_index, parse_roles, require_index, roles_in
+from geochange.kinds.rules import (
+    BRIGHTNESS,
+    BUILT_UP,
+    COVERS,
+    NIR,
+    REACH,
+    SLOPE_RADIUS,
+    VEGETATION,
+    WATER,
+    KindRules,
+    SceneLevels,
+    find_outlines,
+    measure_levels,
+    pixel_kinds,
+    slopes,
+)
+from geochange.polygons.region_ids import RegionIds
+from geochange.scenes.grid import Tile
+from geochange.scenes.pairing import Scene
+from geochange.scenes.scene import ArraySource, FileSource, NodataRule, Source, readable
+from geochange.scenes.warped import WarpedSource
+
+CORE = slice(REACH, -REACH), slice(REACH, -REACH)  # of a block that was read with what is around it
+PARTS = ("edge", "inside", "around")  # where slopes are measured
+SAMPLES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindOptions:
+    """How kinds of change are told."""
+
+    band_roles: str | None = None
+    """As in "red=1,green=2,blue=3,nir=4"; None for what the first image says of its bands."""
+
+    indices: tuple[str, ...] = ()
+    """Further indices to measure, by name."""
+
+    split: bool = False
+    """Cut changes where their kind changes."""
+
+    min_area: int = 4
+    """Pixels of the smallest piece that is kept when changes are cut."""
+
+    rules: KindRules = field(default_factory=KindRules)
+
+    nodata: NodataRule = "all"
+    """What makes a pixel nodata."""
+
+    def __post_init__(self) -> None:
+        if self.band_roles is not None:
+            parse_roles(self.band_roles)
+        if self.min_area < 0:
+            raise BadOption(f"min-area {self.min_area} must be 0 or more pixels")
+
+
+@dataclass(frozen=True)
+class KindWork:
+    """All that a worker needs to measure the regions of one block."""
+
+    scene: Scene
+    roles: tuple[str, ...]
+    """Of the scene's bands, in their order."""
+    indices: tuple[str, ...]
+    rules: KindRules
+    ids: RegionIds
+    levels: SceneLevels = field(default_factory=SceneLevels)
+    scales: tuple[tuple[float, ...], ...] = ()
+    """Deviation of each band before and after."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What is measured at each date."""
+        return self.indices if NIR in self.roles else (*self.indices, BRIGHTNESS)
+
+    @property
+    def tells_objects(self) -> bool:
+        """Whether pixels are fine enough; those of images without a CRS are taken to be."""
+        gsd = self.scene.gsd
+        return gsd is None or gsd <= self.rules.object_pixel
+
+    @property
+    def columns(self) -> int:
+        """Of the sums of a region."""
+        return COVERS + 3 * len(self.named) + 3 * len(PARTS)
+
+    def values(self, bands: Array) -> dict[str, Floats]:
+        """(band, ...) pixels -> (...) of each index, brightness and near infrared."""
+        by_role = dict(zip(self.roles, bands, strict=True))
+        found = {name: compute_index(name, by_role) for name in self.indices}
+        extra = {NIR: by_role[NIR].astype(np.float64)} if NIR in by_role else {BRIGHTNESS: brightness(by_role)}
+        return found | extra
+
+    def kinds(self, dates: Sequence[Array]) -> Ints:
+        """(band, ...) pixels of both dates -> (...) kinds."""
+        before, after = (self.values(date) for date in dates)
+        return pixel_kinds(before, after, self.levels, self.rules)
+
+
+def prepare_work(scene: Scene, options: KindOptions, ids: RegionIds) -> KindWork:
+    """Find out which bands and indices there are, and the levels of the scene.
+
+    Raises:
+        BandMismatch: it is not known which band is which, or bands for an index are missing.
+        BadOption: an index is not known, or spyndex is not installed.
+        NothingValid: no sampled pixel holds data at both dates.
+    """
+    roles = band_roles(scene.sources[0], options)
+    indices = chosen_indices(roles, options)
+    rules = options.rules
+    if "NDWI" in indices and any(source.dtype == np.uint8 for source in scene.sources):
+        rules = replace(rules, water=max(rules.water, rules.water_of_bytes))
+    work = KindWork(with_bands(scene, tuple(roles.values())), tuple(roles), indices, rules, ids)
+    before, after = _sample(work.scene)
+    deviations = [date.std(axis=1) for date in (before, after)]
+    scales = tuple(tuple(np.where(each > 0, each, 1.0).tolist()) for each in deviations)
+    return replace(work, levels=measure_levels(work.values(before), work.values(after)), scales=scales)
+
+
+def require_kinds(scene: Scene, options: KindOptions) -> None:
+    """Refuse, before any work is done, images of which kinds could not be told; raises as `prepare_work`."""
+    chosen_indices(band_roles(scene.sources[0], options), options)
+
+
+def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
+    """Role -> band number: as given, or as the image names its bands.
+
+    Raises:
+        BandMismatch: neither is known, or a number is out of range.
+    """
+    if options.band_roles is None:
+        roles = roles_in(_band_names(source.name)) if isinstance(source, FileSource) else {}
+        if len(roles) < 2:
+            raise BandMismatch(f"{source.name} does not say which band is which; give --band-roles red=1,green=2,nir=4")
+        return roles
+    roles, count = parse_roles(options.band_roles), _band_count(source)
+    if wrong := [f"{role}={number}" for role, number in roles.items() if number > count]:
+        raise BandMismatch(f"band role {wrong[0]} is out of range: {source.name} has bands 1..{count}")
+    return roles
+
+
+def _band_count(source: Any) -> int:
+    if isinstance(source, WarpedSource):
+        return _band_count(source.source)
+    return source.count if isinstance(source, FileSource) else source.array.shape[0]
+
+
+def _band_names(path: str) -> list[tuple[str | None, str | None]]:
+    """(description, colour) of each band of a file."""
+    with readable(path), rasterio.open(path) as dataset:
+        return list(zip(dataset.descriptions, (each.name for each in dataset.colorinterp), strict=True))
+
+
+def chosen_indices(roles: Mapping[str, int], options: KindOptions) -> tuple[str, ...]:
+    """Names of the indices that the bands allow, one for each cover, and of those asked for.
+
+    Raises:
+        BadOption, BandMismatch: as `require_index`.
+    """
+    asked = [require_index(name, roles) for name in options.indices]
+    usual = [name for family in (VEGETATION, WATER, (BUILT_UP,)) for name in _first_possible(family, roles)]
+    if not usual:
+        raise BandMismatch(f"with {', '.join(roles)} no kind can be told; red and green are needed, or red and nir")
+    return tuple(dict.fromkeys([*usual, *asked]))
+
+
+def _first_possible(names: Sequence[str], roles: Mapping[str, int]) -> list[str]:
+    for name in names:
+        try:
+            return [require_index(name, roles)]
+        except BandMismatch:
+            continue
+    return []
+
+
+def with_bands(scene: Scene, bands: tuple[int, ...]) -> Scene:
+    """The scene with other bands of the same images."""
+
+    def choose(source: Any) -> Any:
+        if isinstance(source, WarpedSource):
+            return replace(source, source=choose(source.source))
+        assert isinstance(source, FileSource | ArraySource)
+        return replace(source, bands=bands)
+
+    return replace(scene, sources=tuple(choose(source) for source in scene.sources))
+
+
+def _sample(scene: Scene) -> list[Array]:
+    """(band, n) of each date: pixels of tiles spread evenly over a scene, where both dates hold data."""
+    samples: list[list[Array]] = [[], []]
+    for tile in _sample_tiles(scene.shape):
+        dates, valid = scene.read(tile)
+        for place, date in enumerate(dates):
+            samples[place].append(date[:, valid.all(axis=0)])
+    found = [np.concatenate(parts, axis=1) for parts in samples]
+    if not found[0].size:
+        raise NothingValid("none of the pixels that were sampled holds data at both dates, so no kind can be told")
+    return found
+
+
+def _sample_tiles(shape: tuple[int, int]) -> Iterator[Tile]:
+    rows, cols = (np.unique(np.linspace(0, max(length - SAMPLE_SIDE, 0), SAMPLES).astype(int)) for length in shape)
+    for row in rows.tolist():
+        for col in cols.tolist():
+            yield Tile(row, col, min(SAMPLE_SIDE, shape[0]), min(SAMPLE_SIDE, shape[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSums:
+    """Sums over the pixels of a block, by region."""
+
+    ids: Ints
+    """(n,) ascending."""
+    sums: Floats
+    """(n, column): pixels of each cover; count, before and after of each index; then of the slopes of each part."""
+
+
+def measure_block(work: KindWork, block: Tile) -> BlockSums | None:
+    """What a block adds to its regions; None where it has none."""
+    ids = work.ids.read(block.grow(REACH))
+    if not ids.any():
+        return None
+    dates, validity = work.scene.read(block.grow(REACH))
+    valid, found = validity.all(axis=0), np.unique(ids[ids > 0])
+    inside = (valid & (ids > 0))[CORE]
+    owner = np.searchsorted(found, ids[CORE][inside])
+    covers = _cover_columns(work, [date[:, *CORE][:, inside] for date in dates], owner, len(found))
+    return BlockSums(found, np.concatenate([covers, _slope_columns(work, dates, valid, ids, found)], axis=1))
+
+
+def _cover_columns(work: KindWork, dates: Sequence[Array], owner: Ints, count: int) -> Floats:
+    """(count, column) votes and sums of indices, of (band, n) pixels and the (n,) region that each belongs to."""
+    before, after = (work.values(date) for date in dates)
+    kinds = pixel_kinds(before, after, work.levels, work.rules)
+    votes = np.bincount(owner * COVERS + kinds, minlength=count * COVERS).reshape(count, COVERS)
+    sums = [_sums(owner, before[name], after[name], count) for name in work.named]
+    return np.concatenate([votes.astype(np.float64), *sums], axis=1)
+
+
+def _slope_columns(work: KindWork, dates: Sequence[Array], valid: Bools, ids: Ints, found: Ints) -> Floats:
+    """(n, 9) count, before and after of the slopes at the edge, inside and around, of the n regions found."""
+    outlines = find_outlines(ids)
+    sound = minimum_filter(valid, size=2 * SLOPE_RADIUS + 1)[CORE]
+    before, after = (slopes(date, np.array(scale))[CORE] for date, scale in zip(dates, work.scales, strict=True))
+    columns = []
+    for part in PARTS:
+        owners = getattr(outlines, part)[CORE]
+        here = (owners > 0) & sound
+        columns.append(_sums(np.searchsorted(found, owners[here]), before[here], after[here], len(found)))
+    return np.concatenate(columns, axis=1)
+
+
+def _sums(owner: Ints, before: Floats, after: Floats, count: int) -> Floats:
+    """(count, 3) how many pixels have a value at both dates, and the sums of these values."""
+    known = np.isfinite(before) & np.isfinite(after)
+    owner = owner[known]
+    weights = (None, before[known], after[known])
+    return np.stack([np.bincount(owner, each, count) for each in weights], axis=1)

@@ -1,0 +1,315 @@
+"""What a network is taught with: labelled pairs, some of them held out, and the network that fits them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from geochange.datasets.augment import GeometryOptions, LookOptions
+from geochange.datasets.balance import require_classes
+from geochange.datasets.collection import Collection, CollectionOptions, Item, matched, open_collection, open_images
+from geochange.datasets.labels import LabelOptions
+from geochange.datasets.listings import is_table
+from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
+from geochange.detectors.networks.contract import Network
+from geochange.detectors.networks.registry import build_network, network_class
+from geochange.errors import BadOption, BandMismatch, GeochangeError
+from geochange.learning.run_options import Source, TrainRunOptions, parse_network_options, parse_source
+from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
+from geochange.learning.scoring import scene_of
+from geochange.scenes.scene import open_file
+
+SAMPLE_SIZE = 256  # pixels
+DEFAULT_NETWORK = "attention-net"
+TRUE = ("true", "yes", "1")  # as `parse_value` reads them
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a network is taught with and scored on."""
+
+    training: tuple[Collection, ...]
+    held_out: tuple[Collection, ...]
+    left_out: Mapping[str, str]
+    """Name of each broken item -> why."""
+    normalisation: Normalisation
+    value_range: tuple[float, float]
+
+    @property
+    def matched(self) -> bool:
+        """Whether dates were brought to each scene's first."""
+        return any(each.matching for each in self.training)
+
+
+def uses_labels(options: TrainRunOptions, start: Checkpoint | None = None) -> bool:
+    """Whether a network is taught with labels: some never are."""
+    return not options.unlabelled and bool(network_class(_name_of(options, start)).supervised)
+
+
+def _name_of(options: TrainRunOptions, start: Checkpoint | None) -> str:
+    return options.network or (DEFAULT_NETWORK if start is None else start.about.network)
+
+
+def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoint | None = None) -> Material:
+    """Open the data, leave out what is broken where that is wanted, and hold some out.
+
+    Raises:
+        BadOption: nothing is left to learn from, or pixel sizes are not known.
+        BandMismatch: folders differ in their number of bands.
+        UnreadableInput: a file is broken or missing.
+    """
+    held = [] if options.val is None else [parse_source(options.val)]
+    labels = _label_options(options, start)
+    labelled = uses_labels(options, start)
+    opened, left_out = _open_all(sources, options, labels, labelled=labelled)
+    opened, held_out = split(opened, options) if labelled else (opened, ())
+    if held:
+        given, left_out_there = _open_all(held, options, labels)
+        held_out, left_out = tuple(_held_out_of(each) for each in given), left_out | left_out_there
+    _require_alike((*opened, *held_out))
+    if not any(map(len, opened)):
+        raise BadOption(f"no labelled pair is left to learn from in {', '.join(str(each.path) for each in sources)}")
+    opened, held_out = (tuple(each for each in part if len(each)) for part in (opened, held_out))
+    if _wants_matching((*sources, *held), options, start, labelled=labelled):
+        opened, held_out = tuple(map(matched, opened)), tuple(map(matched, held_out))
+    if start is None:
+        normalisation, value_range = measure_normalisation(opened)
+    else:
+        normalisation, value_range = start.about.normalisation, start.about.value_range
+    return Material(opened, held_out, left_out, normalisation, value_range)
+
+
+def _wants_matching(
+    sources: Sequence[Source], options: TrainRunOptions, start: Checkpoint | None, *, labelled: bool
+) -> bool:
+    """Raises BadOption where dates cannot be matched, or a checkpoint would see them otherwise than before."""
+    folders = [each.path for each in sources if not (each.dates or is_table(each.path))]
+    if start is not None:
+        if options.match_dates not in (None, start.about.matched):
+            raise BadOption(f"{options.start} was taught {'with' if start.about.matched else 'without'} matched dates")
+        wanted = start.about.matched
+    elif options.match_dates is None:
+        wanted = not labelled and not folders and not options.unlabelled
+    else:
+        wanted = options.match_dates
+    if wanted and folders:
+        raise BadOption(
+            f"dates are matched over whole scenes; {folders[0]} is a folder of images: list them in a table"
+        )
+    return wanted
+
+
+def require_labels(material: Material, options: TrainRunOptions, start: Checkpoint | None = None) -> None:
+    """Refuse data in which a class that is to be taught does not occur.
+
+    Raises:
+        BadOption: the message names the classes.
+    """
+    if uses_labels(options, start) and not _label_options(options, start).dated:
+        require_classes(material.training)
+
+
+def _label_options(options: TrainRunOptions, start: Checkpoint | None) -> LabelOptions:
+    own: Mapping[str, Any] = options.network_options if start is None else start.about.options
+    return LabelOptions(
+        classes=options.classes,
+        column=options.label_column,
+        dated=str(own.get("dated", "false")).lower() in TRUE,
+        objects=bool(network_class(_name_of(options, start)).objects),
+    )
+
+
+def _open_all(
+    sources: Sequence[Source], options: TrainRunOptions, labels: LabelOptions, *, labelled: bool = True
+) -> tuple[tuple[Collection, ...], dict[str, str]]:
+    """Open folders or tables; with `skip_bad`, read all of it once, and say what is broken and why."""
+    opened, broken = [], {}
+
+    def leave_out(name: str, error: GeochangeError) -> None:
+        if not options.skip_bad:
+            raise error
+        broken[name] = str(error)
+
+    for each in sources:
+        how = CollectionOptions(labels=labels, bands=options.bands, gsd=each.gsd, labelled=labelled)
+        if each.dates:
+            collection = open_images(each.dates, how)
+        else:
+            collection = open_collection(each.path, how, leave_out=leave_out)
+        if options.gsd is not None and collection.gsd is None:
+            raise BadOption(f"gsd {options.gsd:g} needs the pixel size of {each.path}: give it as {each.path}@GSD")
+        opened.append(drop_broken(collection, leave_out) if options.skip_bad else collection)
+    return tuple(opened), broken
+
+
+def drop_broken(collection: Collection, leave_out: Callable[[str, GeochangeError], None]) -> Collection:
+    """Read every item once; the collection without those that cannot be read.
+
+    Samples are drawn by number, also in other processes, so what they are drawn from must not change later.
+    """
+    sound = []
+    for index, item in enumerate(collection.items):
+        try:
+            collection.read(index)
+        except GeochangeError as error:
+            leave_out(item.name, error)
+        else:
+            sound.append(index)
+    return collection.part(sound)
+
+
+def split(
+    collections: Sequence[Collection], options: TrainRunOptions
+) -> tuple[tuple[Collection, ...], tuple[Collection, ...]]:
+    """What to learn from, and what to hold out: as the data say, else a seeded share of the scenes.
+
+    Tiles of one scene stay together; see `scene_of`. With a single scene nothing is held out, and what the data keep
+    for a test is never touched.
+    """
+    taught = _part(collections, lambda item: item.pair.split in (None, "train"))
+    held_out = _part(collections, lambda item: item.pair.split == "val")
+    if options.val is not None or any(map(len, held_out)) or options.val_share == 0:
+        return taught, held_out
+    scenes = sorted({scene_of(item.pair.name) for each in taught for item in each.items})
+    count = min(max(1, round(options.val_share * len(scenes))), len(scenes) - 1)
+    drawn = np.random.default_rng(options.fitting.seed).permutation(len(scenes))[: max(count, 0)]
+    held = {scenes[k] for k in drawn}
+    return (
+        _part(taught, lambda item: scene_of(item.pair.name) not in held),
+        _part(taught, lambda item: scene_of(item.pair.name) in held),
+    )
+
+
+def _held_out_of(collection: Collection) -> Collection:
+    """Of data that know splits, those for validation; else all."""
+    chosen = collection.of_split("val")
+    return chosen if len(chosen) else collection
+
+
+def _part(collections: Sequence[Collection], wanted: Callable[[Item], bool]) -> tuple[Collection, ...]:
+    return tuple(each.part([k for k, item in enumerate(each.items) if wanted(item)]) for each in collections)
+
+
+def _require_alike(collections: Sequence[Collection]) -> None:
+    """Raises BandMismatch or BadOption where folders differ in bands or dates."""
+    firsts = [each.items[0].pair for each in collections if len(each)]
+    counts = {first.dates[0]: colours_of(first.dates[0], None) for first in firsts}
+    for first in firsts[1:]:
+        one, other = firsts[0].dates, first.dates
+        if collections[0].bands is None and len(counts[one[0]]) != len(counts[other[0]]):
+            raise BandMismatch(
+                f"{one[0]} has {len(counts[one[0]])} bands, {other[0]} has {len(counts[other[0]])}; pick with --bands"
+            )
+        if len(one) != len(other):
+            raise BadOption(f"{firsts[0].name} has {len(one)} dates, {first.name} has {len(other)}; train on one kind")
+
+
+def colours_of(path: str, bands: tuple[int, ...] | None) -> tuple[str, ...]:
+    """What each band is: its colour where the file says so, else its number.
+
+    Raises:
+        BandMismatch: there is no such band.
+    """
+    source = open_file(path, bands=bands)
+    colours = dict(zip(source.colours or (), ("red", "green", "blue"), strict=False))
+    return tuple(colours.get(band, f"band {band}") for band in source.bands)
+
+
+def make_network(
+    material: Material, options: TrainRunOptions, start: Checkpoint | None, names: Sequence[str]
+) -> tuple[Network, About, str | None]:
+    """The network to teach, what its checkpoints will say, and where its first weights came from.
+
+    Raises:
+        BadOption: the options do not fit the network, or the network the data.
+    """
+    import torch
+
+    pair = material.training[0].items[0].pair
+    colours = colours_of(pair.dates[0], options.bands)
+    torch.manual_seed(options.fitting.seed)
+    if start is None:
+        name = _name_of(options, start)
+        own = parse_network_options(name, options.network_options)
+        own |= {"bands": len(colours), "classes": options.classes}
+        network: Network = build_network(name, own)
+        origin = _teach_encoder(network, options)
+    else:
+        _require_fit(start, options, colours)
+        name, own, network, origin = start.about.network, dict(start.about.options), start.build(), options.start
+    if network.dates not in (None, len(pair.dates)):
+        raise BadOption(f"{name} compares {network.dates} dates, {pair.name} has {len(pair.dates)}")
+    sample_size(options, network)
+    about = About(
+        network=name,
+        options=own,
+        bands=colours,
+        normalisation=material.normalisation,
+        value_range=material.value_range,
+        gsd=taught_gsd(material, options),
+        matched=material.matched,
+        trained_on=", ".join(names),
+    )
+    return network.train(), about, origin
+
+
+def _require_fit(start: Checkpoint, options: TrainRunOptions, colours: Sequence[str]) -> None:
+    about = start.about
+    if options.network not in (None, about.network) or options.network_options:
+        raise BadOption(f"{options.start} is of {about.network}; leave out --network and --network-option")
+    if about.classes != options.classes:
+        raise BadOption(
+            f"{options.start} knows the classes {', '.join(about.classes)}, not {', '.join(options.classes)}; "
+            "`geochange finetune` transfers to others"
+        )
+    if len(about.bands) != len(colours):
+        raise BandMismatch(
+            f"{options.start} was taught with {len(about.bands)} bands, the data have {len(colours)}; pick with "
+            "--bands, or `geochange finetune` transfers to others"
+        )
+
+
+def _teach_encoder(network: Network, options: TrainRunOptions) -> str | None:
+    wanted = hasattr(network.options, "encoder") if options.pretrained is None else options.pretrained
+    return use_pretrained_encoder(network) if wanted else None
+
+
+def taught_gsd(material: Material, options: TrainRunOptions) -> tuple[float, float] | None:
+    """Smallest and largest pixel, in metres, of the samples that are drawn; None where that is not known."""
+    sizes = [each.gsd for each in material.training] if options.gsd is None else [options.gsd]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return None
+    smallest, largest = GeometryOptions().scale
+    return min(known) / largest, max(known) / smallest
+
+
+def sample_size(options: TrainRunOptions, network: Network) -> int:
+    """Rows and columns of a training sample.
+
+    Raises:
+        BadOption: it is no multiple of the network's stride.
+    """
+    if options.size is None:
+        return ceil(SAMPLE_SIZE / network.stride) * network.stride
+    if options.size % network.stride:
+        raise BadOption(f"size {options.size} must be a multiple of {network.stride} for {network.name}")
+    return options.size
+
+
+def make_samples(material: Material, options: TrainRunOptions, network: Network) -> TrainingSamples:
+    """What the network is taught with."""
+    pair = len(material.training[0].items[0].pair.dates) == 2
+    look = LookOptions(swap=pair and len(options.classes) == 1)  # what became what, and when, has a direction
+    drawn = SampleOptions(
+        size=sample_size(options, network),
+        gsd=options.gsd,
+        seed=options.fitting.seed,
+        look=look,
+        balanced=options.balanced,
+    )
+    return TrainingSamples(material.training, material.normalisation, drawn)

@@ -1,0 +1,1 @@
+"""Regions and boxes as GIS features: traced, merged over seams, measured, simplified, written."""

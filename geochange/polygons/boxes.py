@@ -1,0 +1,121 @@
+"""Boxes that a detector found, block by block, as finished objects: each object once, in a store on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, groups_of, join_boxes, no_boxes, suppress
+from geochange.engine.inference import Inference
+from geochange.engine.progress import Stages
+from geochange.errors import BadOption
+from geochange.polygons.options import RegionOptions, parse_min_area
+from geochange.polygons.regions import Counts, Regions
+from geochange.polygons.store import RegionStore
+from geochange.polygons.tracing import FoundRegions, at_least
+from geochange.probability.threshold_search import ChosenThreshold, require_threshold
+from geochange.probability.thresholds import Threshold, parse_threshold
+
+
+class BoxMerger:
+    """Takes boxes from above to below, and gives those back that nothing below can touch, suppressed.
+
+    Suppression acts among boxes that are linked by overlaps. Once all of such a group is there, its result is that of
+    all boxes of the scene together.
+    """
+
+    def __init__(self, reach: int) -> None:
+        """
+        Args:
+            reach: pixels above its cell that a box can begin.
+        """
+        self._reach, self._waiting = reach, no_boxes()
+
+    def add(self, boxes: Boxes, row: int) -> Boxes:
+        """Take the boxes of all cells above a row, and give back what is finished."""
+        self._waiting = join_boxes([self._waiting, boxes])
+        return self._settle((row - self._reach) * PARTS)
+
+    def finish(self) -> Boxes:
+        """What is left."""
+        return self._settle(None)
+
+    def _settle(self, line: int | None) -> Boxes:
+        boxes = self._waiting
+        if not len(boxes):
+            return boxes
+        if line is None:
+            done = np.ones(len(boxes), bool)
+        else:
+            groups = groups_of(boxes)
+            lowest = np.full(groups.max() + 1, np.iinfo(np.int64).min)
+            np.maximum.at(lowest, groups, boxes.corners[:, 3])
+            done = lowest[groups] < line
+        self._waiting = boxes.where(~done)
+        return suppress(boxes.where(done))
+
+
+def regions_of(boxes: Boxes) -> Regions:
+    """Boxes as regions: their scores are those of all their pixels; they begin at the pixel of their centre."""
+    area = np.maximum(np.rint(boxes.areas / PARTS**2).astype(np.int64), 1)
+    counts = Counts(boxes.classes.astype(np.uint8), area, boxes.scores * area, boxes.scores, boxes.on_edge)
+    return Regions(counts, boxes.centres, boxes.polygons())
+
+
+def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> Threshold:
+    """The least score of an object: as given, or as the detector keeps it.
+
+    Raises:
+        BadOption: it is one that objects do not have, or that the detector does not keep.
+    """
+    parsed = parse_threshold("default" if wanted is None else str(wanted))
+    if isinstance(parsed, Threshold):
+        if parsed.low != parsed.high:
+            raise BadOption(f"threshold {wanted!r}: objects have one score each, so give one number")
+        return parsed
+    require_threshold(parsed, kept)
+    if parsed != "default" and parsed not in kept:
+        raise BadOption(f"threshold {wanted!r} is for pixels; objects take a number, precision=0.9 or recall=0.9")
+    found = kept.get(parsed, 0.5)
+    return Threshold(found, found)
+
+
+@contextmanager
+def found_objects(
+    rows: Iterable[tuple[int, Boxes]], work: Inference, options: RegionOptions, stages: Stages, scratch: Path
+) -> Iterator[FoundRegions]:
+    """Join boxes over the seams of tiles and blocks; the store in the scratch folder is gone at the end.
+
+    Args:
+        rows: for each row of blocks, the row of pixels behind it, and the boxes found in it.
+        work: the detector and its scene.
+        options: threshold and smallest area.
+        stages: hear of the progress.
+        scratch: an existing folder.
+
+    Raises:
+        BadOption: the smallest area is in square metres, and the scene has no CRS.
+    """
+    grid, minimum = work.scene.grid, parse_min_area(options.min_area)
+    if minimum.square_metres > 0 and grid.crs is None:
+        raise BadOption(f"min-area {options.min_area!r} needs a CRS, which the images lack; give pixels")
+    threshold = object_threshold(options.threshold, work.fitted.thresholds)
+    least = ceil(threshold.low * SCORE_STEPS - 1e-9)
+    merger = BoxMerger(work.fitted.receptive_radius)
+    with RegionStore(scratch) as store:
+
+        def keep(boxes: Boxes) -> None:
+            regions = regions_of(boxes)
+            large = regions.where(regions.counts.area_px >= minimum.pixels)
+            store.add(at_least(large, grid, minimum.square_metres))
+
+        with stages.stage("objects", work.tiling.rows.blocks, grid.area.size) as listener:
+            for row, boxes in rows:
+                keep(merger.add(boxes.where(boxes.scores >= least), row))
+                listener.advance(0)
+            keep(merger.finish())
+        yield FoundRegions(store, store, ChosenThreshold(threshold))

@@ -1,0 +1,183 @@
+"""Regions to features: map coordinates, measures and attributes, as Arrow record batches. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from geochange.arrays import Array, Floats
+from geochange.polygons.regions import Regions
+from geochange.scenes.grid import Grid
+
+UNREVIEWED = "unreviewed"
+SCORE_DECIMALS = 6
+MEASURE_DECIMALS = 4  # of metres and square metres: a tenth of a millimetre
+
+SCHEMA = pa.schema(
+    {
+        "id": pa.int64(),
+        "label": pa.string(),
+        "score_mean": pa.float64(),
+        "score_max": pa.float64(),
+        "area_m2": pa.float64(),
+        "area_px": pa.int64(),
+        "perimeter_m": pa.float64(),
+        "on_edge": pa.bool_(),
+        "date_before": pa.string(),
+        "date_after": pa.string(),
+        "status": pa.string(),
+        "comment": pa.string(),
+        "geometry": pa.binary(),
+    }
+)
+"""Columns of the layer; the geometry is WKB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeLayer:
+    """What a layer of changes says besides the regions."""
+
+    grid: Grid
+    """The scene's; regions are in its pixels."""
+
+    labels: tuple[str, ...] = ("change",)
+    """Names of classes 1, 2, ..."""
+
+    score_scale: float = 1.0
+    """What a stored score of 1 means."""
+
+    date_before: str | None = None
+    """ISO 8601."""
+
+    date_after: str | None = None
+    """ISO 8601."""
+
+    multipart: bool = False
+    """Whether features are multipolygons, as 8-connected regions are."""
+
+    @property
+    def geometry_type(self) -> str:
+        """As GDAL names it."""
+        return "MultiPolygon" if self.multipart else "Polygon"
+
+
+def feature_batches(chunks: Iterable[Regions], layer: ChangeLayer) -> Iterator[pa.RecordBatch]:
+    """Features of regions, one batch a chunk, numbered from 1 in their order.
+
+    `area_m2` and `perimeter_m` (of shells and holes) measure the polygons as they are, `area_px` counts the
+    pixels: the two areas differ where polygons have been simplified.
+    """
+    number = 1
+    for regions in chunks:
+        yield _feature_batch(regions, layer, number)
+        number += len(regions)
+
+
+def _feature_batch(regions: Regions, layer: ChangeLayer, number: int) -> pa.RecordBatch:
+    counts, size = regions.counts, len(regions)
+    mapped = map_polygons(regions.polygons, layer.grid)
+    area, perimeter = measure(regions.polygons, layer.grid, mapped)
+    columns = {
+        "id": np.arange(number, number + size),
+        "label": np.array(("", *layer.labels), object)[counts.classes],
+        "score_mean": np.round(counts.score_sum / counts.area_px * layer.score_scale, SCORE_DECIMALS),
+        "score_max": np.round(counts.score_max * layer.score_scale, SCORE_DECIMALS),
+        "area_m2": area,
+        "area_px": counts.area_px,
+        "perimeter_m": perimeter,
+        "on_edge": counts.on_edge,
+        "date_before": [layer.date_before] * size,
+        "date_after": [layer.date_after] * size,
+        "status": [UNREVIEWED] * size,
+        "comment": [""] * size,
+        "geometry": shapely.to_wkb(mapped),
+    }
+    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in SCHEMA]
+    return pa.record_batch(arrays, schema=SCHEMA)
+
+
+def map_transform(grid: Grid) -> Affine:
+    """Pixel to map coordinates. Plain images, whose rows run along y, are put upside down as GIS programs
+    show them: y = -row.
+    """
+    if grid.crs is None and grid.transform.e > 0:
+        return Affine.scale(1, -1) @ grid.transform
+    return grid.transform
+
+
+def map_polygons(polygons: Array, grid: Grid) -> Array:
+    """(n,) polygons in pixels of the grid, as polygons in map units with counter-clockwise shells."""
+    t = map_transform(grid)
+
+    def to_map(pixel: Floats) -> Floats:
+        x, y = pixel[:, 0], pixel[:, 1]
+        return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
+
+    mapped = shapely.transform(polygons, to_map)
+    return shapely.reverse(mapped) if t.determinant < 0 else mapped
+
+
+def measure(polygons: Array, grid: Grid, mapped: Array | None = None) -> tuple[Floats, Floats]:
+    """Areas in square metres and perimeters, of shells and holes, in metres; NaN without a CRS.
+
+    A projected CRS is measured in its plane and by its own units, which is exact for areas, as they are
+    counted in pixels first; a geographic one on its ellipsoid.
+
+    Args:
+        polygons: (n,) in pixels of the grid.
+        grid: where these pixels lie.
+        mapped: the same polygons in map units, where they are at hand.
+    """
+    if mapped is None:
+        mapped = map_polygons(polygons, grid)
+    if grid.crs is None:
+        area = perimeter = np.full(len(polygons), np.nan)
+    elif grid.crs.is_geographic:
+        area, perimeter = _geodesic_measures(mapped, grid.crs)
+    else:
+        area = shapely.area(polygons) * pixel_area(grid)
+        perimeter = shapely.length(mapped) * metres_per_unit(grid.crs)
+    return np.round(area, MEASURE_DECIMALS), np.round(perimeter, MEASURE_DECIMALS)
+
+
+def ground_area(polygons: Array, crs: CRS) -> Floats:
+    """(n,) square metres of polygons in map units, as `measure` has them; shells counter-clockwise."""
+    if crs.is_geographic:
+        return _geodesic_measures(polygons, crs)[0]
+    area: Floats = shapely.area(polygons) * metres_per_unit(crs) ** 2
+    return area
+
+
+def pixel_area(grid: Grid) -> float:
+    """Square metres of a pixel, by the units of a projected CRS."""
+    assert grid.crs is not None
+    return float(abs(grid.transform.determinant) * metres_per_unit(grid.crs) ** 2)
+
+
+def metres_per_unit(crs: CRS) -> float:
+    """What a unit of a projected CRS is in metres."""
+    return float(crs.axis_info[0].unit_conversion_factor)
+
+
+def _geodesic_measures(polygons: Array, crs: CRS) -> tuple[Floats, Floats]:
+    """Areas and perimeters on the CRS's ellipsoid (Karney 2013).
+
+    Args:
+        polygons: (n,) in units of the CRS, shells counter-clockwise and holes clockwise: their signed areas
+            add up.
+        crs: a geographic one.
+    """
+    geod = crs.get_geod()
+    degrees = np.degrees(crs.axis_info[0].unit_conversion_factor)
+    parts, owner = shapely.get_parts(polygons, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    measured = np.zeros((2, len(polygons)))
+    for ring, polygon in zip(rings, owner[part], strict=True):
+        measured[:, polygon] += geod.polygon_area_perimeter(*shapely.get_coordinates(ring).T * degrees)
+    return measured[0], measured[1]

@@ -1,0 +1,134 @@
+"""A raster of probabilities → regions of change, block by block, into a store on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from geochange.engine.cluster import Crew
+from geochange.engine.progress import Listener, Stages
+from geochange.errors import BadOption
+from geochange.polygons.features import ChangeLayer, measure, pixel_area
+from geochange.polygons.options import RegionOptions, parse_min_area
+from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
+from geochange.polygons.seams import SeamMerger
+from geochange.polygons.simplify import simplify_regions
+from geochange.polygons.store import RegionStore
+from geochange.probability.local_thresholds import LocalThreshold
+from geochange.probability.raster import TRACE_BLOCK, ScoreRaster, classify, cutoff_of, cutoffs_of
+from geochange.probability.threshold_search import ChosenThreshold, resolve_threshold
+from geochange.probability.thresholds import Threshold
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.tiling import partition
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """All that a worker needs to find the regions of a block."""
+
+    raster: ScoreRaster
+    threshold: Threshold | LocalThreshold
+    connectivity: int
+    keep: RegionFilter
+
+
+def trace_task(work: Tracing, block: Tile) -> BlockRegions:
+    """The regions of one block."""
+    around = block.grow(1)
+    codes, valid = work.raster.read(around)
+    classes, peak = classify(codes, cutoffs_of(work.threshold.at(around), work.raster.step))
+    area = work.raster.source.grid.area
+    return trace_block(classes, peak, valid, block, area, connectivity=work.connectivity, keep=work.keep)
+
+
+def collect_regions(
+    work: Tracing, crew: Crew, store: RegionStore, listener: Listener, *, square_metres: float = 0.0
+) -> None:
+    """Trace all blocks, merge over their seams, and put finished regions of at least `square_metres` into the store."""
+    grid = work.raster.source.grid
+    blocks = list(partition(grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
+    merger = SeamMerger(blocks, connectivity=work.connectivity, keep=work.keep)
+    for block, traced in zip(blocks, crew.map_ordered(partial(trace_task, work), blocks), strict=True):
+        store.add(at_least(merger.add(traced), grid, square_metres))
+        listener.advance(block.size)
+    store.add(at_least(merger.finish(), grid, square_metres))
+
+
+def at_least(regions: Regions, grid: Grid, square_metres: float) -> Regions:
+    """The regions of at least this area."""
+    return regions.where(measure(regions.polygons, grid)[0] >= square_metres) if square_metres > 0 else regions
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRegions:
+    """The regions of a raster, while their scratch files last."""
+
+    regions: RegionStore
+    """As the pixels have them."""
+
+    outlines: RegionStore
+    """As they are to be written: simplified on request."""
+
+    chosen: ChosenThreshold
+
+
+@contextmanager
+def found_regions(
+    raster: ScoreRaster, options: RegionOptions, crew: Crew, stages: Stages, scratch: Path
+) -> Iterator[FoundRegions]:
+    """Find the regions of a raster; the stores in the scratch folder are gone at the end."""
+    minimum = parse_min_area(options.min_area)
+    if minimum.square_metres > 0 and raster.source.grid.crs is None:
+        raise BadOption(f"min-area {options.min_area!r} needs a CRS, which {raster.source.name} lacks; give pixels")
+    chosen = resolve_threshold(raster, options.thresholds(), crew, stages)
+    keep = keep_filter(options, raster, chosen.threshold)
+    work = Tracing(raster, chosen.threshold, options.connectivity, keep)
+    shape = raster.source.grid.shape
+    count = len(list(partition(shape, (TRACE_BLOCK, TRACE_BLOCK))))
+    with RegionStore(scratch) as store, RegionStore(scratch) as simple:
+        with stages.stage("polygons", count, shape[0] * shape[1]) as listener:
+            collect_regions(work, crew, store, listener, square_metres=minimum.square_metres)
+            if options.simplify > 0:
+                for regions in simplify_regions(store.chunks(), options.simplify / max(raster.source.grid.resolution)):
+                    simple.add(regions)
+        yield FoundRegions(store, simple if options.simplify > 0 else store, chosen)
+
+
+def layer_of(raster: ScoreRaster, options: RegionOptions) -> ChangeLayer:
+    """Grid and attributes of the layer that a raster's regions make."""
+    return ChangeLayer(
+        grid=raster.source.grid,
+        labels=raster.classes,
+        score_scale=raster.step,
+        date_before=options.date_before,
+        date_after=options.date_after,
+        multipart=options.connectivity == 8,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTotals:
+    """Regions counted."""
+
+    count: int
+    area_px: int
+    area_m2: float | None
+
+
+def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
+    """How many regions there are, and how large they are together."""
+    if grid.crs is None:
+        return RegionTotals(len(store), store.area_px(), None)
+    if not grid.crs.is_geographic:
+        return RegionTotals(len(store), store.area_px(), round(store.area_px() * pixel_area(grid), 2))
+    square_metres = sum(float(measure(regions.polygons, grid)[0].sum()) for regions in store.chunks())
+    return RegionTotals(len(store), store.area_px(), round(square_metres, 2))
+
+
+def keep_filter(options: RegionOptions, raster: ScoreRaster, threshold: Threshold | LocalThreshold) -> RegionFilter:
+    """Minimum area in pixels, and the peak that hysteresis asks for."""
+    minimum = parse_min_area(options.min_area)
+    return RegionFilter(min_area=minimum.pixels, min_peak=cutoff_of(threshold.peak, raster.step))

@@ -1,0 +1,1 @@
+"""Rasters of probability: the stored format, thresholds, fusion, and corrections of boundaries."""

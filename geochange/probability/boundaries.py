@@ -1,0 +1,367 @@
+"""Corrections that move the boundaries of change to where an image has them. Pure.
+
+The three are steps of `refinement`, led by an image in steps of its deviation (`guide_codes`). Two of them need to
+know where the threshold lies: `LocalField` balances around it, `Snap` moves the boundary that it draws. Pixels that
+are not valid take no part: they are in no window, no neighbourhood and on no way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.errors import BadOption
+from geochange.probability.morphology import Disc, grey_dilation, grey_erosion
+from geochange.probability.refinement import ScorePart
+
+GUIDE_STEPS = 256  # a band of the guide is in steps of 1/256 of its standard deviation
+GUIDE_LIMIT = 8  # standard deviations: brighter and darker pixels count as these
+LARGEST_RADIUS = 32  # px, of sums over windows and of bands
+LEAST_EPS = 1e-6  # keeps bands that repeat each other apart
+MOST_ITERATIONS, LARGEST_FIELD = 10, 8  # px; a field holds a plane for each two pixels of its window
+_FIXED = 1 << 20  # coefficients of the guided filter are averaged in steps of 2^-20
+_FAR = 1 << 30  # a distance that no path has
+
+
+def guide_codes(values: Array, valid: Bools, mean: Floats, deviation: Floats) -> Ints:
+    """Bands in steps of 1/256 of their standard deviations, whatever their units.
+
+    Args:
+        values: (band, y, x).
+        valid: (y, x); 0 elsewhere.
+        mean: (band,) over the scene.
+        deviation: (band,) over the scene; a constant band is 0 throughout.
+    """
+    scale = np.divide(GUIDE_STEPS, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    known = np.where(valid, values, 0).astype(np.float64)
+    scaled = (known - mean[:, np.newaxis, np.newaxis]) * scale[:, np.newaxis, np.newaxis]
+    limit = GUIDE_LIMIT * GUIDE_STEPS
+    return np.where(valid, np.rint(np.clip(scaled, -limit, limit)), 0).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuidedFilter:
+    """Each class's probability as a local linear function of the image (He, Sun and Tang 2013).
+
+    In each window the probability is fitted by all bands at once, with their full covariance; a pixel takes the mean
+    of the fits of all windows that hold it. With several radii, the mean of their results.
+    """
+
+    radii: tuple[int, ...] = (4,)
+    """Pixels from a window's centre to its edge."""
+
+    eps: float = 0.1
+    """Variance of the image, in units of its bands' variance over the scene, below which it counts as flat."""
+
+    needs_guide = True
+
+    def __post_init__(self) -> None:
+        if not self.radii or not all(1 <= radius <= LARGEST_RADIUS for radius in self.radii):
+            raise BadOption(f"guided filter of radius {self.radii} must lie in 1..{LARGEST_RADIUS} pixels")
+        if not LEAST_EPS <= self.eps < float("inf"):
+            raise BadOption(f"guided filter's eps {self.eps} must be at least {LEAST_EPS}")
+
+    @property
+    def reach(self) -> int:
+        return 2 * max(self.radii)
+
+    def apply(self, part: ScorePart) -> Ints:
+        mean = sum(guided_filter(part, radius, self.eps) for radius in self.radii) / len(self.radii)
+        return np.rint(np.clip(mean, 0, part.steps)).astype(part.codes.dtype)
+
+
+def guided_filter(part: ScorePart, radius: int, eps: float) -> Floats:
+    """(class, y, x) float64 probabilities of a part, in codes, led by its guide; see `GuidedFilter`."""
+    guide, codes = (np.where(part.valid, values, 0).astype(np.int64) for values in (part.guide, part.codes))
+    count = box_sum(part.valid.astype(np.int64), radius)
+    squares = np.maximum(count, 1).astype(np.float64) ** 2
+    guide_sums, code_sums = box_sum(guide, radius), box_sum(codes, radius)
+    bands = len(guide)
+    spread = np.empty((bands, bands, *part.valid.shape))
+    for i in range(bands):
+        for j in range(i, bands):
+            joint = count * box_sum(guide[i] * guide[j], radius) - guide_sums[i] * guide_sums[j]
+            spread[i, j] = spread[j, i] = joint / squares
+        spread[i, i] += eps * GUIDE_STEPS**2
+    common = np.stack(
+        [
+            (count * box_sum(band * codes, radius) - sums * code_sums) / squares
+            for band, sums in zip(guide, guide_sums, strict=True)
+        ]
+    )  # (band, class, y, x)
+    slope = solve_positive(spread, common)
+    level = (code_sums - sum(own * sums for own, sums in zip(slope, guide_sums, strict=True))) / np.maximum(count, 1)
+    return _mean_of_fits(slope, level, guide, part.valid, radius)
+
+
+def _mean_of_fits(slope: Floats, level: Floats, guide: Ints, valid: Bools, radius: int) -> Floats:
+    """The mean over windows centred on valid pixels of slope * guide + level."""
+    count = np.maximum(box_sum(valid.astype(np.int64), radius), 1)
+    total = box_sum(np.where(valid, np.rint(level * _FIXED), 0).astype(np.int64), radius)
+    result = total / (count * _FIXED)
+    for own, band in zip(slope, guide, strict=True):
+        total = box_sum(np.where(valid, np.rint(own * _FIXED), 0).astype(np.int64), radius)
+        result += total / (count * _FIXED) * band
+    return result
+
+
+def box_sum(values: Ints, radius: int) -> Ints:
+    """Sums of (..., y, x) int64 values over squares around each pixel; nothing lies beyond the array."""
+    for axis in (-2, -1):
+        length = values.shape[axis]
+        shape = list(values.shape)
+        shape[axis] = 1
+        running = np.concatenate([np.zeros(shape, np.int64), np.cumsum(values, axis=axis)], axis=axis)
+        place = np.arange(length)
+        last = running.take(np.minimum(place + radius + 1, length), axis=axis)
+        values = last - running.take(np.maximum(place - radius, 0), axis=axis)
+    return values
+
+
+def solve_positive(matrix: Floats, right: Floats) -> Floats:
+    """Solves a symmetric positive definite system at each pixel, by elimination without pivots.
+
+    Args:
+        matrix: (n, n, y, x).
+        right: (n, k, y, x).
+
+    Returns:
+        (n, k, y, x).
+    """
+    matrix, right, size = matrix.copy(), right.copy(), len(matrix)
+    for i in range(size):
+        for j in range(i + 1, size):
+            factor = matrix[j, i] / matrix[i, i]
+            matrix[j, i + 1 :] -= factor * matrix[i, i + 1 :]
+            right[j] -= factor * right[i]
+    for i in reversed(range(size)):
+        for j in range(i + 1, size):
+            right[i] -= matrix[i, j] * right[j]
+        right[i] /= matrix[i, i]
+    return right
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalField:
+    """Neighbours that look alike agree: a conditional random field over a small window (Teichmann and Cipolla 2018).
+
+    Of the fully connected field of Krähenbühl and Koltun (2011) it keeps the two kernels, appearance (near, and of
+    like colour) and smoothness (near), cut off at a window, and the mean-field iterations. A result then depends on
+    no more than iterations * radius pixels around. Each class is a field of its own: change or not.
+    """
+
+    iterations: int = 5
+
+    radius: int = 5
+    """Pixels from the window's centre to its edge."""
+
+    weight: float = 2.0
+    """Log-odds that neighbours which are all certain, and look the same, bring to a pixel."""
+
+    contrast: float = 0.3
+    """Difference of colour, in standard deviations of the bands, at which neighbours go their own ways."""
+
+    smoothness: float = 0.0
+    """Share of the weight that the neighbours have whatever they look like."""
+
+    needs_guide = True
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.iterations <= MOST_ITERATIONS and 1 <= self.radius <= LARGEST_FIELD):
+            raise BadOption(
+                f"crf of {self.iterations} iterations and radius {self.radius} must be within 1..{MOST_ITERATIONS} "
+                f"and 1..{LARGEST_FIELD}"
+            )
+        if not (0 < self.weight < float("inf") and 0 < self.contrast < float("inf") and 0 <= self.smoothness <= 1):
+            raise BadOption(
+                f"crf's weight {self.weight} and contrast {self.contrast} must be above 0, "
+                f"its smoothness {self.smoothness} in 0..1"
+            )
+
+    @property
+    def reach(self) -> int:
+        return self.iterations * self.radius
+
+    def apply(self, part: ScorePart) -> Ints:
+        kernels = self._kernels(part)
+        middle = _log_odds(np.float32(part.cutoff - 0.5), part.steps)
+        fields = [self._field(_log_odds(codes, part.steps) - middle, kernels) + middle for codes in part.codes]
+        settled = np.rint(part.steps / (1 + np.exp(-np.stack(fields))))
+        return np.where(part.valid, settled, part.codes).astype(part.codes.dtype)
+
+    def _field(self, own: Floats, kernels: list[tuple[tuple[int, int], Floats]]) -> Floats:
+        """(y, x) log-odds after all iterations, given those of each pixel alone."""
+        state = own
+        for _ in range(self.iterations):
+            opinion = np.tanh(state / 2)  # 2q - 1
+            heard = np.zeros_like(own)
+            for step, kernel in kernels:
+                here, there = _shifted(step)
+                heard[here] += kernel * opinion[there]
+                heard[there] += kernel * opinion[here]
+            state = own + heard
+        return state
+
+    def _kernels(self, part: ScorePart) -> list[tuple[tuple[int, int], Floats]]:
+        """(step, (y, x) float32 log-odds that a pixel and the one a step further bring each other)."""
+        offsets = [(row, col) for row in range(self.radius + 1) for col in range(-self.radius, self.radius + 1)]
+        offsets = [step for step in offsets if step > (0, 0)]
+        near = {step: exp(-(step[0] ** 2 + step[1] ** 2) / (2 * (self.radius / 2) ** 2)) for step in offsets}
+        unit = np.float32(self.weight / (2 * sum(near.values())))
+        falloff = np.float32(-1 / (2 * len(part.guide) * (self.contrast * GUIDE_STEPS) ** 2))
+        kernels = []
+        for step in offsets:
+            here, there = _shifted(step)
+            apart = ((part.guide[:, *here] - part.guide[:, *there]) ** 2).sum(axis=0, dtype=np.int32)
+            alike = np.exp(apart.astype(np.float32) * falloff)
+            mixed = np.float32(self.smoothness) + np.float32(1 - self.smoothness) * alike
+            both = part.valid[here] & part.valid[there]
+            kernels.append((step, np.where(both, unit * np.float32(near[step]) * mixed, np.float32(0))))
+        return kernels
+
+
+def _shifted(step: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Slices of all pixels that have one a (row >= 0, col) step further, and of those."""
+    rows, cols = step
+    here = slice(None, -rows or None), slice(max(-cols, 0), -max(cols, 0) or None)
+    there = slice(rows, None), slice(max(cols, 0), -max(-cols, 0) or None)
+    return here, there
+
+
+def _log_odds(codes: Array, steps: int) -> Floats:
+    """float32 log-odds of probabilities, kept half a step away from 0 and 1."""
+    share = np.clip(codes.astype(np.float32) / np.float32(steps), 0.5 / steps, 1 - 0.5 / steps)
+    return np.log(share / (1 - share), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snap:
+    """Boundaries moved to the strongest edge of the image within a narrow band.
+
+    Areas are shrunk by `width` from their boundaries on both sides, then grow back towards each other, slowly over
+    strong edges: a pixel of the band goes to the area from which the way costs least, the cost of a pixel being its
+    gradient (geodesic distances: Criminisi, Sharp and Blake 2008). Ways are of at most three times the width, so
+    that the result is local. An area too small to be shrunk stays as it is. Thresholded as it is stored, the
+    probability then gives the new areas: it is moved just across the threshold, and nowhere else.
+    """
+
+    width: int = 3
+    """Pixels that a boundary may move."""
+
+    stiffness: float = 0.2
+    """Cost of a pixel without any gradient, in standard deviations of the bands a pixel: the higher, the less a weak
+    edge attracts."""
+
+    needs_guide = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= LARGEST_RADIUS:
+            raise BadOption(f"snapping over {self.width} pixels must lie in 1..{LARGEST_RADIUS}")
+        if not 0 < self.stiffness < GUIDE_LIMIT:
+            raise BadOption(f"stiffness {self.stiffness} must lie in 0..{GUIDE_LIMIT}")
+
+    @property
+    def reach(self) -> int:
+        return 4 * self.width
+
+    def apply(self, part: ScorePart) -> Ints:
+        labels = np.where(part.valid, winners(part.codes, part.cutoff), 0).astype(np.int32)
+        settled = part.valid & ~_near_another(labels, part.valid, self.width)
+        cost = round(self.stiffness * GUIDE_STEPS) + gradient(part.guide, part.valid)
+        ways = {
+            int(label): cheapest_ways(settled, settled & (labels == label), cost, part.valid, 3 * self.width)
+            for label in np.unique(labels[settled])
+        }
+        least, nearest = np.full(labels.shape, _FAR, np.int32), labels.copy()
+        for label, way in ways.items():
+            least[labels == label] = way[labels == label]
+        movable = least < _FAR
+        for label, way in ways.items():
+            closer = movable & (way < least)
+            nearest[closer], least[closer] = label, way[closer]
+        return relabel(part.codes, labels, nearest, part.cutoff)
+
+
+def winners(codes: Ints, cutoff: int) -> Ints:
+    """(y, x) class, from 1, of the largest of (class, y, x) codes where that reaches the cutoff, else 0."""
+    return np.where(codes.max(axis=0) >= cutoff, codes.argmax(axis=0) + 1, 0)
+
+
+def relabel(codes: Ints, labels: Ints, wanted: Ints, cutoff: int) -> Ints:
+    """Codes of which `winners` makes the wanted labels, changed only where they are not those already.
+
+    Args:
+        codes: (class, y, x).
+        labels: (y, x) what `winners` makes of the codes.
+        wanted: (y, x) labels, 0 for no change.
+        cutoff: the smallest code of a change; above 0.
+    """
+    moved = labels != wanted
+    own, old = wanted[moved], codes[:, moved].astype(np.int64)
+    new = np.minimum(old, cutoff - 1)  # what becomes unchanged, or loses to another class
+    winning = np.flatnonzero(own)
+    new[:, winning] = np.minimum(old, np.maximum(old.max(axis=0), cutoff) - 1)[:, winning]
+    new[own[winning] - 1, winning] = np.maximum(old.max(axis=0), cutoff)[winning]
+    result = codes.copy()
+    result[:, moved] = new
+    return result
+
+
+def _near_another(labels: Ints, valid: Bools, width: int) -> Bools:
+    """(y, x) whether another label lies within so many pixels."""
+    disc = Disc.of_radius(width)
+    return grey_erosion(labels, valid, disc) != grey_dilation(labels, valid, disc)
+
+
+def gradient(guide: Ints, valid: Bools) -> Ints:
+    """(y, x) int32 length of the guide's gradient a pixel, root mean square over its bands.
+
+    Sobel's operator; differences to pixels that are not valid are left out of it.
+    """
+    squares = np.zeros(valid.shape)
+    for band in guide:
+        squares += _slope(band, valid) ** 2 + _slope(band.T, valid.T).T ** 2
+    return np.sqrt(squares / max(len(guide), 1)).astype(np.int32)
+
+
+def _slope(values: Ints, valid: Bools) -> Floats:
+    """(y, x) float64 change of values from one row to the next, over three rows and smoothed over three columns."""
+    change, known = np.zeros(values.shape, np.int64), np.zeros(values.shape, np.int64)
+    known[1:-1] = valid[2:] & valid[:-2]
+    change[1:-1] = (values[2:] - values[:-2]) * known[1:-1]
+    return _smooth(change) / np.maximum(2 * _smooth(known), 1)
+
+
+def _smooth(values: Ints) -> Ints:
+    """Sums over three columns, the middle one twice."""
+    sums = 2 * values
+    sums[:, 1:] += values[:, :-1]
+    sums[:, :-1] += values[:, 1:]
+    return sums
+
+
+def cheapest_ways(settled: Bools, start: Bools, cost: Ints, valid: Bools, hops: int) -> Ints:
+    """Cost of the cheapest way to each pixel over pixels that are not settled, of at most so many hops.
+
+    Args:
+        settled: (y, x) pixels that no way leads into.
+        start: (y, x) pixels that ways start from; their own cost is not counted.
+        cost: (y, x) int32 cost of a pixel; 5 times that from its side, 7 times from its corner (Borgefors 1986).
+        valid: (y, x) pixels that exist.
+        hops: the longest way.
+
+    Returns:
+        (y, x) int32; 2^30 where no way leads.
+    """
+    within = valid & ~settled
+    ways = np.where(start, 0, _FAR).astype(np.int32)
+    for _ in range(hops):
+        around = np.pad(ways, 1, constant_values=_FAR)
+        rows, cols = np.minimum(around[:-2], around[2:]), np.minimum(around[:, :-2], around[:, 2:])
+        side = np.minimum(rows[:, 1:-1], cols[1:-1])
+        corner = np.minimum(rows[:, :-2], rows[:, 2:])
+        ways = np.where(within, np.minimum(ways, np.minimum(side + 5 * cost, corner + 7 * cost)), ways)
+    return np.minimum(ways, _FAR)

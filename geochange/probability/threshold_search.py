@@ -1,0 +1,241 @@
+"""The threshold of a probability raster: as given, as its detector fitted it, or found in passes over its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Array, Floats, Ints
+from geochange.engine.cluster import Crew
+from geochange.engine.progress import Stages
+from geochange.errors import BadOption
+from geochange.probability.label_maps import RasterLabels, labels_on, open_labels
+from geochange.probability.label_thresholds import (
+    CHANGED,
+    NOT_LABELLED,
+    UNCHANGED,
+    LabelCounts,
+    LabelledThreshold,
+    choose_threshold,
+    count_labels,
+    no_labels,
+)
+from geochange.probability.local_thresholds import LocalRule, LocalThreshold, cell_threshold
+from geochange.probability.raster import TRACE_BLOCK, ScoreRaster
+from geochange.probability.thresholds import BY_LABELS, F1, METHODS, Threshold, parse_threshold
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.layers import Layer, VectorLabels
+from geochange.scenes.tiling import cell_side, partition
+
+HISTOGRAM_BINS = 1024
+BIN_VALUES = np.linspace(0, 1, HISTOGRAM_BINS)
+
+SAY_UNCHANGED = {"0", "false", "no", "unchanged", "no change", "no_change", "nochange", "wrong", "rejected"}
+SAY_NOTHING = {"", "nan", "none", "null", "<na>", "255", "unreviewed", "unsure", "unknown", "unlabelled"}
+"""Values of a layer's column, in any case; all others say that a place has changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdOptions:
+    """Which threshold is wanted."""
+
+    wanted: str | float | None = None
+    """As `RegionOptions.threshold` has it."""
+
+    labels: str | None = None
+    """A raster or a layer of polygons that says what has changed, for a precision, a recall or the best F1."""
+
+    label_column: str | None = None
+    """The column of a layer that says so; None: what is in a polygon has changed, and what is not has not."""
+
+    def __post_init__(self) -> None:
+        by_labels = isinstance(self.parsed, str) and self.parsed.startswith(BY_LABELS)
+        if self.labels is None and (self.parsed == F1 or self.label_column is not None):
+            raise BadOption("threshold f1 and a label column need --labels: a raster or layer that says what changed")
+        if self.labels is not None and not by_labels:
+            raise BadOption(f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.wanted}")
+
+    @property
+    def parsed(self) -> Threshold | LocalRule | str:
+        return parse_threshold("default" if self.wanted is None else str(self.wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenThreshold:
+    """The threshold of a raster, and what it rests on."""
+
+    threshold: Threshold | LocalThreshold
+    labelled: LabelledThreshold | None = None
+    """Where labels chose it."""
+
+    def to_record(self) -> dict[str, Any]:
+        """`threshold`, and `threshold_labels` where there were some, for run.json."""
+        found = {} if self.labelled is None else {"threshold_labels": self.labelled.to_dict()}
+        return {"threshold": self.threshold.record, **found}
+
+
+def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, crew: Crew, stages: Stages) -> ChosenThreshold:
+    """The threshold to use: as given, as the detector fitted it, or found in the raster or by labels.
+
+    Raises:
+        BadOption: the detector, or the labels, have none for the precision or recall that is wanted.
+        NothingValid: the raster or the labels tell nothing.
+    """
+    parsed = options.parsed
+    if isinstance(parsed, Threshold):
+        return ChosenThreshold(parsed)
+    if isinstance(parsed, LocalRule):
+        return ChosenThreshold(local_threshold(raster, parsed, crew, stages))
+    if options.labels is not None:
+        labelled = choose_threshold(count_labelled(raster, options, crew, stages), parsed)
+        return ChosenThreshold(Threshold(labelled.threshold, labelled.threshold), labelled)
+    require_threshold(parsed, raster.thresholds)
+    kept = raster.thresholds.get(parsed)
+    if parsed in METHODS and kept is None:
+        kept = METHODS[parsed](scene_histogram(raster, crew, stages), BIN_VALUES)
+    return ChosenThreshold(Threshold(*2 * (0.5 if kept is None else kept,)))
+
+
+def require_threshold(wanted: Threshold | LocalRule | str, kept: Mapping[str, float]) -> None:
+    """Raises BadOption where a threshold is wanted for a precision or recall that the detector has none for."""
+    if isinstance(wanted, str) and "=" in wanted and wanted not in kept:
+        known = ", ".join(name for name in kept if "=" in name)
+        raise BadOption(
+            f"no threshold is kept for {wanted}; those that are: {known or 'none'}; or give labels with --labels"
+        )
+
+
+def scene_histogram(raster: ScoreRaster, crew: Crew, stages: Stages) -> Ints:
+    """(HISTOGRAM_BINS,) counts of valid pixels by their largest probability, over the whole raster."""
+    blocks = list(partition(raster.source.grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
+    counts = np.zeros(HISTOGRAM_BINS, np.int64)
+    with stages.stage("threshold", len(blocks), raster.source.grid.area.size) as listener:
+        for block, found in zip(blocks, crew.map_ordered(partial(tile_histogram, raster), blocks), strict=True):
+            counts += found
+            listener.advance(block.size)
+    return counts
+
+
+def tile_histogram(raster: ScoreRaster, tile: Tile) -> Ints:
+    """(HISTOGRAM_BINS,) counts of the valid pixels of a tile."""
+    codes, valid = raster.read(tile)
+    return np.bincount(_bins(codes.max(axis=0)[valid], raster.step), minlength=HISTOGRAM_BINS)
+
+
+def _bins(codes: Ints, step: float) -> Ints:
+    return np.rint(codes * (step * (HISTOGRAM_BINS - 1))).astype(np.intp)
+
+
+def local_threshold(raster: ScoreRaster, rule: LocalRule, crew: Crew, stages: Stages) -> LocalThreshold:
+    """A threshold in each cell of the raster's lattice, never lower than the scene's: the detector's, else 0.5."""
+    grid, scene = raster.source.grid, raster.thresholds.get("default", 0.5)
+    side = rule.side(grid.gsd)
+    shape = ceil(grid.shape[0] / side), ceil(grid.shape[1] / side)
+    many = max(TRACE_BLOCK // side, 1) * side  # pixels per side of a task: whole cells
+    tasks, cells = list(partition(grid.shape, (many, many))), np.empty(shape)
+    with stages.stage("threshold", len(tasks), grid.area.size) as listener:
+        work = partial(_cells_task, raster, side, scene)
+        for task, found in zip(tasks, crew.map_ordered(work, tasks), strict=True):
+            row, col = task.row // side, task.col // side
+            cells[row : row + found.shape[0], col : col + found.shape[1]] = found
+            listener.advance(task.size)
+    return LocalThreshold(cells, side, scene, rule.high)
+
+
+def _cells_task(raster: ScoreRaster, side: int, scene: float, task: Tile) -> Floats:
+    """(rows, cols) thresholds of the cells of a task."""
+    found = [cell_threshold(_cell_histogram(raster, cell), BIN_VALUES, scene) for cell in _within(task, side)]
+    return np.array(found).reshape(ceil(task.height / side), ceil(task.width / side))
+
+
+def _within(tile: Tile, side: int) -> Iterator[Tile]:
+    """A tile in squares of a side, ragged at its end."""
+    for part in partition(tile.shape, (side, side)):
+        yield replace(part, row=tile.row + part.row, col=tile.col + part.col)
+
+
+def _cell_histogram(raster: ScoreRaster, cell: Tile) -> Ints:
+    """Counts of a cell, which may be larger than what is read at once."""
+    return sum(
+        (tile_histogram(raster, part) for part in _within(cell, TRACE_BLOCK)), np.zeros(HISTOGRAM_BINS, np.int64)
+    )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What is known of a raster's pixels: UNCHANGED, CHANGED or NOT_LABELLED."""
+
+    labels: RasterLabels | VectorLabels
+    beyond: int = UNCHANGED
+    """What pixels are that no polygon covers."""
+
+    def read(self, tile: Tile) -> Array:
+        """(y, x) uint8 of a tile inside the grid."""
+        stored, valid = self.labels.read(tile)
+        if self.beyond == NOT_LABELLED:  # polygons: 1 for unchanged, 2 for changed
+            return np.array([NOT_LABELLED, UNCHANGED, CHANGED], np.uint8)[stored]
+        return np.where(valid, (stored != 0).astype(np.uint8), np.uint8(NOT_LABELLED))
+
+
+def open_labelled(options: ThresholdOptions, grid: Grid) -> Labelled:
+    """The labels that are named, on a grid.
+
+    Raises:
+        UnreadableInput: they are neither a raster nor a layer of polygons.
+        GridMismatch: only one of labels and grid has a CRS.
+        BadOption: there is no such column.
+    """
+    assert options.labels is not None
+    opened = open_labels(options.labels)
+    if options.label_column is None:
+        return Labelled(labels_on(opened, grid, None, (NOT_LABELLED,)))
+    if not isinstance(opened, Layer):
+        raise BadOption(f"{options.labels} is a raster, which has no column {options.label_column!r}")
+    labels = column_labels(opened, options.label_column)
+    kept = Layer(opened.path, opened.frame[labels != NOT_LABELLED])
+    placed = labels_on(kept, grid, None)
+    assert isinstance(placed, VectorLabels)
+    return Labelled(replace(placed, labels=labels[labels != NOT_LABELLED].astype(int) + 1), NOT_LABELLED)
+
+
+def column_labels(layer: Layer, column: str) -> Ints:
+    """(n,) UNCHANGED, CHANGED or NOT_LABELLED of each polygon.
+
+    Raises:
+        BadOption: the layer has no such column.
+    """
+    columns = [str(name) for name in layer.frame.columns if name != layer.frame.geometry.name]
+    if column not in columns:
+        raise BadOption(f"{layer.path} has no column {column!r}; it has {', '.join(columns) or 'none'}")
+    texts = [str(value).strip().lower().removesuffix(".0") for value in layer.frame[column]]
+    known = {**dict.fromkeys(SAY_UNCHANGED, UNCHANGED), **dict.fromkeys(SAY_NOTHING, NOT_LABELLED)}
+    return np.array([known.get(text, CHANGED) for text in texts], np.intp)
+
+
+def count_labelled(raster: ScoreRaster, options: ThresholdOptions, crew: Crew, stages: Stages) -> LabelCounts:
+    """How the labelled pixels of a raster lie over its probabilities."""
+    grid, found = raster.source.grid, no_labels(HISTOGRAM_BINS)
+    work = partial(_labelled_task, raster, open_labelled(options, grid), cell_side(grid.shape))
+    blocks = list(partition(grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
+    with stages.stage("threshold", len(blocks), grid.area.size) as listener:
+        for block, part in zip(blocks, crew.map_ordered(work, blocks), strict=True):
+            found += part
+            listener.advance(block.size)
+    return found
+
+
+def _labelled_task(raster: ScoreRaster, labelled: Labelled, side: int, block: Tile) -> LabelCounts:
+    """Counts of a block, in which cells lie whole: their side divides the block's."""
+    labels = labelled.read(block)
+    if (labels == NOT_LABELLED).all():
+        return no_labels(HISTOGRAM_BINS)
+    codes, valid = raster.read(block)
+    row, col = (np.arange(length) // side for length in block.shape)
+    cell = row[:, None] * ceil(block.width / side) + col
+    places = _bins(codes.max(axis=0)[valid], raster.step)
+    return count_labels(places, labels[valid], cell[valid], HISTOGRAM_BINS)

@@ -1,0 +1,160 @@
+"""Thresholds on stored probabilities: given by the user, or found in the scene's one histogram. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Array, Floats
+from geochange.detectors.mixture import NARROWEST, NO_CHANGE, fit_normals, otsu_split
+from geochange.errors import BadOption, NothingValid
+from geochange.probability.local_thresholds import LocalRule, parse_local
+from geochange.scenes.grid import Tile
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Change is every region of pixels >= low that holds one >= high; equal for a plain threshold.
+
+    One above 1 was found where nothing has changed.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high:
+            raise BadOption(f"threshold {self.text} must lie in 0..1, the low one first; try 0.5 or 0.4:0.7")
+
+    @property
+    def text(self) -> str:
+        """As the user writes it."""
+        return f"{self.low:g}" if self.low == self.high else f"{self.low:g}:{self.high:g}"
+
+    @property
+    def peak(self) -> float:
+        """What one pixel of a region must reach; 0 without hysteresis."""
+        return self.high if self.high > self.low else 0.0
+
+    def at(self, tile: Tile) -> float:
+        """The threshold of the pixels of a tile: here the same everywhere."""
+        return self.low
+
+    @property
+    def record(self) -> Any:
+        """A number, or [low, high] with hysteresis, for run.json."""
+        return self.low if self.low == self.high else [self.low, self.high]
+
+
+def otsu(counts: Array, values: Floats) -> float:
+    """Threshold that separates two classes best (Otsu 1979).
+
+    Args:
+        counts: (k,) pixels in each bin, nodata left out.
+        values: (k,) probability of each bin, ascending in equal steps.
+
+    Returns:
+        A number midway between two occupied bins; above the only one where there is just one: no change.
+
+    Raises:
+        NothingValid: all bins are empty.
+    """
+    if (lone := _above_lone_bin(counts, values)) is not None:
+        return lone
+    return otsu_split(values, counts)
+
+
+def minimum_error(counts: Array, values: Floats) -> float:
+    """Threshold of least expected error between two normal classes (Kittler and Illingworth 1986).
+
+    Args, returns and errors as for `otsu`.
+    """
+    if (lone := _above_lone_bin(counts, values)) is not None:
+        return lone
+    occupied = counts > 0
+    values, weights = values[occupied].astype(np.float64), counts[occupied] / counts.sum()
+    resolution = np.diff(values).min() ** 2 / 12  # variance of a value that is rounded to its bin
+    cost = _class_cost(weights, values, resolution) + _class_cost(weights[::-1], values[::-1], resolution)[::-1]
+    best = int(np.argmin(cost))
+    return float(values[best] + values[best + 1]) / 2
+
+
+def even_odds(counts: Array, values: Floats) -> float:
+    """Threshold at which a mixture of two normal classes, fitted by EM, is undecided (Bruzzone and Prieto 2000).
+
+    No class is narrower than a hundredth of the range: the pixels that a detector is sure of lie in one bin, and as a
+    class of their own they would leave all others to change.
+
+    Args and errors as for `otsu`.
+
+    Returns:
+        As `otsu`; above the last occupied bin also where the mixture finds one class only: no change.
+    """
+    if (lone := _above_lone_bin(counts, values)) is not None:
+        return lone
+    occupied = np.flatnonzero(counts)
+    mixture = fit_normals(values[occupied].astype(np.float64), counts[occupied].astype(np.float64), NARROWEST)
+    changed = mixture.rising_log_odds(values[occupied]) >= 0
+    if mixture is NO_CHANGE or not changed.any():
+        return _above(values, int(occupied[-1]))
+    first = max(int(np.argmax(changed)), 1)
+    return float(values[occupied[first - 1]] + values[occupied[first]]) / 2
+
+
+def _class_cost(weights: Floats, values: Floats, resolution: float) -> Floats:
+    """(k - 1,) share of the class of the first 1, 2, ... bins times the log of its deviation over its share."""
+    share = np.cumsum(weights)[:-1]
+    mean = np.cumsum(weights * values)[:-1] / share
+    variance = np.maximum(np.cumsum(weights * values**2)[:-1] / share - mean**2, 0) + resolution
+    cost: Floats = share * (np.log(variance) / 2 - np.log(share))
+    return cost
+
+
+def _above_lone_bin(counts: Array, values: Floats) -> float | None:
+    """A threshold above the only occupied bin; None where there are several."""
+    occupied = np.flatnonzero(counts)
+    if not len(occupied):
+        raise NothingValid("no pixel of the raster holds data, so no threshold can be found in it")
+    return None if len(occupied) > 1 else _above(values, int(occupied[0]))
+
+
+def _above(values: Floats, place: int) -> float:
+    """The upper edge of a bin: no value that is counted in it reaches that."""
+    return float(values[place] + (values[1] - values[0]) / 2)
+
+
+METHODS: dict[str, Callable[[Array, Floats], float]] = {"otsu": otsu, "em": even_odds, "kittler": minimum_error}
+"""Name of a method -> (counts, values) -> threshold, for rasters whose detector is not known."""
+
+F1 = "f1"
+BY_LABELS = ("precision=", "recall=", F1)
+"""How thresholds begin that labels can be asked for; a network keeps some of the first two."""
+
+
+def parse_threshold(text: str) -> Threshold | LocalRule | str:
+    """A threshold as the user writes it: "0.5", "low:high", "local", or the name of another, which stays a name.
+
+    Names are those of the automatic ones, "precision=0.9" or "recall=0.9" of those that a network keeps or labels
+    tell, and "f1".
+
+    Raises:
+        BadOption: the text is none of these, or a number lies outside 0..1.
+    """
+    if text in {*METHODS, "default", F1} or text.startswith(("precision=", "recall=")):
+        return text
+    if text.partition(":")[0] == "local":
+        return parse_local(text)
+    low, _, high = text.partition(":")
+    try:
+        found = Threshold(float(low), float(high or low))
+    except ValueError as error:
+        if isinstance(error, BadOption):
+            raise
+        known = ", ".join(("low:high", "local:512px", "precision=0.9", "recall=0.9", F1, *METHODS))
+        raise BadOption(f"threshold {text!r} is not a number, or one of {known}") from error
+    if found.high > 1:
+        raise BadOption(f"threshold {text} must lie in 0..1, the low one first; try 0.5 or 0.4:0.7")
+    return found

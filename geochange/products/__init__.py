@@ -1,1 +1,0 @@
-"""Results go out: thresholds, polygons, GIS layers, a picture, and scores."""

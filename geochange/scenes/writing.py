@@ -1,0 +1,32 @@
+"""What a new raster takes over from the one that it is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rasterio
+from rasterio.enums import ColorInterp
+
+from geochange.scenes.scene import ArraySource, FileSource, readable
+
+DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
+
+
+def describe_like(dataset: Any, source: FileSource | ArraySource) -> None:
+    """Give a new file its source's colours, band descriptions and date, before there are pixels in it."""
+    if not isinstance(source, FileSource):
+        return
+    with readable(source.path), rasterio.open(source.path) as original:
+        colours = [original.colorinterp[band - 1] for band in source.bands]
+        dataset.colorinterp = [_colour_of_values(colour) for colour in colours]
+        for place, band in enumerate(source.bands, 1):
+            if original.descriptions[band - 1]:
+                dataset.set_band_description(place, original.descriptions[band - 1])
+        if colours == [ColorInterp.palette]:
+            dataset.write_colormap(1, original.colormap(source.bands[0]))
+        dataset.update_tags(**{name: text for name, text in original.tags().items() if name in DATE_TAGS})
+
+
+def _colour_of_values(colour: ColorInterp) -> ColorInterp:
+    """The colour, for a band that was read as values: never a mask."""
+    return ColorInterp.undefined if colour is ColorInterp.alpha else colour

@@ -1,0 +1,354 @@
+"""Fitting: whatever interrupts a run, its end is the same; whatever spoils it is said, and the good state stays."""
+
+import errno
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.errors import BadOption, DiskFull, UnreadableInput
+from geochange.interrupts import Interrupts
+from geochange.learning import training, training_state
+from geochange.learning.optimising import rate_factor
+from geochange.learning.options import TrainOptions
+from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, fit
+from tests.tiny_network import OPTIONS, about, break_image, make_network, make_samples, open_pairs
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return open_pairs(tmp_path / "pairs")
+
+
+def run(folder, pairs, options=OPTIONS, network=None, **settings):
+    folder.mkdir(exist_ok=True)
+    network = network or make_network(noise=0.1)
+    return fit(network, about(), make_samples(pairs), pairs, folder, options, **settings)
+
+
+def contents(folder):
+    """All that last.pt holds but seconds, and the weights of best.pt."""
+    saved = torch.load(folder / LAST, weights_only=True)
+    for row in [*saved["history"], saved["running"]]:
+        row.pop("seconds")
+    return saved, dict(load_checkpoint(folder / BEST).weights)
+
+
+def assert_same(one, other, at=""):
+    assert type(one) is type(other), at
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), at
+        for key in one:
+            assert_same(one[key], other[key], f"{at}/{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), at
+        for k, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{at}/{k}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), at
+    else:
+        assert one == other, at
+
+
+def stop_after(steps, monkeypatch, number=signal.SIGINT):
+    """Send a signal in the midst of an update: after the optimizer's step, before the average."""
+    average, seen = training.average_weights, []
+
+    def interrupted(*arguments):
+        seen.append(None)
+        if len(seen) == steps:
+            os.kill(os.getpid(), number)
+        average(*arguments)
+
+    monkeypatch.setattr(training, "average_weights", interrupted)
+
+
+@pytest.mark.parametrize(("steps", "number"), [(1, signal.SIGINT), (3, signal.SIGINT), (5, signal.SIGTERM)])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, pairs, monkeypatch, steps, number):
+    run(tmp_path / "whole", pairs)
+    with monkeypatch.context() as patch:
+        stop_after(steps, patch, number)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts", pairs)
+    assert torch.load(tmp_path / "parts" / LAST, weights_only=True)["step"] == steps
+    run(tmp_path / "parts", pairs, network=make_network(seed=1, noise=0.1))
+    assert_same(contents(tmp_path / "parts"), contents(tmp_path / "whole"))
+
+
+def test_it_is_the_same_with_a_worker_process(tmp_path, pairs, monkeypatch):
+    run(tmp_path / "whole", pairs)
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts", pairs, replace(OPTIONS, workers=1))
+    run(tmp_path / "parts", pairs)
+    parts, whole = contents(tmp_path / "parts"), contents(tmp_path / "whole")
+    assert_same(parts, whole)
+
+
+def test_an_interrupt_while_scoring_loses_nothing(tmp_path, pairs, monkeypatch):
+    run(tmp_path / "whole", pairs)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "score_items", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts", pairs)
+    assert not (tmp_path / "parts" / BEST).exists()
+    run(tmp_path / "parts", pairs)
+    assert_same(contents(tmp_path / "parts"), contents(tmp_path / "whole"))
+
+
+def test_signals_wait_only_while_they_are_held():
+    with Interrupts() as interrupts:
+        with interrupts.hold():
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.obey()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_finished_run_is_left_alone(tmp_path, pairs):
+    run(tmp_path / "run", pairs)
+    before = (tmp_path / "run" / LAST).read_bytes()
+    assert run(tmp_path / "run", pairs).step == 6
+    assert (tmp_path / "run" / LAST).read_bytes() == before
+
+
+def test_states_of_before_there_were_running_figures_are_gone_on_with(tmp_path, pairs):
+    run(tmp_path / "run", pairs, replace(OPTIONS, steps=3))
+    saved = torch.load(tmp_path / "run" / LAST, weights_only=True)
+    saved.pop("running")
+    saved["options"] = {**saved["options"], "steps": 6}
+    saved["options"].pop("processes")
+    torch.save(saved, tmp_path / "run" / LAST)
+    assert [row["step"] for row in run(tmp_path / "run", pairs).history] == [3, 6]
+
+
+def test_a_state_of_other_options_is_refused_with_both_values(tmp_path, pairs):
+    run(tmp_path / "run", pairs)
+    with pytest.raises(BadOption, match=r"rate 0\.01, now it is 0\.02"):
+        run(tmp_path / "run", pairs, replace(OPTIONS, rate=0.02))
+    run(tmp_path / "run", pairs, replace(OPTIONS, every=2, patience=9))
+
+
+def test_a_state_of_another_network_is_refused(tmp_path, pairs):
+    run(tmp_path / "run", pairs)
+    with pytest.raises(UnreadableInput, match="another network"):
+        run(tmp_path / "run", pairs, network=make_network(width=8))
+
+
+def test_accumulated_passes_are_one_larger_batch(tmp_path, pairs):
+    large = run(tmp_path / "large", pairs, replace(OPTIONS, batch=4), make_network())
+    small = run(tmp_path / "small", pairs, replace(OPTIONS, batch=2, accumulate=2), make_network())
+    for one, other in zip(large.network.parameters(), small.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    assert large.history[-1]["loss"] == pytest.approx(small.history[-1]["loss"], abs=1e-6)
+    assert large.history[-1]["f1"] == small.history[-1]["f1"]
+
+
+def test_a_full_disk_leaves_the_last_good_state(tmp_path, pairs, monkeypatch):
+    run(tmp_path / "run", pairs, replace(OPTIONS, steps=3))
+    good = (tmp_path / "run" / LAST).read_bytes()
+    state = training.begin(make_network(noise=0.1), OPTIONS, torch.device("cpu"))
+
+    def fill(path, content):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(DiskFull, match=r"last\.pt stays as it was"):
+        state.save(tmp_path / "run" / LAST, {})
+    assert (tmp_path / "run" / LAST).read_bytes() == good
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [BEST, HISTORY, LAST]
+
+
+def test_a_disk_that_fills_during_a_run_ends_it_with_the_state_of_before(tmp_path, pairs, monkeypatch):
+    write, written = training_state.write_whole, []
+
+    def full(path, content):
+        written.append(path.name)
+        if written.count(LAST) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(training_state, "write_whole", full)
+    with pytest.raises(DiskFull):
+        run(tmp_path / "run", pairs)
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "run" / LAST, weights_only=True)["step"] == 3
+    run(tmp_path / "run", pairs)
+    run(tmp_path / "whole", pairs)
+    assert_same(contents(tmp_path / "run"), contents(tmp_path / "whole"))
+
+
+def test_a_loss_that_overflows_names_the_step_and_keeps_the_good_state(tmp_path, pairs):
+    network = make_network()
+    seen = []
+
+    def spoil(row):
+        seen.append(row)
+        with torch.no_grad():
+            network.head.bias.fill_(math.nan)
+
+    with pytest.raises(NotFinite, match=r"loss is nan at step 4.*lower than 0\.01"):
+        run(tmp_path / "run", pairs, network=network, tell=spoil)
+    saved = torch.load(tmp_path / "run" / LAST, weights_only=True)
+    assert saved["step"] == 3
+    assert all(value.isfinite().all() for value in saved["network"].values())
+
+
+def test_a_gradient_that_overflows_leaves_the_weights(tmp_path, pairs):
+    network = make_network()
+    network.head.weight.register_hook(lambda gradient: gradient * math.inf)
+    weights = network.head.weight.detach().clone()
+    with pytest.raises(NotFinite, match="gradient"):
+        run(tmp_path / "run", pairs, network=network)
+    assert torch.equal(network.head.weight, weights)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_named_in_one_line_and_the_state_kept(tmp_path, pairs, workers):
+    broken = Path(pairs.items[2].pair.dates[1])
+    break_image(broken)
+    with pytest.raises(UnreadableInput) as told:
+        run(tmp_path / "run", pairs, replace(OPTIONS, steps=50, every=50, workers=workers))
+    assert broken.name in str(told.value)
+    assert "\n" not in str(told.value)
+    assert (tmp_path / "run" / LAST).exists()
+
+
+def test_training_learns_and_says_so(tmp_path, pairs):
+    rows = []
+    options = replace(OPTIONS, steps=60, every=20, rate=0.03)
+    state = run(tmp_path / "run", pairs, options, make_network(), tell=rows.append)
+    assert rows == state.history
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["val_f1"] > 0.8
+    assert {"loss", "accuracy", "f1", "iou", "val_loss", "val_accuracy", "val_f1", "val_iou"} <= set(rows[0])
+    best = load_checkpoint(tmp_path / "run" / BEST)
+    assert best.about.metrics["f1"] == max(row["val_f1"] for row in rows)
+    assert best.about.metrics["f1_low"] <= best.about.metrics["f1"] <= best.about.metrics["f1_high"]
+    lines = (tmp_path / "run" / HISTORY).read_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0].split(",") == list(rows[0])
+
+
+def test_it_stops_where_nothing_gets_better(tmp_path, pairs):
+    options = replace(OPTIONS, steps=30, patience=2, rate=1e-12)
+    assert run(tmp_path / "run", pairs, options).step == 9
+    with pytest.raises(BadOption, match="patience 2 needs held-out"):
+        fit(make_network(), about(), make_samples(pairs), None, tmp_path / "other", options)
+
+
+def test_without_held_out_items_the_last_weights_are_kept(tmp_path, pairs):
+    (tmp_path / "run").mkdir()
+    state = fit(make_network(), about(), make_samples(pairs), None, tmp_path / "run", OPTIONS)
+    kept = load_checkpoint(tmp_path / "run" / BEST).weights
+    assert all(torch.equal(kept[name], value) for name, value in state.averaged.state_dict().items())
+    assert state.best_epoch == 1
+
+
+def test_the_average_follows_the_weights():
+    averaged, network = make_network(), make_network(seed=1)
+    first, target = averaged.head.weight.detach().clone(), network.head.weight
+    training.average_weights(averaged, network, 0.9, 1000)
+    torch.testing.assert_close(averaged.head.weight, 0.9 * first + 0.1 * target)
+
+
+def test_rates_rise_then_fall_to_nothing():
+    options = TrainOptions(steps=1000, warmup=100)
+    factors = [rate_factor(step, options) for step in range(1000)]
+    assert factors[:100] == sorted(factors[:100])
+    assert factors[100:] == sorted(factors[100:], reverse=True)
+    assert max(factors) == 1
+    assert factors[-1] < 1e-4
+    assert max(rate_factor(step, TrainOptions(steps=8, warmup=200)) for step in range(8)) == 1
+
+
+def test_encoders_learn_more_slowly_and_biases_do_not_decay():
+    network = make_network()
+    groups = training.make_optimizer(network, replace(OPTIONS, encoder_rate=0.1)).param_groups
+    found = {id(each): (group["lr"], group["weight_decay"]) for group in groups for each in group["params"]}
+    assert found[id(network.encoder.weight)] == (pytest.approx(0.001), 0.01)
+    assert found[id(network.encoder.bias)] == (pytest.approx(0.001), 0.0)
+    assert found[id(network.head.weight)] == (0.01, 0.01)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": "hinge"},
+        {"precision": "fp8"},
+        {"steps": 0},
+        {"rate": 0.0},
+        {"rate": math.nan},
+        {"average": 1.0},
+        {"workers": -1},
+    ],
+)
+def test_impossible_options_are_refused(wrong):
+    with pytest.raises(BadOption, match=str(next(iter(wrong)))):
+        TrainOptions(**wrong)
+
+
+def test_half_precision_needs_a_gpu(tmp_path, pairs):
+    with pytest.raises(BadOption, match="fp16 needs a GPU"):
+        run(tmp_path / "run", pairs, replace(OPTIONS, precision="fp16"))
+
+
+def test_bf16_changes_little(tmp_path, pairs):
+    plain = run(tmp_path / "plain", pairs, network=make_network())
+    mixed = run(tmp_path / "mixed", pairs, replace(OPTIONS, precision="bf16"), make_network())
+    assert mixed.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_gpus_fit_like_cpus(tmp_path, pairs, precision):
+    plain = run(tmp_path / "plain", pairs, network=make_network())
+    options = replace(OPTIONS, device="cuda", precision=precision, workers=1)
+    there = run(tmp_path / "there", pairs, options, make_network())
+    assert there.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.02)
+    run(tmp_path / "there", pairs, replace(options, every=2), make_network())
+
+
+def test_a_killed_run_leaves_no_worker_behind(tmp_path):
+    """The worker hears no signals, so it must end with the one that it reads for."""
+    code = (
+        "import os, signal, sys\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "from geochange.learning.training import fit\n"
+        "from tests.tiny_network import *\n"
+        "if __name__ == '__main__':\n"
+        "    folder = Path(sys.argv[1])\n"
+        "    pairs = open_pairs(folder / 'pairs')\n"
+        "    options = replace(OPTIONS, steps=10000, every=5, workers=1)\n"
+        "    tell = lambda row: os.killpg(0, signal.SIGTERM)\n"
+        "    fit(make_network(), about(), make_samples(pairs), pairs, folder, options, tell=tell)\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        start_new_session=True,
+        check=False,
+    )
+    assert "KeyboardInterrupt" in ended.stderr.splitlines()[-1], ended.stderr
+    assert torch.load(tmp_path / LAST, weights_only=True)["step"] == 5

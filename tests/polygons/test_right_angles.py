@@ -1,0 +1,242 @@
+"""Right angles: known shapes come back, what does not fit stays, and chunks do not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.features import rasterize
+from scipy import ndimage
+from shapely.affinity import affine_transform, rotate, translate
+
+from geochange.errors import BadOption
+from geochange.polygons.regions import concatenate
+from geochange.polygons.right_angles import (
+    RightAngles,
+    choose_outlines,
+    main_direction,
+    square_outline,
+    square_regions,
+)
+from geochange.polygons.simplify import simplify_regions
+from tests.region_cases import Map, maps, trace_whole
+
+OPTIONS = RightAngles()
+BOX = shapely.box(0, 0, 30, 18)
+SHAPES = {
+    "box": BOX,
+    "L": BOX.difference(shapely.box(16, 9, 31, 19)),
+    "U": BOX.difference(shapely.box(10, 8, 20, 19)),
+    "court": BOX.difference(shapely.box(9, 6, 21, 12)),
+}
+
+
+def pixels_of(shapes, shape=(60, 60)):
+    """Regions of the pixels whose centres lie in shapes, each of its own class."""
+    classes = rasterize([(each, number) for number, each in enumerate(shapes, 1)], out_shape=shape, dtype=np.uint8)
+    return trace_whole(Map(classes, classes.astype(np.int64), np.ones(shape, bool)))
+
+
+def placed(shape, angle, shift=(0.0, 0.0)):
+    turned = rotate(shape, angle, origin="centroid")
+    return translate(turned, 30 + shift[0] - turned.centroid.x, 30 + shift[1] - turned.centroid.y)
+
+
+def iou(one, other):
+    return one.intersection(other).area / one.union(other).area
+
+
+def turns(ring):
+    """Cosines of the angles between neighbouring edges of a ring."""
+    edges = np.diff(shapely.get_coordinates(ring), axis=0)
+    edges /= np.hypot(*edges.T)[:, np.newaxis]
+    return (edges * np.roll(edges, -1, axis=0)).sum(axis=1)
+
+
+def right_angled(polygon):
+    return all(np.abs(turns(ring)).max() < 1e-5 for ring in (polygon.exterior, *polygon.interiors))
+
+
+@settings(max_examples=40)
+@given(st.floats(0, 90), st.tuples(st.floats(0, 1), st.floats(0, 1)))
+@pytest.mark.parametrize("name", ["box", "L"])
+def test_known_shapes_come_back_at_any_angle(name, angle, shift):
+    truth = placed(SHAPES[name], angle, shift)
+    pixels = pixels_of([truth]).polygons[0]
+    found = square_outline(pixels, OPTIONS)
+    assert right_angled(found)
+    assert iou(found, truth) > max(iou(pixels, truth) - 0.02, 0.87)
+    assert shapely.get_num_coordinates(found) == shapely.get_num_coordinates(truth)
+
+
+@pytest.mark.parametrize("angle", [0, 12, 30, 45, 77])
+@pytest.mark.parametrize("name", ["U", "court"])
+def test_notches_and_holes_come_back(name, angle):
+    truth = placed(SHAPES[name], angle)
+    found = square_outline(pixels_of([truth]).polygons[0], OPTIONS)
+    assert right_angled(found)
+    assert iou(found, truth) > 0.93
+    assert len(found.interiors) == (name == "court")
+
+
+def test_pixels_that_have_right_angles_stay_as_they_are():
+    pixels = pixels_of([translate(SHAPES["U"], 10, 10)]).polygons[0]
+    assert square_outline(pixels, OPTIONS).equals(pixels)
+
+
+def test_diagonals_are_kept_where_they_are_allowed():
+    truth = placed(BOX.difference(shapely.Polygon([(16, 0), (30, 0), (30, 14)])), 20)
+    pixels = pixels_of([truth]).polygons[0]
+    found = square_outline(pixels, RightAngles(diagonals=True))
+    assert iou(found, truth) > 0.95
+    assert sorted(np.round(turns(found.exterior), 3)) == [0, 0, 0, 0.707, 0.707]
+    assert square_outline(pixels, OPTIONS) is None
+
+
+@pytest.mark.parametrize(
+    "shape", [shapely.Point(30, 30).buffer(20), shapely.Polygon([(5, 5), (55, 10), (30, 55)])], ids=["disc", "triangle"]
+)
+def test_what_has_no_right_angles_is_left(shape):
+    assert square_outline(pixels_of([shape]).polygons[0], OPTIONS) is None
+
+
+@settings(max_examples=60)
+@given(maps(classes=1, max_side=16))
+def test_whatever_is_accepted_is_valid_and_close(scene):
+    regions = trace_whole(scene)
+    for polygon in regions.polygons:
+        found = square_outline(polygon, RightAngles(tolerance=0.8))
+        if found is not None:
+            assert found.is_valid
+            assert abs(found.area / polygon.area - 1) <= 0.05
+            assert iou(found, polygon) >= 0.8
+            assert found.exterior.is_ccw == polygon.exterior.is_ccw
+            assert len(found.interiors) == len(polygon.interiors)
+
+
+def test_angles_are_right_on_the_ground_where_pixels_are_not_square():
+    ground = placed(SHAPES["L"], 30)
+    pixels = pixels_of([affine_transform(ground, [2, 0, 0, 1, -30, 0])], (60, 90)).polygons[0]
+    found = square_outline(pixels, OPTIONS, stretch=np.sqrt(2))
+    assert right_angled(affine_transform(found, [0.5, 0, 0, 1, 0, 0]))
+    assert not right_angled(found)
+
+
+@pytest.mark.parametrize("angle", [0, 10, 44, 89])
+def test_main_direction_is_that_of_most_edges(angle):
+    rng = np.random.default_rng(angle)
+    way = np.radians(angle) + np.array([0, np.pi / 2, np.pi, -np.pi / 2, 0.6])
+    edges = np.array([20, 8, 15, 8, 6])[:, np.newaxis] * np.stack([np.cos(way), np.sin(way)], axis=1)
+    found = main_direction(edges + rng.normal(0, 0.05, edges.shape))
+    assert np.abs(np.sin(2 * (found - np.radians(angle)))) < 0.03
+
+
+def chosen(regions, options=OPTIONS, size=10_000, settle_at=10_000, plain=None):
+    """The regions with their final outlines, by first pixel, and how many are squared."""
+    plain = regions if plain is None else plain
+    parts = [np.arange(start, min(start + size, len(regions))) for start in range(0, len(regions), size)]
+    chunks = [(regions.where(at), plain.where(at), square_regions(regions.where(at), options)) for at in parts]
+    found, counts = zip(*choose_outlines(chunks, options, settle_at=settle_at), strict=True)
+    return concatenate(found).sort(), sum(counts)
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["one-class", "three-classes"])
+def scene(request):
+    fields = np.random.default_rng(request.param).standard_normal((request.param + 1, 80, 100))
+    values = ndimage.gaussian_filter(fields, (0, 1.5, 1.5)).argmax(axis=0).astype(np.uint8)
+    return trace_whole(Map(values, values.astype(np.int64), np.ones(values.shape, bool)))
+
+
+LENIENT = RightAngles(turn=45.0, least_iou=0.5, area_change=0.3, reach=6.0)
+
+
+def test_chunks_do_not_matter(scene):
+    (whole, count), (cut, parts) = chosen(scene, LENIENT), chosen(scene, LENIENT, size=3, settle_at=5)
+    assert count == parts > 0
+    np.testing.assert_array_equal(cut.first, whole.first)
+    assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4), st.sampled_from([6, 8]))
+def test_chunks_do_not_matter_where_outlines_clash(seed, size, settle_at, apart):
+    rng = np.random.default_rng(seed)
+    places = [(row, col) for row in range(3, 45, apart) for col in range(3, 30, 6) if rng.random() < 0.7]
+    regions = pixels_of([shapely.box(col, row, col + 4, row + 4) for row, col in places], (60, 60))
+    grown = shapely.buffer(regions.polygons, rng.choice([0.5, 1.5, 2.9], len(regions)), join_style="mitre")
+    squared = np.where(rng.random(len(regions)) < 0.7, grown, None)
+
+    def outcome(size, settle_at):
+        parts = [np.arange(start, min(start + size, len(regions))) for start in range(0, len(regions), size)]
+        chunks = [(regions.where(at), regions.where(at), squared[at]) for at in parts]
+        found, counts = zip(*choose_outlines(chunks, OPTIONS, settle_at=settle_at), strict=True)
+        return shapely.to_wkb(concatenate(found).sort().polygons).tolist(), sum(counts)
+
+    assert outcome(size, settle_at) == outcome(1000, 1000)
+
+
+@pytest.mark.parametrize("tolerance", [0, 1.5])
+def test_outlines_keep_clear_of_each_other(scene, tolerance):
+    plain = scene
+    if tolerance:
+        plain = concatenate(list(simplify_regions([scene], tolerance))).sort()
+    polygons = chosen(scene, LENIENT, plain=plain)[0].polygons
+    one, other = shapely.STRtree(polygons).query(polygons)
+    pairs = one < other
+    overlap = shapely.area(shapely.intersection(polygons[one[pairs]], polygons[other[pairs]]))
+    assert overlap.max(initial=0) < 1e-6
+    assert shapely.is_valid(polygons).all()
+
+
+def test_squared_outlines_that_would_overlap_are_not_taken():
+    near = [placed(shapely.box(0, 0, 20, 10), 20, (0, -7)), placed(shapely.box(0, 0, 20, 10), 20, (0, 7))]
+    regions = pixels_of(near)
+    squared = square_regions(regions, OPTIONS)
+    clash = squared.copy()
+    clash[0] = shapely.union(clash[0], shapely.buffer(clash[1], -4).representative_point().buffer(1))
+    ((apart, count),) = choose_outlines([(regions, regions, squared)], OPTIONS)
+    ((kept, none),) = choose_outlines([(regions, regions, clash)], OPTIONS)
+    assert (count, none) == (2, 0)
+    assert shapely.equals(apart.polygons, squared).all()
+    assert shapely.equals(kept.polygons, regions.polygons).all()
+
+
+def test_areas_that_share_an_edge_keep_it():
+    halves = [shapely.box(10, 10, 30, 40), shapely.box(30, 10, 50, 40), placed(shapely.box(0, 0, 12, 6), 30, (0, 20))]
+    regions = pixels_of(halves, (70, 60))
+    found, count = chosen(regions)
+    assert count == 1
+    assert shapely.equals(found.polygons, regions.polygons).tolist() == [True, True, False]
+
+
+def test_areas_cut_by_the_border_or_nodata_stay():
+    truth = placed(shapely.box(0, 0, 20, 10), 20)
+    assert chosen(pixels_of([truth]))[1] == 1
+    assert chosen(pixels_of([translate(truth, -24, 0)]))[1] == 0
+    classes = rasterize([truth], out_shape=(60, 60), dtype=np.uint8)
+    valid = np.ones(classes.shape, bool)
+    valid[30, 10:24] = False
+    assert chosen(trace_whole(Map(classes, classes.astype(np.int64), valid)))[1] == 0
+
+
+def test_parts_that_touch_at_corners_become_one_multipolygon_or_none():
+    classes = np.zeros((60, 60), np.uint8)
+    classes[10:20, 10:30] = classes[20:35, 30:50] = 1
+    regions = trace_whole(Map(classes, classes.astype(np.int64), np.ones(classes.shape, bool)), connectivity=8)
+    found, count = chosen(regions)
+    assert count == 1
+    assert found.polygons[0].geom_type == "MultiPolygon"
+    assert found.polygons[0].equals(regions.polygons[0])
+
+
+def test_nothing_stays_nothing():
+    ((found, count),) = choose_outlines([], OPTIONS)
+    assert (len(found), count) == (0, 0)
+
+
+@pytest.mark.parametrize("settings", [{"tolerance": 0}, {"reach": -1}, {"least_iou": 2}, {"area_change": -0.1}])
+def test_options_that_cannot_be_are_refused(settings):
+    with pytest.raises(BadOption):
+        RightAngles(**settings)

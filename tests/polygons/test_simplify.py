@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from geochange.polygons.regions import concatenate
+from geochange.polygons.simplify import simplify_regions
+from tests.region_cases import Map, trace_whole
+
+TOLERANCE = 1.5  # pixels
+
+
+@pytest.fixture(
+    scope="module", params=[(1, 4), (1, 8), (3, 4), (3, 8)], ids=lambda case: f"{case[0]}-classes-{case[1]}"
+)
+def regions(request):
+    classes, connectivity = request.param
+    fields = np.random.default_rng(classes).standard_normal((classes + 1, 60, 80))
+    values = ndimage.gaussian_filter(fields, (0, 2, 2)).argmax(axis=0).astype(np.uint8)
+    return trace_whole(Map(values, values.astype(np.int64), np.ones(values.shape, bool)), connectivity)
+
+
+def in_chunks(regions, size):
+    return [regions.where(np.arange(start, min(start + size, len(regions)))) for start in range(0, len(regions), size)]
+
+
+def simplified(regions, size=10_000, settle_at=10_000):
+    return concatenate(list(simplify_regions(in_chunks(regions, size), TOLERANCE, settle_at=settle_at))).sort()
+
+
+def test_vertices_become_fewer_by_half(regions):
+    before, after = (shapely.get_num_coordinates(part.polygons).sum() for part in (regions, simplified(regions)))
+
+    assert after < 0.6 * before
+
+
+def test_polygons_stay_valid_and_of_their_type(regions):
+    polygons = simplified(regions).polygons
+
+    assert shapely.is_valid(polygons).all()
+    assert not shapely.is_empty(polygons).any()
+    np.testing.assert_array_equal(shapely.get_type_id(polygons), shapely.get_type_id(regions.polygons))
+
+
+def test_neighbours_do_not_overlap(regions):
+    polygons = simplified(regions).polygons
+
+    one, other = shapely.STRtree(polygons).query(polygons)
+    pairs = one < other
+    assert shapely.area(shapely.intersection(polygons[one[pairs]], polygons[other[pairs]])).max(initial=0) < 1e-9
+
+
+def test_adjoining_classes_leave_no_gap():
+    classes = np.array([[1] * 6 + [2] * 6, [1] * 7 + [2] * 5, [1] * 5 + [2] * 7, [1] * 6 + [2] * 6], np.uint8)
+    regions = trace_whole(Map(classes, classes.astype(np.int64), classes > 0))
+
+    together = shapely.union_all(simplified(regions).polygons)
+
+    assert together.area == pytest.approx(classes.size)
+
+
+def test_chunks_do_not_matter(regions):
+    whole, cut = simplified(regions), simplified(regions, size=3, settle_at=5)
+
+    np.testing.assert_array_equal(cut.first, whole.first)
+    assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
+
+
+def test_nothing_stays_nothing():
+    assert len(concatenate(list(simplify_regions([], TOLERANCE)))) == 0
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.sampled_from([4, 8]), st.sampled_from([0.8, 1.5, 3.0, 6.0]))
+def test_classes_that_share_edges_neither_overlap_nor_gap(seed, classes, connectivity, tolerance):
+    rng = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(rng.standard_normal((classes, 24, 30)), (0, 1, 1))
+    values = (fields.argmax(axis=0) + 1).astype(np.uint8)
+    regions = trace_whole(Map(values, values.astype(np.int64), values > 0), connectivity)
+    chunks = in_chunks(regions, int(rng.integers(1, 9)))
+
+    polygons = concatenate(list(simplify_regions(chunks, tolerance, settle_at=int(rng.integers(1, 9))))).polygons
+
+    together = shapely.union_all(polygons)
+    scene = shapely.box(0, 0, *values.shape[::-1])
+    lost = shapely.get_parts(scene.difference(together))
+    lost = lost[~shapely.is_empty(lost)]
+    assert shapely.is_valid(polygons).all()
+    assert shapely.area(polygons).sum() == pytest.approx(together.area, abs=1e-6)  # nothing is counted twice
+    assert (shapely.length(shapely.intersection(lost, scene.exterior)) > 0).all()  # corners of the scene, no gaps
+    assert (shapely.area(lost) <= 2 * tolerance**2).all()

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import shapely
+
+from geochange.polygons.regions import concatenate
+from geochange.polygons.store import RegionStore
+from tests.region_cases import Map, trace_whole
+
+
+@pytest.fixture(scope="module")
+def regions():
+    random = np.random.default_rng(0)
+    classes = random.integers(0, 3, (20, 30)).astype(np.uint8)
+    return trace_whole(Map(classes, random.integers(0, 2**40, classes.shape), random.random(classes.shape) < 0.9))
+
+
+def test_regions_come_back_sorted_in_chunks(regions, tmp_path):
+    shuffled = regions.where(np.random.default_rng(1).permutation(len(regions)))
+
+    with RegionStore(tmp_path) as store:
+        for start in range(0, len(regions), 50):
+            store.add(shuffled.where(np.arange(start, min(start + 50, len(regions)))))
+        chunks = list(store.chunks(7))
+
+    back = concatenate(chunks)
+    assert {len(chunk) for chunk in chunks[:-1]} == {7}
+    np.testing.assert_array_equal(back.first, regions.first)
+    for column in ("classes", "area_px", "score_sum", "score_max", "on_edge"):
+        np.testing.assert_array_equal(getattr(back.counts, column), getattr(regions.counts, column))
+    assert shapely.to_wkb(back.polygons).tolist() == shapely.to_wkb(regions.polygons).tolist()
+
+
+def test_rows_far_down_are_sorted_too(regions, tmp_path):
+    moved = regions.where(np.arange(2))
+    moved.first[:] = [[2**31 - 1, 0], [5, 2**31 - 1]]
+
+    with RegionStore(tmp_path) as store:
+        store.add(moved)
+        (chunk,) = store.chunks()
+
+    assert chunk.first.tolist() == [[5, 2**31 - 1], [2**31 - 1, 0]]
+
+
+def test_length_is_the_number_of_regions(regions, tmp_path):
+    with RegionStore(tmp_path) as store:
+        store.add(regions)
+
+        assert len(store) == len(regions)
+
+
+def test_empty_store_has_no_chunks(tmp_path):
+    with RegionStore(tmp_path) as store:
+        assert list(store.chunks()) == []
+
+
+def test_region_that_comes_twice_is_an_error(regions, tmp_path):
+    with RegionStore(tmp_path) as store:
+        store.add(regions)
+
+        with pytest.raises(ValueError, match="begin at one pixel"):
+            store.add(regions.where([3]))
+
+
+def test_file_is_gone_at_the_end(regions, tmp_path):
+    with RegionStore(tmp_path) as store:
+        store.add(regions)
+        assert list(tmp_path.iterdir())
+
+    assert not list(tmp_path.iterdir())

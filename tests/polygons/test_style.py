@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from geochange.kinds.rules import KINDS
+from geochange.polygons.style import KIND_COLOURS
+
+# Linear RGB as people see it who lack long-wave or middle-wave cones (Machado 2009, severity 1).
+PROTANOPE = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+DEUTERANOPE = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+
+
+def test_every_kind_has_a_colour():
+    assert set(KIND_COLOURS) == set(KINDS)
+
+
+@pytest.mark.parametrize("eyes", [np.eye(3), PROTANOPE, DEUTERANOPE], ids=["all", "protanope", "deuteranope"])
+def test_colours_of_kinds_stay_apart_for_the_colour_blind(eyes):
+    colours = np.array([*KIND_COLOURS.values()]) / 255
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.transpose(eyes)).clip(0, 1)
+    stored = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = rgb2lab(stored[None])[0]
+    apart = deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(lab), 1)]
+    assert apart.min() > 10

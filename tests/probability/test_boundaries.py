@@ -1,0 +1,328 @@
+"""Corrections led by an image: against their definitions, against other ways to compute them, and laws of blocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
+
+from geochange.errors import BadOption
+from geochange.probability.boundaries import (
+    GuidedFilter,
+    LocalField,
+    Snap,
+    box_sum,
+    cheapest_ways,
+    gradient,
+    guide_codes,
+    guided_filter,
+    relabel,
+    solve_positive,
+    winners,
+)
+from geochange.probability.morphology import Disc, Open
+from geochange.probability.raster import classify
+from geochange.probability.refinement import refine
+from tests.refinement_cases import in_blocks, part_of, parts
+
+STEPS = [
+    GuidedFilter(radii=(2,), eps=0.01),
+    GuidedFilter(radii=(1, 3), eps=0.5),
+    LocalField(iterations=2, radius=2),
+    LocalField(iterations=3, radius=1, weight=8.0),
+    Snap(width=1),
+    Snap(width=2, stiffness=0.05),
+]
+
+
+@settings(max_examples=25)
+@given(parts(), st.integers(1, 9))
+@pytest.mark.parametrize("step", STEPS, ids=repr)
+def test_blocks_do_not_matter(step, part, block):
+    np.testing.assert_array_equal(in_blocks(part, (step,), block), step.apply(part))
+
+
+@settings(max_examples=25)
+@given(parts(), st.integers(1, 9))
+def test_blocks_do_not_matter_to_several_steps(part, block):
+    steps = GuidedFilter(radii=(1,)), LocalField(iterations=1, radius=1), Snap(width=1), Open(Disc.of_radius(1))
+    np.testing.assert_array_equal(in_blocks(part, steps, block), refine(part, steps))
+
+
+@settings(max_examples=10)
+@given(parts(max_side=40), st.integers(17, 60))
+@pytest.mark.parametrize("step", [GuidedFilter(radii=(2,)), LocalField(iterations=2, radius=2)], ids=repr)
+def test_blocks_do_not_matter_to_float_probabilities(step, part, block):
+    fine = replace(part, codes=part.codes.astype(np.int32) * 66000, steps=1 << 24, cutoff=1 << 23)
+    np.testing.assert_array_equal(in_blocks(fine, (step,), block), step.apply(fine))
+
+
+@settings(max_examples=25)
+@given(parts())
+@pytest.mark.parametrize("step", STEPS, ids=repr)
+def test_pixels_that_are_not_valid_lead_nobody(step, part):
+    rng = np.random.default_rng(0)
+    other = replace(
+        part,
+        codes=np.where(part.valid, part.codes, rng.integers(0, 255, part.codes.shape)).astype(np.uint8),
+        guide=np.where(part.valid, part.guide, rng.integers(-2000, 2000, part.guide.shape)).astype(np.int32),
+    )
+    found, expected = step.apply(other), step.apply(part)
+    np.testing.assert_array_equal(found[:, part.valid], expected[:, part.valid])
+
+
+@settings(max_examples=25)
+@given(parts())
+@pytest.mark.parametrize("step", STEPS, ids=repr)
+def test_the_order_of_the_bands_does_not_matter(step, part):
+    turned = replace(part, guide=part.guide[::-1])
+    assert np.abs(step.apply(turned).astype(int) - step.apply(part)).max() <= 1
+
+
+def test_guide_is_in_steps_of_the_deviation():
+    values = np.array([[[10.0, 12.0, 14.0, 1e9]], [[5.0, 5.0, 5.0, 5.0]]])
+    valid = np.array([[True, True, False, True]])
+    codes = guide_codes(values, valid, np.array([12.0, 5.0]), np.array([2.0, 0.0]))
+    assert codes.tolist() == [[[-256, 0, 0, 2048]], [[0, 0, 0, 0]]]
+
+
+@given(parts(), st.integers(1, 5))
+def test_box_sums_are_sums_over_squares(part, radius):
+    values = part.guide.astype(np.int64)
+    padded = np.pad(values, ((0, 0), (radius, radius), (radius, radius)))
+    side = 2 * radius + 1
+    expected = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2)).sum(axis=(-2, -1))
+    np.testing.assert_array_equal(box_sum(values, radius), expected)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_systems_are_solved_as_numpy_does(size):
+    rng = np.random.default_rng(size)
+    root = rng.normal(size=(20, size, size))
+    matrix, right = root @ root.swapaxes(1, 2) + 0.1 * np.eye(size), rng.normal(size=(20, size, 2))
+    expected = np.linalg.solve(matrix, right)
+    found = solve_positive(np.moveaxis(matrix, 0, -1)[..., np.newaxis], np.moveaxis(right, 0, -1)[..., np.newaxis])
+    np.testing.assert_allclose(np.moveaxis(found[..., 0], -1, 0), expected, rtol=1e-6)
+
+
+def guided_by_hand(part, radius, eps):
+    """The guided filter as He, Sun and Tang define it, window by window."""
+    valid, (height, width) = part.valid, part.valid.shape
+    total, count = np.zeros((height, width)), np.zeros((height, width))
+    for row, col in np.argwhere(valid):
+        window = np.zeros_like(valid)
+        window[max(row - radius, 0) : row + radius + 1, max(col - radius, 0) : col + radius + 1] = True
+        window &= valid
+        image, score = part.guide[:, window] / 256, part.codes[0, window].astype(float)
+        centred = image - image.mean(axis=1, keepdims=True)
+        covariance = centred @ centred.T / window.sum() + eps * np.eye(len(image))
+        slope = np.linalg.solve(covariance, centred @ (score - score.mean()) / window.sum())
+        total[window] += slope @ centred + score.mean()
+        count[window] += 1
+    return total / np.maximum(count, 1)
+
+
+@settings(max_examples=15)
+@given(parts(classes=1, max_side=10), st.integers(1, 3), st.sampled_from([0.01, 1.0]))
+def test_guided_filter_is_as_defined(part, radius, eps):
+    found = guided_filter(part, radius, eps)[0]
+    np.testing.assert_allclose(found[part.valid], guided_by_hand(part, radius, eps)[part.valid], atol=1e-2)
+
+
+def edge_scene(offset: int = 0):
+    """A bright half in an image of two bands, and probabilities of it that blur and lie `offset` pixels off."""
+    cols = np.arange(40)
+    image = np.where(cols < 20, -200, 200) * np.array([[[1]], [[-1]]]) + np.zeros((2, 30, 40), int)
+    soft = 254 / (1 + np.exp(-(cols - 19.5 - offset) / 2))
+    return part_of(np.rint(soft)[np.newaxis].repeat(30, axis=0).astype(np.uint8), guide=image.astype(np.int32))
+
+
+def test_guided_filter_of_a_linear_function_of_the_image_is_that_function():
+    rng = np.random.default_rng(0)
+    guide = rng.integers(-500, 500, (3, 30, 30)).astype(np.int32)
+    codes = np.rint(127 + guide[0] * 0.1 - guide[2] * 0.05).astype(np.uint8)
+    found = GuidedFilter(radii=(3,), eps=1e-6).apply(part_of(codes, guide=guide))[0]
+    assert np.abs(found.astype(int) - codes).max() <= 1
+
+
+def test_bands_that_repeat_each_other_lead_as_one():
+    part = edge_scene()
+    grey = replace(part, guide=part.guide[[0, 0, 0]])
+    one = GuidedFilter(eps=1e-6).apply(replace(part, guide=part.guide[:1]))
+    assert np.abs(GuidedFilter(eps=1e-6).apply(grey).astype(int) - one).max() <= 1
+
+
+def test_guided_filter_sharpens_a_soft_edge_at_the_image_s():
+    part = edge_scene()
+    found = GuidedFilter(radii=(4,), eps=0.01).apply(part)[0]
+    assert np.diff(part.codes[0, 15].astype(int))[19] < 40
+    assert np.diff(found[15].astype(int))[19] > 110
+
+
+def test_guided_filter_without_contrast_is_a_mean_of_means():
+    part = part_of(
+        (np.eye(9)[4][:, np.newaxis] * np.eye(9)[4] * 243).astype(np.uint8), guide=np.zeros((1, 9, 9), np.int32)
+    )
+    found = GuidedFilter(radii=(1,)).apply(part)[0]
+    np.testing.assert_array_equal(found[4, 2:7], [9, 18, 27, 18, 9])
+
+
+def field_by_hand(part, field):
+    """Mean field over the pixels of a window, pixel by pixel, with probabilities in place of log-odds."""
+    height, width = part.valid.shape
+    reach = range(-field.radius, field.radius + 1)
+    offsets = [(r, c) for r in reach for c in reach if (r, c) != (0, 0)]
+    near = {(r, c): np.exp(-(r * r + c * c) / (2 * (field.radius / 2) ** 2)) for r, c in offsets}
+    unit = field.weight / sum(near.values())
+    share = np.clip(part.codes[0] / 254, 0.5 / 254, 1 - 0.5 / 254)
+    middle = (part.cutoff - 0.5) / 254
+    own = np.log(share / (1 - share)) - np.log(middle / (1 - middle))
+    belief = 1 / (1 + np.exp(-own))
+    for _ in range(field.iterations):
+        energy = own.copy()
+        for row, col in np.argwhere(part.valid):
+            for r, c in offsets:
+                y, x = row + r, col + c
+                if 0 <= y < height and 0 <= x < width and part.valid[y, x]:
+                    apart = ((part.guide[:, row, col] - part.guide[:, y, x]) / 256.0) ** 2
+                    alike = np.exp(-apart.mean() / (2 * field.contrast**2))
+                    kernel = unit * near[r, c] * (field.smoothness + (1 - field.smoothness) * alike)
+                    energy[row, col] += kernel * (belief[y, x] - (1 - belief[y, x]))
+        belief = 1 / (1 + np.exp(-energy))
+    odds = belief / (1 - belief) * middle / (1 - middle)
+    return np.where(part.valid, 254 * odds / (1 + odds), part.codes[0])
+
+
+@settings(max_examples=10)
+@given(parts(classes=1, max_side=8), st.sampled_from([60, 127, 200]))
+def test_local_field_is_as_defined(part, cutoff):
+    part, field = replace(part, cutoff=cutoff), LocalField(iterations=2, radius=2, weight=3.0)
+    np.testing.assert_allclose(field.apply(part)[0], field_by_hand(part, field), atol=0.51)
+
+
+def test_local_field_heals_a_speck_within_a_smooth_area():
+    codes = np.full((15, 15), 220, np.uint8)
+    codes[7, 7] = 100
+    part = part_of(codes, guide=np.zeros((1, 15, 15), np.int32))
+    assert LocalField(weight=4.0).apply(part)[0, 7, 7] >= 127
+
+
+def test_local_field_keeps_what_the_image_sets_apart():
+    codes, guide = np.full((15, 15), 220, np.uint8), np.zeros((1, 15, 15), np.int32)
+    codes[7, 7], guide[0, 7, 7] = 100, 2000
+    part = part_of(codes, guide=guide)
+    assert LocalField(weight=4.0, smoothness=0.0).apply(part)[0, 7, 7] < 127
+
+
+def test_local_field_balances_at_the_threshold():
+    codes = np.full((15, 15), 80, np.uint8)
+    part = part_of(codes, guide=np.zeros((1, 15, 15), np.int32))
+    field = LocalField()
+    assert (field.apply(replace(part, cutoff=60)) > 80).all()
+    assert (field.apply(replace(part, cutoff=100)) < 80).all()
+
+
+@pytest.mark.parametrize("offset", [-2, -1, 0, 1, 2])
+def test_snapping_finds_the_edge(offset):
+    found = Snap(width=3).apply(edge_scene(offset))[0]
+    np.testing.assert_array_equal(found >= 127, np.arange(40) >= np.full((30, 40), 20))
+
+
+def test_snapping_over_a_plain_image_stays_where_it_is():
+    part = edge_scene(3)
+    plain = replace(part, guide=np.zeros_like(part.guide))
+    np.testing.assert_array_equal(Snap(width=3).apply(plain), plain.codes)
+
+
+def test_snapping_leaves_areas_without_a_core():
+    codes = np.full((30, 30), 20, np.uint8)
+    codes[10:14, 10:20] = 200
+    rng = np.random.default_rng(0)
+    part = part_of(codes, guide=rng.integers(-500, 500, (1, 30, 30)).astype(np.int32))
+    np.testing.assert_array_equal(Snap(width=3).apply(part)[0] >= 127, codes >= 127)
+
+
+@settings(max_examples=30)
+@given(parts(classes=1))
+def test_snapping_changes_only_what_changes_sides(part):
+    found = Snap(width=2).apply(part)
+    moved = (found >= part.cutoff) != (part.codes >= part.cutoff)
+    np.testing.assert_array_equal(found[~moved], part.codes[~moved])
+
+
+@given(parts(classes=3))
+def test_winners_are_the_classes_that_polygons_get(part):
+    np.testing.assert_array_equal(winners(part.codes, 127), classify(part.codes, 127)[0])
+
+
+@given(parts(classes=3), st.integers(1, 254), st.integers(0, 99))
+def test_relabelled_codes_have_the_wanted_winners(part, cutoff, seed):
+    labels = winners(part.codes, cutoff)
+    wanted = np.random.default_rng(seed).integers(0, len(part.codes) + 1, labels.shape)
+    found = relabel(part.codes, labels, wanted, cutoff)
+    np.testing.assert_array_equal(winners(found, cutoff), wanted)
+    np.testing.assert_array_equal(found[:, labels == wanted], part.codes[:, labels == wanted])
+    assert found.max() <= 254
+
+
+def ways_by_dijkstra(settled, start, cost):
+    """The same distances over a graph of pixels."""
+    height, width = settled.shape
+    edges = []
+    for row, col in np.argwhere(~settled):
+        for r in (-1, 0, 1):
+            for c in (-1, 0, 1):
+                y, x = row + r, col + c
+                if (r, c) != (0, 0) and 0 <= y < height and 0 <= x < width and (start[y, x] or not settled[y, x]):
+                    edges.append((y * width + x, row * width + col, (5 if r == 0 or c == 0 else 7) * cost[row, col]))
+    tail, head, weight = np.array(edges or [(0, 0, 0)]).T
+    graph = coo_array((weight.astype(float), (tail, head)), shape=(settled.size, settled.size)).tocsr()
+    found = dijkstra(graph, indices=np.flatnonzero(start), min_only=True)
+    return np.where(np.isfinite(found), found, 1 << 30).reshape(settled.shape)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.integers(2, 9), st.integers(2, 9))
+def test_ways_are_the_cheapest(seed, height, width):
+    rng = np.random.default_rng(seed)
+    settled = rng.random((height, width)) < 0.3
+    start = settled & (rng.random((height, width)) < 0.5)
+    cost = rng.integers(1, 50, (height, width)).astype(np.int32)
+    found = cheapest_ways(settled, start, cost, np.ones((height, width), bool), height * width)
+    np.testing.assert_array_equal(found, ways_by_dijkstra(settled, start, cost))
+
+
+def test_gradient_is_the_slope_per_pixel():
+    ramp = np.arange(12)[np.newaxis, np.newaxis] * 30 + np.zeros((2, 9, 12), int)
+    found = gradient(ramp.astype(np.int32), np.ones((9, 12), bool))
+    assert (found[1:-1, 1:-1] == 30).all()
+    turned = gradient(ramp.astype(np.int32).swapaxes(1, 2), np.ones((12, 9), bool))
+    np.testing.assert_array_equal(turned.T, found)
+
+
+@pytest.mark.parametrize(
+    ("step", "settings"),
+    [
+        (GuidedFilter, {"radii": ()}),
+        (GuidedFilter, {"radii": (0,)}),
+        (GuidedFilter, {"radii": (-2,)}),
+        (GuidedFilter, {"radii": (33,)}),
+        (GuidedFilter, {"eps": 0.0}),
+        (GuidedFilter, {"eps": float("nan")}),
+        (LocalField, {"iterations": 0}),
+        (LocalField, {"radius": 100}),
+        (LocalField, {"weight": -1.0}),
+        (LocalField, {"contrast": 0.0}),
+        (LocalField, {"smoothness": 1.5}),
+        (Snap, {"width": 0}),
+        (Snap, {"stiffness": 0.0}),
+    ],
+)
+def test_options_that_cannot_be_are_refused(step, settings):
+    with pytest.raises(BadOption):
+        step(**settings)

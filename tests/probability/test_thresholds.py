@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+from skimage.filters import threshold_otsu
+from sklearn.mixture import GaussianMixture
+
+from geochange.errors import BadOption, NothingValid
+from geochange.probability.local_thresholds import LocalRule
+from geochange.probability.thresholds import METHODS, Threshold, even_odds, minimum_error, otsu, parse_threshold
+
+VALUES = np.arange(255) / 254
+
+
+def two_classes(share: float) -> np.ndarray:
+    density = (1 - share) * norm.pdf(VALUES, 0.3, 0.05) + share * norm.pdf(VALUES, 0.7, 0.1)
+    return np.rint(1e6 * density).astype(np.int64)
+
+
+def test_otsu_agrees_with_skimage() -> None:
+    counts = two_classes(0.3)
+    assert otsu(counts, VALUES) == pytest.approx(threshold_otsu(hist=(counts, VALUES)), abs=2 / 254)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_minimum_error_lies_where_the_classes_cross(share: float) -> None:
+    odds = np.log(share * norm.pdf(VALUES, 0.7, 0.1)) - np.log((1 - share) * norm.pdf(VALUES, 0.3, 0.05))
+    crossing = VALUES[np.flatnonzero((odds > 0) & (VALUES > 0.3))[0]]
+    assert minimum_error(two_classes(share), VALUES) == pytest.approx(crossing, abs=0.03)
+
+
+def test_em_is_undecided_where_scikit_learn_s_mixture_is() -> None:
+    counts = two_classes(0.2)
+    mixture = GaussianMixture(2, random_state=0, tol=1e-8, max_iter=1000).fit(
+        np.repeat(VALUES, counts // 1000)[:, None]
+    )
+    upper = int(np.argmax(mixture.means_.ravel()))
+    odds = mixture.predict_proba(VALUES[:, None])[:, upper]
+    crossing = VALUES[np.flatnonzero((odds > 0.5) & (VALUES > 0.3))[0]]
+    assert even_odds(counts, VALUES) == pytest.approx(crossing, abs=0.01)
+
+
+def test_em_is_not_drawn_to_the_bin_of_what_is_certain() -> None:
+    counts = np.rint(1e4 * norm.pdf(VALUES, 0.7, 0.1)).astype(np.int64)
+    counts[:3] = 10**7, 10**5, 10**4
+    assert 0.02 < even_odds(counts, VALUES) < 0.5
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_a_lone_value_is_no_change(method) -> None:
+    counts = np.bincount([40] * 9, minlength=255)
+    assert VALUES[40] < method(counts, VALUES) < VALUES[41]
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_an_empty_histogram_is_refused(method) -> None:
+    with pytest.raises(NothingValid):
+        method(np.zeros(255, int), VALUES)
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+@given(counts=st.lists(st.integers(0, 10**6), min_size=255, max_size=255).filter(lambda c: sum(map(bool, c)) > 1))
+def test_thresholds_lie_between_occupied_values(method, counts: list[int]) -> None:
+    occupied = VALUES[np.array(counts) > 0]
+    assert occupied[0] < method(np.array(counts), VALUES) < occupied[-1] + 1 / 254
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("0.5", Threshold(0.5, 0.5)),
+        ("0.3:0.8", Threshold(0.3, 0.8)),
+        ("0", Threshold(0, 0)),
+        ("1", Threshold(1, 1)),
+        ("otsu", "otsu"),
+        ("em", "em"),
+        ("kittler", "kittler"),
+        ("f1", "f1"),
+        ("recall=0.9", "recall=0.9"),
+        ("local", LocalRule()),
+        ("local:300m:0.8", LocalRule(size=300, metres=True, high=0.8)),
+        ("default", "default"),
+    ],
+)
+def test_thresholds_are_parsed(text: str, parsed: Threshold | str) -> None:
+    assert parse_threshold(text) == parsed
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5", "-0.1", "nan", "0.8:0.3", "0.2:1.2", ":0.3", "0.3:x", "much", "", "1:2:3", "local:", "local:x"]
+)
+def test_bad_thresholds_are_refused(text: str) -> None:
+    with pytest.raises(BadOption):
+        parse_threshold(text)
+
+
+@given(st.floats(0, 1, allow_subnormal=False), st.floats(0, 1, allow_subnormal=False))
+def test_a_threshold_reads_its_own_text(a: float, b: float) -> None:
+    low, high = sorted((round(a, 4), round(b, 4)))
+    assert parse_threshold(Threshold(low, high).text) == Threshold(low, high)
