@@ -23,10 +23,10 @@ from pathlib import Path
 from statistics import median
 
 from geochange.detectors.catalogue import detector
-from geochange.engine.cluster import ClusterOptions, Crew, open_crew
+from geochange.engine.cluster import Crew
 from geochange.engine.inference import BlockPixels, Inference, score_tiles
 from geochange.engine.lattice import SceneBlocks
-from geochange.engine.progress import Silent
+from geochange.engine.work import open_work
 from geochange.pipeline.detect import tiling_of
 from geochange.pipeline.options import DetectOptions
 from geochange.scenes.pairing import open_scene
@@ -76,19 +76,19 @@ def passes_only(pair: tuple[str, str], name: str) -> None:
     """The same fit and score passes with their reads, without writing anything."""
     options = DetectOptions(detector=name)
     scene = open_scene(pair, options.scene())
-    with open_crew(ClusterOptions()) as crew:
-        fitted = detector(name).fit(scene, SceneBlocks(scene, crew, Silent()))
-        score_all(Inference(scene, fitted, tiling_of(scene, fitted, options)), crew)
+    with open_work(None, None) as work:
+        fitted = detector(name).fit(scene, SceneBlocks(scene, work))
+        score_all(Inference(scene, fitted, tiling_of(scene, fitted, options)), work.crew)
 
 
-def score_all(work: Inference, crew: Crew) -> None:
+def score_all(inference: Inference, crew: Crew) -> None:
     """Score every tile, and forget the scores."""
 
     def score(block: Block) -> None:
-        for _ in score_tiles(work, block, BlockPixels(*work.scene.read(block.context))):
+        for _ in score_tiles(inference, block, BlockPixels(*inference.scene.read(block.context))):
             pass
 
-    for _ in crew.map_ordered(score, work.tiling.blocks()):
+    for _ in crew.map_ordered(score, inference.tiling.blocks()):
         pass
 
 

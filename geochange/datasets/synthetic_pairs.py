@@ -20,14 +20,12 @@ from geochange.datasets.labels import IGNORE
 from geochange.datasets.listings import LABEL
 from geochange.datasets.synthesis import CELL, KINDS, MadeObject, Making, make_cell
 from geochange.datasets.unchanged import HALO
-from geochange.engine.cluster import Crew
-from geochange.engine.progress import Stages
+from geochange.engine.work import Work, grid_blocks
 from geochange.errors import OutputInTheWay
 from geochange.polygons.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.pairing import Scene
 from geochange.scenes.scene import FileSource, NodataRule, rasterio_crs
-from geochange.scenes.tiling import partition
 from geochange.scenes.writing import describe_like
 
 FOLDERS, OBJECTS = ("A", "B", LABEL), "objects"
@@ -109,32 +107,25 @@ def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | No
     return np.where(valid, whole, empty).astype(dtype)
 
 
-def write_pair(pair: Pair, crew: Crew, stages: Stages) -> Counter[str]:
+def write_pair(pair: Pair, work: Work) -> Counter[str]:
     """Write one pair, its labels and its objects; how many there are of each kind."""
     scene, folder, found = pair.scene, pair.folder, []
     own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
     profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
-    cells = list(partition(scene.shape, (CELL, CELL)))
-    made = crew.map_ordered(partial(make_task, pair), cells)
-    with (
-        stages.stage("make", len(cells), scene.grid.area.size) as listener,
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        ExitStack() as stack,
-    ):
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), ExitStack() as stack:
         *dates, labels = (
             stack.enter_context(rasterio.open(folder / part / f"{pair.name}.tif", "w", **profile))
             for part, profile in zip(FOLDERS, profiles, strict=True)
         )
         for file in dates:
             describe_like(file, pair.source)
-        for cell, stored in zip(cells, made, strict=True):
+        for cell, stored in work.map("make", partial(make_task, pair), grid_blocks(scene.grid, CELL)):
             for file, values in zip(dates, stored.dates, strict=True):
                 file.write(values, window=cell.window)
                 if pair.fill is None and pair.source.masked:
                     file.write_mask(stored.valid, window=cell.window)
             labels.write(pair.label(stored), 1, window=cell.window)
             found += stored.objects
-            listener.advance(cell.size)
     write_objects(found, scene.grid, folder / OBJECTS / f"{pair.name}.gpkg")
     return Counter(each.kind for each in found)
 

@@ -22,6 +22,7 @@ from geochange.engine.blend import UINT8_NODATA, quantise, unweighted
 from geochange.engine.cluster import Crew, first_done, result_of
 from geochange.engine.inference import Inference, score_block
 from geochange.engine.progress import Listener
+from geochange.engine.work import Work
 from geochange.files import load_array, save_array, write_whole
 from geochange.scenes.tiling import Block, Tiling
 
@@ -102,18 +103,23 @@ def encode_block(values: Array) -> bytes:
 BLOCK_FILE_TILE = 512
 
 
-def run_blocks(crew: Crew, work: Inference, store: BlockStore, listener: Listener) -> None:
+def run_blocks(work: Work, inference: Inference, store: BlockStore) -> None:
     """Score every block that has no file yet, and join it with its neighbours' strips."""
     store.create()
-    blocks = {block.index: block for block in work.tiling.blocks()}
+    blocks = {block.index: block for block in inference.tiling.blocks()}
+    with work.stages.stage("score", len(blocks), inference.scene.grid.area.size) as listener:
+        _run_blocks(_Tasks(work.crew, inference, store), blocks, listener)
+
+
+def _run_blocks(tasks: _Tasks, blocks: dict[tuple[int, int], Block], listener: Listener) -> None:
+    store = tasks.store
     scored = {index for index, block in blocks.items() if store.is_scored(block)}
     final = {index for index, block in blocks.items() if store.is_final(block)}
     for index in final:
         listener.advance(blocks[index].area.size)
     _drop_spent_strips(store, blocks, final)
     todo = iter([block for index, block in blocks.items() if index not in scored])
-    joins = _ready(blocks, scored, final, scored) if work.tiling.blended else []
-    tasks = _Tasks(crew, work, store)
+    joins = [] if tasks.joined_at_once else _ready(blocks, scored, final, scored)
     try:
         while tasks.refill(joins, todo):
             for block, joined in tasks.done():
@@ -131,11 +137,11 @@ def run_blocks(crew: Crew, work: Inference, store: BlockStore, listener: Listene
 class _Tasks:
     """Tasks under way: joins go before scoring, so that sums and strips do not pile up."""
 
-    def __init__(self, crew: Crew, work: Inference, store: BlockStore) -> None:
-        self.crew = crew
-        self.score = partial(score_task, work, store)
-        self.join = partial(join_task, work.tiling, store)
-        self.joined_at_once = not work.tiling.blended
+    def __init__(self, crew: Crew, inference: Inference, store: BlockStore) -> None:
+        self.crew, self.store = crew, store
+        self.score = partial(score_task, inference, store)
+        self.join = partial(join_task, inference.tiling, store)
+        self.joined_at_once = not inference.tiling.blended
         self.pending: dict[Future[None], tuple[Block, bool]] = {}
 
     def refill(self, joins: list[Block], todo: Iterator[Block]) -> bool:
@@ -166,9 +172,9 @@ def _span(block: Block, axis: int) -> str:
     return f"{start}..{start + block.area.shape[axis] - 1}"
 
 
-def score_task(work: Inference, store: BlockStore, block: Block) -> None:
+def score_task(inference: Inference, store: BlockStore, block: Block) -> None:
     """Score a block; leave its file, or its strips and sums where tiles are blended."""
-    scored = score_block(work, block)
+    scored = score_block(inference, block)
     if scored.thumbnail is not None:
         save_array(store.thumbnail(block), scored.thumbnail)
     if scored.boxes is not None:
@@ -177,7 +183,7 @@ def score_task(work: Inference, store: BlockStore, block: Block) -> None:
         store.write(block, scored.probability, scored.layers, scored.valid)
         return
     assert scored.totals is not None
-    for step, neighbour in _neighbours(work.tiling, block):
+    for step, neighbour in _neighbours(inference.tiling, block):
         rows, cols = block.reach.intersect(neighbour.area).slices((block.reach.row, block.reach.col))
         save_array(store.strip(block, step), scored.totals[:, rows, cols])
     for name, layer in scored.layers.items():

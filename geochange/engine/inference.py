@@ -51,18 +51,18 @@ class BlockPixels:
 
 
 def score_tiles(
-    work: Inference, block: Block, pixels: BlockPixels
+    inference: Inference, block: Block, pixels: BlockPixels
 ) -> Iterator[tuple[tuple[int, int], Tile, Scores, Bools]]:
     """(index, tile, scores, valid) of each tile of a block, in raster order.
 
     valid is (y, x), True where every date holds data.
     """
     origin = block.context.row, block.context.col
-    for batch in batched(work.tiling.tiles(block), work.fitted.tiles_at_once):
+    for batch in batched(inference.tiling.tiles(block), inference.fitted.tiles_at_once):
         at = [tile.slices(origin) for _, tile in batch]
         dates = tiles_as_floats(pixels.dates, at)
         valid = np.stack([pixels.valid[:, *part] for part in at])
-        scores = work.fitted.score(dates, valid, work.layers)
+        scores = inference.fitted.score(dates, valid, inference.layers)
         for k, (index, tile) in enumerate(batch):
             yield index, tile, one_of(scores, k), valid[k].all(axis=0)
 
@@ -97,40 +97,43 @@ class ScoredBlock:
     boxes: Boxes | None  # found in the block's area, in the scene's pixels; None where objects are not looked for
 
 
-def score_block(work: Inference, block: Block) -> ScoredBlock:
+def score_block(inference: Inference, block: Block) -> ScoredBlock:
     """Score a block's tiles and put them together."""
-    classes = len(work.fitted.classes)
-    blended = work.tiling.blended
+    classes = len(inference.fitted.classes)
+    blended = inference.tiling.blended
     totals = np.zeros((classes, *block.reach.shape), np.int64) if blended else None
     probability = None if blended else np.empty((classes, *block.area.shape), np.float32)
-    layers = {name: np.full((work.fitted.layers[name], *block.area.shape), np.nan, np.float32) for name in work.layers}
+    layers = {
+        name: np.full((inference.fitted.layers[name], *block.area.shape), np.nan, np.float32)
+        for name in inference.layers
+    }
     valid = np.zeros(block.area.shape, bool)
-    pixels, boxes = BlockPixels(*work.scene.read(block.context)), []
-    for index, tile, scores, tile_valid in score_tiles(work, block, pixels):
+    pixels, boxes = BlockPixels(*inference.scene.read(block.context)), []
+    for index, tile, scores, tile_valid in score_tiles(inference, block, pixels):
         if totals is not None:
             kept = tile.intersect(block.reach)
             into = kept.slices((block.reach.row, block.reach.col))
             totals[:, *into] += _weighted_part(
-                scores.probability[0], work.tiling, index, kept.slices((tile.row, tile.col))
+                scores.probability[0], inference.tiling, index, kept.slices((tile.row, tile.col))
             )
-        own = _owned(work.tiling, index, block)
+        own = _owned(inference.tiling, index, block)
         into, out_of = own.slices((block.area.row, block.area.col)), own.slices((tile.row, tile.col))
         if probability is not None:
             probability[:, *into] = scores.probability[0][:, *out_of]
         for name, layer in layers.items():
             layer[:, *into] = np.where(tile_valid[out_of], scores.layers[name][0][:, *out_of], np.nan)
         valid[into] = tile_valid[out_of]
-        boxes += [own_boxes(found, tile, own, tile_valid, work.scene.shape) for found in scores.boxes]
-    found = join_boxes(boxes) if work.fitted.objects else None
-    return ScoredBlock(totals, probability, layers, valid, _thumbnail(work, block, pixels), found)
+        boxes += [own_boxes(found, tile, own, tile_valid, inference.scene.shape) for found in scores.boxes]
+    found = join_boxes(boxes) if inference.fitted.objects else None
+    return ScoredBlock(totals, probability, layers, valid, _thumbnail(inference, block, pixels), found)
 
 
-def _thumbnail(work: Inference, block: Block, pixels: BlockPixels) -> Floats | None:
-    if work.thumbnail is None:
+def _thumbnail(inference: Inference, block: Block, pixels: BlockPixels) -> Floats | None:
+    if inference.thumbnail is None:
         return None
     own = block.area.slices((block.context.row, block.context.col))
     dates = [date[:, *own] for date in pixels.dates]
-    return thumbnail_sums(dates, pixels.valid[:, *own], block.area, work.thumbnail)
+    return thumbnail_sums(dates, pixels.valid[:, *own], block.area, inference.thumbnail)
 
 
 def own_boxes(boxes: Boxes, tile: Tile, own: Tile, valid: Bools, shape: tuple[int, int]) -> Boxes:

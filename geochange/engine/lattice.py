@@ -9,9 +9,8 @@ from math import isqrt
 from typing import TypeVar
 
 from geochange.detectors.detector import Kernel
-from geochange.engine.cluster import Crew
 from geochange.engine.inference import as_floats
-from geochange.engine.progress import Listener
+from geochange.engine.work import Work
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
 from geochange.scenes.tiling import partition
@@ -55,16 +54,13 @@ class SceneBlocks:
     """`MapBlocks` over a scene: see `geochange.detectors.detector`."""
 
     scene: Scene
-    crew: Crew
-    listener: Listener
+    work: Work
 
     def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
         cells = list(partition(self.scene.shape, statistics_cell(self.scene)))
-        self.listener.begin("fit", len(cells), self.scene.grid.area.size)
-        results = self.crew.map_ordered(partial(lattice_task, self.scene, kernel, halo), cells)
-        for cell, result in zip(cells, results, strict=True):
+        self.work.stages.listener.begin("fit", len(cells), self.scene.grid.area.size)
+        for _, result in self.work.each(partial(lattice_task, self.scene, kernel, halo), cells):
             yield result
-            self.listener.advance(cell.size)
 
 
 def lattice_task(scene: Scene, kernel: Kernel[R], halo: int, cell: Tile) -> R:

@@ -11,8 +11,7 @@ import pyarrow as pa
 import shapely
 
 from geochange.arrays import Array, Bools
-from geochange.engine.cluster import Crew
-from geochange.engine.progress import Stages
+from geochange.engine.work import Work
 from geochange.kinds.measure import KindWork
 from geochange.kinds.rules import SMOOTH_RADIUS, smooth_kinds
 from geochange.polygons.export import FeatureLayer, write_features
@@ -21,7 +20,7 @@ from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trac
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.store import RegionStore
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
-from geochange.scenes.grid import Tile
+from geochange.scenes.grid import Grid, Tile
 
 PARENT = "parent"
 """Column: `id` of the change that a piece was cut from; its number in the layer where that has no such column."""
@@ -36,33 +35,28 @@ MEASURES = {
 """Columns of a piece that are its own; all others are those of the change that it was cut from."""
 
 
-def cut_pieces(
-    features: FeatureFile, work: KindWork, min_area: int, *, crew: Crew, stages: Stages, scratch: Path
-) -> FeatureFile:
+def cut_pieces(features: FeatureFile, measuring: KindWork, min_area: int, work: Work, scratch: Path) -> FeatureFile:
     """Pieces of one kind each, as a layer of its own in a scratch folder, along pixel edges.
 
     Pieces of changes that touch may be one piece, which has the columns of the first.
 
     Args:
         features: the changes.
-        work: with these burnt into its `ids`.
+        measuring: with these burnt into its `ids`.
         min_area: pixels; smaller pieces are left out.
-        crew: who does it.
-        stages: hears of it.
+        work: where tasks run.
         scratch: an existing folder.
     """
     path = scratch / "pieces.parquet"
-    blocks, keep = work.ids.blocks(), RegionFilter(min_area=min_area)
+    blocks, keep = measuring.ids.blocks(), RegionFilter(min_area=min_area)
     merger = SeamMerger(blocks, keep=keep)
     with RegionStore(scratch) as store:
-        with stages.stage("cut", len(blocks), work.scene.grid.area.size) as listener:
-            for block, traced in zip(blocks, crew.map_ordered(partial(trace_kinds, work, keep), blocks), strict=True):
-                store.add(merger.add(traced))
-                listener.advance(block.size)
-            store.add(merger.finish())
+        for _, traced in work.map("cut", partial(trace_kinds, measuring, keep), blocks):
+            store.add(merger.add(traced))
+        store.add(merger.finish())
         schema = piece_schema(features)
         layer = FeatureLayer(schema=schema, crs=features.crs)
-        write_features(path, _piece_batches(store, features, work, schema), layer)
+        write_features(path, _piece_batches(store, features, measuring, schema), layer)
     return open_features(str(path))
 
 
@@ -72,17 +66,17 @@ def piece_schema(features: FeatureFile) -> pa.Schema:
     return pa.schema([*(pa.field(*each) for each in MEASURES.items()), *kept, pa.field(GEOMETRY, pa.binary())])
 
 
-def trace_kinds(work: KindWork, keep: RegionFilter, block: Tile) -> BlockRegions:
+def trace_kinds(measuring: KindWork, keep: RegionFilter, block: Tile) -> BlockRegions:
     """Regions of one kind in the changes of a block."""
     around = block.grow(1 + SMOOTH_RADIUS)
-    ids = work.ids.read(around)
+    ids = measuring.ids.read(around)
     changed, classes = ids > 0, np.zeros(around.shape, np.uint8)
     if changed.any():
-        dates, validity = work.scene.read(around)
-        smooth = smooth_kinds(work.kinds(dates), changed & validity.all(axis=0))
+        dates, validity = measuring.scene.read(around)
+        smooth = smooth_kinds(measuring.kinds(dates), changed & validity.all(axis=0))
         classes = np.where(changed, smooth + 1, 0).astype(np.uint8)
     trimmed = classes[SMOOTH_RADIUS:-SMOOTH_RADIUS, SMOOTH_RADIUS:-SMOOTH_RADIUS]
-    scene = work.scene.grid.area
+    scene = measuring.scene.grid.area
     return trace_block(trimmed, trimmed, _within(block.grow(1), scene), block, scene, keep=keep)
 
 
@@ -94,13 +88,13 @@ def _within(tile: Tile, scene: Tile) -> Bools:
 
 
 def _piece_batches(
-    store: RegionStore, features: FeatureFile, work: KindWork, schema: pa.Schema
+    store: RegionStore, features: FeatureFile, measuring: KindWork, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     parents = pa.Table.from_batches([rows for rows, _ in features.batches()], schema=features.schema)
     start = 1
     for regions in store.chunks():
-        parent = np.array([work.ids.at(row, col) for row, col in regions.first.tolist()]) - 1
-        columns = _measured(regions, features, work) | {
+        parent = np.array([measuring.ids.at(row, col) for row, col in regions.first.tolist()]) - 1
+        columns = _measured(regions, features, measuring.scene.grid) | {
             "id": pa.array(np.arange(start, start + len(regions))),
             PARENT: _names_of(parents, parent),
         }
@@ -110,8 +104,7 @@ def _piece_batches(
         yield pa.record_batch([_one_chunk(each) for each in arrays], schema=schema)
 
 
-def _measured(regions: Regions, features: FeatureFile, work: KindWork) -> dict[str, pa.Array]:
-    grid = work.scene.grid
+def _measured(regions: Regions, features: FeatureFile, grid: Grid) -> dict[str, pa.Array]:
     mapped = map_polygons(regions.polygons, grid)
     area, perimeter = measure(regions.polygons, grid, mapped)
     placed: Array = shapely.orient_polygons(reproject_polygons(mapped, grid.crs, features.crs))

@@ -13,20 +13,18 @@ import rasterio
 from rasterio.windows import Window
 
 from geochange.arrays import Array, Bools
-from geochange.engine.cluster import ClusterOptions, available_cores, open_crew
+from geochange.engine.cluster import ClusterOptions, available_cores
 from geochange.engine.cog import copy_to_cog
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.progress import Listener
+from geochange.engine.work import grid_blocks, open_work
 from geochange.files import appearing, require_geotiff, require_space, require_writable
 from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
 from geochange.scenes.registration import Shift
 from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs
-from geochange.scenes.tiling import partition
 from geochange.scenes.warped import WarpedSource
 from geochange.scenes.writing import describe_like
-
-BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +68,27 @@ def align(
         NothingValid: the shift cannot be measured.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
-    path, stages = Path(out), Stages(listener or Silent())
-    options = replace(options or SceneOptions(), align=True)
+    path, options = Path(out), replace(options or SceneOptions(), align=True)
     require_geotiff(path)
     require_writable(path, overwrite=overwrite, inputs=[before, after])
     scene = open_scene([before, after], options)
-    with open_crew(cluster or ClusterOptions()) as crew:
-        shift = measure_shift(scene, crew, stages) if remove_shift else None
+    with open_work(cluster, listener) as work:
+        shift = measure_shift(scene, work) if remove_shift else None
         source = open_image(after, 1, options)
         grid = open_image(before, 0, options).grid
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)
         require_space(path.parent, int(grid.area.size * len(source.bands) * source.dtype.itemsize * 2.4))
-        blocks = list(partition(grid.shape, (BLOCK, BLOCK)))
         with (
             tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
-            stages.stage("align", len(blocks), grid.area.size) as progress,
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         ):
             plain = Path(scratch) / "aligned.tif"
             with rasterio.open(plain, "w", **_profile(source, warped)) as dataset:
                 describe_like(dataset, source)
-                for block, (values, valid) in zip(blocks, crew.map_ordered(warped.read, blocks), strict=True):
+                for block, (values, valid) in work.map("align", warped.read, grid_blocks(grid)):
                     _write_block(dataset, block, values, valid)
-                    progress.advance(block.size)
-            with appearing(path) as temporary:
+            with work.stages.stage("pack"), appearing(path) as temporary:
                 copy_to_cog(plain, temporary, source.dtype, available_cores())
     return Aligned(path, shift)
 

@@ -9,8 +9,9 @@ from functools import partial
 import numpy as np
 
 from geochange.arrays import Array, Floats
-from geochange.engine.cluster import ClusterOptions, Crew, open_crew
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.cluster import ClusterOptions
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, open_work
 from geochange.errors import BandMismatch, GridMismatch, NothingValid
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_image, open_scene
@@ -63,8 +64,8 @@ def check(
         scene = open_scene([before, after], options)
     except (GridMismatch, BandMismatch):  # the report says what differs
         return Report(facts[0], facts[1], None, None)
-    with open_crew(cluster or ClusterOptions()) as crew:
-        windows = measure_windows(scene, crew, Stages(listener or Silent()))
+    with open_work(cluster, listener) as work:
+        windows = measure_windows(scene, work)
     valid, pixels = sum(window.valid for window in windows), sum(window.pixels for window in windows)
     samples = [np.concatenate(dates, axis=1) for dates in zip(*((w.before, w.after) for w in windows), strict=True)]
     bands = radiometry(*samples, scene.bands) if samples and samples[0].shape[1] else []
@@ -72,30 +73,25 @@ def check(
     return Report(facts[0], facts[1], nodata, combine_shifts(window.shift for window in windows), tuple(bands))
 
 
-def measure_shift(scene: Scene, crew: Crew, stages: Stages) -> Shift:
+def measure_shift(scene: Scene, work: Work) -> Shift:
     """Where the second date's content lies relative to the first's.
 
     Raises:
         NothingValid: no window tells.
     """
-    shift = combine_shifts(window.shift for window in measure_windows(scene, crew, stages))
+    shift = combine_shifts(window.shift for window in measure_windows(scene, work))
     if isinstance(shift, Unmeasured):
         names = " and ".join(source.name for source in scene.sources)
         raise NothingValid(f"the shift between {names} cannot be measured, so not removed: {shift.reason}")
     return shift
 
 
-def measure_windows(scene: Scene, crew: Crew, stages: Stages) -> Sequence[_Window]:
+def measure_windows(scene: Scene, work: Work) -> Sequence[_Window]:
     """What each of the windows over a scene tells."""
     tiles = windows_for(scene.shape)
     every = max(1, round(sum(tile.size for tile in tiles) / SAMPLED_PIXELS))
-    measured = []
-    with stages.stage("check", len(tiles), sum(tile.size for tile in tiles)) as listener:
-        task = partial(_window_task, scene, every, _weights(tiles, 0), _weights(tiles, 1))
-        for tile, window in zip(tiles, crew.map_ordered(task, tiles), strict=True):
-            measured.append(window)
-            listener.advance(tile.size)
-    return measured
+    task = partial(_window_task, scene, every, _weights(tiles, 0), _weights(tiles, 1))
+    return [window for _, window in work.map("check", task, tiles)]
 
 
 def _weights(tiles: Sequence[Tile], axis: int) -> Floats:

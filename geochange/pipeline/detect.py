@@ -24,12 +24,13 @@ from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.detector import Fitted
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
-from geochange.engine.cluster import Crew, available_cores, open_crew
+from geochange.engine.cluster import available_cores, open_crew
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks, default_block
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.thumbnails import Thumbnail, assemble
+from geochange.engine.work import Work
 from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import load_array, require_space
 from geochange.kinds.measure import require_kinds
@@ -80,7 +81,7 @@ class _Run:
     scene: Scene
     options: DetectOptions
     folder: RunFolder
-    stages: Stages
+    work: Work
     identity: dict[str, Any] = field(default_factory=dict)
 
 
@@ -133,8 +134,8 @@ def detect(
     if folder.begin(identity, resume=options.resume, overwrite=options.overwrite, targets=_targets(options)):
         return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
     try:
-        with _logged(folder):
-            return _work(_Run(scene, options, folder, stages, identity))
+        with _logged(folder), open_crew(options.cluster()) as crew:
+            return _detect(_Run(scene, options, folder, Work(crew, stages), identity))
     except (BandMismatch, BadOption, NothingValid, UnreadableInput):
         folder.abandon(keep_folder=kept)
         raise
@@ -155,7 +156,7 @@ def _spare_inputs(scene: Scene, folder: RunFolder, options: DetectOptions) -> No
 def _without_shift(scene: Scene, options: DetectOptions, stages: Stages) -> Scene:
     """The scene with the measured shift of its second date moved back."""
     with open_crew(options.cluster()) as crew:
-        shift = measure_shift(scene, crew, stages)
+        shift = measure_shift(scene, Work(crew, stages))
     log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
     return scene.move(1, (shift.row, shift.col), RESAMPLINGS[options.resampling])
 
@@ -164,27 +165,21 @@ def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
     return {"geochange": version("geochange"), "scene": scene.fingerprint(), "options": options.identity()}
 
 
-def _work(run: _Run) -> Detection:
-    started = datetime.now(UTC)
-    with open_crew(run.options.cluster()) as crew:
-        fitted = _fitted(run, crew)
-        work = Inference(
-            run.scene, fitted, tiling_of(run.scene, fitted, run.options), run.options.layers, _thumbnail(run.scene)
-        )
-        store = BlockStore(run.folder.blocks, run.options.stored_dtype(), run.options.layers)
-        require_space(run.folder.out, _bytes_needed(work, run.options) - run.folder.bytes_done())
-        with run.stages.stage(
-            "score", work.tiling.rows.blocks * work.tiling.cols.blocks, run.scene.grid.area.size
-        ) as listener:
-            run_blocks(crew, work, store, listener)
-        record = _products(run, work, store, crew)
-    record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.stages.seconds)}
+def _detect(run: _Run) -> Detection:
+    started, fitted = datetime.now(UTC), _fitted(run)
+    tiling = tiling_of(run.scene, fitted, run.options)
+    inference = Inference(run.scene, fitted, tiling, run.options.layers, _thumbnail(run.scene))
+    store = BlockStore(run.folder.blocks, run.options.stored_dtype(), run.options.layers)
+    require_space(run.folder.out, _bytes_needed(inference, run.options) - run.folder.bytes_done())
+    run_blocks(run.work, inference, store)
+    record = _products(run, inference, store)
+    record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
     record = json.loads(json.dumps(record))
     run.folder.publish(record)
     return Detection(run.folder.out, record)
 
 
-def _fitted(run: _Run, crew: Crew) -> Fitted:
+def _fitted(run: _Run) -> Fitted:
     """The detector with its statistics: from an earlier part of the same run, or fitted now."""
     if run.folder.fitted.exists():
         return load_fitted(run.folder.fitted)
@@ -192,8 +187,8 @@ def _fitted(run: _Run, crew: Crew) -> Fitted:
     detector = make_detector(run.options.detector, run.options.detector_options)
     if detector.dates not in (None, run.scene.dates):
         raise BadOption(f"{detector.name} compares {detector.dates} dates, but {run.scene.dates} were given")
-    with run.stages.stage("fit") as listener:
-        fitted = detector.fit(run.scene, SceneBlocks(run.scene, crew, listener))
+    with run.work.stages.stage("fit"):
+        fitted = detector.fit(run.scene, SceneBlocks(run.scene, run.work))
     _check_fitted(fitted, run)
     temporary = run.folder.fitted.with_name("fitting")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -250,40 +245,40 @@ def _thumbnail(scene: Scene) -> Thumbnail:
     return Thumbnail(scene.shape, max(1, round(max(scene.shape) / PANEL)), positions)
 
 
-def _bytes_needed(work: Inference, options: DetectOptions) -> int:
+def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
     """At the worst: block files and the COG with overviews that do not compress, and the sums of two rows of blocks."""
-    pixels = work.scene.grid.area.size
-    stored = len(work.fitted.classes) * options.stored_dtype().itemsize + 4 * sum(
-        work.fitted.layers[name] for name in work.layers
+    pixels = inference.scene.grid.area.size
+    stored = len(inference.fitted.classes) * options.stored_dtype().itemsize + 4 * sum(
+        inference.fitted.layers[name] for name in inference.layers
     )
-    row = work.scene.shape[1] * work.tiling.block((0, 0)).area.height
-    sums = 2 * 8 * len(work.fitted.classes) * row if work.tiling.blended else 0
+    row = inference.scene.shape[1] * inference.tiling.block((0, 0)).area.height
+    sums = 2 * 8 * len(inference.fitted.classes) * row if inference.tiling.blended else 0
     return int(pixels * (stored * 2.4 + POLYGON_BYTES)) + sums + (32 << 20)
 
 
-def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict[str, Any]:
+def _products(run: _Run, inference: Inference, store: BlockStore) -> dict[str, Any]:
     """All files but the record, ready to be published; returns the record."""
     ready = run.folder.ready
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir()
-    virtual = {name: _virtual(run, work, store, name) for name in (PROBABILITY, *run.options.layers)}
+    virtual = {name: _virtual(run, inference, store, name) for name in (PROBABILITY, *run.options.layers)}
     with ThreadPoolExecutor(1) as beside:  # packing is all GDAL's and needs nothing of the rest
         packing = beside.submit(_pack, run, virtual)
         scores = open_scores(str(virtual[PROBABILITY]))
         regions = _with_dates(run)
         layer = layer_of(scores, regions)
-        if work.fitted.objects:
+        if inference.fitted.objects:
             layer = replace(layer, score_scale=1 / SCORE_STEPS, multipart=False)
-            finding = found_objects(_block_boxes(work, store), work, regions, run.stages, run.folder.scratch)
+            finding = found_objects(_block_boxes(inference, store), inference, regions, run.work, run.folder.scratch)
         else:
-            finding = found_regions(scores, regions, crew, run.stages, run.folder.scratch)
+            finding = found_regions(scores, regions, run.work, run.folder.scratch)
         with finding as found:
             totals = total_regions(found.regions, run.scene.grid)
-            files, kinds = _write_layers(run, found.outlines, layer, crew)
-            _write_preview(run, work, store, found.regions, totals)
-        with run.stages.stage("pack"):
+            files, kinds = _write_layers(run, found.outlines, layer)
+            _write_preview(run, inference, store, found.regions, totals)
+        with run.work.stages.stage("pack"):
             packing.result()
-    return _record(run, work.fitted) | {
+    return _record(run, inference.fitted) | {
         **found.chosen.to_record(),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
         **kinds,
@@ -296,33 +291,33 @@ def _products(run: _Run, work: Inference, store: BlockStore, crew: Crew) -> dict
     }
 
 
-def _block_boxes(work: Inference, store: BlockStore) -> Iterator[tuple[int, Boxes]]:
+def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int, Boxes]]:
     """For each row of blocks, the row of pixels behind it, and the boxes found in it."""
-    rows, cols = work.tiling.shape
+    rows, cols = inference.tiling.shape
     for row in range(rows):
-        blocks = [work.tiling.block((row, col)) for col in range(cols)]
+        blocks = [inference.tiling.block((row, col)) for col in range(cols)]
         boxes = join_boxes(Boxes.unpack(load_array(store.boxes(block))) for block in blocks)
         yield blocks[0].area.stop_row, boxes
 
 
-def _virtual(run: _Run, work: Inference, store: BlockStore, name: str) -> Path:
+def _virtual(run: _Run, inference: Inference, store: BlockStore, name: str) -> Path:
     """A VRT over the block files of one raster."""
     dtype = store.dtype if name == PROBABILITY else np.dtype("float32")
-    tags = {"GEOCHANGE_DETECTOR": work.fitted.name}
+    tags = {"GEOCHANGE_DETECTOR": inference.fitted.name}
     if name == PROBABILITY:
-        names = work.fitted.classes
+        names = inference.fitted.classes
         tags |= {
-            THRESHOLDS_TAG: json.dumps({} if work.fitted.objects else dict(work.fitted.thresholds)),
+            THRESHOLDS_TAG: json.dumps({} if inference.fitted.objects else dict(inference.fitted.thresholds)),
             CLASSES_TAG: json.dumps(list(names)),
         }
     else:
-        count = work.fitted.layers[name]
+        count = inference.fitted.layers[name]
         names = (name,) if count == 1 else tuple(f"{name} {number}" for number in range(1, count + 1))
     spec = RasterSpec(
         grid=run.scene.grid, dtype=dtype, band_names=names, tags=tags, scaled=name == PROBABILITY and dtype == np.uint8
     )
     path = run.folder.blocks / f"{name}.vrt"
-    build_vrt([(store.file(block, name), block.area) for block in work.tiling.blocks()], spec, path)
+    build_vrt([(store.file(block, name), block.area) for block in inference.tiling.blocks()], spec, path)
     return path
 
 
@@ -338,28 +333,26 @@ def _with_dates(run: _Run) -> RegionOptions:
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
-def _write_layers(run: _Run, outlines: RegionStore, layer: ChangeLayer, crew: Crew) -> tuple[list[str], dict[str, Any]]:
+def _write_layers(run: _Run, outlines: RegionStore, layer: ChangeLayer) -> tuple[list[str], dict[str, Any]]:
     """The layer in all formats: their names, and what there is to record of kinds."""
     names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
     if run.options.kinds:
-        return names, _write_with_kinds(run, outlines, layer, crew, names)
-    with run.stages.stage("write"):
+        return names, _write_with_kinds(run, outlines, layer, names)
+    with run.work.stages.stage("write"):
         for name in names:
             write_layer(run.folder.ready / name, outlines.chunks(), layer)
     return names, {}
 
 
-def _write_with_kinds(
-    run: _Run, outlines: RegionStore, layer: ChangeLayer, crew: Crew, names: list[str]
-) -> dict[str, Any]:
+def _write_with_kinds(run: _Run, outlines: RegionStore, layer: ChangeLayer, names: list[str]) -> dict[str, Any]:
     scratch = run.folder.scratch / "kinds"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     write_layer(scratch / "changes.parquet", outlines.chunks(), layer)
     features = open_features(str(scratch / "changes.parquet"))
     ends = replace(run.scene, sources=(run.scene.sources[0], run.scene.sources[-1]))
-    measured = measure_kinds(features, ends, run.options.of_kinds(), crew=crew, stages=run.stages, scratch=scratch)
-    with run.stages.stage("write"):
+    measured = measure_kinds(features, ends, run.options.of_kinds(), run.work, scratch)
+    with run.work.stages.stage("write"):
         for name in names:
             write_kinds(run.folder.ready / name, measured)
         found = {"kinds": {"counts": measured.counts(), **measured.basis()}}
@@ -367,12 +360,14 @@ def _write_with_kinds(
     return found
 
 
-def _write_preview(run: _Run, work: Inference, store: BlockStore, found: RegionStore, totals: RegionTotals) -> None:
-    assert work.thumbnail is not None
-    with run.stages.stage("preview"):
-        parts = [(block.area, load_array(store.thumbnail(block))) for block in work.tiling.blocks()]
-        before, *_, after = assemble(parts, run.scene.dates, work.thumbnail)
-        picture = render_preview(before, after, changed_cells(found, work.thumbnail), _captions(run, totals))
+def _write_preview(
+    run: _Run, inference: Inference, store: BlockStore, found: RegionStore, totals: RegionTotals
+) -> None:
+    assert inference.thumbnail is not None
+    with run.work.stages.stage("preview"):
+        parts = [(block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks()]
+        before, *_, after = assemble(parts, run.scene.dates, inference.thumbnail)
+        picture = render_preview(before, after, changed_cells(found, inference.thumbnail), _captions(run, totals))
         picture.save(run.folder.ready / "preview.png", compress_level=3)
 
 

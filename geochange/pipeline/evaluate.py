@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -16,8 +16,9 @@ from affine import Affine
 from PIL import Image
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.engine.cluster import ClusterOptions, Crew, open_crew
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.cluster import ClusterOptions
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.evaluation.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
 from geochange.evaluation.boundary_scores import (
@@ -46,10 +47,10 @@ from geochange.probability.label_maps import (
     labels_on,
     open_labels,
 )
-from geochange.probability.raster import TRACE_BLOCK, ScoreRaster
+from geochange.probability.raster import ScoreRaster
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import open_file
-from geochange.scenes.tiling import cell_side, partition
+from geochange.scenes.tiling import cell_side
 
 SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture
@@ -171,14 +172,14 @@ def evaluate(
         GridMismatch: only one of them has a CRS.
         NothingValid: no pixel is to be scored.
     """
-    options, stages = options or EvaluateOptions(), Stages(listener or Silent())
+    options = options or EvaluateOptions()
     if picture is not None:
         _require_picture(Path(picture), (predicted, reference, options.grid))
     sides = open_labels(predicted), open_labels(reference)
     grid = _common_grid(*sides, options)
-    with open_crew(cluster or ClusterOptions()) as crew:
-        comparison = _prepare(sides, grid, options, crew)
-        parts = list(_compare(comparison, crew, stages))
+    with open_work(cluster, listener) as work:
+        comparison = _prepare(sides, grid, options, work)
+        parts = list(work.map("compare", partial(_compare_task, comparison), grid_blocks(grid)))
     pixels = score_pixels(merge_cells([part.confusions for _, part in parts]).matrices, comparison.classes)
     if pixels.confusion.sum() == 0:
         raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
@@ -228,7 +229,7 @@ def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer,
 
 
 def _prepare(
-    sides: tuple[ScoreRaster | Layer, ScoreRaster | Layer], grid: Grid, options: EvaluateOptions, crew: Crew
+    sides: tuple[ScoreRaster | Layer, ScoreRaster | Layer], grid: Grid, options: EvaluateOptions, work: Work
 ) -> _Comparison:
     predicted, reference = (_labels_of(side, grid, options) for side in sides)
     comparison = _Comparison(
@@ -240,7 +241,7 @@ def _prepare(
         skip=ceil(max(grid.shape) / PICTURE_SIDE),
     )
     found: list[set[int]] = [set(), set()]
-    for labels in crew.map_ordered(partial(_labels_task, comparison), _blocks(grid)):
+    for _, labels in work.map("labels", partial(_labels_task, comparison), grid_blocks(grid)):
         found = [known | new for known, new in zip(found, labels, strict=True)]
     if options.classes:
         every = Classes(labels=tuple(range(len(options.classes) + 1)), names=("no change", *options.classes))
@@ -275,21 +276,9 @@ def _numbers_of_classes(layer: Layer, options: EvaluateOptions) -> Ints:
     return np.array([numbers[name] for name in named], np.int64)
 
 
-def _blocks(grid: Grid) -> list[Tile]:
-    return list(partition(grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
-
-
 def _labels_task(comparison: _Comparison, block: Tile) -> tuple[set[int], set[int]]:
     predicted, reference, scored = comparison.read(block)
     return set(np.unique(predicted[scored]).tolist()), set(np.unique(reference[scored]).tolist())
-
-
-def _compare(comparison: _Comparison, crew: Crew, stages: Stages) -> Iterator[tuple[Tile, _BlockComparison]]:
-    blocks = _blocks(comparison.grid)
-    with stages.stage("compare", len(blocks), comparison.grid.area.size) as listener:
-        for block, part in zip(blocks, crew.map_ordered(partial(_compare_task, comparison), blocks), strict=True):
-            listener.advance(block.size)
-            yield block, part
 
 
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:

@@ -18,10 +18,9 @@ from scipy import ndimage
 from geochange.arrays import Bools, Floats
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.network import NetworkDetector, NetworkFitted
-from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.inference import as_floats
 from geochange.engine.lattice import SceneBlocks
-from geochange.engine.progress import Silent
+from geochange.engine.work import open_work
 from geochange.errors import BadOption, NothingValid
 from geochange.files import appearing, require_geotiff, require_writable
 from geochange.polygons.features import map_transform
@@ -124,8 +123,8 @@ def explain(
     if not isinstance(detector, NetworkDetector):
         raise BadOption(f"{options.detector} is no network: it looks at each place alike")
     outline = _outline(scene, options)
-    with open_crew(ClusterOptions()) as crew:
-        fitted = detector.fit(scene, SceneBlocks(scene, crew, Silent()))
+    with open_work(None, None) as work:
+        fitted = detector.fit(scene, SceneBlocks(scene, work))
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)
     _write(path, scene, tile, found.heat)

@@ -15,9 +15,10 @@ import numpy as np
 
 from geochange.engine.blend import quantise
 from geochange.engine.blocks import encode_block
-from geochange.engine.cluster import ClusterOptions, Crew, available_cores, open_crew
+from geochange.engine.cluster import ClusterOptions, available_cores
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption
 from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
 from geochange.probability.fusion import (
@@ -33,7 +34,6 @@ from geochange.probability.raster import CLASSES_TAG, THRESHOLDS_TAG
 from geochange.probability.stack import SourceStack, open_stack
 from geochange.probability.stacking import FitOptions, fit_stacking, read_model, write_model
 from geochange.scenes.grid import Tile
-from geochange.scenes.tiling import partition
 
 BLOCK = 512  # px; nothing but the number of scratch files depends on it
 DTYPES = ("uint8", "float32")
@@ -130,8 +130,7 @@ class _Run:
 
     options: FuseOptions
     stack: SourceStack
-    crew: Crew
-    stages: Stages
+    work: Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ def fuse(
         OutputInTheWay: a file exists and `overwrite` is off, is one of the inputs, or cannot be written.
     """
     options = replace(options or FuseOptions(), **settings)
-    path, stages = Path(out), Stages(listener or Silent())
+    path = Path(out)
     require_geotiff(path)
     if save_model is not None and options.labels is None:
         raise BadOption("a model is only saved where stacking fits one on labels")
@@ -202,8 +201,8 @@ def fuse(
     inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
     for target in (path, *([] if save_model is None else [Path(save_model)])):
         require_writable(target, overwrite=overwrite, inputs=inputs)
-    with open_crew(cluster or ClusterOptions()) as crew:
-        run = _Run(options, stack, crew, stages)
+    with open_work(cluster, listener) as work:
+        run = _Run(options, stack, work)
         plan = METHODS[options.method](run)
         _write(path, plan, run)
     if save_model is not None and plan.model is not None:
@@ -215,7 +214,7 @@ def fuse(
         classes=stack.classes,
         threshold=plan.threshold,
         details=plan.details,
-        seconds=stages.seconds,
+        seconds=work.stages.seconds,
     )
 
 
@@ -223,13 +222,12 @@ def _write(path: Path, plan: _Plan, run: _Run) -> None:
     """Fuse block by block into scratch files, and these into a COG."""
     grid, dtype = run.stack.grid, np.dtype(run.options.dtype)
     require_space(path.absolute().parent, int(grid.area.size * len(run.stack.classes) * dtype.itemsize * 2.4))
-    blocks = list(partition(grid.shape, (BLOCK, BLOCK)))
+    blocks = grid_blocks(grid, BLOCK)
     with tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.absolute().parent) as scratch:
         work = _Work(run.stack, plan.fusion, dtype, Path(scratch))
-        with run.stages.stage("fuse", len(blocks), grid.area.size) as progress:
-            for block, _ in zip(blocks, run.crew.map_ordered(partial(_fuse_task, work), blocks), strict=True):
-                progress.advance(block.size)
-        with run.stages.stage("pack"), appearing(path) as temporary:
+        for _ in run.work.map("fuse", partial(_fuse_task, work), blocks):
+            pass
+        with run.work.stages.stage("pack"), appearing(path) as temporary:
             virtual = work.folder / "fused.vrt"
             build_vrt([(work.file(block), block) for block in blocks], _spec(plan, run), virtual)
             copy_to_cog(virtual, temporary, dtype, available_cores())
@@ -285,7 +283,7 @@ def _noisy_or(run: _Run) -> _Plan:
 def _stacking(run: _Run) -> _Plan:
     labels, model = run.options.labels, run.options.model
     if labels is not None:
-        fitted = fit_stacking(run.stack, labels, run.options.fit, run.crew, run.stages)
+        fitted = fit_stacking(run.stack, labels, run.options.fit, run.work)
     else:
         assert model is not None
         fitted = read_model(model, run.stack)

@@ -15,8 +15,9 @@ import pyarrow as pa
 import shapely
 
 from geochange.arrays import Floats
-from geochange.engine.cluster import ClusterOptions, Crew, open_crew
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.cluster import ClusterOptions
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, open_work
 from geochange.errors import GridMismatch
 from geochange.files import load_array, require_writable, save_array
 from geochange.kinds.measure import PARTS, KindOptions, KindWork, measure_block, prepare_work
@@ -81,19 +82,19 @@ def kinds(
         GridMismatch: images and layer do not overlap, or only one of them has a CRS.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
-    path, options, stages = Path(out), options or KindOptions(), Stages(listener or Silent())
+    path, options = Path(out), options or KindOptions()
     writer_of(path)
     require_writable(path, overwrite=overwrite, inputs=[changes, before, after])
     features = open_features(os.fspath(changes))
     scene = open_scene([before, after], SceneOptions(align=True, nodata=options.nodata))
     with (
         tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.absolute().parent) as scratch,
-        open_crew(cluster or ClusterOptions()) as crew,
+        open_work(cluster, listener) as work,
     ):
-        measured = measure_kinds(features, scene, options, crew=crew, stages=stages, scratch=Path(scratch))
-        with stages.stage("write"):
+        measured = measure_kinds(features, scene, options, work, Path(scratch))
+        with work.stages.stage("write"):
             write_kinds(path, measured)
-        return WrittenKinds(path, measured.counts(), measured.basis(), stages.seconds)
+        return WrittenKinds(path, measured.counts(), measured.basis(), work.stages.seconds)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class MeasuredKinds:
 
     features: FeatureFile
     """The regions: the layer's, or the pieces that they were cut into."""
-    work: KindWork
+    measuring: KindWork
     files: tuple[tuple[Path, int, int], ...]
     """(file, smallest and largest number in it), in raster order of the blocks."""
     size: int
@@ -110,12 +111,12 @@ class MeasuredKinds:
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """Columns of the regions start ... stop - 1, counted from 0."""
-        votes, *sums = np.split(self._sums(start + 1, stop + 1), range(COVERS, self.work.columns, 3), axis=1)
+        votes, *sums = np.split(self._sums(start + 1, stop + 1), range(COVERS, self.measuring.columns, 3), axis=1)
         means = [_means(each) for each in sums]
         outlines = [stand_out(*(part[date] for part in means[-len(PARTS) :])) for date in (0, 1)]
-        judged = outlines if self.work.tells_objects else [np.full(stop - start, np.nan)] * 2
-        codes, share = choose_kinds(votes, *judged, self.work.rules, objects_first=NIR not in self.work.roles)
-        dated = {**dict(zip(self.work.named, means, strict=False)), "outline": outlines}
+        judged = outlines if self.measuring.tells_objects else [np.full(stop - start, np.nan)] * 2
+        codes, share = choose_kinds(votes, *judged, self.measuring.rules, objects_first=NIR not in self.measuring.roles)
+        dated = {**dict(zip(self.measuring.named, means, strict=False)), "outline": outlines}
         figures = {"kind_share": share} | {
             f"{name.lower()}_{date}": values
             for name, pair in dated.items()
@@ -129,7 +130,7 @@ class MeasuredKinds:
 
     def _sums(self, start: int, stop: int) -> Floats:
         """(stop - start, column) sums of regions numbered start ... stop - 1, blocks added in their order."""
-        total = np.zeros((stop - start, self.work.columns))
+        total = np.zeros((stop - start, self.measuring.columns))
         for path, first, last in self.files:
             if first < stop and last >= start:
                 stored = load_array(path)
@@ -149,9 +150,9 @@ class MeasuredKinds:
     def basis(self) -> dict[str, Any]:
         """What the kinds rest on, for run.json."""
         return {
-            "band_roles": dict(zip(self.work.roles, self.work.scene.bands, strict=True)),
-            "indices": list(self.work.indices),
-            "offsets": {name: round(value, DECIMALS) for name, value in self.work.levels.offsets.items()},
+            "band_roles": dict(zip(self.measuring.roles, self.measuring.scene.bands, strict=True)),
+            "indices": list(self.measuring.indices),
+            "offsets": {name: round(value, DECIMALS) for name, value in self.measuring.levels.offsets.items()},
         }
 
 
@@ -162,7 +163,7 @@ def _means(sums: Floats) -> tuple[Floats, Floats]:
 
 
 def measure_kinds(
-    features: FeatureFile, scene: Scene, options: KindOptions, *, crew: Crew, stages: Stages, scratch: Path
+    features: FeatureFile, scene: Scene, options: KindOptions, work: Work, scratch: Path
 ) -> MeasuredKinds:
     """Measure all polygons of a layer, block by block, into a scratch folder.
 
@@ -170,27 +171,25 @@ def measure_kinds(
         BadOption, BandMismatch, NothingValid: as `prepare_work`.
         GridMismatch: only one of layer and scene has a CRS, or they do not meet.
     """
-    work = prepare_work(scene, options, RegionIds(scratch / "changes", scene.shape))
-    with stages.stage("number"):
-        size = number_regions(features, scene.grid, work.ids)
+    measuring = prepare_work(scene, options, RegionIds(scratch / "changes", scene.shape))
+    with work.stages.stage("number"):
+        size = number_regions(features, scene.grid, measuring.ids)
     if options.split:
-        features = cut_pieces(features, work, options.min_area, crew=crew, stages=stages, scratch=scratch)
-        work = replace(work, ids=RegionIds(scratch / "pieces", scene.shape))
-        with stages.stage("number"):
-            size = number_regions(features, scene.grid, work.ids)
-    files, blocks = [], work.ids.blocks()
-    with stages.stage("kinds", len(blocks), scene.grid.area.size) as listener:
-        for block, found in zip(blocks, crew.map_ordered(partial(measure_block, work), blocks), strict=True):
-            if found is not None:
-                path = scratch / f"sums-{block.row}-{block.col}.npy"
-                save_array(path, np.concatenate([found.ids[:, None], found.sums], axis=1))
-                files.append((path, int(found.ids[0]), int(found.ids[-1])))
-            listener.advance(block.size)
+        features = cut_pieces(features, measuring, options.min_area, work, scratch)
+        measuring = replace(measuring, ids=RegionIds(scratch / "pieces", scene.shape))
+        with work.stages.stage("number"):
+            size = number_regions(features, scene.grid, measuring.ids)
+    files = []
+    for block, found in work.map("kinds", partial(measure_block, measuring), measuring.ids.blocks()):
+        if found is not None:
+            path = scratch / f"sums-{block.row}-{block.col}.npy"
+            save_array(path, np.concatenate([found.ids[:, None], found.sums], axis=1))
+            files.append((path, int(found.ids[0]), int(found.ids[-1])))
     if size and not files:
         raise GridMismatch(
             f"none of the {size:,} changes of {features.path} lies on the images; are they of one place?"
         )
-    return MeasuredKinds(features, work, tuple(files), size)
+    return MeasuredKinds(features, measuring, tuple(files), size)
 
 
 def number_regions(features: FeatureFile, grid: Grid, ids: RegionIds) -> int:

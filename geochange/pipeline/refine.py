@@ -19,9 +19,10 @@ import rasterio
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.blend import UINT8_LEVELS, UINT8_NODATA
 from geochange.engine.blocks import encode_block
-from geochange.engine.cluster import ClusterOptions, Crew, available_cores, open_crew
+from geochange.engine.cluster import ClusterOptions, available_cores
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
 from geochange.probability.boundaries import GuidedFilter, LocalField, Snap, guide_codes, winners
@@ -40,7 +41,6 @@ from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.pairing import RESAMPLINGS, pixels_within
 from geochange.scenes.scene import FileSource, NodataRule, open_file, readable
-from geochange.scenes.tiling import partition
 from geochange.scenes.warped import WarpedSource, bounds_in
 
 STATISTICS_CELL = 1024  # px; bands are measured in cells of a lattice that no option changes
@@ -194,7 +194,7 @@ class _Guide:
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
+class _Refining:
     """All that a worker needs to correct one block."""
 
     raster: ScoreRaster
@@ -259,7 +259,7 @@ def refine(
         NothingValid: they share no pixel.
         OutputInTheWay: `out` exists and `overwrite` is off, or is an input.
     """
-    path, stages = Path(out), Stages(listener or Silent())
+    path = Path(out)
     raster = _open_probability(os.fspath(probability))
     images = [os.fspath(each) for each in (before, image) if each is not None]
     steps = options.steps(raster.source.grid)
@@ -272,14 +272,14 @@ def refine(
     threshold = _threshold(raster, options)
     with (
         tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
-        open_crew(cluster or ClusterOptions()) as crew,
+        open_work(cluster, listener) as work,
     ):
-        guides = tuple(_measure(source, crew, stages) for source in sources)
-        work = _Work(raster, guides, steps, threshold, dtype, Path(scratch).absolute())
-        counts = _refine_blocks(work, options.block_size, crew, stages)
-        with stages.stage("pack"), appearing(path) as temporary:
-            copy_to_cog(_virtual(work, options), temporary, dtype, available_cores())
-    return Refined(path, options.described(), threshold, *counts, stages.seconds)
+        guides = tuple(_measure(source, work) for source in sources)
+        refining = _Refining(raster, guides, steps, threshold, dtype, Path(scratch).absolute())
+        counts = _refine_blocks(refining, options.block_size, work)
+        with work.stages.stage("pack"), appearing(path) as temporary:
+            copy_to_cog(_virtual(refining, options), temporary, dtype, available_cores())
+    return Refined(path, options.described(), threshold, *counts, work.stages.seconds)
 
 
 def _open_probability(path: str) -> ScoreRaster:
@@ -324,14 +324,11 @@ def _on_grid(name: str, raster: ScoreRaster, options: RefineOptions) -> FileSour
     return WarpedSource(source, grid, RESAMPLINGS[options.resampling])
 
 
-def _measure(source: FileSource | WarpedSource, crew: Crew, stages: Stages) -> _Guide:
+def _measure(source: FileSource | WarpedSource, work: Work) -> _Guide:
     """Mean and deviation of each band over the scene."""
-    cells = list(partition(source.grid.shape, (STATISTICS_CELL, STATISTICS_CELL)))
     total = np.zeros((3, len(source.bands)))
-    with stages.stage("measure", len(cells), source.grid.area.size) as progress:
-        for cell, sums in zip(cells, crew.map_ordered(partial(_sums_task, source), cells), strict=True):
-            total += sums
-            progress.advance(cell.size)
+    for _, sums in work.map("measure", partial(_sums_task, source), grid_blocks(source.grid, STATISTICS_CELL)):
+        total += sums
     count, first, second = total
     if not count.all():
         raise NothingValid(f"{source.name} holds no data where the probabilities lie")
@@ -346,46 +343,47 @@ def _sums_task(source: FileSource | WarpedSource, cell: Tile) -> Floats:
     return np.stack([np.full(len(known), known.shape[1], float), known.sum(axis=1), (known**2).sum(axis=1)])
 
 
-def _refine_blocks(work: _Work, side: int, crew: Crew, stages: Stages) -> tuple[int, int, int]:
+def _refine_blocks(refining: _Refining, side: int, work: Work) -> tuple[int, int, int]:
     """Leaves a file for each block; pixels of change before and after, and those that crossed."""
-    grid = work.raster.source.grid
-    blocks, counts = list(partition(grid.shape, (side, side))), np.zeros(4, np.int64)
-    with stages.stage("refine", len(blocks), grid.area.size) as progress:
-        for block, own in zip(blocks, crew.map_ordered(partial(_refine_task, work), blocks), strict=True):
-            counts += own
-            progress.advance(block.size)
+    counts = np.zeros(4, np.int64)
+    for _, own in work.map("refine", partial(_refine_task, refining), grid_blocks(refining.raster.source.grid, side)):
+        counts += own
     if not counts[0]:
-        raise NothingValid(f"{work.raster.source.name} holds no pixel with data, or none where the images do")
+        raise NothingValid(f"{refining.raster.source.name} holds no pixel with data, or none where the images do")
     return int(counts[1]), int(counts[2]), int(counts[3])
 
 
-def _refine_task(work: _Work, block: Tile) -> Ints:
+def _refine_task(refining: _Refining, block: Tile) -> Ints:
     """Correct one block and leave its file; (4,) pixels that are valid, changed before, changed after, crossed."""
-    reach = sum(step.reach for step in work.steps)
-    part = work.read(block.grow(reach))
+    reach = sum(step.reach for step in refining.steps)
+    part = refining.read(block.grow(reach))
     rows, cols = block.slices((block.row - reach, block.col - reach))
-    codes, valid = refine_part(part, work.steps)[:, rows, cols], part.valid[rows, cols]
-    write_whole(work.file(block), encode_block(work.stored(codes, valid)))
+    codes, valid = refine_part(part, refining.steps)[:, rows, cols], part.valid[rows, cols]
+    write_whole(refining.file(block), encode_block(refining.stored(codes, valid)))
     old, new = (np.where(valid, winners(each, part.cutoff), 0) for each in (part.codes[:, rows, cols], codes))
     return np.array([valid.sum(), (old > 0).sum(), (new > 0).sum(), (old != new).sum()])
 
 
-def _virtual(work: _Work, options: RefineOptions) -> Path:
+def _virtual(refining: _Refining, options: RefineOptions) -> Path:
     """A VRT over the block files, with what the given raster says of itself."""
-    source = work.raster.source
+    source = refining.raster.source
     with readable(source.path), rasterio.open(source.path) as dataset:
         kept = {name: dataset.tags()[name] for name in (DETECTOR_TAG,) if name in dataset.tags()}
         earlier = json.loads(dataset.tags().get(REFINED_TAG, "[]"))
     tags = {
         **kept,
-        THRESHOLDS_TAG: json.dumps(dict(work.raster.thresholds)),
-        CLASSES_TAG: json.dumps(list(work.raster.classes)),
+        THRESHOLDS_TAG: json.dumps(dict(refining.raster.thresholds)),
+        CLASSES_TAG: json.dumps(list(refining.raster.classes)),
         REFINED_TAG: json.dumps([*earlier, *options.described()]),
     }
     spec = RasterSpec(
-        grid=source.grid, dtype=work.dtype, band_names=work.raster.classes, tags=tags, scaled=work.dtype == np.uint8
+        grid=source.grid,
+        dtype=refining.dtype,
+        band_names=refining.raster.classes,
+        tags=tags,
+        scaled=refining.dtype == np.uint8,
     )
-    path = work.folder / "refined.vrt"
-    blocks = partition(source.grid.shape, (options.block_size, options.block_size))
-    build_vrt([(work.file(block), block) for block in blocks], spec, path)
+    path = refining.folder / "refined.vrt"
+    blocks = grid_blocks(source.grid, options.block_size)
+    build_vrt([(refining.file(block), block) for block in blocks], spec, path)
     return path

@@ -26,9 +26,10 @@ from geochange.datasets.synthesis import KINDS, ObjectOptions, plan_pair
 from geochange.datasets.synthetic_pairs import FOLDERS, OBJECTS, Pair, write_pair
 from geochange.datasets.unchanged import EFFECTS, Tone
 from geochange.detectors.statistics import Moments, moments_of, valid_pixels
-from geochange.engine.cluster import ClusterOptions, Crew, open_crew
+from geochange.engine.cluster import ClusterOptions
 from geochange.engine.lattice import SceneBlocks
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, open_work
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import require_space
 from geochange.scenes.grid import Tile
@@ -131,12 +132,12 @@ def synthesize(
         NothingValid: an image holds no data.
         OutputInTheWay: OUT exists, and `overwrite` is off or it holds something else.
     """
-    options, folder, stages = options or SynthesizeOptions(), Path(out), Stages(listener or Silent())
+    options, folder = options or SynthesizeOptions(), Path(out)
     paths = find_images(images)
     names = _names(paths, options.copies)
     require_replaceable(folder, overwrite=options.overwrite)
     _spare(folder, [*paths, *filter(None, _further_inputs(options))])
-    with open_crew(cluster or ClusterOptions()) as crew, _folder_appearing(folder) as temporary:
+    with open_work(cluster, listener) as work, _folder_appearing(folder) as temporary:
         for name in (*FOLDERS, OBJECTS):
             (temporary / name).mkdir()
         counts: Counter[str] = Counter()
@@ -144,8 +145,8 @@ def synthesize(
             scene, changed = _open(path, options)
             _require_fill(options.nodata, scene)
             require_space(temporary, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
-            tone = tone_of(scene, crew, stages)
-            cutouts = _cutouts(scene, tone, options, crew, stages)
+            tone = tone_of(scene, work)
+            cutouts = _cutouts(scene, tone, options, work)
             for copy, name in enumerate(copies):
                 making = plan_pair(
                     _seed_of(options.seed, number, copy),
@@ -156,7 +157,7 @@ def synthesize(
                     cutouts=cutouts,
                 )
                 pair = Pair(scene, changed, making, name, temporary, options.nodata, options.classes)
-                counts += write_pair(pair, crew, stages)
+                counts += write_pair(pair, work)
         _write_table(temporary / TABLE, [name for copies in names for name in copies])
         record = _record(paths, options, counts, sum(map(len, names)))
         (temporary / RECORD).write_text(json.dumps(record, indent=2))
@@ -277,15 +278,15 @@ def _folder_appearing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def tone_of(scene: Scene, crew: Crew, stages: Stages) -> Tone:
+def tone_of(scene: Scene, work: Work) -> Tone:
     """What the values of an image are like, over all of it; of two dates the first.
 
     Raises:
         NothingValid: no pixel holds data.
     """
     first = Scene(scene.sources[:1], scene.grid)
-    with stages.stage("statistics") as listener:
-        parts = [part for part in SceneBlocks(first, crew, listener)(tone_kernel) if part is not None]
+    with work.stages.stage("statistics"):
+        parts = [part for part in SceneBlocks(first, work)(tone_kernel) if part is not None]
     if not parts:
         raise NothingValid(f"no pixel of {scene.sources[0].name} holds data; check --nodata")
     moments = reduce(Moments.__add__, (part[0] for part in parts))
@@ -307,7 +308,7 @@ def tone_kernel(dates: Floats, valid: Bools, tile: Tile) -> tuple[Moments, Float
     return moments_of(pixels), pixels.min(axis=1).astype(float), pixels.max(axis=1).astype(float)
 
 
-def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, crew: Crew, stages: Stages) -> Cutouts | None:
+def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, work: Work) -> Cutouts | None:
     if options.pictures is not None:
         return open_pictures(options.pictures, tone)
     if options.outlines is None:
@@ -320,7 +321,7 @@ def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, crew: Crew, s
             f"{options.cut_from} has {len(other.bands)} bands, {scene.sources[0].name} has {len(scene.bands)}; "
             "pick with --bands"
         )
-    return open_outlines(options.outlines, other.sources[0], tone_of(other, crew, stages), tone)
+    return open_outlines(options.outlines, other.sources[0], tone_of(other, work), tone)
 
 
 def _write_table(path: Path, names: Sequence[str]) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from geochange.arrays import Array
-from geochange.engine.cluster import ClusterOptions, Crew, open_crew
-from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.cluster import ClusterOptions
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, open_work
 from geochange.files import require_writable
 from geochange.polygons.export import write_layer, writer_of
 from geochange.polygons.options import RegionOptions
@@ -87,30 +88,30 @@ def vectorize(
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
         BadOption: no format has the file's suffix, or the labels do not tell of the threshold that is wanted.
     """
-    path, options, stages = Path(out), options or RegionOptions(), Stages(listener or Silent())
+    path, options = Path(out), options or RegionOptions()
     scores = open_scores(os.fspath(raster))
     writer_of(path)
     require_writable(path, overwrite=overwrite, inputs=[raster, options.labels])
     with (
         tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
-        open_crew(cluster or ClusterOptions()) as crew,
-        found_regions(scores, options, crew, stages, Path(scratch)) as found,
+        open_work(cluster, listener) as work,
+        found_regions(scores, options, work, Path(scratch)) as found,
         RegionStore(Path(scratch)) as store,
     ):
         squared, outlines = None, found.outlines
         if right_angles:
-            with stages.stage("right angles"):
-                squared, outlines = _square(found, _as_options(right_angles), scores.source.grid, crew, store), store
-        with stages.stage("write"):
+            with work.stages.stage("right angles"):
+                squared, outlines = _square(found, _as_options(right_angles), scores.source.grid, work, store), store
+        with work.stages.stage("write"):
             write_layer(path, outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)
-    return WrittenLayer(path, totals, **found.chosen.to_record(), squared=squared, seconds=stages.seconds)
+    return WrittenLayer(path, totals, **found.chosen.to_record(), squared=squared, seconds=work.stages.seconds)
 
 
-def _square(found: FoundRegions, options: RightAngles, grid: Grid, crew: Crew, store: RegionStore) -> int:
+def _square(found: FoundRegions, options: RightAngles, grid: Grid, work: Work, store: RegionStore) -> int:
     """Put all regions into the store, with right angles where these fit; returns how many have them."""
     pairs = zip(found.regions.chunks(SQUARED_AT_ONCE), found.outlines.chunks(SQUARED_AT_ONCE), strict=True)
-    chunks = crew.map_ordered(partial(_square_task, options, _stretch(grid)), pairs)
+    chunks = work.crew.map_ordered(partial(_square_task, options, _stretch(grid)), pairs)
     squared = 0
     for regions, count in choose_outlines(chunks, options):
         store.add(regions)

@@ -11,7 +11,7 @@ import numpy as np
 
 from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, groups_of, join_boxes, no_boxes, suppress
 from geochange.engine.inference import Inference
-from geochange.engine.progress import Stages
+from geochange.engine.work import Work
 from geochange.errors import BadOption
 from geochange.polygons.options import RegionOptions, parse_min_area
 from geochange.polygons.regions import Counts, Regions
@@ -86,26 +86,26 @@ def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> T
 
 @contextmanager
 def found_objects(
-    rows: Iterable[tuple[int, Boxes]], work: Inference, options: RegionOptions, stages: Stages, scratch: Path
+    rows: Iterable[tuple[int, Boxes]], inference: Inference, options: RegionOptions, work: Work, scratch: Path
 ) -> Iterator[FoundRegions]:
     """Join boxes over the seams of tiles and blocks; the store in the scratch folder is gone at the end.
 
     Args:
         rows: for each row of blocks, the row of pixels behind it, and the boxes found in it.
-        work: the detector and its scene.
+        inference: the detector and its scene.
         options: threshold and smallest area.
-        stages: hear of the progress.
+        work: whose stages the joining is one of.
         scratch: an existing folder.
 
     Raises:
         BadOption: the smallest area is in square metres, and the scene has no CRS.
     """
-    grid, minimum = work.scene.grid, parse_min_area(options.min_area)
+    grid, minimum = inference.scene.grid, parse_min_area(options.min_area)
     if minimum.square_metres > 0 and grid.crs is None:
         raise BadOption(f"min-area {options.min_area!r} needs a CRS, which the images lack; give pixels")
-    threshold = object_threshold(options.threshold, work.fitted.thresholds)
+    threshold = object_threshold(options.threshold, inference.fitted.thresholds)
     least = ceil(threshold.low * SCORE_STEPS - 1e-9)
-    merger = BoxMerger(work.fitted.receptive_radius)
+    merger = BoxMerger(inference.fitted.receptive_radius)
     with RegionStore(scratch) as store:
 
         def keep(boxes: Boxes) -> None:
@@ -113,7 +113,7 @@ def found_objects(
             large = regions.where(regions.counts.area_px >= minimum.pixels)
             store.add(at_least(large, grid, minimum.square_metres))
 
-        with stages.stage("objects", work.tiling.rows.blocks, grid.area.size) as listener:
+        with work.stages.stage("objects", inference.tiling.rows.blocks, grid.area.size) as listener:
             for row, boxes in rows:
                 keep(merger.add(boxes.where(boxes.scores >= least), row))
                 listener.advance(0)

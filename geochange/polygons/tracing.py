@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from geochange.engine.cluster import Crew
-from geochange.engine.progress import Listener, Stages
+from geochange.engine.work import Work, grid_blocks
 from geochange.errors import BadOption
 from geochange.polygons.features import ChangeLayer, measure, pixel_area
 from geochange.polygons.options import RegionOptions, parse_min_area
@@ -18,11 +17,10 @@ from geochange.polygons.seams import SeamMerger
 from geochange.polygons.simplify import simplify_regions
 from geochange.polygons.store import RegionStore
 from geochange.probability.local_thresholds import LocalThreshold
-from geochange.probability.raster import TRACE_BLOCK, ScoreRaster, classify, cutoff_of, cutoffs_of
+from geochange.probability.raster import ScoreRaster, classify, cutoff_of, cutoffs_of
 from geochange.probability.threshold_search import ChosenThreshold, resolve_threshold
 from geochange.probability.thresholds import Threshold
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.tiling import partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +33,22 @@ class Tracing:
     keep: RegionFilter
 
 
-def trace_task(work: Tracing, block: Tile) -> BlockRegions:
+def trace_task(tracing: Tracing, block: Tile) -> BlockRegions:
     """The regions of one block."""
     around = block.grow(1)
-    codes, valid = work.raster.read(around)
-    classes, peak = classify(codes, cutoffs_of(work.threshold.at(around), work.raster.step))
-    area = work.raster.source.grid.area
-    return trace_block(classes, peak, valid, block, area, connectivity=work.connectivity, keep=work.keep)
+    codes, valid = tracing.raster.read(around)
+    classes, peak = classify(codes, cutoffs_of(tracing.threshold.at(around), tracing.raster.step))
+    area = tracing.raster.source.grid.area
+    return trace_block(classes, peak, valid, block, area, connectivity=tracing.connectivity, keep=tracing.keep)
 
 
-def collect_regions(
-    work: Tracing, crew: Crew, store: RegionStore, listener: Listener, *, square_metres: float = 0.0
-) -> None:
+def collect_regions(tracing: Tracing, work: Work, store: RegionStore, *, square_metres: float = 0.0) -> None:
     """Trace all blocks, merge over their seams, and put finished regions of at least `square_metres` into the store."""
-    grid = work.raster.source.grid
-    blocks = list(partition(grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
-    merger = SeamMerger(blocks, connectivity=work.connectivity, keep=work.keep)
-    for block, traced in zip(blocks, crew.map_ordered(partial(trace_task, work), blocks), strict=True):
+    grid = tracing.raster.source.grid
+    blocks = grid_blocks(grid)
+    merger = SeamMerger(blocks, connectivity=tracing.connectivity, keep=tracing.keep)
+    for _, traced in work.map("polygons", partial(trace_task, tracing), blocks):
         store.add(at_least(merger.add(traced), grid, square_metres))
-        listener.advance(block.size)
     store.add(at_least(merger.finish(), grid, square_metres))
 
 
@@ -76,22 +71,18 @@ class FoundRegions:
 
 
 @contextmanager
-def found_regions(
-    raster: ScoreRaster, options: RegionOptions, crew: Crew, stages: Stages, scratch: Path
-) -> Iterator[FoundRegions]:
+def found_regions(raster: ScoreRaster, options: RegionOptions, work: Work, scratch: Path) -> Iterator[FoundRegions]:
     """Find the regions of a raster; the stores in the scratch folder are gone at the end."""
     minimum = parse_min_area(options.min_area)
     if minimum.square_metres > 0 and raster.source.grid.crs is None:
         raise BadOption(f"min-area {options.min_area!r} needs a CRS, which {raster.source.name} lacks; give pixels")
-    chosen = resolve_threshold(raster, options.thresholds(), crew, stages)
+    chosen = resolve_threshold(raster, options.thresholds(), work)
     keep = keep_filter(options, raster, chosen.threshold)
-    work = Tracing(raster, chosen.threshold, options.connectivity, keep)
-    shape = raster.source.grid.shape
-    count = len(list(partition(shape, (TRACE_BLOCK, TRACE_BLOCK))))
+    tracing = Tracing(raster, chosen.threshold, options.connectivity, keep)
     with RegionStore(scratch) as store, RegionStore(scratch) as simple:
-        with stages.stage("polygons", count, shape[0] * shape[1]) as listener:
-            collect_regions(work, crew, store, listener, square_metres=minimum.square_metres)
-            if options.simplify > 0:
+        collect_regions(tracing, work, store, square_metres=minimum.square_metres)
+        if options.simplify > 0:
+            with work.stages.stage("polygons"):
                 for regions in simplify_regions(store.chunks(), options.simplify / max(raster.source.grid.resolution)):
                     simple.add(regions)
         yield FoundRegions(store, simple if options.simplify > 0 else store, chosen)

@@ -17,7 +17,6 @@ from geochange.scenes.scene import FileSource, open_file, readable
 FLOAT_STEPS = 1 << 24  # float probabilities are counted in steps of 2^-24, so that sums are exact
 THRESHOLDS_TAG = "GEOCHANGE_THRESHOLDS"
 CLASSES_TAG = "GEOCHANGE_CLASSES"
-TRACE_BLOCK = 1024  # pixels per side of what is read at once
 
 
 @dataclass(frozen=True, slots=True)

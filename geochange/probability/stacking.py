@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from geochange.arrays import Bools, Floats, Ints
-from geochange.engine.cluster import Crew
-from geochange.engine.progress import Stages
+from geochange.engine.work import Work, grid_blocks
 from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
 from geochange.files import write_whole
 from geochange.probability.fusion import StackingModel, best_threshold, fit_logistic, stacked, stacking_features
 from geochange.probability.label_maps import LabelMap, labels_on, open_labels
 from geochange.probability.stack import SourceStack
 from geochange.scenes.grid import Tile
-from geochange.scenes.tiling import partition
-
-R = TypeVar("R")
 
 METHOD = "stacking"
 NOT_LABELLED = 255
@@ -78,9 +73,7 @@ class Sample:
     """(n,) 0 unchanged, k for the k-th class."""
 
 
-def fit_stacking(
-    stack: SourceStack, labels: str | os.PathLike[str], options: FitOptions, crew: Crew, stages: Stages
-) -> StackingModel:
+def fit_stacking(stack: SourceStack, labels: str | os.PathLike[str], options: FitOptions, work: Work) -> StackingModel:
     """Fit a logistic regression for each class on labelled pixels, drawn at random over all of the scene.
 
     As many unchanged pixels are drawn as of each class, or all where there are fewer, and each counts as many pixels as
@@ -92,8 +85,7 @@ def fit_stacking(
             other number is change where there is one class (255, too, where only 0 and 255 occur), and 1 .. k are the
             classes of the first raster, in their order, where there are several.
         options: penalty, seed.
-        crew: who does the work.
-        stages: hear of the progress.
+        work: where tasks run.
 
     Raises:
         UnreadableInput: the labels are neither a raster nor a layer.
@@ -103,23 +95,17 @@ def fit_stacking(
     """
     name = os.fspath(labels)
     opened = ClassLabels(labels_on(open_labels(name), stack.grid, None), len(stack.classes))
-    found, counts = _count_labels(_over_cells(partial(_count_task, stack, opened.labels), stack, crew, stages))
+    cells = grid_blocks(stack.grid, SAMPLE_CELL)
+    count = partial(_count_task, stack, opened.labels)
+    found, counts = _count_labels(part for _, part in work.map("fit", count, cells))
     if len(stack.classes) == 1 and found == {0, NOT_LABELLED}:
         opened = replace(opened, ignored=frozenset())  # a mask whose change is 255
     shares = _shares(opened, counts, name, stack.classes)
-    parts = list(_over_cells(partial(_draw_task, stack, opened, shares, options.seed), stack, crew, stages))
+    draw = partial(_draw_task, stack, opened, shares, options.seed)
+    parts = [part for _, part in work.map("fit", draw, cells)]
     sample = Sample(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
     weights = 1 / np.array(shares)[sample.labels]
     return fit_sample(sample, weights, sources=stack.names, classes=stack.classes, penalty=options.penalty)
-
-
-def _over_cells(task: Callable[[Tile], R], stack: SourceStack, crew: Crew, stages: Stages) -> Iterator[R]:
-    """Results for all cells of the sample's lattice, in order."""
-    cells = list(partition(stack.grid.shape, (SAMPLE_CELL, SAMPLE_CELL)))
-    with stages.stage("fit", len(cells), stack.grid.area.size) as listener:
-        for cell, result in zip(cells, crew.map_ordered(task, cells), strict=True):
-            listener.advance(cell.size)
-            yield result
 
 
 def _count_task(stack: SourceStack, labels: LabelMap, cell: Tile) -> tuple[set[int], Counter[int]]:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from geochange.arrays import Array, Floats, Ints
-from geochange.engine.cluster import Crew
-from geochange.engine.progress import Stages
+from geochange.engine.work import BLOCK_SIDE, Work, grid_blocks
 from geochange.errors import BadOption
 from geochange.probability.label_maps import RasterLabels, labels_on, open_labels
 from geochange.probability.label_thresholds import (
@@ -26,7 +25,7 @@ from geochange.probability.label_thresholds import (
     no_labels,
 )
 from geochange.probability.local_thresholds import LocalRule, LocalThreshold, cell_threshold
-from geochange.probability.raster import TRACE_BLOCK, ScoreRaster
+from geochange.probability.raster import ScoreRaster
 from geochange.probability.thresholds import BY_LABELS, F1, METHODS, Threshold, parse_threshold
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels
@@ -79,7 +78,7 @@ class ChosenThreshold:
         return {"threshold": self.threshold.record, **found}
 
 
-def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, crew: Crew, stages: Stages) -> ChosenThreshold:
+def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, work: Work) -> ChosenThreshold:
     """The threshold to use: as given, as the detector fitted it, or found in the raster or by labels.
 
     Raises:
@@ -90,14 +89,14 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, crew: Crew
     if isinstance(parsed, Threshold):
         return ChosenThreshold(parsed)
     if isinstance(parsed, LocalRule):
-        return ChosenThreshold(local_threshold(raster, parsed, crew, stages))
+        return ChosenThreshold(local_threshold(raster, parsed, work))
     if options.labels is not None:
-        labelled = choose_threshold(count_labelled(raster, options, crew, stages), parsed)
+        labelled = choose_threshold(count_labelled(raster, options, work), parsed)
         return ChosenThreshold(Threshold(labelled.threshold, labelled.threshold), labelled)
     require_threshold(parsed, raster.thresholds)
     kept = raster.thresholds.get(parsed)
     if parsed in METHODS and kept is None:
-        kept = METHODS[parsed](scene_histogram(raster, crew, stages), BIN_VALUES)
+        kept = METHODS[parsed](scene_histogram(raster, work), BIN_VALUES)
     return ChosenThreshold(Threshold(*2 * (0.5 if kept is None else kept,)))
 
 
@@ -110,14 +109,11 @@ def require_threshold(wanted: Threshold | LocalRule | str, kept: Mapping[str, fl
         )
 
 
-def scene_histogram(raster: ScoreRaster, crew: Crew, stages: Stages) -> Ints:
+def scene_histogram(raster: ScoreRaster, work: Work) -> Ints:
     """(HISTOGRAM_BINS,) counts of valid pixels by their largest probability, over the whole raster."""
-    blocks = list(partition(raster.source.grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
     counts = np.zeros(HISTOGRAM_BINS, np.int64)
-    with stages.stage("threshold", len(blocks), raster.source.grid.area.size) as listener:
-        for block, found in zip(blocks, crew.map_ordered(partial(tile_histogram, raster), blocks), strict=True):
-            counts += found
-            listener.advance(block.size)
+    for _, found in work.map("threshold", partial(tile_histogram, raster), grid_blocks(raster.source.grid)):
+        counts += found
     return counts
 
 
@@ -131,26 +127,22 @@ def _bins(codes: Ints, step: float) -> Ints:
     return np.rint(codes * (step * (HISTOGRAM_BINS - 1))).astype(np.intp)
 
 
-def local_threshold(raster: ScoreRaster, rule: LocalRule, crew: Crew, stages: Stages) -> LocalThreshold:
+def local_threshold(raster: ScoreRaster, rule: LocalRule, work: Work) -> LocalThreshold:
     """A threshold in each cell of the raster's lattice, never lower than the scene's: the detector's, else 0.5."""
     grid, scene = raster.source.grid, raster.thresholds.get("default", 0.5)
     side = rule.side(grid.gsd)
-    shape = ceil(grid.shape[0] / side), ceil(grid.shape[1] / side)
-    many = max(TRACE_BLOCK // side, 1) * side  # pixels per side of a task: whole cells
-    tasks, cells = list(partition(grid.shape, (many, many))), np.empty(shape)
-    with stages.stage("threshold", len(tasks), grid.area.size) as listener:
-        work = partial(_cells_task, raster, side, scene)
-        for task, found in zip(tasks, crew.map_ordered(work, tasks), strict=True):
-            row, col = task.row // side, task.col // side
-            cells[row : row + found.shape[0], col : col + found.shape[1]] = found
-            listener.advance(task.size)
+    cells = np.empty((ceil(grid.shape[0] / side), ceil(grid.shape[1] / side)))
+    blocks = grid_blocks(grid, max(BLOCK_SIDE // side, 1) * side)  # of whole cells
+    for block, found in work.map("threshold", partial(_cells_task, raster, side, scene), blocks):
+        row, col = block.row // side, block.col // side
+        cells[row : row + found.shape[0], col : col + found.shape[1]] = found
     return LocalThreshold(cells, side, scene, rule.high)
 
 
-def _cells_task(raster: ScoreRaster, side: int, scene: float, task: Tile) -> Floats:
-    """(rows, cols) thresholds of the cells of a task."""
-    found = [cell_threshold(_cell_histogram(raster, cell), BIN_VALUES, scene) for cell in _within(task, side)]
-    return np.array(found).reshape(ceil(task.height / side), ceil(task.width / side))
+def _cells_task(raster: ScoreRaster, side: int, scene: float, block: Tile) -> Floats:
+    """(rows, cols) thresholds of the cells of a block."""
+    found = [cell_threshold(_cell_histogram(raster, cell), BIN_VALUES, scene) for cell in _within(block, side)]
+    return np.array(found).reshape(ceil(block.height / side), ceil(block.width / side))
 
 
 def _within(tile: Tile, side: int) -> Iterator[Tile]:
@@ -161,9 +153,7 @@ def _within(tile: Tile, side: int) -> Iterator[Tile]:
 
 def _cell_histogram(raster: ScoreRaster, cell: Tile) -> Ints:
     """Counts of a cell, which may be larger than what is read at once."""
-    return sum(
-        (tile_histogram(raster, part) for part in _within(cell, TRACE_BLOCK)), np.zeros(HISTOGRAM_BINS, np.int64)
-    )
+    return sum((tile_histogram(raster, part) for part in _within(cell, BLOCK_SIDE)), np.zeros(HISTOGRAM_BINS, np.int64))
 
 
 @dataclass(frozen=True)
@@ -217,15 +207,12 @@ def column_labels(layer: Layer, column: str) -> Ints:
     return np.array([known.get(text, CHANGED) for text in texts], np.intp)
 
 
-def count_labelled(raster: ScoreRaster, options: ThresholdOptions, crew: Crew, stages: Stages) -> LabelCounts:
+def count_labelled(raster: ScoreRaster, options: ThresholdOptions, work: Work) -> LabelCounts:
     """How the labelled pixels of a raster lie over its probabilities."""
     grid, found = raster.source.grid, no_labels(HISTOGRAM_BINS)
-    work = partial(_labelled_task, raster, open_labelled(options, grid), cell_side(grid.shape))
-    blocks = list(partition(grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
-    with stages.stage("threshold", len(blocks), grid.area.size) as listener:
-        for block, part in zip(blocks, crew.map_ordered(work, blocks), strict=True):
-            found += part
-            listener.advance(block.size)
+    task = partial(_labelled_task, raster, open_labelled(options, grid), cell_side(grid.shape))
+    for _, part in work.map("threshold", task, grid_blocks(grid)):
+        found += part
     return found
 
 

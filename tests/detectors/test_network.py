@@ -189,14 +189,13 @@ def test_a_killed_run_goes_on_with_the_weights_it_began_with(pair, small, tmp_pa
 
 
 def test_saved_and_loaded_it_scores_the_same(pair, small, tmp_path):
-    from geochange.engine.cluster import ClusterOptions, open_crew
     from geochange.engine.lattice import SceneBlocks
-    from geochange.engine.progress import Silent
+    from geochange.engine.work import open_work
     from geochange.scenes.pairing import open_scene
 
     scene = open_scene(pair)
-    with open_crew(ClusterOptions(threads=1)) as crew:
-        fitted = NetworkDetector(checkpoint=small).fit(scene, SceneBlocks(scene, crew, Silent()))
+    with open_work(None, None) as work:
+        fitted = NetworkDetector(checkpoint=small).fit(scene, SceneBlocks(scene, work))
     fitted.save(tmp_path)
     loaded = NetworkFitted.load(tmp_path)
     dates = np.random.default_rng(0).uniform(0, 255, (1, 2, 3, 64, 64)).astype(np.float32)

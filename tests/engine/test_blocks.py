@@ -9,9 +9,9 @@ import rasterio
 from geochange.engine import blocks as engine_blocks
 from geochange.engine import inference
 from geochange.engine.blocks import BlockStore, run_blocks
-from geochange.engine.cluster import ClusterOptions, open_crew
+from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import Inference
-from geochange.engine.progress import Silent
+from geochange.engine.work import open_work
 from geochange.errors import BlockFailed
 from geochange.scenes.pairing import open_scene
 from geochange.scenes.tiling import TileOptions, Tiling, cut_axis
@@ -36,8 +36,8 @@ def scene(tmp_path):
 def run(scene, fitted, tiling, folder, *, threads=2, dtype="float32", layers=()):
     """The probability of a whole run, put together from its block files."""
     store = BlockStore(folder, np.dtype(dtype), layers)
-    with open_crew(ClusterOptions(threads=threads)) as crew:
-        run_blocks(crew, Inference(scene, fitted, tiling, layers), store, Silent())
+    with open_work(ClusterOptions(threads=threads), None) as work:
+        run_blocks(work, Inference(scene, fitted, tiling, layers), store)
     return read_blocks(store, tiling, scene.shape)
 
 

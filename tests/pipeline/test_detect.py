@@ -322,7 +322,7 @@ def test_relative_paths_reach_workers_in_another_folder(pair, tmp_path, monkeypa
 
 def test_resuming_a_finished_run_is_done_at_once(pair, tmp_path, monkeypatch):
     first = geochange.detect(*pair, tmp_path / "out")
-    monkeypatch.setattr(pipeline, "_work", lambda run: 1 / 0)
+    monkeypatch.setattr(pipeline, "_detect", lambda run: 1 / 0)
     assert geochange.detect(*pair, tmp_path / "out", resume=True).record == first.record
 
 

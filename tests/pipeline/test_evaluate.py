@@ -166,7 +166,7 @@ def test_block_size_does_not_matter(tmp_path, masks, monkeypatch, block):
     predicted[60:70, 40:90] = 9
     paths = [write_raster(tmp_path / f"{i}.tif", each[None], nodata=9) for i, each in enumerate((predicted, reference))]
     whole = geochange.evaluate(*paths).to_dict()
-    monkeypatch.setattr("geochange.pipeline.evaluate.TRACE_BLOCK", block)
+    monkeypatch.setattr("geochange.engine.work.BLOCK_SIDE", block)
     assert geochange.evaluate(*paths).to_dict() == whole
 
 

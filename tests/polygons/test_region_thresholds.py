@@ -13,6 +13,7 @@ from sklearn.metrics import precision_score, recall_score
 import geochange
 from geochange.engine.cluster import Crew
 from geochange.engine.progress import Stages
+from geochange.engine.work import Work
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.polygons.options import RegionOptions
 from geochange.probability import raster as score_raster
@@ -37,7 +38,7 @@ class AtOnce:
         return done
 
 
-CREW = Crew(AtOnce(), 1)
+WORK = Work(Crew(AtOnce(), 1), Stages())
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def save(path, codes):
 
 
 def chosen(path, wanted, **more):
-    return resolve_threshold(open_scores(str(path)), ThresholdOptions(wanted=wanted, **more), CREW, Stages())
+    return resolve_threshold(open_scores(str(path)), ThresholdOptions(wanted=wanted, **more), WORK)
 
 
 def layer_of(path, truth, count=60, column="changed", **words):
@@ -84,13 +85,14 @@ def test_thresholds_do_not_depend_on_blocks(scored, truth, tmp_path, monkeypatch
     labels = write_raster(tmp_path / "l.tif", np.where(textured(SHAPE, 1)[0] > 120, truth, 255).astype(np.uint8)[None])
     more = {"labels": labels} if thresholds.parse_threshold(wanted) == wanted and wanted not in METHODS else {}
     whole = chosen(scored, wanted, **more).to_record()
-    monkeypatch.setattr(thresholds, "TRACE_BLOCK", 64)
+    monkeypatch.setattr(thresholds, "BLOCK_SIDE", 64)
+    monkeypatch.setattr("geochange.engine.work.BLOCK_SIDE", 64)
     assert chosen(scored, wanted, **more).to_record() == whole
 
 
 def test_methods_see_the_raster_s_histogram(scored):
     raster = open_scores(str(scored))
-    counts = scene_histogram(raster, CREW, Stages())
+    counts = scene_histogram(raster, WORK)
     assert counts.sum() == 210 * 330 - 30 * 30
     for name, method in METHODS.items():
         assert chosen(scored, name).threshold.low == method(counts, np.linspace(0, 1, 1024))
