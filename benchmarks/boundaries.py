@@ -28,6 +28,7 @@ import numpy as np
 import rasterio
 import shapely
 from rasterio.features import rasterize
+from scipy.ndimage import sobel
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 import geochange
@@ -40,7 +41,7 @@ from geochange.polygons.regions import RegionFilter, Regions, concatenate, trace
 from geochange.polygons.right_angles import RightAngles, choose_outlines, square_regions
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.simplify import simplify_regions
-from geochange.probability.boundaries import GUIDE_STEPS, GuidedFilter, LocalField, Snap, gradient, guide_codes
+from geochange.probability.boundaries import GUIDE_STEPS, GuidedFilter, LocalField, guide_codes
 from geochange.probability.morphology import Close, Disc, Open
 from geochange.probability.raster import cutoff_of, open_scores
 from geochange.probability.refinement import ScorePart, Step, refine
@@ -302,11 +303,6 @@ def local_fields(*, both: bool = False) -> dict[str, Correction]:
     }
 
 
-def snaps() -> dict[str, Correction]:
-    choices = product((1, 2, 3), (0.05, 0.2, 1.0))
-    return {f"{width} stiffness {stiff}": by_steps(Snap(width=width, stiffness=stiff)) for width, stiff in choices}
-
-
 def discs(radii: Sequence[float], gsd: float) -> dict[str, dict[str, Correction]]:
     """Opening, closing, and both, by radius in pixels."""
     sized = {f"{radius * gsd:g} m": Disc.of_radius(radius) for radius in radii}
@@ -325,7 +321,6 @@ def show_levir(data: Path, cache: Path, *, show_all: bool) -> None:
         "guided filter": guided_filters(),
         "guided filter, both dates": guided_filters(both=True),
         "local field": local_fields(),
-        "snapping": snaps(),
         **discs((1, 1.5, 2, 3), 0.5),
         "smallest area": {f"{pixels} px": sieved(pixels) for pixels in (8, 16, 32, 64, 128)},
         "right angles": {"": squared(RightAngles())},
@@ -344,6 +339,12 @@ def show_levir(data: Path, cache: Path, *, show_all: bool) -> None:
     compare(families, even, odd, show_all=show_all)
 
 
+def gradient(guide: Ints) -> Floats:
+    """(y, x) length of the guide's gradient a pixel by Sobel's operator, root mean square over its bands."""
+    slopes = np.array([sobel(band.astype(float), axis) / 8 for band in guide for axis in (0, 1)])
+    return np.sqrt((slopes**2).sum(axis=0) / len(guide))
+
+
 def show_edges(data: Path, cache: Path) -> None:
     """How strong the image's edges are where labels and masks of LEVIR have their boundaries: is there more to gain?"""
     print("| scenes | boundary of | mean gradient, deviations a pixel |\n|---|---|---|")
@@ -355,7 +356,7 @@ def show_edges(data: Path, cache: Path) -> None:
             for case in chosen:
                 mask = case.truth if side == "labels" else without(case)
                 edge = boundary_pixels(mask, np.ones(mask.shape, bool))
-                total += gradient(case.after, np.ones(mask.shape, bool))[edge].sum() / GUIDE_STEPS, edge.sum()
+                total += gradient(case.after)[edge].sum() / GUIDE_STEPS, edge.sum()
             print(f"| {name} | {side} | {total[0] / total[1]:.3f} |")
 
 
@@ -366,7 +367,6 @@ def show_made(cache: Path, *, show_all: bool) -> None:
         "guided filter": guided_filters(),
         "guided filter, both dates": guided_filters(both=True),
         "local field": local_fields(),
-        "snapping": snaps(),
         **discs((1, 1.5, 2, 3), 1.0),
         "smallest area": {f"{pixels} px": sieved(pixels) for pixels in (8, 16, 32, 64, 128)},
         "right angles": {"": squared(RightAngles())},
@@ -385,7 +385,6 @@ def show_taizhou(data: Path, cache: Path) -> None:
         "guided filter 1 eps 0.1": (GuidedFilter(radii=(1,), eps=0.1),),
         "guided filter 4 eps 0.1": (GuidedFilter(radii=(4,), eps=0.1),),
         "local field 5 radius 3 weight 4 contrast 0.3": (LocalField(iterations=5, radius=3, weight=4.0, contrast=0.3),),
-        "snapping 1": (Snap(width=1),),
         "opening 30 m": (Open(Disc.of_radius(1)),),
         "closing 30 m": (Close(Disc.of_radius(1)),),
     }

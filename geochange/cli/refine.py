@@ -33,12 +33,6 @@ def refine(
     crf_smoothness: Annotated[
         float, typer.Option("--crf-smoothness", help="Share of the weight whatever neighbours look like, 0 to 1.")
     ] = 0.0,
-    snap: Annotated[
-        int | None, typer.Option("--snap", help="Move boundaries to image edges at most this many pixels away.")
-    ] = None,
-    snap_stiffness: Annotated[
-        float, typer.Option("--snap-stiffness", help="The higher, the less a weak edge attracts.")
-    ] = 0.2,
     opening: Annotated[
         str | None, typer.Option("--open", help="Radius of an opening, in metres, or pixels as in 3px.")
     ] = None,
@@ -47,7 +41,7 @@ def refine(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="Where --crf balances and --snap cuts.", show_default="the raster's own"),
+        typer.Option("--threshold", help="Where --crf balances.", show_default="the raster's own"),
     ] = None,
     bands: values.Bands = None,
     nodata: values.Nodata = "all",
@@ -65,7 +59,7 @@ def refine(
     from geochange.engine.cluster import ClusterOptions
     from geochange.pipeline.refine import RefineOptions
     from geochange.pipeline.refine import refine as run
-    from geochange.probability.boundaries import GuidedFilter, LocalField, Snap
+    from geochange.probability.boundaries import GuidedFilter, LocalField
     from geochange.scenes.scene import parse_nodata
 
     if crf is None:
@@ -77,7 +71,6 @@ def refine(
     options = RefineOptions(
         guided=None if guided is None else GuidedFilter(radii=_parse_radii(guided), eps=guided_eps),
         crf=field,
-        snap=None if snap is None else Snap(width=snap, stiffness=snap_stiffness),
         opening=opening,
         closing=closing,
         threshold=threshold,

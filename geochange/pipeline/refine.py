@@ -25,13 +25,14 @@ from geochange.engine.progress import Listener
 from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
-from geochange.probability.boundaries import GuidedFilter, LocalField, Snap, guide_codes, winners
+from geochange.probability.boundaries import GuidedFilter, LocalField, guide_codes
 from geochange.probability.morphology import Close, Disc, Open, pixel_metres
 from geochange.probability.raster import (
     CLASSES_TAG,
     FLOAT_STEPS,
     THRESHOLDS_TAG,
     ScoreRaster,
+    classify,
     cutoff_of,
     open_scores,
 )
@@ -55,7 +56,6 @@ class RefineOptions:
 
     guided: GuidedFilter | None = None
     crf: LocalField | None = None
-    snap: Snap | None = None
 
     opening: str | float | None = None
     """Radius of the disc: metres, as in 2, or pixels, as in "3px"."""
@@ -64,7 +64,7 @@ class RefineOptions:
     """As `opening`."""
 
     threshold: float | None = None
-    """Around which the field balances, and at which boundaries are snapped; None for the raster's own, else 0.5."""
+    """Around which the field balances; None for the raster's own, else 0.5."""
 
     bands: tuple[int, ...] | None = None
     """Bands of the images that lead; None for all."""
@@ -95,18 +95,18 @@ class RefineOptions:
         Raises:
             BadOption: there is none, or a disc cannot be drawn on the grid.
         """
-        wanted: list[Step | None] = [self.guided, self.crf, self.snap]
+        wanted: list[Step | None] = [self.guided, self.crf]
         wanted.append(None if self.opening is None else Open(disc_on("open", self.opening, grid)))
         wanted.append(None if self.closing is None else Close(disc_on("close", self.closing, grid)))
         if not any(wanted):
-            raise BadOption("no correction is asked for; add --guided, --crf, --snap, --open or --close")
+            raise BadOption("no correction is asked for; add --guided, --crf, --open or --close")
         return tuple(step for step in wanted if step is not None)
 
     def described(self) -> list[str]:
         """What is done, for the raster's tags."""
         led = [
             f"{name} {' '.join(f'{key}={value}' for key, value in asdict(step).items())}"
-            for name, step in (("guided", self.guided), ("crf", self.crf), ("snap", self.snap))
+            for name, step in (("guided", self.guided), ("crf", self.crf))
             if step is not None
         ]
         discs = (("open", self.opening), ("close", self.closing))
@@ -302,11 +302,9 @@ def _threshold(raster: ScoreRaster, options: RefineOptions) -> float:
 def _require_images(steps: Sequence[Step], has_image: bool, has_before: bool) -> None:
     led = any(step.needs_guide for step in steps)
     if led and not has_image:
-        raise BadOption("--guided, --crf and --snap are led by an image; name it with --image")
+        raise BadOption("--guided and --crf are led by an image; name it with --image")
     if not led and (has_image or has_before):
-        raise BadOption(
-            "--open and --close look at no image; leave out --image and --before, or add --guided, --crf or --snap"
-        )
+        raise BadOption("--open and --close look at no image; leave out --image and --before, or add --guided or --crf")
 
 
 def _on_grid(name: str, raster: ScoreRaster, options: RefineOptions) -> FileSource | WarpedSource:
@@ -360,7 +358,7 @@ def _refine_task(refining: _Refining, block: Tile) -> Ints:
     rows, cols = block.slices((block.row - reach, block.col - reach))
     codes, valid = refine_part(part, refining.steps)[:, rows, cols], part.valid[rows, cols]
     write_whole(refining.file(block), encode_block(refining.stored(codes, valid)))
-    old, new = (np.where(valid, winners(each, part.cutoff), 0) for each in (part.codes[:, rows, cols], codes))
+    old, new = (np.where(valid, classify(each, part.cutoff)[0], 0) for each in (part.codes[:, rows, cols], codes))
     return np.array([valid.sum(), (old > 0).sum(), (new > 0).sum(), (old != new).sum()])
 
 

@@ -1,8 +1,7 @@
 """Corrections that move the boundaries of change to where an image has them. Pure.
 
-The three are steps of `refinement`, led by an image in steps of its deviation (`guide_codes`). Two of them need to
-know where the threshold lies: `LocalField` balances around it, `Snap` moves the boundary that it draws. Pixels that
-are not valid take no part: they are in no window, no neighbourhood and on no way.
+Both are steps of `refinement`, led by an image in steps of its deviation (`guide_codes`); `LocalField` balances around
+the threshold. Pixels that are not valid take no part: they are in no window and no neighbourhood.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.errors import BadOption
-from geochange.probability.morphology import Disc, grey_dilation, grey_erosion
 from geochange.probability.refinement import ScorePart
 
 GUIDE_STEPS = 256  # a band of the guide is in steps of 1/256 of its standard deviation
@@ -23,7 +21,6 @@ LARGEST_RADIUS = 32  # px, of sums over windows and of bands
 LEAST_EPS = 1e-6  # keeps bands that repeat each other apart
 MOST_ITERATIONS, LARGEST_FIELD = 10, 8  # px; a field holds a plane for each two pixels of its window
 _FIXED = 1 << 20  # coefficients of the guided filter are averaged in steps of 2^-20
-_FAR = 1 << 30  # a distance that no path has
 
 
 def guide_codes(values: Array, valid: Bools, mean: Floats, deviation: Floats) -> Ints:
@@ -235,133 +232,3 @@ def _log_odds(codes: Array, steps: int) -> Floats:
     """float32 log-odds of probabilities, kept half a step away from 0 and 1."""
     share = np.clip(codes.astype(np.float32) / np.float32(steps), 0.5 / steps, 1 - 0.5 / steps)
     return np.log(share / (1 - share), dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snap:
-    """Boundaries moved to the strongest edge of the image within a narrow band.
-
-    Areas are shrunk by `width` from their boundaries on both sides, then grow back towards each other, slowly over
-    strong edges: a pixel of the band goes to the area from which the way costs least, the cost of a pixel being its
-    gradient (geodesic distances: Criminisi, Sharp and Blake 2008). Ways are of at most three times the width, so
-    that the result is local. An area too small to be shrunk stays as it is. Thresholded as it is stored, the
-    probability then gives the new areas: it is moved just across the threshold, and nowhere else.
-    """
-
-    width: int = 3
-    """Pixels that a boundary may move."""
-
-    stiffness: float = 0.2
-    """Cost of a pixel without any gradient, in standard deviations of the bands a pixel: the higher, the less a weak
-    edge attracts."""
-
-    needs_guide = True
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.width <= LARGEST_RADIUS:
-            raise BadOption(f"snapping over {self.width} pixels must lie in 1..{LARGEST_RADIUS}")
-        if not 0 < self.stiffness < GUIDE_LIMIT:
-            raise BadOption(f"stiffness {self.stiffness} must lie in 0..{GUIDE_LIMIT}")
-
-    @property
-    def reach(self) -> int:
-        return 4 * self.width
-
-    def apply(self, part: ScorePart) -> Ints:
-        labels = np.where(part.valid, winners(part.codes, part.cutoff), 0).astype(np.int32)
-        settled = part.valid & ~_near_another(labels, part.valid, self.width)
-        cost = round(self.stiffness * GUIDE_STEPS) + gradient(part.guide, part.valid)
-        ways = {
-            int(label): cheapest_ways(settled, settled & (labels == label), cost, part.valid, 3 * self.width)
-            for label in np.unique(labels[settled])
-        }
-        least, nearest = np.full(labels.shape, _FAR, np.int32), labels.copy()
-        for label, way in ways.items():
-            least[labels == label] = way[labels == label]
-        movable = least < _FAR
-        for label, way in ways.items():
-            closer = movable & (way < least)
-            nearest[closer], least[closer] = label, way[closer]
-        return relabel(part.codes, labels, nearest, part.cutoff)
-
-
-def winners(codes: Ints, cutoff: int) -> Ints:
-    """(y, x) class, from 1, of the largest of (class, y, x) codes where that reaches the cutoff, else 0."""
-    return np.where(codes.max(axis=0) >= cutoff, codes.argmax(axis=0) + 1, 0)
-
-
-def relabel(codes: Ints, labels: Ints, wanted: Ints, cutoff: int) -> Ints:
-    """Codes of which `winners` makes the wanted labels, changed only where they are not those already.
-
-    Args:
-        codes: (class, y, x).
-        labels: (y, x) what `winners` makes of the codes.
-        wanted: (y, x) labels, 0 for no change.
-        cutoff: the smallest code of a change; above 0.
-    """
-    moved = labels != wanted
-    own, old = wanted[moved], codes[:, moved].astype(np.int64)
-    new = np.minimum(old, cutoff - 1)  # what becomes unchanged, or loses to another class
-    winning = np.flatnonzero(own)
-    new[:, winning] = np.minimum(old, np.maximum(old.max(axis=0), cutoff) - 1)[:, winning]
-    new[own[winning] - 1, winning] = np.maximum(old.max(axis=0), cutoff)[winning]
-    result = codes.copy()
-    result[:, moved] = new
-    return result
-
-
-def _near_another(labels: Ints, valid: Bools, width: int) -> Bools:
-    """(y, x) whether another label lies within so many pixels."""
-    disc = Disc.of_radius(width)
-    return grey_erosion(labels, valid, disc) != grey_dilation(labels, valid, disc)
-
-
-def gradient(guide: Ints, valid: Bools) -> Ints:
-    """(y, x) int32 length of the guide's gradient a pixel, root mean square over its bands.
-
-    Sobel's operator; differences to pixels that are not valid are left out of it.
-    """
-    squares = np.zeros(valid.shape)
-    for band in guide:
-        squares += _slope(band, valid) ** 2 + _slope(band.T, valid.T).T ** 2
-    return np.sqrt(squares / max(len(guide), 1)).astype(np.int32)
-
-
-def _slope(values: Ints, valid: Bools) -> Floats:
-    """(y, x) float64 change of values from one row to the next, over three rows and smoothed over three columns."""
-    change, known = np.zeros(values.shape, np.int64), np.zeros(values.shape, np.int64)
-    known[1:-1] = valid[2:] & valid[:-2]
-    change[1:-1] = (values[2:] - values[:-2]) * known[1:-1]
-    return _smooth(change) / np.maximum(2 * _smooth(known), 1)
-
-
-def _smooth(values: Ints) -> Ints:
-    """Sums over three columns, the middle one twice."""
-    sums = 2 * values
-    sums[:, 1:] += values[:, :-1]
-    sums[:, :-1] += values[:, 1:]
-    return sums
-
-
-def cheapest_ways(settled: Bools, start: Bools, cost: Ints, valid: Bools, hops: int) -> Ints:
-    """Cost of the cheapest way to each pixel over pixels that are not settled, of at most so many hops.
-
-    Args:
-        settled: (y, x) pixels that no way leads into.
-        start: (y, x) pixels that ways start from; their own cost is not counted.
-        cost: (y, x) int32 cost of a pixel; 5 times that from its side, 7 times from its corner (Borgefors 1986).
-        valid: (y, x) pixels that exist.
-        hops: the longest way.
-
-    Returns:
-        (y, x) int32; 2^30 where no way leads.
-    """
-    within = valid & ~settled
-    ways = np.where(start, 0, _FAR).astype(np.int32)
-    for _ in range(hops):
-        around = np.pad(ways, 1, constant_values=_FAR)
-        rows, cols = np.minimum(around[:-2], around[2:]), np.minimum(around[:, :-2], around[:, 2:])
-        side = np.minimum(rows[:, 1:-1], cols[1:-1])
-        corner = np.minimum(rows[:, :-2], rows[:, 2:])
-        ways = np.where(within, np.minimum(ways, np.minimum(side + 5 * cost, corner + 7 * cost)), ways)
-    return np.minimum(ways, _FAR)

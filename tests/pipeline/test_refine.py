@@ -14,7 +14,7 @@ import geochange
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline.refine import RefineOptions, disc_on, parse_radius
-from geochange.probability.boundaries import GuidedFilter, LocalField, Snap
+from geochange.probability.boundaries import GuidedFilter, LocalField
 from geochange.probability.morphology import Disc
 from geochange.probability.raster import CLASSES_TAG, THRESHOLDS_TAG
 from geochange.scenes.scene import open_file
@@ -22,9 +22,7 @@ from tests.commands import refused
 from tests.stand_ins import PLACE, textured, write_pair, write_raster
 
 SHAPE = (130, 170)
-ALL = RefineOptions(
-    guided=GuidedFilter(radii=(1, 3)), crf=LocalField(iterations=2), snap=Snap(width=2), opening="2px", closing=3
-)
+ALL = RefineOptions(guided=GuidedFilter(radii=(1, 3)), crf=LocalField(iterations=2), opening="2px", closing=3)
 OPENED = RefineOptions(opening="2px")
 
 
@@ -71,9 +69,7 @@ def test_bytes_are_the_same_for_any_blocks_and_threads(tmp_path, image, dtype):
     path = write_scores(tmp_path / "scores.tif", codes, ("a", "b"))
     found = set()
     for number, (block, threads) in enumerate([(512, 1), (64, 3), (77, 2)]):
-        options = RefineOptions(
-            guided=ALL.guided, crf=ALL.crf, snap=ALL.snap, opening="2px", closing=3, block_size=block
-        )
+        options = RefineOptions(guided=ALL.guided, crf=ALL.crf, opening="2px", closing=3, block_size=block)
         out = tmp_path / f"{number}.tif"
         geochange.refine(path, out, options, image=image, cluster=ClusterOptions(threads=threads))
         found.add(out.read_bytes())
@@ -170,7 +166,7 @@ def test_before_leads_where_things_have_gone(tmp_path):
     after = write_raster(tmp_path / "after.tif", textured(SHAPE))
     truth, missed = edge[0] > 50, []
     for name, more in (("alone", None), ("both", before)):
-        geochange.refine(path, tmp_path / f"{name}.tif", RefineOptions(snap=Snap(width=4)), image=after, before=more)
+        geochange.refine(path, tmp_path / f"{name}.tif", RefineOptions(guided=GuidedFilter()), image=after, before=more)
         missed.append(((read(tmp_path / f"{name}.tif")[0] >= 127) != truth).sum())
     assert missed[1] < missed[0] / 2
 
@@ -206,9 +202,8 @@ def test_discs_in_metres_follow_the_pixel_size(tmp_path, scores):
         (["--guided", "wide", "--image", "after.tif"], ["guided", "whole pixels"]),
         (["--guided", "4", "--guided-eps", "-1", "--image", "after.tif"], ["eps"]),
         (["--crf", "0", "--image", "after.tif"], ["crf"]),
-        (["--snap", "-1", "--image", "after.tif"], ["snapping"]),
-        (["--snap", "2", "--threshold", "0", "--image", "after.tif"], ["threshold 0"]),
-        (["--snap", "2", "--threshold", "nan", "--image", "after.tif"], ["threshold nan"]),
+        (["--crf", "2", "--threshold", "0", "--image", "after.tif"], ["threshold 0"]),
+        (["--crf", "2", "--threshold", "nan", "--image", "after.tif"], ["threshold nan"]),
         (["--open", "-2"], ["open '-2'"]),
         (["--open", "0"], ["open '0'"]),
         (["--open", "2ft"], ["open '2ft'"]),
@@ -250,9 +245,9 @@ def test_images_elsewhere_are_refused(tmp_path, scores):
     empty = write_raster(tmp_path / "empty.tif", np.zeros((3, *SHAPE), np.uint8), nodata=0)
     for image, error in ((far, "do not overlap"), (plain, "give both a CRS")):
         with pytest.raises(GridMismatch, match=error):
-            geochange.refine(scores, tmp_path / "out.tif", RefineOptions(snap=Snap()), image=image)
+            geochange.refine(scores, tmp_path / "out.tif", RefineOptions(crf=LocalField()), image=image)
     with pytest.raises(NothingValid, match="no data"):
-        geochange.refine(scores, tmp_path / "out.tif", RefineOptions(snap=Snap()), image=empty)
+        geochange.refine(scores, tmp_path / "out.tif", RefineOptions(crf=LocalField()), image=empty)
     assert not (tmp_path / "out.tif").exists()
 
 

@@ -8,25 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import dijkstra
 
 from geochange.errors import BadOption
 from geochange.probability.boundaries import (
     GuidedFilter,
     LocalField,
-    Snap,
     box_sum,
-    cheapest_ways,
-    gradient,
     guide_codes,
     guided_filter,
-    relabel,
     solve_positive,
-    winners,
 )
 from geochange.probability.morphology import Disc, Open
-from geochange.probability.raster import classify
 from geochange.probability.refinement import refine
 from tests.refinement_cases import in_blocks, part_of, parts
 
@@ -35,8 +27,6 @@ STEPS = [
     GuidedFilter(radii=(1, 3), eps=0.5),
     LocalField(iterations=2, radius=2),
     LocalField(iterations=3, radius=1, weight=8.0),
-    Snap(width=1),
-    Snap(width=2, stiffness=0.05),
 ]
 
 
@@ -50,7 +40,7 @@ def test_blocks_do_not_matter(step, part, block):
 @settings(max_examples=25)
 @given(parts(), st.integers(1, 9))
 def test_blocks_do_not_matter_to_several_steps(part, block):
-    steps = GuidedFilter(radii=(1,)), LocalField(iterations=1, radius=1), Snap(width=1), Open(Disc.of_radius(1))
+    steps = GuidedFilter(radii=(1,)), LocalField(iterations=1, radius=1), Open(Disc.of_radius(1))
     np.testing.assert_array_equal(in_blocks(part, steps, block), refine(part, steps))
 
 
@@ -227,84 +217,6 @@ def test_local_field_balances_at_the_threshold():
     assert (field.apply(replace(part, cutoff=100)) < 80).all()
 
 
-@pytest.mark.parametrize("offset", [-2, -1, 0, 1, 2])
-def test_snapping_finds_the_edge(offset):
-    found = Snap(width=3).apply(edge_scene(offset))[0]
-    np.testing.assert_array_equal(found >= 127, np.arange(40) >= np.full((30, 40), 20))
-
-
-def test_snapping_over_a_plain_image_stays_where_it_is():
-    part = edge_scene(3)
-    plain = replace(part, guide=np.zeros_like(part.guide))
-    np.testing.assert_array_equal(Snap(width=3).apply(plain), plain.codes)
-
-
-def test_snapping_leaves_areas_without_a_core():
-    codes = np.full((30, 30), 20, np.uint8)
-    codes[10:14, 10:20] = 200
-    rng = np.random.default_rng(0)
-    part = part_of(codes, guide=rng.integers(-500, 500, (1, 30, 30)).astype(np.int32))
-    np.testing.assert_array_equal(Snap(width=3).apply(part)[0] >= 127, codes >= 127)
-
-
-@settings(max_examples=30)
-@given(parts(classes=1))
-def test_snapping_changes_only_what_changes_sides(part):
-    found = Snap(width=2).apply(part)
-    moved = (found >= part.cutoff) != (part.codes >= part.cutoff)
-    np.testing.assert_array_equal(found[~moved], part.codes[~moved])
-
-
-@given(parts(classes=3))
-def test_winners_are_the_classes_that_polygons_get(part):
-    np.testing.assert_array_equal(winners(part.codes, 127), classify(part.codes, 127)[0])
-
-
-@given(parts(classes=3), st.integers(1, 254), st.integers(0, 99))
-def test_relabelled_codes_have_the_wanted_winners(part, cutoff, seed):
-    labels = winners(part.codes, cutoff)
-    wanted = np.random.default_rng(seed).integers(0, len(part.codes) + 1, labels.shape)
-    found = relabel(part.codes, labels, wanted, cutoff)
-    np.testing.assert_array_equal(winners(found, cutoff), wanted)
-    np.testing.assert_array_equal(found[:, labels == wanted], part.codes[:, labels == wanted])
-    assert found.max() <= 254
-
-
-def ways_by_dijkstra(settled, start, cost):
-    """The same distances over a graph of pixels."""
-    height, width = settled.shape
-    edges = []
-    for row, col in np.argwhere(~settled):
-        for r in (-1, 0, 1):
-            for c in (-1, 0, 1):
-                y, x = row + r, col + c
-                if (r, c) != (0, 0) and 0 <= y < height and 0 <= x < width and (start[y, x] or not settled[y, x]):
-                    edges.append((y * width + x, row * width + col, (5 if r == 0 or c == 0 else 7) * cost[row, col]))
-    tail, head, weight = np.array(edges or [(0, 0, 0)]).T
-    graph = coo_array((weight.astype(float), (tail, head)), shape=(settled.size, settled.size)).tocsr()
-    found = dijkstra(graph, indices=np.flatnonzero(start), min_only=True)
-    return np.where(np.isfinite(found), found, 1 << 30).reshape(settled.shape)
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 999), st.integers(2, 9), st.integers(2, 9))
-def test_ways_are_the_cheapest(seed, height, width):
-    rng = np.random.default_rng(seed)
-    settled = rng.random((height, width)) < 0.3
-    start = settled & (rng.random((height, width)) < 0.5)
-    cost = rng.integers(1, 50, (height, width)).astype(np.int32)
-    found = cheapest_ways(settled, start, cost, np.ones((height, width), bool), height * width)
-    np.testing.assert_array_equal(found, ways_by_dijkstra(settled, start, cost))
-
-
-def test_gradient_is_the_slope_per_pixel():
-    ramp = np.arange(12)[np.newaxis, np.newaxis] * 30 + np.zeros((2, 9, 12), int)
-    found = gradient(ramp.astype(np.int32), np.ones((9, 12), bool))
-    assert (found[1:-1, 1:-1] == 30).all()
-    turned = gradient(ramp.astype(np.int32).swapaxes(1, 2), np.ones((12, 9), bool))
-    np.testing.assert_array_equal(turned.T, found)
-
-
 @pytest.mark.parametrize(
     ("step", "settings"),
     [
@@ -319,8 +231,6 @@ def test_gradient_is_the_slope_per_pixel():
         (LocalField, {"weight": -1.0}),
         (LocalField, {"contrast": 0.0}),
         (LocalField, {"smoothness": 1.5}),
-        (Snap, {"width": 0}),
-        (Snap, {"stiffness": 0.0}),
     ],
 )
 def test_options_that_cannot_be_are_refused(step, settings):
