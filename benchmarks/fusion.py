@@ -32,9 +32,9 @@ from scipy import ndimage
 
 import geochange
 from geochange.arrays import Bools, Floats, Ints
-from geochange.engine.blend import UINT8_LEVELS
 from geochange.evaluation.bootstrap import Bootstrap, hit_rates, resample_sums
 from geochange.probability.fusion import Fusion, best_threshold, maximum, noisy_or, stacked, vote_share, weighted_mean
+from geochange.probability.raster import LEVELS
 from geochange.probability.stacking import Sample, fit_sample
 from geochange.scenes.grid import Grid
 from geochange.scenes.warped import warp
@@ -119,8 +119,8 @@ def read_sources(tiles: Tiles, data: Path, cache: Path) -> dict[str, Floats]:
         if not path.exists():
             np.savez_compressed(path, probability=detect(tiles, detector, zoom))
         with np.load(path) as stored:
-            codes = np.rint(stored["probability"] * UINT8_LEVELS)
-        sources[name] = on_tiles((codes / UINT8_LEVELS).astype(np.float32), zoom, tiles.changed.shape[1:])
+            codes = np.rint(stored["probability"] * LEVELS)
+        sources[name] = on_tiles((codes / LEVELS).astype(np.float32), zoom, tiles.changed.shape[1:])
     return sources
 
 
@@ -137,7 +137,7 @@ def fuse(sources: Sequence[Floats], fusion: Fusion) -> Floats:
     """(tile, y, x) fused probability in steps of one byte, tile by tile."""
     present = np.ones((len(sources), *sources[0].shape[1:]), bool)
     tiles = [fusion(np.stack(parts)[:, None], present)[0] for parts in zip(*sources, strict=True)]
-    return (np.rint(np.stack(tiles) * UINT8_LEVELS) / UINT8_LEVELS).astype(np.float32)
+    return (np.rint(np.stack(tiles) * LEVELS) / LEVELS).astype(np.float32)
 
 
 def even_threshold(probability: Floats, tiles: Tiles) -> float:

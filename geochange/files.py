@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +83,16 @@ def require_space(folder: Path, needed: int) -> None:
             f"{folder} has {free / 1e9:.2f} GB free, the run needs up to {needed / 1e9:.2f} GB; "
             "free some, or choose another folder"
         )
+
+
+@contextmanager
+def scratch_beside(path: Path, needed: int = 0) -> Iterator[Path]:
+    """Make a folder beside a file that is to be written, on the same disk; it is gone at the end.
+
+    Raises:
+        DiskFull: the disk holds less than `needed` bytes.
+    """
+    folder = path.absolute().parent
+    require_space(folder, needed)
+    with tempfile.TemporaryDirectory(prefix=".geochange-", dir=folder) as scratch:
+        yield Path(scratch)

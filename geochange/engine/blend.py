@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.arrays import Floats, Ints
 from geochange.scenes.tiling import Cut
 
 WEIGHT_ONE = 1 << 10
 SCORE_ONE = 1 << 24
 _TOTAL = WEIGHT_ONE * WEIGHT_ONE * SCORE_ONE
-
-UINT8_LEVELS = 254
-UINT8_NODATA = 255
 
 
 def taper(cut: Cut, tile: int) -> Ints:
@@ -45,18 +42,3 @@ def weighted(probability: Floats, rows: Ints, cols: Ints) -> Ints:
 def unweighted(total: Ints) -> Floats:
     """float32 probabilities of accumulated scores whose weights are complete."""
     return (total / _TOTAL).astype(np.float32)
-
-
-def quantise(probability: Floats, valid: Bools, dtype: np.dtype) -> Array:
-    """Stored values: uint8 0..254 with 255 for nodata, or float32 with NaN.
-
-    Args:
-        probability: (class, y, x) in 0..1.
-        valid: (y, x).
-        dtype: uint8 or float32.
-    """
-    if dtype == np.float32:
-        return np.where(valid, probability, np.float32(np.nan)).astype(np.float32)
-    codes = np.rint(probability * np.float32(UINT8_LEVELS)).astype(np.uint8)
-    codes[..., ~valid] = UINT8_NODATA
-    return codes

@@ -7,19 +7,18 @@ joined and quantised into its file. A strip goes when both sides have their file
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rasterio.io import MemoryFile
 
-from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.engine.blend import UINT8_NODATA, quantise, unweighted
+from geochange.arrays import Bools, Floats, Ints
+from geochange.engine.blend import unweighted
 from geochange.engine.cluster import Crew, first_done, result_of
+from geochange.engine.cog import encode_block
 from geochange.engine.inference import Inference, score_block
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work
@@ -35,7 +34,8 @@ class BlockStore:
     """Where block files, sums and strips lie."""
 
     folder: Path
-    dtype: np.dtype[Any]  # of the stored probability
+    encode: Callable[[Floats, Bools], bytes]
+    """(class, y, x) probabilities and (y, x) validity -> the block's file."""
     layers: tuple[str, ...] = ()
 
     def create(self) -> None:
@@ -73,34 +73,8 @@ class BlockStore:
     def write(self, block: Block, probability: Floats, layers: dict[str, Floats], valid: Bools) -> None:
         """Layers first: the probability's file says that the block is final."""
         for name, layer in layers.items():
-            write_whole(self.file(block, name), encode_block(layer))
-        write_whole(self.file(block), encode_block(quantise(probability, valid, self.dtype)))
-
-
-def encode_block(values: Array) -> bytes:
-    """(band, y, x) values as a tiled GeoTIFF, packed fast. In memory: GDAL does not tell of every failed write."""
-    height, width = values.shape[1:]
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "count": values.shape[0],
-        "height": height,
-        "width": width,
-        "dtype": values.dtype,
-        "tiled": True,
-        "blockxsize": BLOCK_FILE_TILE,
-        "blockysize": BLOCK_FILE_TILE,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-        "predictor": 1 if values.dtype == np.uint8 else 3,
-        "nodata": UINT8_NODATA if values.dtype == np.uint8 else np.nan,
-    }
-    with MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.write(values)
-        return bytes(memory.getbuffer())
-
-
-BLOCK_FILE_TILE = 512
+            write_whole(self.file(block, name), encode_block(layer, np.nan))
+        write_whole(self.file(block), self.encode(probability, valid))
 
 
 def run_blocks(work: Work, inference: Inference, store: BlockStore) -> None:
@@ -187,7 +161,7 @@ def score_task(inference: Inference, store: BlockStore, block: Block) -> None:
         rows, cols = block.reach.intersect(neighbour.area).slices((block.reach.row, block.reach.col))
         save_array(store.strip(block, step), scored.totals[:, rows, cols])
     for name, layer in scored.layers.items():
-        write_whole(store.file(block, name), encode_block(layer))
+        write_whole(store.file(block, name), encode_block(layer, np.nan))
     save_array(store.mask(block), scored.valid)
     own = scored.totals[:, : block.area.height, : block.area.width]
     save_array(store.sums(block), own)  # last: it says that all the others are there

@@ -13,14 +13,15 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
-from geochange.engine.blend import UINT8_LEVELS, UINT8_NODATA
-from geochange.engine.blocks import BLOCK_FILE_TILE
+from geochange.arrays import Array
 from geochange.errors import DiskFull
 from geochange.files import appearing
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import rasterio_crs
 
+BLOCK_FILE_TILE = 512  # pixels per side of the tiles in a block file
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 
 
@@ -30,21 +31,41 @@ class RasterSpec:
 
     grid: Grid
     dtype: np.dtype[Any]
+    nodata: float
     band_names: tuple[str, ...]
     tags: Mapping[str, str] = field(default_factory=dict)
-    scaled: bool = False  # uint8 probabilities: value = stored / 254
+    scale: float | None = None  # value = stored * scale
 
-    @property
-    def nodata(self) -> float:
-        return UINT8_NODATA if self.dtype == np.uint8 else float("nan")
+
+def encode_block(values: Array, nodata: float) -> bytes:
+    """Return (band, y, x) values as a tiled GeoTIFF, packed fast; in memory, as GDAL reports not every failed write."""
+    height, width = values.shape[1:]
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": values.shape[0],
+        "height": height,
+        "width": width,
+        "dtype": values.dtype,
+        "tiled": True,
+        "blockxsize": BLOCK_FILE_TILE,
+        "blockysize": BLOCK_FILE_TILE,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "predictor": 1 if values.dtype == np.uint8 else 3,
+        "nodata": nodata,
+    }
+    with MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(values)
+        return bytes(memory.getbuffer())
 
 
 def build_vrt(parts: Iterable[tuple[Path, Tile]], spec: RasterSpec, path: Path) -> None:
     """Write a VRT over files that each hold one rectangle of the grid; they lie below the VRT's own folder."""
     height, width = spec.grid.shape
     root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
-    if spec.grid.crs is not None:
-        ET.SubElement(root, "SRS").text = rasterio_crs(spec.grid.crs).to_wkt()
+    if (crs := rasterio_crs(spec.grid.crs)) is not None:
+        ET.SubElement(root, "SRS").text = crs.to_wkt()
     t = spec.grid.transform
     ET.SubElement(root, "GeoTransform").text = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
     metadata = ET.SubElement(root, "Metadata")
@@ -62,31 +83,33 @@ def _add_band(root: ET.Element, number: int, name: str, spec: RasterSpec, parts:
     band = ET.SubElement(root, "VRTRasterBand", dataType=kind, band=str(number))
     ET.SubElement(band, "Description").text = name
     ET.SubElement(band, "NoDataValue").text = repr(spec.nodata)
-    if spec.scaled:
+    if spec.scale is not None:
         ET.SubElement(band, "Offset").text = "0"
-        ET.SubElement(band, "Scale").text = repr(1 / UINT8_LEVELS)
+        ET.SubElement(band, "Scale").text = repr(spec.scale)
     for file, tile in parts:
         source = ET.SubElement(band, "SimpleSource")
         ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = file.as_posix()
         ET.SubElement(source, "SourceBand").text = str(number)
         block = {"BlockXSize": str(BLOCK_FILE_TILE), "BlockYSize": str(BLOCK_FILE_TILE)}
         size = {"RasterXSize": str(tile.width), "RasterYSize": str(tile.height)}
-        ET.SubElement(source, "SourceProperties", DataType=kind, **size, **block)
+        ET.SubElement(source, "SourceProperties", {"DataType": kind, **size, **block})
         extent = {"xSize": str(tile.width), "ySize": str(tile.height)}
-        ET.SubElement(source, "SrcRect", xOff="0", yOff="0", **extent)
-        ET.SubElement(source, "DstRect", xOff=str(tile.col), yOff=str(tile.row), **extent)
+        ET.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **extent})
+        ET.SubElement(source, "DstRect", {"xOff": str(tile.col), "yOff": str(tile.row), **extent})
 
 
-def copy_to_cog(source: Path, target: Path, dtype: np.dtype[Any], threads: int) -> None:
+def copy_to_cog(source: Path, target: Path, threads: int) -> None:
     """Copy a raster to a COG with overviews, in bounded memory. Its bytes do not depend on the number of threads.
 
     Raises:
         DiskFull: the file could not be written whole.
     """
+    with rasterio.open(source) as dataset:
+        of_bytes = dataset.dtypes[0] == "uint8"
     options = {
         "COMPRESS": "DEFLATE",
         "LEVEL": "6",
-        "PREDICTOR": "NO" if dtype == np.uint8 else "YES",
+        "PREDICTOR": "NO" if of_bytes else "YES",
         "BLOCKSIZE": "512",
         "OVERVIEW_RESAMPLING": "AVERAGE",
         "BIGTIFF": "IF_SAFER",

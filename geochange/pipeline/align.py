@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.windows import Window
 
 from geochange.arrays import Array, Bools
-from geochange.engine.cluster import ClusterOptions, available_cores
-from geochange.engine.cog import copy_to_cog
+from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
+from geochange.engine.raster_output import bytes_needed, write_cog
 from geochange.engine.work import grid_blocks, open_work
-from geochange.files import appearing, require_geotiff, require_space, require_writable
+from geochange.files import require_geotiff, require_writable, scratch_beside
 from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
@@ -78,18 +76,15 @@ def align(
         grid = open_image(before, 0, options).grid
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)
-        require_space(path.parent, int(grid.area.size * len(source.bands) * source.dtype.itemsize * 2.4))
-        with (
-            tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        ):
-            plain = Path(scratch) / "aligned.tif"
+        needed = bytes_needed(grid.area.size, len(source.bands) * source.dtype.itemsize)
+        with scratch_beside(path, needed) as scratch, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            plain = scratch / "aligned.tif"
             with rasterio.open(plain, "w", **_profile(source, warped)) as dataset:
                 describe_like(dataset, source)
                 for block, (values, valid) in work.map("align", warped.read, grid_blocks(grid)):
                     _write_block(dataset, block, values, valid)
-            with work.stages.stage("pack"), appearing(path) as temporary:
-                copy_to_cog(plain, temporary, source.dtype, available_cores())
+            with work.stages.stage("pack"):
+                write_cog(plain, path)
     return Aligned(path, shift)
 
 
@@ -115,9 +110,8 @@ def _profile(source: FileSource | ArraySource, warped: WarpedSource) -> dict[str
 
 
 def _write_block(dataset: Any, block: Tile, values: Array, valid: Bools) -> None:
-    window = Window(block.col, block.row, block.width, block.height)
     if dataset.nodata is None:
-        dataset.write_mask(valid, window=window)
+        dataset.write_mask(valid, window=block.window)
     else:
         values = np.where(valid, values, np.array(dataset.nodata).astype(values.dtype))
-    dataset.write(values, window=window)
+    dataset.write(values, window=block.window)

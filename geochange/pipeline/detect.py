@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.detector import Fitted
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
-from geochange.engine.cluster import available_cores, open_crew
-from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
+from geochange.engine.cluster import open_crew
+from geochange.engine.cog import build_vrt
 from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks, default_block
 from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.raster_output import bytes_needed, write_cog
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.engine.work import Work
 from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
@@ -45,7 +47,7 @@ from geochange.polygons.options import RegionOptions
 from geochange.polygons.preview import PANEL, Captions, covered_cells, hectares, render_preview
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, total_regions
-from geochange.probability.raster import CLASSES_TAG, THRESHOLDS_TAG, open_scores
+from geochange.probability.raster import encode_probability, layer_spec, open_scores, probability_spec
 from geochange.probability.threshold_search import open_labelled, require_threshold
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
@@ -169,7 +171,8 @@ def _detect(run: _Run) -> Detection:
     started, fitted = datetime.now(UTC), _fitted(run)
     tiling = tiling_of(run.scene, fitted, run.options)
     inference = Inference(run.scene, fitted, tiling, run.options.layers, _thumbnail(run.scene))
-    store = BlockStore(run.folder.blocks, run.options.stored_dtype(), run.options.layers)
+    encode = partial(encode_probability, dtype=run.options.stored_dtype())
+    store = BlockStore(run.folder.blocks, encode, run.options.layers)
     require_space(run.folder.out, _bytes_needed(inference, run.options) - run.folder.bytes_done())
     run_blocks(run.work, inference, store)
     record = _products(run, inference, store)
@@ -253,7 +256,7 @@ def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
     )
     row = inference.scene.shape[1] * inference.tiling.block((0, 0)).area.height
     sums = 2 * 8 * len(inference.fitted.classes) * row if inference.tiling.blended else 0
-    return int(pixels * (stored * 2.4 + POLYGON_BYTES)) + sums + (32 << 20)
+    return bytes_needed(pixels, stored) + int(pixels * POLYGON_BYTES) + sums + (32 << 20)
 
 
 def _products(run: _Run, inference: Inference, store: BlockStore) -> dict[str, Any]:
@@ -302,20 +305,13 @@ def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int,
 
 def _virtual(run: _Run, inference: Inference, store: BlockStore, name: str) -> Path:
     """A VRT over the block files of one raster."""
-    dtype = store.dtype if name == PROBABILITY else np.dtype("float32")
-    tags = {"GEOCHANGE_DETECTOR": inference.fitted.name}
+    grid, fitted = run.scene.grid, inference.fitted
     if name == PROBABILITY:
-        names = inference.fitted.classes
-        tags |= {
-            THRESHOLDS_TAG: json.dumps({} if inference.fitted.objects else dict(inference.fitted.thresholds)),
-            CLASSES_TAG: json.dumps(list(names)),
-        }
+        thresholds = {} if fitted.objects else fitted.thresholds
+        dtype = run.options.stored_dtype()
+        spec = probability_spec(grid, dtype, fitted.classes, thresholds=thresholds, detector=fitted.name)
     else:
-        count = inference.fitted.layers[name]
-        names = (name,) if count == 1 else tuple(f"{name} {number}" for number in range(1, count + 1))
-    spec = RasterSpec(
-        grid=run.scene.grid, dtype=dtype, band_names=names, tags=tags, scaled=name == PROBABILITY and dtype == np.uint8
-    )
+        spec = layer_spec(grid, name, fitted.layers[name], fitted.name)
     path = run.folder.blocks / f"{name}.vrt"
     build_vrt([(store.file(block, name), block.area) for block in inference.tiling.blocks()], spec, path)
     return path
@@ -323,8 +319,7 @@ def _virtual(run: _Run, inference: Inference, store: BlockStore, name: str) -> P
 
 def _pack(run: _Run, virtual: dict[str, Path]) -> None:
     for name, path in virtual.items():
-        dtype = run.options.stored_dtype() if name == PROBABILITY else np.dtype("float32")
-        copy_to_cog(path, run.folder.ready / f"{name}.tif", dtype, available_cores())
+        write_cog(path, run.folder.ready / f"{name}.tif")
 
 
 def _with_dates(run: _Run) -> RegionOptions:

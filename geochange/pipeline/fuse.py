@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from geochange.engine.blend import quantise
-from geochange.engine.blocks import encode_block
-from geochange.engine.cluster import ClusterOptions, available_cores
-from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
+from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
-from geochange.engine.work import Work, grid_blocks, open_work
+from geochange.engine.raster_output import RasterOutput, raster_output
+from geochange.engine.work import Work, open_work
 from geochange.errors import BadOption
-from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
+from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.probability.fusion import (
     Fusion,
     StackingModel,
@@ -30,14 +26,13 @@ from geochange.probability.fusion import (
     vote_share,
     weighted_mean,
 )
-from geochange.probability.raster import CLASSES_TAG, THRESHOLDS_TAG
+from geochange.probability.raster import encode_probability, probability_spec
 from geochange.probability.stack import SourceStack, open_stack
 from geochange.probability.stacking import FitOptions, fit_stacking, read_model, write_model
 from geochange.scenes.grid import Tile
 
 BLOCK = 512  # px; nothing but the number of scratch files depends on it
 DTYPES = ("uint8", "float32")
-FUSION_TAG = "GEOCHANGE_FUSION"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,19 +138,6 @@ class _Plan:
     model: StackingModel | None = None
 
 
-@dataclass(frozen=True)
-class _Work:
-    """All that a worker needs to fuse one block."""
-
-    stack: SourceStack
-    fusion: Fusion
-    dtype: np.dtype[Any]
-    folder: Path
-
-    def file(self, block: Tile) -> Path:
-        return self.folder / f"{block.row:07d}_{block.col:07d}.tif"
-
-
 def fuse(
     rasters: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
@@ -220,36 +202,26 @@ def fuse(
 
 def _write(path: Path, plan: _Plan, run: _Run) -> None:
     """Fuse block by block into scratch files, and these into a COG."""
-    grid, dtype = run.stack.grid, np.dtype(run.options.dtype)
-    require_space(path.absolute().parent, int(grid.area.size * len(run.stack.classes) * dtype.itemsize * 2.4))
-    blocks = grid_blocks(grid, BLOCK)
-    with tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.absolute().parent) as scratch:
-        work = _Work(run.stack, plan.fusion, dtype, Path(scratch))
-        for _ in run.work.map("fuse", partial(_fuse_task, work), blocks):
+    spec = probability_spec(
+        run.stack.grid,
+        np.dtype(run.options.dtype),
+        run.stack.classes,
+        detector="fusion",
+        thresholds={"default": plan.threshold},
+        fusion={"method": run.options.method, "sources": list(run.stack.names), **plan.details},
+    )
+    with raster_output(path, spec, BLOCK) as output:
+        for _ in run.work.map("fuse", partial(_fuse_task, run.stack, plan.fusion, output), output.blocks):
             pass
-        with run.work.stages.stage("pack"), appearing(path) as temporary:
-            virtual = work.folder / "fused.vrt"
-            build_vrt([(work.file(block), block) for block in blocks], _spec(plan, run), virtual)
-            copy_to_cog(virtual, temporary, dtype, available_cores())
+        with run.work.stages.stage("pack"):
+            output.pack()
 
 
-def _fuse_task(work: _Work, block: Tile) -> None:
+def _fuse_task(stack: SourceStack, fusion: Fusion, output: RasterOutput, block: Tile) -> None:
     """Leave the file of one block."""
-    fused = work.fusion(*work.stack.read(block))
-    valid = np.isfinite(fused[0])
-    write_whole(work.file(block), encode_block(quantise(np.nan_to_num(fused), valid, work.dtype)))
-
-
-def _spec(plan: _Plan, run: _Run) -> RasterSpec:
-    classes, dtype = run.stack.classes, np.dtype(run.options.dtype)
-    record = {"method": run.options.method, "sources": list(run.stack.names), **plan.details}
-    tags = {
-        "GEOCHANGE_DETECTOR": "fusion",
-        FUSION_TAG: json.dumps(record),
-        THRESHOLDS_TAG: json.dumps({"default": plan.threshold}),
-        CLASSES_TAG: json.dumps(list(classes)),
-    }
-    return RasterSpec(grid=run.stack.grid, dtype=dtype, band_names=classes, tags=tags, scaled=dtype == np.uint8)
+    fused = fusion(*stack.read(block))
+    content = encode_probability(np.nan_to_num(fused), np.isfinite(fused[0]), output.spec.dtype)
+    write_whole(output.file(block), content)
 
 
 def _mean(run: _Run) -> _Plan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +18,7 @@ from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.errors import GridMismatch
-from geochange.files import load_array, require_writable, save_array
+from geochange.files import load_array, require_writable, save_array, scratch_beside
 from geochange.kinds.measure import PARTS, KindOptions, KindWork, measure_block, prepare_work
 from geochange.kinds.pieces import cut_pieces
 from geochange.kinds.rules import COVERS, KINDS, NIR, choose_kinds, stand_out
@@ -88,10 +87,10 @@ def kinds(
     features = open_features(os.fspath(changes))
     scene = open_scene([before, after], SceneOptions(align=True, nodata=options.nodata))
     with (
-        tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.absolute().parent) as scratch,
+        scratch_beside(path) as scratch,
         open_work(cluster, listener) as work,
     ):
-        measured = measure_kinds(features, scene, options, work, Path(scratch))
+        measured = measure_kinds(features, scene, options, work, scratch)
         with work.stages.stage("write"):
             write_kinds(path, measured)
         return WrittenKinds(path, measured.counts(), measured.basis(), work.stages.seconds)

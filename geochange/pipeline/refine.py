@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -14,40 +12,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 
-from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.engine.blend import UINT8_LEVELS, UINT8_NODATA
-from geochange.engine.blocks import encode_block
-from geochange.engine.cluster import ClusterOptions, available_cores
-from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
+from geochange.arrays import Bools, Floats, Ints
+from geochange.engine.cluster import ClusterOptions
+from geochange.engine.cog import RasterSpec
 from geochange.engine.progress import Listener
+from geochange.engine.raster_output import RasterOutput, raster_output
 from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
-from geochange.files import appearing, require_geotiff, require_space, require_writable, write_whole
+from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.probability.boundaries import GuidedFilter, LocalField, guide_codes
 from geochange.probability.morphology import Close, Disc, Open, pixel_metres
 from geochange.probability.raster import (
-    CLASSES_TAG,
-    FLOAT_STEPS,
-    THRESHOLDS_TAG,
     ScoreRaster,
     classify,
     cutoff_of,
+    encode_probability,
+    in_steps,
     open_scores,
+    probability_spec,
+    steps_of,
 )
 from geochange.probability.refinement import ScorePart, Step
 from geochange.probability.refinement import refine as refine_part
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.pairing import RESAMPLINGS, pixels_within
-from geochange.scenes.scene import FileSource, NodataRule, open_file, readable
+from geochange.scenes.scene import FileSource, NodataRule, open_file
 from geochange.scenes.warped import WarpedSource, bounds_in
 
 STATISTICS_CELL = 1024  # px; bands are measured in cells of a lattice that no option changes
 LARGEST_DISC = 256  # px
-REFINED_TAG = "GEOCHANGE_REFINED"
-DETECTOR_TAG = "GEOCHANGE_DETECTOR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,32 +196,22 @@ class _Refining:
     guides: tuple[_Guide, ...]
     steps: tuple[Step, ...]
     threshold: float
-    dtype: np.dtype[Any]  # of the raster that is written
-    folder: Path
-
-    @property
-    def top(self) -> int:
-        """The code of probability 1 in what is written."""
-        return UINT8_LEVELS if self.dtype == np.uint8 else FLOAT_STEPS
-
-    def file(self, block: Tile) -> Path:
-        return self.folder / f"{block.row}_{block.col}.tif"
+    output: RasterOutput
 
     def read(self, tile: Tile) -> ScorePart:
+        """Return probabilities and images of a tile, in the steps of the raster that is written."""
         codes, valid = self.raster.read(tile)
         led = [guide.read(tile) for guide in self.guides]
         valid = np.logical_and.reduce([valid, *(known for _, known in led)])
-        if self.raster.steps != self.top:
-            codes = np.rint(codes * (self.top / self.raster.steps)).astype(np.uint8 if self.top < 256 else np.int32)
+        top = steps_of(self.output.spec.dtype)
         guide = np.concatenate([bands for bands, _ in led]) if led else np.zeros((0, *valid.shape), np.int32)
-        cutoff = cutoff_of(self.threshold, 1 / self.top)
-        return ScorePart(codes=codes, valid=valid, guide=guide, steps=self.top, cutoff=cutoff)
-
-    def stored(self, codes: Ints, valid: Bools) -> Array:
-        """(class, y, x) as it is written."""
-        if self.dtype == np.uint8:
-            return np.where(valid, codes, UINT8_NODATA).astype(np.uint8)
-        return np.where(valid, codes / self.top, np.nan).astype(np.float32)
+        return ScorePart(
+            codes=in_steps(codes, self.raster.steps, top),
+            valid=valid,
+            guide=guide,
+            steps=top,
+            cutoff=cutoff_of(self.threshold, 1 / top),
+        )
 
 
 def refine(
@@ -267,26 +252,36 @@ def refine(
     require_geotiff(path)
     require_writable(path, overwrite=overwrite, inputs=[probability, *images])
     sources = [_on_grid(name, raster, options) for name in images]
-    dtype = np.dtype("uint8" if raster.source.dtype.kind in "iub" and raster.steps <= UINT8_LEVELS else "float32")
-    require_space(path.parent, int(raster.source.grid.area.size * len(raster.classes) * dtype.itemsize * 2.4))
     threshold = _threshold(raster, options)
     with (
-        tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
+        raster_output(path, _spec(raster, options), options.block_size) as output,
         open_work(cluster, listener) as work,
     ):
         guides = tuple(_measure(source, work) for source in sources)
-        refining = _Refining(raster, guides, steps, threshold, dtype, Path(scratch).absolute())
-        counts = _refine_blocks(refining, options.block_size, work)
-        with work.stages.stage("pack"), appearing(path) as temporary:
-            copy_to_cog(_virtual(refining, options), temporary, dtype, available_cores())
+        counts = _refine_blocks(_Refining(raster, guides, steps, threshold, output), work)
+        with work.stages.stage("pack"):
+            output.pack()
     return Refined(path, options.described(), threshold, *counts, work.stages.seconds)
+
+
+def _spec(raster: ScoreRaster, options: RefineOptions) -> RasterSpec:
+    """What the given raster says of itself, and the corrections."""
+    return probability_spec(
+        raster.source.grid,
+        raster.stored_dtype,
+        raster.classes,
+        thresholds=raster.thresholds,
+        detector=raster.detector,
+        refined=[*raster.refined, *options.described()],
+    )
 
 
 def _open_probability(path: str) -> ScoreRaster:
     raster = open_scores(path)
     if len(raster.classes) != len(raster.source.bands):
         raise UnreadableInput(
-            f"{path} has {len(raster.source.bands)} bands, and names {len(raster.classes)} classes in {CLASSES_TAG}"
+            f"{path} has {len(raster.source.bands)} bands, and its tags name {len(raster.classes)} classes; "
+            "they must be as many"
         )
     return raster
 
@@ -341,10 +336,10 @@ def _sums_task(source: FileSource | WarpedSource, cell: Tile) -> Floats:
     return np.stack([np.full(len(known), known.shape[1], float), known.sum(axis=1), (known**2).sum(axis=1)])
 
 
-def _refine_blocks(refining: _Refining, side: int, work: Work) -> tuple[int, int, int]:
+def _refine_blocks(refining: _Refining, work: Work) -> tuple[int, int, int]:
     """Leaves a file for each block; pixels of change before and after, and those that crossed."""
     counts = np.zeros(4, np.int64)
-    for _, own in work.map("refine", partial(_refine_task, refining), grid_blocks(refining.raster.source.grid, side)):
+    for _, own in work.map("refine", partial(_refine_task, refining), refining.output.blocks):
         counts += own
     if not counts[0]:
         raise NothingValid(f"{refining.raster.source.name} holds no pixel with data, or none where the images do")
@@ -357,31 +352,7 @@ def _refine_task(refining: _Refining, block: Tile) -> Ints:
     part = refining.read(block.grow(reach))
     rows, cols = block.slices((block.row - reach, block.col - reach))
     codes, valid = refine_part(part, refining.steps)[:, rows, cols], part.valid[rows, cols]
-    write_whole(refining.file(block), encode_block(refining.stored(codes, valid)))
+    content = encode_probability(codes / part.steps, valid, refining.output.spec.dtype)
+    write_whole(refining.output.file(block), content)
     old, new = (np.where(valid, classify(each, part.cutoff)[0], 0) for each in (part.codes[:, rows, cols], codes))
     return np.array([valid.sum(), (old > 0).sum(), (new > 0).sum(), (old != new).sum()])
-
-
-def _virtual(refining: _Refining, options: RefineOptions) -> Path:
-    """A VRT over the block files, with what the given raster says of itself."""
-    source = refining.raster.source
-    with readable(source.path), rasterio.open(source.path) as dataset:
-        kept = {name: dataset.tags()[name] for name in (DETECTOR_TAG,) if name in dataset.tags()}
-        earlier = json.loads(dataset.tags().get(REFINED_TAG, "[]"))
-    tags = {
-        **kept,
-        THRESHOLDS_TAG: json.dumps(dict(refining.raster.thresholds)),
-        CLASSES_TAG: json.dumps(list(refining.raster.classes)),
-        REFINED_TAG: json.dumps([*earlier, *options.described()]),
-    }
-    spec = RasterSpec(
-        grid=source.grid,
-        dtype=refining.dtype,
-        band_names=refining.raster.classes,
-        tags=tags,
-        scaled=refining.dtype == np.uint8,
-    )
-    path = refining.folder / "refined.vrt"
-    blocks = grid_blocks(source.grid, options.block_size)
-    build_vrt([(refining.file(block), block) for block in blocks], spec, path)
-    return path

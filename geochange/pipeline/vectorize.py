@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
@@ -14,7 +13,7 @@ from geochange.arrays import Array
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
-from geochange.files import require_writable
+from geochange.files import require_writable, scratch_beside
 from geochange.polygons.export import write_layer, writer_of
 from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import Regions
@@ -93,10 +92,10 @@ def vectorize(
     writer_of(path)
     require_writable(path, overwrite=overwrite, inputs=[raster, options.labels])
     with (
-        tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
+        scratch_beside(path) as scratch,
         open_work(cluster, listener) as work,
-        found_regions(scores, options, work, Path(scratch)) as found,
-        RegionStore(Path(scratch)) as store,
+        found_regions(scores, options, work, scratch) as found,
+        RegionStore(scratch) as store,
     ):
         squared, outlines = None, found.outlines
         if right_angles:

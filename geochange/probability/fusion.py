@@ -16,9 +16,9 @@ import numpy as np
 from scipy.special import expit
 
 from geochange.arrays import Array, Bools, Floats
-from geochange.engine.blend import UINT8_LEVELS
+from geochange.probability.raster import LEVELS
 
-CERTAIN = 0.5 / UINT8_LEVELS
+CERTAIN = 0.5 / LEVELS
 """Log-odds are taken of probabilities at least this far from 0 and 1: half a step of one byte."""
 
 MOST_STEPS = 100  # of Newton's method; a dozen are enough
@@ -226,10 +226,8 @@ def best_threshold(probability: Floats, changed: Bools, weights: Floats) -> floa
         changed: (n,), some of them True.
         weights: (n,) of the pixels.
     """
-    codes = np.rint(probability * UINT8_LEVELS).astype(np.intp)
-    hits, alarms = (
-        np.bincount(codes, weights * part, UINT8_LEVELS + 1)[::-1].cumsum()[::-1] for part in (changed, ~changed)
-    )
+    codes = np.rint(probability * LEVELS).astype(np.intp)
+    hits, alarms = (np.bincount(codes, weights * part, LEVELS + 1)[::-1].cumsum()[::-1] for part in (changed, ~changed))
     f1 = 2 * hits / (hits + alarms + hits[0])
     best = np.flatnonzero(f1[1:] >= f1[1:].max() - 1e-12) + 1
-    return float(best[len(best) // 2] - 0.5) / UINT8_LEVELS
+    return float(best[len(best) // 2] - 0.5) / LEVELS

@@ -77,7 +77,7 @@ def labels_on(
 
 def _threshold(raster: ScoreRaster, wanted: float | None) -> float | None:
     """The threshold on probabilities; None for a raster of whole numbers without a scale, which holds labels."""
-    if raster.source.dtype.kind in "iub" and raster.step == 1:
+    if raster.holds_labels:
         return None
     return raster.thresholds.get("default", 0.5) if wanted is None else wanted
 

@@ -1,4 +1,7 @@
-"""Rasters of probabilities, or masks, read as whole numbers of a small step."""
+"""Rasters of probabilities: how they are stored, and how they, or masks, are read as whole numbers of a small step.
+
+Nothing else knows the stored format: 8 bits with levels, nodata and scale or float32, and what the tags say.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,108 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 import rasterio
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.scenes.grid import Tile
+from geochange.engine.cog import RasterSpec, encode_block
+from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import FileSource, open_file, readable
 
+LEVELS = 254  # of 8 bits: probability = stored / 254
+NODATA = 255  # of 8 bits; of float32 it is NaN
 FLOAT_STEPS = 1 << 24  # float probabilities are counted in steps of 2^-24, so that sums are exact
+
+DETECTOR_TAG = "GEOCHANGE_DETECTOR"
+FUSION_TAG = "GEOCHANGE_FUSION"
 THRESHOLDS_TAG = "GEOCHANGE_THRESHOLDS"
 CLASSES_TAG = "GEOCHANGE_CLASSES"
+REFINED_TAG = "GEOCHANGE_REFINED"
+
+
+def quantise(probability: Floats, valid: Bools, dtype: np.dtype[Any]) -> Array:
+    """Return stored values: uint8 levels, or float32.
+
+    Args:
+        probability: (class, y, x) in 0..1.
+        valid: (y, x); nodata elsewhere.
+        dtype: uint8 or float32.
+    """
+    if dtype == np.float32:
+        return np.where(valid, probability, np.float32(np.nan)).astype(np.float32)
+    codes = np.rint(probability * np.float32(LEVELS)).astype(np.uint8)
+    codes[..., ~valid] = NODATA
+    return codes
+
+
+def encode_probability(probability: Floats, valid: Bools, dtype: np.dtype[Any]) -> bytes:
+    """Return the file of a block; arguments as for `quantise`."""
+    return encode_block(quantise(probability, valid, dtype), _nodata(dtype))
+
+
+def _nodata(dtype: np.dtype[Any]) -> float:
+    return NODATA if dtype == np.uint8 else float("nan")
+
+
+def probability_spec(
+    grid: Grid,
+    dtype: np.dtype[Any],
+    classes: tuple[str, ...],
+    *,
+    thresholds: Mapping[str, float],
+    detector: str | None,
+    fusion: Mapping[str, Any] | None = None,
+    refined: Sequence[str] = (),
+) -> RasterSpec:
+    """Return what a raster of probabilities says of itself.
+
+    Args:
+        grid: where it lies.
+        dtype: uint8 or float32.
+        classes: one a band.
+        thresholds: by method.
+        detector: whose probabilities they are; None where that is not known.
+        fusion: how they were fused.
+        refined: corrections that were made.
+    """
+    tags = {
+        DETECTOR_TAG: detector,
+        FUSION_TAG: None if fusion is None else json.dumps(fusion),
+        THRESHOLDS_TAG: json.dumps(dict(thresholds)),
+        CLASSES_TAG: json.dumps(list(classes)),
+        REFINED_TAG: json.dumps(list(refined)) if refined else None,
+    }
+    return RasterSpec(
+        grid=grid,
+        dtype=dtype,
+        nodata=_nodata(dtype),
+        band_names=classes,
+        tags={name: text for name, text in tags.items() if text is not None},
+        scale=1 / LEVELS if dtype == np.uint8 else None,
+    )
+
+
+def layer_spec(grid: Grid, name: str, bands: int, detector: str) -> RasterSpec:
+    """Return what a further raster of a detector says of itself."""
+    names = (name,) if bands == 1 else tuple(f"{name} {number}" for number in range(1, bands + 1))
+    tags = {DETECTOR_TAG: detector}
+    return RasterSpec(grid=grid, dtype=np.dtype(np.float32), nodata=float("nan"), band_names=names, tags=tags)
+
+
+def steps_of(dtype: np.dtype[Any]) -> int:
+    """Return the code of probability 1 in rasters of a type."""
+    return LEVELS if dtype == np.uint8 else FLOAT_STEPS
+
+
+def in_steps(codes: Ints, steps: int, wanted: int) -> Ints:
+    """Return codes of which `steps` is probability 1 as codes of which `wanted` is."""
+    return codes if steps == wanted else np.rint(codes * (wanted / steps)).astype(_code_type(wanted))
+
+
+def _code_type(steps: int) -> type[np.uint8] | type[np.int32]:
+    return np.uint8 if steps <= np.iinfo(np.uint8).max else np.int32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +121,28 @@ class ScoreRaster:
     classes: tuple[str, ...]
     step: float  # probability = code * step
     thresholds: Mapping[str, float]  # fitted by the detector, by method
+    detector: str | None = None
+    refined: tuple[str, ...] = ()  # corrections that were made
 
     @property
     def steps(self) -> int:
         """Codes run from 0 to this."""
         return round(1 / self.step)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether whole numbers are stored."""
+        return self.source.dtype.kind in "iub"
+
+    @property
+    def holds_labels(self) -> bool:
+        """Whether the stored values are labels: whole numbers without a scale."""
+        return self.is_integer and self.step == 1
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """The type that holds as much: uint8 for whole numbers of no more levels, else float32."""
+        return np.dtype(np.uint8 if self.is_integer and self.steps <= LEVELS else np.float32)
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
         """(class, y, x) codes and (y, x) validity of a tile; nothing is valid beyond the raster."""
@@ -48,7 +159,12 @@ class ScoreRaster:
         if values.dtype.kind == "f":
             steps = np.rint(np.clip(np.where(valid, values, 0), 0, 1).astype(np.float64) * FLOAT_STEPS)
             return steps.astype(np.int32)
-        return np.where(valid, np.clip(values, 0, self.steps), 0).astype(np.int32 if self.steps > 255 else np.uint8)
+        return np.where(valid, np.clip(values, 0, self.steps), 0).astype(_code_type(self.steps))
+
+    def decode(self, values: Array, valid: Bools) -> Floats:
+        """Return stored values as float32 probabilities; 0 where not valid."""
+        scale = self.step if self.is_integer else 1.0
+        return np.clip(np.where(valid, values, 0) * np.float64(scale), 0, 1).astype(np.float32)
 
 
 def open_scores(path: str) -> ScoreRaster:
@@ -56,10 +172,14 @@ def open_scores(path: str) -> ScoreRaster:
     source = replace(open_file(path), nodata="any")
     with readable(path), rasterio.open(path) as dataset:
         tags, scale, described = dataset.tags(), dataset.scales[0], dataset.descriptions[: len(source.bands)]
-    integer = source.dtype.kind in "iub"
-    step = (scale if scale != 1 else 1.0) if integer else 1 / FLOAT_STEPS
-    names = tuple(json.loads(tags[CLASSES_TAG])) if CLASSES_TAG in tags else _class_names(described)
-    return ScoreRaster(source, names, step, json.loads(tags.get(THRESHOLDS_TAG, "{}")))
+    return ScoreRaster(
+        source,
+        tuple(json.loads(tags[CLASSES_TAG])) if CLASSES_TAG in tags else _class_names(described),
+        scale if source.dtype.kind in "iub" else 1 / FLOAT_STEPS,
+        json.loads(tags.get(THRESHOLDS_TAG, "{}")),
+        tags.get(DETECTOR_TAG),
+        tuple(json.loads(tags.get(REFINED_TAG, "[]"))),
+    )
 
 
 def _class_names(described: Sequence[str | None]) -> tuple[str, ...]:

@@ -55,9 +55,7 @@ class ProbabilitySource:
     def read(self, tile: Tile) -> tuple[Floats, Bools]:
         """(class, y, x) probabilities, 0 where not valid, and (y, x) validity."""
         values, valid = self.raster.source.read(tile)
-        scale = 1.0 if values.dtype.kind == "f" else self.raster.step
-        probability = np.clip(np.where(valid, values, 0) * np.float64(scale), 0, 1)
-        return probability.astype(np.float32), valid
+        return self.raster.decode(values, valid), valid
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geochange.engine.blend import SCORE_ONE, WEIGHT_ONE, quantise, taper, unweighted, weighted
+from geochange.engine.blend import SCORE_ONE, WEIGHT_ONE, taper, unweighted, weighted
 from tests.scenes.test_tiling import cuts
 
 
@@ -31,15 +31,3 @@ def test_full_weight_gives_the_probability_back(probabilities):
     one = np.array([WEIGHT_ONE])
     back = unweighted(weighted(probability, one, np.full(len(probabilities), WEIGHT_ONE)))
     np.testing.assert_allclose(back, probability, atol=0.5 / SCORE_ONE, rtol=0)
-
-
-def test_uint8_keeps_255_for_nodata():
-    stored = quantise(np.array([[[0.0, 0.5, 1.0]]], np.float32), np.array([[True, True, True]]), np.dtype("uint8"))
-    assert stored.tolist() == [[[0, 127, 254]]]
-    assert quantise(np.ones((1, 1, 1), np.float32), np.array([[False]]), np.dtype("uint8")).item() == 255
-
-
-def test_float_keeps_nan_for_nodata():
-    stored = quantise(np.ones((1, 1, 2), np.float32), np.array([[False, True]]), np.dtype("float32"))
-    assert np.isnan(stored[0, 0, 0])
-    assert stored[0, 0, 1] == 1

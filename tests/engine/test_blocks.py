@@ -1,6 +1,7 @@
 """The laws of the engine, on a detector whose scores need context."""
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import Inference
 from geochange.engine.work import open_work
 from geochange.errors import BlockFailed
+from geochange.probability.raster import encode_probability
 from geochange.scenes.pairing import open_scene
 from geochange.scenes.tiling import TileOptions, Tiling, cut_axis
 from tests.stand_ins import BoxMean, write_pair, write_raster
@@ -33,16 +35,20 @@ def scene(tmp_path):
     return open_scene(write_pair(tmp_path, SHAPE))
 
 
-def run(scene, fitted, tiling, folder, *, threads=2, dtype="float32", layers=()):
+def store_in(folder, layers=()):
+    return BlockStore(folder, partial(encode_probability, dtype=np.dtype("float32")), layers)
+
+
+def run(scene, fitted, tiling, folder, *, threads=2, layers=()):
     """The probability of a whole run, put together from its block files."""
-    store = BlockStore(folder, np.dtype(dtype), layers)
+    store = store_in(folder, layers)
     with open_work(ClusterOptions(threads=threads), None) as work:
         run_blocks(work, Inference(scene, fitted, tiling, layers), store)
     return read_blocks(store, tiling, scene.shape)
 
 
 def read_blocks(store, tiling, shape, raster="probability"):
-    whole = np.zeros(shape, store.dtype)
+    whole = np.zeros(shape, np.float32)
     for block in tiling.blocks():
         with rasterio.open(store.file(block, raster)) as dataset:
             whole[block.area.slices()] = dataset.read(1)
@@ -143,7 +149,7 @@ def test_layers_are_those_of_the_whole_scene(scene, tmp_path):
     fitted = BoxMean(3)
     tiling = tiling_of(SHAPE, fitted, overlap=20)
     run(scene, fitted, tiling, tmp_path / "run", layers=("difference",))
-    store = BlockStore(tmp_path / "run", np.dtype("float32"), ("difference",))
+    store = store_in(tmp_path / "run", ("difference",))
     (before, after), _ = scene.read(scene.grid.area)
     expected = np.abs(after.astype(float) - before).mean(axis=0) / 255
     np.testing.assert_allclose(read_blocks(store, tiling, SHAPE, "difference"), expected, atol=1e-6)
@@ -178,7 +184,7 @@ def test_a_resumed_run_scores_only_what_is_missing(scene, tmp_path, monkeypatch)
     fitted = BoxMean(3)
     tiling = tiling_of(SHAPE, fitted, overlap=0)
     run(scene, fitted, tiling, tmp_path / "run")
-    store = BlockStore(tmp_path / "run", np.dtype("float32"))
+    store = store_in(tmp_path / "run")
     missing = list(tiling.blocks())[1]
     store.file(missing).unlink()
     scored = []
@@ -193,7 +199,7 @@ def test_a_join_may_be_run_again(scene, tmp_path):
     fitted = BoxMean(3)
     tiling = tiling_of(SHAPE, fitted, overlap=20)
     expected = run(scene, fitted, tiling, tmp_path / "run")
-    store = BlockStore(tmp_path / "run", np.dtype("float32"))
+    store = store_in(tmp_path / "run")
     for block in tiling.blocks():
         engine_blocks.join_task(tiling, store, block)
     np.testing.assert_array_equal(read_blocks(store, tiling, SHAPE), expected)

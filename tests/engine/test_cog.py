@@ -7,8 +7,7 @@ from affine import Affine
 from pyproj import CRS
 from rio_cogeo.cogeo import cog_validate
 
-from geochange.engine.blocks import encode_block
-from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
+from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog, encode_block
 from geochange.scenes.grid import Grid
 from geochange.scenes.tiling import partition
 from tests.stand_ins import PLACE, UTM
@@ -19,24 +18,24 @@ SHAPE = (700, 900)
 def blocks_of(values, folder, cell):
     for place, tile in enumerate(partition(values.shape[1:], cell)):
         path = folder / f"{place}.tif"
-        path.write_bytes(encode_block(values[:, *tile.slices()]))
+        path.write_bytes(encode_block(values[:, *tile.slices()], 255))
         yield path, tile
 
 
 def assembled(values, folder, *, cell=(300, 512), threads=1, crs=UTM, transform=PLACE, **more):
     names = tuple(f"band {number}" for number in range(1, len(values) + 1))
     grid = Grid(CRS(crs) if crs else None, transform, values.shape[1:])
-    spec = RasterSpec(grid=grid, dtype=values.dtype, band_names=names, tags={"MADE": "of <blocks>"}, **more)
+    spec = RasterSpec(grid=grid, dtype=values.dtype, nodata=255, band_names=names, tags={"MADE": "of <blocks>"}, **more)
     folder.mkdir()
     build_vrt(blocks_of(values, folder, cell), spec, folder / "all.vrt")
-    copy_to_cog(folder / "all.vrt", folder / "all.tif", values.dtype, threads)
+    copy_to_cog(folder / "all.vrt", folder / "all.tif", threads)
     return folder / "all.tif"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_blocks_become_one_valid_cog_with_the_same_pixels(tmp_path, dtype):
     values = np.random.default_rng(0).integers(0, 254, (2, *SHAPE)).astype(dtype)
-    path = assembled(values, tmp_path / "run", scaled=dtype == "uint8")
+    path = assembled(values, tmp_path / "run", scale=0.25 if dtype == "uint8" else None)
     assert cog_validate(path, quiet=True)[0]
     with rasterio.open(path) as dataset:
         np.testing.assert_array_equal(dataset.read(), values)
@@ -44,7 +43,8 @@ def test_blocks_become_one_valid_cog_with_the_same_pixels(tmp_path, dtype):
         assert dataset.transform == PLACE
         assert dataset.descriptions == ("band 1", "band 2")
         assert dataset.tags()["MADE"] == "of <blocks>"
-        assert dataset.scales[0] == pytest.approx(1 / 254 if dtype == "uint8" else 1)
+        assert dataset.scales[0] == (0.25 if dtype == "uint8" else 1)
+        assert dataset.nodata == 255
         assert dataset.overviews(1)
 
 

@@ -256,7 +256,7 @@ def test_rasters_that_hold_no_probabilities_are_refused(tmp_path, scores):
     with pytest.raises(NothingValid, match="no pixel with data"):
         geochange.refine(nothing, tmp_path / "out.tif", OPENED)
     nameless = write_scores(tmp_path / "nameless.tif", soft_codes(), ())
-    with pytest.raises(UnreadableInput, match="names 0 classes"):
+    with pytest.raises(UnreadableInput, match="name 0 classes; they must be as many"):
         geochange.refine(nameless, tmp_path / "out.tif", OPENED)
     everything = write_scores(tmp_path / "everything.tif", soft_codes(), default=0.0)
     with pytest.raises(BadOption, match="all of it is change"):

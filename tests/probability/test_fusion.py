@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as arrays
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 
-from geochange.engine.blend import quantise
 from geochange.probability.fusion import (
     StackingModel,
     best_threshold,
@@ -23,6 +22,7 @@ from geochange.probability.fusion import (
     vote_share,
     weighted_mean,
 )
+from geochange.probability.raster import quantise
 
 PIXELS = (3, 4)
 UINT8, FLOAT32 = np.dtype("uint8"), np.dtype("float32")

@@ -1,0 +1,115 @@
+"""The stored format of probabilities: levels, nodata, scale and tags, which one module alone knows."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import geochange
+from geochange.engine.raster_output import raster_output
+from geochange.files import write_whole
+from geochange.probability.raster import (
+    FLOAT_STEPS,
+    encode_probability,
+    in_steps,
+    layer_spec,
+    open_scores,
+    probability_spec,
+    quantise,
+    steps_of,
+)
+from geochange.scenes.grid import Grid
+from tests.stand_ins import PLACE, textured, write_raster
+
+DTYPES = [np.dtype("uint8"), np.dtype("float32")]
+GRID = Grid(None, PLACE, (40, 60))
+CLASSES = ("built", "felled")
+LIBRARY = Path(geochange.__file__).parent
+
+
+def written(path, probability, valid, dtype, **more):
+    """A raster as commands write it, opened again."""
+    about = {"thresholds": {"default": 0.4}, "detector": "a detector", **more}
+    spec = probability_spec(GRID, dtype, CLASSES, **about)
+    with raster_output(path, spec, 64) as output:
+        write_whole(output.file(output.blocks[0]), encode_probability(probability, valid, dtype))
+        output.pack()
+    return open_scores(str(path))
+
+
+def text_of(path):
+    """String constants of a module; docstrings tell of the format, and do not count."""
+    tree = ast.parse(path.read_text())
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    told = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, owners)}
+    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return [text for text in strings if text not in told]
+
+
+def test_one_module_alone_names_the_tags():
+    naming = {path for path in LIBRARY.rglob("*.py") if any("GEOCHANGE_" in text for text in text_of(path))}
+    assert naming == {LIBRARY / "probability" / "raster.py"}
+
+
+def test_uint8_keeps_255_for_nodata():
+    stored = quantise(np.array([[[0.0, 0.5, 1.0]]], np.float32), np.array([[True, True, True]]), np.dtype("uint8"))
+    assert stored.tolist() == [[[0, 127, 254]]]
+    assert quantise(np.ones((1, 1, 1), np.float32), np.array([[False]]), np.dtype("uint8")).item() == 255
+
+
+def test_float_keeps_nan_for_nodata():
+    stored = quantise(np.ones((1, 1, 2), np.float32), np.array([[False, True]]), np.dtype("float32"))
+    assert np.isnan(stored[0, 0, 0])
+    assert stored[0, 0, 1] == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_is_written_is_what_is_read(tmp_path, dtype):
+    probability = (textured(GRID.shape, 2) / np.float32(255)).astype(np.float32)
+    valid = textured(GRID.shape, 1, 7)[0] > 60
+    raster = written(tmp_path / "p.tif", probability, valid, dtype)
+    values, known = raster.source.read(GRID.area)
+    np.testing.assert_array_equal(known, valid)
+    resolution = 0.5 / 254 + 1e-7 if dtype == np.uint8 else 0
+    found = raster.decode(values, known)
+    assert np.abs(found - np.where(valid, probability, 0)).max() <= resolution
+    np.testing.assert_array_equal(quantise(found, known, dtype), quantise(probability, valid, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_raster_says_how_it_was_made(tmp_path, dtype):
+    everywhere = np.ones(GRID.shape, bool)
+    raster = written(tmp_path / "p.tif", np.full((2, *GRID.shape), 0.5), everywhere, dtype, refined=["open 2px"])
+    assert (raster.classes, raster.thresholds, raster.detector) == (CLASSES, {"default": 0.4}, "a detector")
+    assert raster.refined == ("open 2px",)
+    assert (raster.stored_dtype, raster.steps) == (dtype, steps_of(dtype))
+    assert not raster.holds_labels
+
+
+def test_what_is_not_known_is_not_said():
+    spec = probability_spec(GRID, DTYPES[0], CLASSES, thresholds={}, detector=None)
+    assert spec.tags == {"GEOCHANGE_THRESHOLDS": "{}", "GEOCHANGE_CLASSES": '["built", "felled"]'}
+
+
+def test_layers_are_floats_with_numbered_bands():
+    one, two = layer_spec(GRID, "date", 1, "a detector"), layer_spec(GRID, "date", 2, "a detector")
+    assert (one.band_names, two.band_names) == (("date",), ("date 1", "date 2"))
+    assert (two.dtype, two.scale) == (np.float32, None)
+    assert np.isnan(two.nodata)
+
+
+@given(st.lists(st.integers(0, 254), min_size=1, max_size=20))
+def test_codes_of_bytes_survive_finer_steps(codes):
+    fine = in_steps(np.array(codes, np.uint8), 254, FLOAT_STEPS)
+    assert fine.dtype == np.int32
+    back = in_steps(fine, FLOAT_STEPS, 254)
+    assert (back.tolist(), back.dtype) == (codes, np.uint8)
+
+
+def test_masks_have_one_step(tmp_path):
+    mask = open_scores(write_raster(tmp_path / "mask.tif", (textured(GRID.shape, 1) > 120).astype(np.uint8)))
+    assert mask.holds_labels
+    assert (mask.steps, mask.stored_dtype) == (1, np.uint8)
