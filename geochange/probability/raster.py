@@ -54,6 +54,12 @@ def _nodata(dtype: np.dtype[Any]) -> float:
     return NODATA if dtype == np.uint8 else float("nan")
 
 
+def decode_probability(values: Array, valid: Bools, step: float) -> Floats:
+    """Return stored values as float32 probabilities, 0 where not valid; whole numbers count steps."""
+    scale = 1.0 if values.dtype.kind == "f" else step
+    return np.clip(np.where(valid, values, 0) * np.float64(scale), 0, 1).astype(np.float32)
+
+
 def probability_spec(
     grid: Grid,
     dtype: np.dtype[Any],
@@ -160,12 +166,6 @@ class ScoreRaster:
             steps = np.rint(np.clip(np.where(valid, values, 0), 0, 1).astype(np.float64) * FLOAT_STEPS)
             return steps.astype(np.int32)
         return np.where(valid, np.clip(values, 0, self.steps), 0).astype(_code_type(self.steps))
-
-    def decode(self, values: Array, valid: Bools) -> Floats:
-        """Return stored values as float32 probabilities; 0 where not valid."""
-        scale = self.step if self.is_integer else 1.0
-        return np.clip(np.where(valid, values, 0) * np.float64(scale), 0, 1).astype(np.float32)
-
 
 def open_scores(path: str) -> ScoreRaster:
     """Open a probability raster, scaled whole numbers or floats in 0..1, or a mask of which 0 is unchanged."""

@@ -12,7 +12,7 @@ from rasterio.enums import Resampling
 
 from geochange.arrays import Bools, Floats
 from geochange.errors import BadOption, BandMismatch, GridMismatch
-from geochange.probability.raster import ScoreRaster, open_scores
+from geochange.probability.raster import ScoreRaster, decode_probability, open_scores
 from geochange.scenes.differences import CHOOSE_OTHERS, GIVE_CRS, GIVE_ONE_CRS, grid_differences, overlap_share
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.warped import WarpedSource
@@ -55,7 +55,7 @@ class ProbabilitySource:
     def read(self, tile: Tile) -> tuple[Floats, Bools]:
         """(class, y, x) probabilities, 0 where not valid, and (y, x) validity."""
         values, valid = self.raster.source.read(tile)
-        return self.raster.decode(values, valid), valid
+        return decode_probability(values, valid, self.raster.step), valid
 
 
 @dataclass(frozen=True)
