@@ -44,7 +44,7 @@ from geochange.polygons.simplify import simplify_regions
 from geochange.probability.boundaries import GUIDE_STEPS, GuidedFilter, LocalField, guide_codes
 from geochange.probability.morphology import Close, Disc, Open
 from geochange.probability.raster import cutoff_of, open_scores
-from geochange.probability.refinement import ScorePart, Step, refine
+from geochange.probability.refinement import ScorePart, Step, apply_steps
 from geochange.scenes.grid import Tile
 
 TILES = Path("levir") / "val_256px_0.5m"
@@ -105,7 +105,7 @@ def by_steps(*steps: Step, both: bool = False) -> Correction:
     """What `geochange refine` does, then outlines."""
 
     def correct(case: Case) -> Bools:
-        mask = refine(case.part(both=both), steps)[0] >= case.cutoff
+        mask = apply_steps(case.part(both=both), steps)[0] >= case.cutoff
         return burn(regions_of(mask).polygons, mask.shape)
 
     return correct
@@ -124,7 +124,7 @@ def squared(options: RightAngles, *steps: Step) -> Correction:
     """What `geochange vectorize --right-angles` does, after steps of `refine`."""
 
     def correct(case: Case) -> Bools:
-        regions = regions_of(refine(case.part(), steps)[0] >= case.cutoff) if steps else case.regions
+        regions = regions_of(apply_steps(case.part(), steps)[0] >= case.cutoff) if steps else case.regions
         ((found, _),) = choose_outlines([(regions, regions, square_regions(regions, options))], options)
         return burn(found.polygons, case.truth.shape)
 
@@ -397,7 +397,7 @@ def show_taizhou(data: Path, cache: Path) -> None:
         cutoff = cutoff_of(raster.thresholds["default"], raster.step)
         case = Case(detector, read(out / "probability.tif")[0], label == 1, cutoff, after, before)
         for name, steps in chosen.items():
-            pair = label[scored] == 1, refine(case.part(), steps)[0][scored] >= cutoff
+            pair = label[scored] == 1, apply_steps(case.part(), steps)[0][scored] >= cutoff
             print(f"| {detector} | {name} | {f1_score(*pair):.4f} | {cohen_kappa_score(*pair):.4f} |", flush=True)
 
 

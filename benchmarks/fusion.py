@@ -33,9 +33,17 @@ from scipy import ndimage
 import geochange
 from geochange.arrays import Bools, Floats, Ints
 from geochange.evaluation.bootstrap import Bootstrap, hit_rates, resample_sums
-from geochange.probability.fusion import Fusion, best_threshold, maximum, noisy_or, stacked, vote_share, weighted_mean
+from geochange.probability.fusion import (
+    FusionRule,
+    best_threshold,
+    maximum,
+    noisy_or,
+    stacked,
+    vote_share,
+    weighted_mean,
+)
 from geochange.probability.raster import LEVELS
-from geochange.probability.stacking import Sample, fit_sample
+from geochange.probability.stacking import LabelledPixels, fit_sample
 from geochange.scenes.grid import Grid
 from geochange.scenes.warped import warp
 
@@ -133,7 +141,7 @@ def on_tiles(probability: Floats, zoom: float, shape: tuple[int, int]) -> Floats
     return np.concatenate([warp(tile[None], everywhere, grid, target, Resampling.bilinear)[0] for tile in probability])
 
 
-def fuse(sources: Sequence[Floats], fusion: Fusion) -> Floats:
+def fuse(sources: Sequence[Floats], fusion: FusionRule) -> Floats:
     """(tile, y, x) fused probability in steps of one byte, tile by tile."""
     present = np.ones((len(sources), *sources[0].shape[1:]), bool)
     tiles = [fusion(np.stack(parts)[:, None], present)[0] for parts in zip(*sources, strict=True)]
@@ -177,7 +185,7 @@ def boundary_f(called: Bools, changed: Bools) -> float:
     return float(2 * precision * recall / (precision + recall))
 
 
-def methods_of(sources: Sequence[Floats], tiles: Tiles) -> Iterator[tuple[str, Fusion]]:
+def methods_of(sources: Sequence[Floats], tiles: Tiles) -> Iterator[tuple[str, FusionRule]]:
     """Every way to fuse some sources; what is to be chosen is chosen on the even scenes."""
     even = [source[tiles.even] for source in sources]
     yield "mean", partial(weighted_mean, weights=(1.0,) * len(sources))
@@ -188,7 +196,7 @@ def methods_of(sources: Sequence[Floats], tiles: Tiles) -> Iterator[tuple[str, F
     yield "stacking", fit(even, tiles.changed[tiles.even])
 
 
-def best_weights(even: Sequence[Floats], tiles: Tiles, skip: int = 3) -> Fusion:
+def best_weights(even: Sequence[Floats], tiles: Tiles, skip: int = 3) -> FusionRule:
     """The weights of the best F1 on every so many-th row and column of the even scenes; at most two differ from 1."""
     part = [source[:, ::skip, ::skip] for source in even]
     changed = tiles.changed[tiles.even][:, ::skip, ::skip]
@@ -205,7 +213,7 @@ def best_weights(even: Sequence[Floats], tiles: Tiles, skip: int = 3) -> Fusion:
     return fusion
 
 
-def fit(even: Sequence[Floats], changed: Bools) -> Fusion:
+def fit(even: Sequence[Floats], changed: Bools) -> FusionRule:
     """A stacking model of the even scenes, as `geochange fuse` fits it."""
     rng, labels = np.random.default_rng(0), changed.ravel().astype(int)
     places = [np.flatnonzero(labels == k) for k in (0, 1)]
@@ -215,12 +223,12 @@ def fit(even: Sequence[Floats], changed: Bools) -> Fusion:
     )
     at = np.concatenate(drawn)
     probability = np.stack([source.ravel()[at] for source in even])[:, None]
-    sample = Sample(probability, np.ones((len(even), len(at)), bool), labels[at])
+    sample = LabelledPixels(probability, np.ones((len(even), len(at)), bool), labels[at])
     model = fit_sample(sample, weights, sources=tuple(map(str, range(len(even)))), classes=("change",))
     return partial(stacked, model=model)
 
 
-def note_of(fusion: Fusion) -> str:
+def note_of(fusion: FusionRule) -> str:
     """The numbers that were chosen, where there are some."""
     settings: Mapping = getattr(fusion, "keywords", {})
     if "model" in settings:

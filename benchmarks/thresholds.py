@@ -30,7 +30,7 @@ from geochange.detectors.mixture import robit
 from geochange.errors import BadOption, NothingValid
 from geochange.probability.label_thresholds import choose_threshold, count_labels
 from geochange.probability.local_thresholds import LocalThreshold, cell_threshold
-from geochange.probability.thresholds import METHODS
+from geochange.probability.thresholds import HISTOGRAM_METHODS
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 
@@ -130,7 +130,7 @@ def local(case: Case) -> Floats:
 
 def by_method(case: Case) -> dict[str, float]:
     counts = np.bincount(case.bins[case.codes != 255], minlength=BINS)
-    found = {name: case.f1(method(counts, np.linspace(0, 1, BINS))) for name, method in METHODS.items()}
+    found = {name: case.f1(method(counts, np.linspace(0, 1, BINS))) for name, method in HISTOGRAM_METHODS.items()}
     return {"0.5": case.f1(0.5), **found, "local": case.f1(local(case))}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.probability.refinement import ScorePart, Step, refine
+from geochange.probability.refinement import ScorePart, Step, apply_steps
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 
@@ -54,7 +54,7 @@ def in_blocks(part: ScorePart, steps: tuple[Step, ...], block: int) -> Ints:
     """Refined codes, block by block with a halo."""
     reach, result = sum(step.reach for step in steps), np.empty_like(part.codes)
     for tile in partition(part.valid.shape, (block, block)):
-        around = refine(crop(part, tile.grow(reach)), steps)
+        around = apply_steps(crop(part, tile.grow(reach)), steps)
         rows, cols = tile.slices()
         result[:, rows, cols] = around[:, reach : reach + tile.height, reach : reach + tile.width]
     return result

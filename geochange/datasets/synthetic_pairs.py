@@ -56,6 +56,7 @@ class Pair:
 
     @property
     def source(self) -> FileSource:
+        """The image that is varied."""
         source = self.scene.sources[0]
         assert isinstance(source, FileSource)
         return source
@@ -79,6 +80,7 @@ class Pair:
         return np.pad((values != 0).any(axis=0), around)
 
     def label(self, stored: StoredCell) -> Ints:
+        """Return the labels that are written: kinds, or 1 for any change."""
         changed = (stored.labels > 0) & (stored.labels != IGNORE)
         return stored.labels if self.classes else np.where(changed, np.uint8(1), stored.labels)
 
@@ -87,7 +89,8 @@ def make_task(pair: Pair, cell: Tile) -> StoredCell:
     """Make one cell of a pair."""
     around = cell.grow(HALO)
     images, masks = pair.scene.read(around)
-    valid, known = masks.all(axis=0), ~pair.really_changed(around)
+    valid: Bools = np.logical_and.reduce(masks)
+    known = ~pair.really_changed(around)
     made = make_cell([image.astype(float) for image in images], valid & known, cell, pair.making)
     inside, known = (mask[HALO:-HALO, HALO:-HALO] for mask in (valid, known))
     dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in made.dates)
@@ -109,7 +112,8 @@ def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | No
 
 def write_pair(pair: Pair, work: Work) -> Counter[str]:
     """Write one pair, its labels and its objects; how many there are of each kind."""
-    scene, folder, found = pair.scene, pair.folder, []
+    scene, folder = pair.scene, pair.folder
+    found: list[MadeObject] = []
     own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
     profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), ExitStack() as stack:
@@ -150,7 +154,7 @@ def _profile(grid: Grid) -> dict[str, Any]:
 
 
 def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
-    """The boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
+    """Write the boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
     import geopandas
     from pyogrio.errors import DataLayerError, DataSourceError
 

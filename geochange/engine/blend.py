@@ -18,7 +18,7 @@ _TOTAL = WEIGHT_ONE * WEIGHT_ONE * SCORE_ONE
 
 
 def taper(cut: Cut, tile: int) -> Ints:
-    """(size,) integer weights of a tile along one axis, of WEIGHT_ONE in all at each pixel.
+    """Return (size,) integer weights of a tile along one axis, of WEIGHT_ONE in all at each pixel.
 
     Zero in the margin; a raised cosine over the ramp shared with a neighbour; one where there is no neighbour. Law:
     at every pixel of the axis the weights of all tiles add up to WEIGHT_ONE.
@@ -34,11 +34,11 @@ def taper(cut: Cut, tile: int) -> Ints:
 
 
 def weighted(probability: Floats, rows: Ints, cols: Ints) -> Ints:
-    """(..., y, x) probabilities as int64 scores times their weights."""
-    scores = np.rint(probability.astype(np.float64) * SCORE_ONE).astype(np.int64)
+    """Return (..., y, x) probabilities as int64 scores times their weights."""
+    scores: Ints = np.rint(probability.astype(np.float64) * SCORE_ONE).astype(np.int64)
     return scores * (rows[:, None] * cols[None, :])
 
 
 def unweighted(total: Ints) -> Floats:
-    """float32 probabilities of accumulated scores whose weights are complete."""
+    """Return float32 probabilities of accumulated scores whose weights are complete."""
     return (total / _TOTAL).astype(np.float32)

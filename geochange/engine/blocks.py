@@ -39,39 +39,47 @@ class BlockStore:
     layers: tuple[str, ...] = ()
 
     def create(self) -> None:
+        """Make the folders that are not there."""
         for name in (PROBABILITY, *self.layers):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         for name in ("sums", "thumbnails", "boxes"):
             (self.folder / name).mkdir(exist_ok=True)
 
     def file(self, block: Block, raster: str = PROBABILITY) -> Path:
+        """Return where a block's file of a raster lies."""
         return self.folder / raster / f"{block.name}.tif"
 
     def thumbnail(self, block: Block) -> Path:
+        """Return where a block's part of the thumbnail lies."""
         return self.folder / "thumbnails" / f"{block.name}.npy"
 
     def boxes(self, block: Block) -> Path:
+        """Return where the boxes that were found in a block lie."""
         return self.folder / "boxes" / f"{block.name}.npy"
 
     def sums(self, block: Block) -> Path:
+        """Return where a block's own sums lie until they are joined."""
         return self.folder / "sums" / f"{block.name}.npy"
 
     def mask(self, block: Block) -> Path:
+        """Return where a block's validity lies until its sums are joined."""
         return self.folder / "sums" / f"{block.name}-valid.npy"
 
     def strip(self, giver: Block, step: tuple[int, int]) -> Path:
+        """Return where the sums lie that a block adds to the neighbour so many blocks further."""
         return self.folder / "sums" / f"{giver.name}-{step[0]}{step[1]}.npy"
 
     def is_final(self, block: Block) -> bool:
-        """Whether the block's file is there; one that a power cut emptied is not."""
+        """Return whether the block's file is there; one that a power cut emptied is not."""
         path = self.file(block)
         return path.exists() and path.stat().st_size > 0
 
     def is_scored(self, block: Block) -> bool:
+        """Return whether only joining is left to do for a block."""
         return self.is_final(block) or self.sums(block).exists()
 
     def write(self, block: Block, probability: Floats, layers: dict[str, Floats], valid: Bools) -> None:
-        """Layers first: the probability's file says that the block is final."""
+        """Write a block's files, layers first: the probability's file says that the block is final."""
         for name, layer in layers.items():
             write_whole(self.file(block, name), encode_block(layer, np.nan))
         write_whole(self.file(block), self.encode(probability, valid))
@@ -122,8 +130,8 @@ class _Tasks:
         """Keep every worker busy with one task in reserve; False when nothing is left to do."""
         while len(self.pending) < self.crew.size + 2:
             if joins:
-                block = joins.pop()
-                self.pending[self.crew.submit(self.join, block)] = block, True
+                ready = joins.pop()
+                self.pending[self.crew.submit(self.join, ready)] = ready, True
             elif (block := next(todo, None)) is not None:
                 self.pending[self.crew.submit(self.score, block)] = block, self.joined_at_once
             else:

@@ -62,7 +62,7 @@ class Crew:
     size: int
 
     def map_ordered(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Results in the order of the items; few are under way or waiting at any time."""
+        """Yield results in the order of the items; few are under way or waiting at any time."""
         todo = iter(items)
         pending = [self.submit(function, item) for item in islice(todo, 2 * self.size)]
         try:
@@ -74,11 +74,12 @@ class Crew:
                 future.cancel()
 
     def submit(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
+        """Start a task, which is run again where it fails."""
         return self.executor.submit(attempt, function, *arguments)
 
 
 def result_of(future: Future[R], task: str = "a block") -> R:
-    """The result; an error that a user can mend as it is, others as BlockFailed, which names the task."""
+    """Wait for the result; an error that a user can fix is raised as it is, others as BlockFailed, naming the task."""
     try:
         return future.result()
     except (GeochangeError, KeyboardInterrupt):
@@ -94,7 +95,7 @@ def first_done(pending: set[Future[Any]]) -> set[Future[Any]]:
 
 @contextmanager
 def open_crew(options: ClusterOptions) -> Iterator[Crew]:
-    """Workers as the options ask; gone at the end, with what was not yet begun.
+    """Start workers as the options ask; at the end they are gone, with what was not yet begun.
 
     Raises:
         BadOption: no scheduler answers at the address.
@@ -108,7 +109,7 @@ def open_crew(options: ClusterOptions) -> Iterator[Crew]:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -134,7 +135,7 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
         }
     )
     with settings, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             address = options.scheduler or stack.enter_context(_local_cluster(options))
         try:
             client = stack.enter_context(Client(address))
@@ -144,8 +145,8 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Worker processes that start in here do not hear Ctrl-C, which is for this process to answer."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Start worker processes that ignore Ctrl-C, which is for this process to answer."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -178,14 +179,14 @@ def _crew_of(client: Any) -> Crew:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """GDAL with a small block cache: its default, 5 % of the memory, would dwarf all else."""
+    """Keep GDAL's block cache small: its default, 5 % of the memory, would dwarf all else."""
     with rasterio.Env(GDAL_CACHEMAX=os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_MB)):
         yield
 
 
 @cache
-def settle_worker() -> None:
-    """Once in each worker process: one BLAS thread, for parallel work comes from workers."""
+def limit_worker() -> None:
+    """Set, once in each worker process, one BLAS thread: parallel work comes from workers."""
     threadpool_limits(1)
 
 
@@ -193,9 +194,9 @@ def attempt(function: Callable[..., R], *arguments: Any) -> R:
     """Run a task on a worker, again where it failed: a network drive may be away for a moment.
 
     Raises:
-        DiskFull: at once, for a full disk does not mend itself; as mistakes of the user do not.
+        DiskFull: at once, for trying again does not help; nor does it with mistakes of the user.
     """
-    settle_worker()
+    limit_worker()
     with quiet_libraries():
         for pause in (*(0.2 * 4**i for i in range(ATTEMPTS - 1)), None):
             try:

@@ -29,12 +29,13 @@ class Inference:
 
 
 def as_floats(dates: list[Array]) -> Floats:
-    """(time, band, y, x) float32 of dates that may differ in dtype."""
-    return tiles_as_floats(dates, [(slice(None), slice(None))])[0]
+    """Return (time, band, y, x) float32 of dates that may differ in dtype."""
+    whole: Floats = tiles_as_floats(dates, [(slice(None), slice(None))])[0]
+    return whole
 
 
 def tiles_as_floats(dates: list[Array], at: Sequence[tuple[slice, slice]]) -> Floats:
-    """(tile, time, band, y, x) float32 of tiles of one shape, copied once."""
+    """Return (tile, time, band, y, x) float32 of tiles of one shape, copied once."""
     tiles = np.empty((len(at), len(dates), *dates[0][:, *at[0]].shape), np.float32)
     for tile, part in zip(tiles, at, strict=True):
         for place, date in zip(tile, dates, strict=True):
@@ -53,7 +54,7 @@ class BlockPixels:
 def score_tiles(
     inference: Inference, block: Block, pixels: BlockPixels
 ) -> Iterator[tuple[tuple[int, int], Tile, Scores, Bools]]:
-    """(index, tile, scores, valid) of each tile of a block, in raster order.
+    """Yield (index, tile, scores, valid) of each tile of a block, in raster order.
 
     valid is (y, x), True where every date holds data.
     """
@@ -68,7 +69,7 @@ def score_tiles(
 
 
 def batched(tiles: Iterable[tuple[tuple[int, int], Tile]], most: int) -> Iterator[list[tuple[tuple[int, int], Tile]]]:
-    """Tiles in their order, at most so many of one shape at once."""
+    """Yield tiles in their order, at most so many of one shape at once."""
     batch: list[tuple[tuple[int, int], Tile]] = []
     for each in tiles:
         if batch and (len(batch) == most or each[1].shape != batch[0][1].shape):
@@ -80,14 +81,14 @@ def batched(tiles: Iterable[tuple[tuple[int, int], Tile]], most: int) -> Iterato
 
 
 def one_of(scores: Scores, k: int) -> Scores:
-    """The k-th tile's scores, as a batch of one."""
+    """Return the k-th tile's scores, as a batch of one."""
     layers = {name: layer[k : k + 1] for name, layer in scores.layers.items()}
     return Scores(scores.probability[k : k + 1], layers, scores.boxes[k : k + 1])
 
 
 @dataclass(frozen=True)
 class ScoredBlock:
-    """What a block's own tiles say; strips of neighbours are still to be added where tiles are blended."""
+    """What a block's own tiles give; strips of neighbours are still to be added where tiles are blended."""
 
     totals: Ints | None  # (class, y, x) int64 over the block's reach; None where nothing is blended
     probability: Floats | None  # (class, y, x) float32 over the block's area where nothing is blended
@@ -137,7 +138,7 @@ def _thumbnail(inference: Inference, block: Block, pixels: BlockPixels) -> Float
 
 
 def own_boxes(boxes: Boxes, tile: Tile, own: Tile, valid: Bools, shape: tuple[int, int]) -> Boxes:
-    """The boxes that a tile answers for: those whose cell lies in its own pixels, and whose centre holds data.
+    """Return the boxes that a tile answers for: their cells lie in its own pixels, their centres hold data.
 
     Args:
         boxes: in the tile's pixels.
@@ -157,7 +158,7 @@ def own_boxes(boxes: Boxes, tile: Tile, own: Tile, valid: Bools, shape: tuple[in
     mine &= (corners[:, 2:] - corners[:, :2] >= PARTS).all(axis=1)  # what is left at the border may be a sliver
     kept = replace(moved, corners=corners).where(mine)
     centres = kept.centres - (tile.row, tile.col)
-    inside = ((centres >= 0) & (centres < valid.shape)).all(axis=1)
+    inside: Bools = np.logical_and.reduce((centres >= 0) & (centres < valid.shape), axis=1)
     kept, centres = kept.where(inside), centres[inside]
     kept = kept.where(valid[centres[:, 0], centres[:, 1]])
     border = (kept.corners == 0).any(axis=1) | (kept.corners[:, 2:] == limits[2:]).any(axis=1)
@@ -165,7 +166,7 @@ def own_boxes(boxes: Boxes, tile: Tile, own: Tile, valid: Bools, shape: tuple[in
 
 
 def _touches_nodata(boxes: Boxes, tile: Tile, valid: Bools) -> Bools:
-    """(n,) whether a pixel of a box, or beside it, holds no data."""
+    """Return (n,) whether a pixel of a box, or beside it, holds no data."""
     empty = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
     np.cumsum(np.cumsum(~valid, axis=0), axis=1, out=empty[1:, 1:])
     left, top = boxes.corners[:, :2].T // PARTS - 1
@@ -178,13 +179,13 @@ def _touches_nodata(boxes: Boxes, tile: Tile, valid: Bools) -> Bools:
 
 
 def _weighted_part(probability: Floats, tiling: Tiling, index: tuple[int, int], part: tuple[slice, slice]) -> Ints:
-    """The part of a tile that lies in its block's reach, times its weights."""
+    """Return the part of a tile that lies in its block's reach, times its weights."""
     rows, cols = taper(tiling.rows, index[0])[part[0]], taper(tiling.cols, index[1])[part[1]]
     return weighted(probability[:, *part], rows, cols)
 
 
 def _owned(tiling: Tiling, index: tuple[int, int], block: Block) -> Tile:
-    """The pixels that a tile alone answers for: one step, or all to the border for the last tile of an axis."""
+    """Return the pixels that a tile alone answers for: one step, or all to the border for the last tile of an axis."""
     starts, stops = [], []
     for cut, i in zip((tiling.rows, tiling.cols), index, strict=True):
         starts.append(i * cut.step)

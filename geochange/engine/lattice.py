@@ -24,7 +24,7 @@ STRIP_BYTES = 1 << 26  # the same for files stored in strips: the wider a block,
 
 
 def statistics_cell(scene: Scene) -> tuple[int, int]:
-    """(rows, cols) of a cell: it follows from the scene alone.
+    """Return (rows, cols) of a cell: it follows from the scene alone.
 
     Files stored in strips are read in whole rows, for else each strip would be unpacked once for every cell beside it.
     """
@@ -37,7 +37,7 @@ def statistics_cell(scene: Scene) -> tuple[int, int]:
 
 
 def default_block(scene: Scene, step: tuple[int, int]) -> tuple[int, int]:
-    """(rows, cols) of a default block, given the step between tiles: square, or wide for strips."""
+    """Return (rows, cols) of a default block, given the step between tiles: square, or wide for strips."""
     if stored_in_strips(scene):
         return step[0], max(STRIP_BYTES // scene.bytes_per_pixel // step[0], step[1])
     pixels = min(BLOCK_BYTES // scene.bytes_per_pixel, 2048 * 2048)
@@ -45,7 +45,7 @@ def default_block(scene: Scene, step: tuple[int, int]) -> tuple[int, int]:
 
 
 def stored_in_strips(scene: Scene) -> bool:
-    """Whether some date is stored in whole rows, as GeoTIFFs are unless asked otherwise."""
+    """Return whether some date is stored in whole rows, as GeoTIFFs are unless asked otherwise."""
     return any(source.storage[1] >= scene.shape[1] > 4 * source.storage[0] for source in scene.sources)
 
 
@@ -57,6 +57,7 @@ class SceneBlocks:
     work: Work
 
     def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+        """Yield the kernel's results of all cells, in order."""
         cells = list(partition(self.scene.shape, statistics_cell(self.scene)))
         self.work.stages.listener.begin("fit", len(cells), self.scene.grid.area.size)
         for _, result in self.work.each(partial(lattice_task, self.scene, kernel, halo), cells):
@@ -64,6 +65,6 @@ class SceneBlocks:
 
 
 def lattice_task(scene: Scene, kernel: Kernel[R], halo: int, cell: Tile) -> R:
-    """A kernel on one cell."""
+    """Run a kernel on one cell."""
     dates, valid = scene.read(cell.grow(halo))
     return kernel(as_floats(dates), valid, cell)

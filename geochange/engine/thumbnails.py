@@ -16,7 +16,7 @@ SAMPLES = 2  # per side of a cell: enough to look like the mean
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """How a scene is made small: cells of `step` pixels, some bands."""
+    """How a scene is shrunk: cells of `step` pixels, some bands."""
 
     shape: tuple[int, int]  # of the scene
     step: int
@@ -24,17 +24,18 @@ class Thumbnail:
 
     @property
     def size(self) -> tuple[int, int]:
+        """(rows, cols) of cells."""
         return ceil(self.shape[0] / self.step), ceil(self.shape[1] / self.step)
 
 
 def thumbnail_sums(dates: Sequence[Array], valid: Bools, area: Tile, spec: Thumbnail) -> Floats:
-    """Sums of an area's sampled pixels in each cell that it touches.
+    """Sum an area's sampled pixels in each cell that it touches.
 
     Args:
         dates: for each date (band, y, x) over the area.
         valid: (time, y, x) over the area.
         area: its place in the scene.
-        spec: what to make.
+        spec: cells and bands.
 
     Returns:
         (time, bands + 1, cell rows, cell cols); the last band counts the valid samples.
@@ -59,7 +60,7 @@ def thumbnail_sums(dates: Sequence[Array], valid: Bools, area: Tile, spec: Thumb
 
 
 def assemble(parts: Iterable[tuple[Tile, Floats]], dates: int, spec: Thumbnail) -> Floats:
-    """(time, band, y, x) means of all parts; NaN where a cell holds no valid sample."""
+    """Return (time, band, y, x) means of all parts; NaN where a cell holds no valid sample."""
     total = np.zeros((dates, len(spec.bands) + 1, *spec.size), np.float32)
     for area, sums in parts:
         row, col = area.row // spec.step, area.col // spec.step
@@ -69,7 +70,7 @@ def assemble(parts: Iterable[tuple[Tile, Floats]], dates: int, spec: Thumbnail) 
 
 
 def _samples(start: int, stop: int, skip: int) -> Ints:
-    """Multiples of `skip` in start..stop-1: anchored to the scene's origin, so the same for any cut."""
+    """Return the multiples of `skip` in start..stop-1: anchored to the scene's origin, so the same for any cut."""
     return np.arange(ceil(start / skip) * skip, stop, skip)
 
 

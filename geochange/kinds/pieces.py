@@ -36,7 +36,7 @@ MEASURES = {
 
 
 def cut_pieces(features: FeatureFile, measuring: KindWork, min_area: int, work: Work, scratch: Path) -> FeatureFile:
-    """Pieces of one kind each, as a layer of its own in a scratch folder, along pixel edges.
+    """Cut changes into pieces of one kind each, as a layer of its own in a scratch folder, along pixel edges.
 
     Pieces of changes that touch may be one piece, which has the columns of the first.
 
@@ -61,13 +61,13 @@ def cut_pieces(features: FeatureFile, measuring: KindWork, min_area: int, work: 
 
 
 def piece_schema(features: FeatureFile) -> pa.Schema:
-    """The columns of the changes, those that are measured anew of their own type, and the geometry."""
+    """Return the columns of the changes, those that are measured anew of their own type, and the geometry."""
     kept = [each for each in features.schema if each.name not in MEASURES]
     return pa.schema([*(pa.field(*each) for each in MEASURES.items()), *kept, pa.field(GEOMETRY, pa.binary())])
 
 
 def trace_kinds(measuring: KindWork, keep: RegionFilter, block: Tile) -> BlockRegions:
-    """Regions of one kind in the changes of a block."""
+    """Find regions of one kind in the changes of a block."""
     around = block.grow(1 + SMOOTH_RADIUS)
     ids = measuring.ids.read(around)
     changed, classes = ids > 0, np.zeros(around.shape, np.uint8)
@@ -81,7 +81,7 @@ def trace_kinds(measuring: KindWork, keep: RegionFilter, block: Tile) -> BlockRe
 
 
 def _within(tile: Tile, scene: Tile) -> Bools:
-    """(y, x) which pixels of a tile lie in the scene."""
+    """Return (y, x) which pixels of a tile lie in the scene."""
     inside = np.zeros(tile.shape, bool)
     inside[tile.intersect(scene).slices((tile.row, tile.col))] = True
     return inside
@@ -117,7 +117,7 @@ def _measured(regions: Regions, features: FeatureFile, grid: Grid) -> dict[str, 
 
 
 def _names_of(parents: pa.Table, parent: Array) -> pa.Array:
-    """The changes' own numbers, where they have some."""
+    """Return the changes' own numbers, where they have some."""
     known = "id" in parents.schema.names and pa.types.is_integer(parents.schema.field("id").type)
     return _one_chunk(parents.column("id").take(pa.array(parent)).cast(pa.int64())) if known else pa.array(parent + 1)
 

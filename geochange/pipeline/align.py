@@ -34,6 +34,7 @@ class Aligned:
     """The shift that was measured and removed; None where that was not asked for."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
         shift = None if self.removed is None else {"row": self.removed.row, "col": self.removed.col}
         return {"file": str(self.path), "removed_shift": shift}
 
@@ -59,7 +60,7 @@ def align(
         remove_shift: measure the shift that is left, as `check` does, and move AFTER's content back by it.
         overwrite: replace a file that is there.
         cluster: where the work is done.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         GridMismatch: the images do not overlap.

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from geochange.arrays import Array, Floats
+from geochange.arrays import Array, Bools, Floats
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
@@ -16,7 +16,7 @@ from geochange.errors import BandMismatch, GridMismatch, NothingValid
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_image, open_scene
 from geochange.scenes.preflight import DateFacts, Report
-from geochange.scenes.radiometry import radiometry
+from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
 from geochange.scenes.scene import Source
 
@@ -25,7 +25,7 @@ SAMPLED_PIXELS = 50_000  # over all windows, for gains and offsets
 
 @dataclass(frozen=True)
 class _Window:
-    """What one window tells."""
+    """What one window shows."""
 
     shift: WindowShift | Unmeasured
     valid: float  # pixels, of which those in several windows count a part in each
@@ -52,10 +52,10 @@ def check(
         after: the later image.
         options: bands, area of interest, nodata rule.
         cluster: where the work is done.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
-        UnreadableInput: an image is missing or is no raster.
+        UnreadableInput: an image is missing or is not a raster.
         BandMismatch: a band number is out of range.
     """
     options = replace(options or SceneOptions(), align=True)
@@ -67,17 +67,25 @@ def check(
     with open_work(cluster, listener) as work:
         windows = measure_windows(scene, work)
     valid, pixels = sum(window.valid for window in windows), sum(window.pixels for window in windows)
-    samples = [np.concatenate(dates, axis=1) for dates in zip(*((w.before, w.after) for w in windows), strict=True)]
-    bands = radiometry(*samples, scene.bands) if samples and samples[0].shape[1] else []
+    sampled = [window for window in windows if window.before.size]
     nodata = 1 - valid / pixels if pixels else None
-    return Report(facts[0], facts[1], nodata, combine_shifts(window.shift for window in windows), tuple(bands))
+    shift = combine_shifts(window.shift for window in windows)
+    return Report(facts[0], facts[1], nodata, shift, tuple(_radiometry(sampled, scene.bands)))
+
+
+def _radiometry(windows: Sequence[_Window], bands: Sequence[int]) -> list[Radiometry]:
+    """How the bands compare in the windows' samples; nothing where there are none."""
+    if not windows:
+        return []
+    before, after = zip(*((window.before, window.after) for window in windows), strict=True)
+    return radiometry(np.concatenate(before, axis=1), np.concatenate(after, axis=1), bands)
 
 
 def measure_shift(scene: Scene, work: Work) -> Shift:
-    """Where the second date's content lies relative to the first's.
+    """Measure where the second date's content lies relative to the first's.
 
     Raises:
-        NothingValid: no window tells.
+        NothingValid: no window shows it.
     """
     shift = combine_shifts(window.shift for window in measure_windows(scene, work))
     if isinstance(shift, Unmeasured):
@@ -87,7 +95,7 @@ def measure_shift(scene: Scene, work: Work) -> Shift:
 
 
 def measure_windows(scene: Scene, work: Work) -> Sequence[_Window]:
-    """What each of the windows over a scene tells."""
+    """Measure each of the windows over a scene."""
     tiles = windows_for(scene.shape)
     every = max(1, round(sum(tile.size for tile in tiles) / SAMPLED_PIXELS))
     task = partial(_window_task, scene, every, _weights(tiles, 0), _weights(tiles, 1))
@@ -95,7 +103,7 @@ def measure_windows(scene: Scene, work: Work) -> Sequence[_Window]:
 
 
 def _weights(tiles: Sequence[Tile], axis: int) -> Floats:
-    """One over the number of windows that share a row (axis 0) or a column (1); windows stand in a grid."""
+    """Return one over the number of windows that share a row (axis 0) or a column (1); windows stand in a grid."""
     spans = {((tile.row, tile.stop_row), (tile.col, tile.stop_col))[axis] for tile in tiles}
     shared = np.zeros(max((stop for _, stop in spans), default=0))
     for start, stop in spans:
@@ -105,7 +113,7 @@ def _weights(tiles: Sequence[Tile], axis: int) -> Floats:
 
 def _window_task(scene: Scene, every: int, rows: Floats, cols: Floats, tile: Tile) -> _Window:
     (before, after), valid = scene.read(tile)
-    both = valid.all(axis=0)
+    both: Bools = np.logical_and.reduce(valid)
     weight = np.outer(rows[tile.row : tile.stop_row], cols[tile.col : tile.stop_col])
     samples = [date[:, both][:, ::every].astype(np.float64) for date in (before, after)]
     shift = window_shift(before, after, both)

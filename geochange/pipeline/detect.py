@@ -69,11 +69,13 @@ class Detection:
 
     @property
     def probability(self) -> Path:
+        """The raster of probabilities."""
         return self.folder / "probability.tif"
 
     @property
     def changes(self) -> Path:
-        return self.folder / self.record["files"]["changes"][0]
+        """The layer of changes, in the first of its formats."""
+        return self.folder / str(self.record["files"]["changes"][0])
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,11 @@ def detect(
         out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log.
         options: how it is done; see `DetectOptions`.
         between: images of dates between the two, in their order, for detectors that take a series.
-        listener: hears of the progress.
+        listener: receives progress updates.
         settings: fields of `DetectOptions`, in place of those in `options`.
 
     Raises:
-        UnreadableInput: an image is missing, broken or no raster.
+        UnreadableInput: an image is missing, broken or not a raster.
         GridMismatch: the images do not lie on one grid, or do not overlap.
         BandMismatch: bands are missing, or differ.
         NothingValid: there is nothing to compare.
@@ -125,7 +127,7 @@ def detect(
         scene = _without_shift(scene, options, stages)
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands)))
-    if options.labels is not None:  # a mistake in them is better told now than at the end
+    if options.labels is not None:  # a mistake in them is better reported now than at the end
         open_labelled(options.regions().thresholds(), scene.grid)
     if options.kinds:
         require_kinds(scene, options.of_kinds())
@@ -144,7 +146,7 @@ def detect(
 
 
 def _targets(options: DetectOptions) -> list[str]:
-    """Names of the files that a run leaves, but for its record and log."""
+    """List the files that a run leaves, but for its record and log."""
     layers = [f"{name}.tif" for name in (PROBABILITY, *options.layers)]
     return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png"]
 
@@ -156,7 +158,7 @@ def _spare_inputs(scene: Scene, folder: RunFolder, options: DetectOptions) -> No
 
 
 def _without_shift(scene: Scene, options: DetectOptions, stages: Stages) -> Scene:
-    """The scene with the measured shift of its second date moved back."""
+    """Move the second date of a scene back by its measured shift."""
     with open_crew(options.cluster()) as crew:
         shift = measure_shift(scene, Work(crew, stages))
     log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
@@ -183,7 +185,7 @@ def _detect(run: _Run) -> Detection:
 
 
 def _fitted(run: _Run) -> Fitted:
-    """The detector with its statistics: from an earlier part of the same run, or fitted now."""
+    """Return the detector with its statistics: from an earlier part of the same run, or fitted now."""
     if run.folder.fitted.exists():
         return load_fitted(run.folder.fitted)
     assert run.options.detector is not None
@@ -217,7 +219,7 @@ def _check_fitted(fitted: Fitted, run: _Run) -> None:
 
 
 def tiling_of(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
-    """How a scene is cut into tiles and blocks for a detector."""
+    """Cut a scene into tiles and blocks for a detector."""
     tiles = options.tiles()
     tiles = tiles if options.tile_size is not None else replace(tiles, size=fitted.default_tile)
     axes = [
@@ -249,7 +251,7 @@ def _thumbnail(scene: Scene) -> Thumbnail:
 
 
 def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
-    """At the worst: block files and the COG with overviews that do not compress, and the sums of two rows of blocks."""
+    """Return what rasters, the sums of two rows of blocks, and polygons take on the disk at the worst."""
     pixels = inference.scene.grid.area.size
     stored = len(inference.fitted.classes) * options.stored_dtype().itemsize + 4 * sum(
         inference.fitted.layers[name] for name in inference.layers
@@ -260,7 +262,7 @@ def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
 
 
 def _products(run: _Run, inference: Inference, store: BlockStore) -> dict[str, Any]:
-    """All files but the record, ready to be published; returns the record."""
+    """Write all files but the record, ready to be published; return the record."""
     ready = run.folder.ready
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir()
@@ -295,7 +297,7 @@ def _products(run: _Run, inference: Inference, store: BlockStore) -> dict[str, A
 
 
 def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int, Boxes]]:
-    """For each row of blocks, the row of pixels behind it, and the boxes found in it."""
+    """Yield, for each row of blocks, the row of pixels behind it, and the boxes found in it."""
     rows, cols = inference.tiling.shape
     for row in range(rows):
         blocks = [inference.tiling.block((row, col)) for col in range(cols)]
@@ -304,7 +306,7 @@ def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int,
 
 
 def _virtual(run: _Run, inference: Inference, store: BlockStore, name: str) -> Path:
-    """A VRT over the block files of one raster."""
+    """Write a VRT over the block files of one raster."""
     grid, fitted = run.scene.grid, inference.fitted
     if name == PROBABILITY:
         thresholds = {} if fitted.objects else fitted.thresholds
@@ -323,13 +325,13 @@ def _pack(run: _Run, virtual: dict[str, Path]) -> None:
 
 
 def _with_dates(run: _Run) -> RegionOptions:
-    """The region options, with dates from the images' tags where none were given."""
+    """Return the region options, with dates from the images' tags where none were given."""
     regions, (before, *_, after) = run.options.regions(), run.scene.sources
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
 def _write_layers(run: _Run, outlines: RegionStore, layer: ChangeLayer) -> tuple[list[str], dict[str, Any]]:
-    """The layer in all formats: their names, and what there is to record of kinds."""
+    """Write the layer in all formats; return the files' names, and what there is to record of kinds."""
     names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
     if run.options.kinds:
         return names, _write_with_kinds(run, outlines, layer, names)
@@ -367,7 +369,7 @@ def _write_preview(
 
 
 def changed_cells(found: RegionStore, spec: Thumbnail) -> Bools:
-    """(y, x) of the thumbnail: whether a cell is changed; each region shows, however small it is."""
+    """Return (y, x) whether a cell of the thumbnail is changed; each region shows, however small it is."""
     cells = np.zeros(spec.size, bool)
     for regions in found.chunks():
         cells |= covered_cells(regions.polygons, spec.size, spec.step)
@@ -407,11 +409,15 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {stage: round(spent, 3) for stage, spent in seconds.items()}
 
 
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Ignore a log that cannot be written: on a full disk, say, the run reports that itself."""
+
+
 @contextmanager
 def _logged(folder: RunFolder) -> Iterator[None]:
-    """What the run logs goes to OUT/run.log."""
-    handler = logging.FileHandler(folder.out / LOG, encoding="utf-8")
-    handler.handleError = lambda record: None  # a log that cannot be written, on a full disk say, is no news by then
+    """Write what the run logs to OUT/run.log."""
+    handler = _LogFile(folder.out / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     level = log.level

@@ -37,24 +37,16 @@ from geochange.files import appearing, require_writable
 from geochange.polygons.features import map_polygons
 from geochange.polygons.regions import BlockRegions, trace_block
 from geochange.polygons.seams import SeamMerger
-from geochange.probability.label_maps import (
-    LabelMap,
-    Layer,
-    RasterLabels,
-    VectorLabels,
-    as_change,
-    in_pixels,
-    labels_on,
-    open_labels,
-)
+from geochange.probability.label_maps import LabelMap, RasterLabels, as_change, labels_on, open_labels
 from geochange.probability.raster import ScoreRaster
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels
 from geochange.scenes.scene import open_file
 from geochange.scenes.tiling import cell_side
 
 SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture
-MOST_PIXELS = 10**10  # of a grid made for two vector layers
+MOST_PIXELS = 10**10  # of the grid that two vector layers are compared on
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
@@ -107,7 +99,7 @@ class _Comparison:
     def read(self, tile: Tile) -> tuple[Ints, Ints, Bools]:
         """Labels of both, 0 where not scored, and (y, x) whether a pixel is scored."""
         (predicted, seen), (reference, known) = self.predicted.read(tile), self.reference.read(tile)
-        scored = seen & known
+        scored: Bools = seen & known
         return np.where(scored, predicted, 0), np.where(scored, reference, 0), scored
 
     def read_around(self, block: Tile) -> tuple[Ints, Ints, Bools]:
@@ -165,7 +157,7 @@ def evaluate(
         options: ignored labels, threshold, matching.
         picture: a PNG file to write, of hits, misses and false alarms.
         cluster: where the work is done.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: one of them is neither a raster nor a layer of polygons.
@@ -241,8 +233,8 @@ def _prepare(
         skip=ceil(max(grid.shape) / PICTURE_SIDE),
     )
     found: list[set[int]] = [set(), set()]
-    for _, labels in work.map("labels", partial(_labels_task, comparison), grid_blocks(grid)):
-        found = [known | new for known, new in zip(found, labels, strict=True)]
+    for _, new in work.map("labels", partial(_labels_task, comparison), grid_blocks(grid)):
+        found = [known | more for known, more in zip(found, new, strict=True)]
     if options.classes:
         every = Classes(labels=tuple(range(len(options.classes) + 1)), names=("no change", *options.classes))
         return replace(comparison, predicted=predicted, reference=reference, classes=every)
@@ -284,7 +276,8 @@ def _labels_task(comparison: _Comparison, block: Tile) -> tuple[set[int], set[in
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
     around, origin = comparison.read_around(block), (block.row, block.col)
     boundaries = boundaries_by_cell(*around, comparison.classes, origin=origin, cell=comparison.cell)
-    predicted, reference, scored = (values[HALO:-HALO, HALO:-HALO] for values in around)
+    core = slice(HALO, -HALO), slice(HALO, -HALO)
+    predicted, reference, scored = around[0][core], around[1][core], around[2][core]
     confusions = confusion_by_cell(
         predicted, reference, scored, comparison.classes, origin=origin, cell=comparison.cell
     )
@@ -323,8 +316,8 @@ def _objects(
         numbers = None if scores is None else _numbers(scores, side.path)[kept]
         return _Side(polygons[kept], classes[kept], numbers)
     merger = SeamMerger([block for block, _ in parts])
-    found = [merger.add(part.regions[place]) for _, part in parts if part.regions[place] is not None]
-    regions = [*found, merger.finish()]
+    traced = (part.regions[place] for _, part in parts)
+    regions = [*(merger.add(each) for each in traced if each is not None), merger.finish()]
     classes = np.concatenate([region.counts.classes for region in regions]).astype(np.int64)
     return _Side(
         map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid),
@@ -333,10 +326,10 @@ def _objects(
 
 
 def _numbers(scores: Any, path: str) -> Floats:
-    """The scores of a layer's objects.
+    """Return the scores of a layer's objects.
 
     Raises:
-        UnreadableInput: one is no number.
+        UnreadableInput: one is not a number.
     """
     try:
         numbers: Floats = scores.to_numpy(float, na_value=np.nan)

@@ -18,7 +18,7 @@ from geochange.engine.work import Work, open_work
 from geochange.errors import BadOption
 from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.probability.fusion import (
-    Fusion,
+    FusionRule,
     StackingModel,
     maximum,
     noisy_or,
@@ -108,6 +108,7 @@ class Fused:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
         return {
             "file": str(self.path),
             "method": self.method,
@@ -132,7 +133,7 @@ class _Run:
 class _Plan:
     """A method with all that it needs."""
 
-    fusion: Fusion
+    fusion: FusionRule
     details: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
     model: StackingModel | None = None
@@ -161,7 +162,7 @@ def fuse(
         save_model: a JSON file to write the fitted model of `stacking` to.
         overwrite: replace files that are there.
         cluster: where the work is done.
-        listener: hears of the progress.
+        listener: receives progress updates.
         settings: fields of `FuseOptions`, in place of those in `options`.
 
     Raises:
@@ -217,7 +218,7 @@ def _write(path: Path, plan: _Plan, run: _Run) -> None:
             output.pack()
 
 
-def _fuse_task(stack: SourceStack, fusion: Fusion, output: RasterOutput, block: Tile) -> None:
+def _fuse_task(stack: SourceStack, fusion: FusionRule, output: RasterOutput, block: Tile) -> None:
     """Leave the file of one block."""
     fused = fusion(*stack.read(block))
     content = encode_probability(np.nan_to_num(fused), np.isfinite(fused[0]), output.spec.dtype)
@@ -270,4 +271,4 @@ METHODS: dict[str, Callable[[_Run], _Plan]] = {
     "noisy-or": _noisy_or,
     "stacking": _stacking,
 }
-"""Name -> what settles all that the method needs."""
+"""Name -> what prepares all that the method needs."""

@@ -42,10 +42,11 @@ class WrittenKinds:
     counts: Mapping[str, int]
     """Kind -> changes; "" for those that no pixel with data lies in."""
     basis: Mapping[str, Any]
-    """What they rest on."""
+    """Bands, indices and offsets that they follow from."""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
         return {"file": str(self.path), "kinds": dict(self.counts), **self.basis, "seconds": dict(self.seconds)}
 
 
@@ -60,7 +61,7 @@ def kinds(
     overwrite: bool = False,
     listener: Listener | None = None,
 ) -> WrittenKinds:
-    """Tell what kind of change each polygon of a layer is, and write the layer with that.
+    """Find what kind of change each polygon of a layer is, and write the layer with that.
 
     Columns are added: `kind`, `kind_share` (of its pixels that are of it), the mean of each index before and after
     (`ndvi_before`, ...), and `outline_before`, `outline_after` (over 0.5 where the image has an edge there).
@@ -73,7 +74,7 @@ def kinds(
         options: which band is which, further indices, whether changes are cut where their kind changes, rules.
         cluster: where the work is done.
         overwrite: replace a file that is there.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: an input is missing, or is not what it should be.
@@ -98,7 +99,7 @@ def kinds(
 
 @dataclass(frozen=True)
 class MeasuredKinds:
-    """Sums of all regions of a layer, on disk, and what they say."""
+    """Sums of all regions of a layer, on disk, and the kinds that follow."""
 
     features: FeatureFile
     """The regions: the layer's, or the pieces that they were cut into."""
@@ -109,12 +110,14 @@ class MeasuredKinds:
     """Regions."""
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
-        """Columns of the regions start ... stop - 1, counted from 0."""
+        """Return columns of the regions start ... stop - 1, counted from 0."""
         votes, *sums = np.split(self._sums(start + 1, stop + 1), range(COVERS, self.measuring.columns, 3), axis=1)
         means = [_means(each) for each in sums]
         outlines = [stand_out(*(part[date] for part in means[-len(PARTS) :])) for date in (0, 1)]
-        judged = outlines if self.measuring.tells_objects else [np.full(stop - start, np.nan)] * 2
-        codes, share = choose_kinds(votes, *judged, self.measuring.rules, objects_first=NIR not in self.measuring.roles)
+        before, after = outlines if self.measuring.tells_objects else [np.full(stop - start, np.nan)] * 2
+        codes, share = choose_kinds(
+            votes.astype(np.int64), before, after, self.measuring.rules, objects_first=NIR not in self.measuring.roles
+        )
         dated = {**dict(zip(self.measuring.named, means, strict=False)), "outline": outlines}
         figures = {"kind_share": share} | {
             f"{name.lower()}_{date}": values
@@ -128,7 +131,7 @@ class MeasuredKinds:
         }
 
     def _sums(self, start: int, stop: int) -> Floats:
-        """(stop - start, column) sums of regions numbered start ... stop - 1, blocks added in their order."""
+        """Return (stop - start, column) sums of regions numbered start ... stop - 1, blocks added in their order."""
         total = np.zeros((stop - start, self.measuring.columns))
         for path, first, last in self.files:
             if first < stop and last >= start:
@@ -139,7 +142,7 @@ class MeasuredKinds:
         return total
 
     def counts(self) -> dict[str, int]:
-        """Kind -> regions; "" for those without a pixel."""
+        """Count regions by kind; "" for those without a pixel."""
         found = dict.fromkeys((*KINDS, ""), 0)
         for start in range(0, self.size, CHUNK):
             for kind in self.columns(start, min(start + CHUNK, self.size))["kind"].to_pylist():
@@ -147,7 +150,7 @@ class MeasuredKinds:
         return {kind: count for kind, count in found.items() if count}
 
     def basis(self) -> dict[str, Any]:
-        """What the kinds rest on, for run.json."""
+        """Return bands, indices and offsets that the kinds follow from, for run.json."""
         return {
             "band_roles": dict(zip(self.measuring.roles, self.measuring.scene.bands, strict=True)),
             "indices": list(self.measuring.indices),
@@ -156,7 +159,7 @@ class MeasuredKinds:
 
 
 def _means(sums: Floats) -> tuple[Floats, Floats]:
-    """(n, 3) count, before, after -> means; NaN where nothing was counted."""
+    """Turn (n, 3) count, before, after into means; NaN where nothing was counted."""
     count = np.where(sums[:, 0] > 0, sums[:, 0], np.nan)
     return sums[:, 1] / count, sums[:, 2] / count
 

@@ -33,8 +33,7 @@ from geochange.probability.raster import (
     probability_spec,
     steps_of,
 )
-from geochange.probability.refinement import ScorePart, Step
-from geochange.probability.refinement import refine as refine_part
+from geochange.probability.refinement import ScorePart, Step, apply_steps
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name
 from geochange.scenes.pairing import RESAMPLINGS, pixels_within
@@ -47,7 +46,7 @@ LARGEST_DISC = 256  # px
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineOptions:
-    """Which corrections are made. They follow one another in the order of these fields."""
+    """The corrections. They follow one another in the order of these fields."""
 
     guided: GuidedFilter | None = None
     crf: LocalField | None = None
@@ -85,7 +84,7 @@ class RefineOptions:
             raise BadOption(f"block size {self.block_size} must be at least 16 pixels")
 
     def steps(self, grid: Grid) -> tuple[Step, ...]:
-        """The corrections in their order, discs in pixels of a grid.
+        """Return the corrections in their order, discs in pixels of a grid.
 
         Raises:
             BadOption: there is none, or a disc cannot be drawn on the grid.
@@ -98,7 +97,7 @@ class RefineOptions:
         return tuple(step for step in wanted if step is not None)
 
     def described(self) -> list[str]:
-        """What is done, for the raster's tags."""
+        """Describe what is done, for the raster's tags."""
         led = [
             f"{name} {' '.join(f'{key}={value}' for key, value in asdict(step).items())}"
             for name, step in (("guided", self.guided), ("crf", self.crf))
@@ -109,7 +108,7 @@ class RefineOptions:
 
 
 def parse_radius(name: str, text: str | float) -> tuple[float, bool]:
-    """`2` or `2m` → (2.0, False), metres; `3px` → (3.0, True), pixels.
+    """Parse `2` or `2m` as (2.0, False), metres, and `3px` as (3.0, True), pixels.
 
     Raises:
         BadOption: it is neither, or not above 0.
@@ -125,7 +124,7 @@ def parse_radius(name: str, text: str | float) -> tuple[float, bool]:
 
 
 def disc_on(name: str, text: str | float, grid: Grid) -> Disc:
-    """The disc of a radius on a grid.
+    """Return the disc of a radius on a grid.
 
     Raises:
         BadOption: metres without a CRS, or a disc of just one pixel or of too many.
@@ -159,6 +158,7 @@ class Refined:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
         return {
             "file": str(self.path),
             "steps": self.steps,
@@ -177,7 +177,7 @@ class _Guide:
     deviation: Floats
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
-        """(band, y, x) in steps of the bands' deviations, and validity; nothing is valid beyond the grid."""
+        """Return (band, y, x) in steps of the bands' deviations, and validity; nothing is valid beyond the grid."""
         inside = tile.intersect(self.source.grid.area)
         values, valid = self.source.read(inside)
         around = (
@@ -230,12 +230,12 @@ def refine(
     Args:
         probability: as `vectorize` takes it: probabilities, one band a class, or a mask.
         out: the GeoTIFF; of 8 bits where whole numbers of no more came in, else float32.
-        options: which corrections are made.
+        options: the corrections.
         image: the image that leads: the later date, as a rule.
         before: one more image that leads, for change that took something away.
         cluster: where the work is done.
         overwrite: replace a file that is there.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: a file is missing or broken.
@@ -265,7 +265,7 @@ def refine(
 
 
 def _spec(raster: ScoreRaster, options: RefineOptions) -> RasterSpec:
-    """What the given raster says of itself, and the corrections."""
+    """Describe the raster that is written: as the one that is given, with the corrections."""
     return probability_spec(
         raster.source.grid,
         raster.stored_dtype,
@@ -287,7 +287,7 @@ def _open_probability(path: str) -> ScoreRaster:
 
 
 def _threshold(raster: ScoreRaster, options: RefineOptions) -> float:
-    """As given, or the raster's own, else 0.5."""
+    """Return the threshold as given, or the raster's own, else 0.5."""
     threshold = raster.thresholds.get("default", 0.5) if options.threshold is None else options.threshold
     if not threshold > 0:
         raise BadOption(f"the threshold of {raster.source.name} is {threshold}: all of it is change; give --threshold")
@@ -318,7 +318,7 @@ def _on_grid(name: str, raster: ScoreRaster, options: RefineOptions) -> FileSour
 
 
 def _measure(source: FileSource | WarpedSource, work: Work) -> _Guide:
-    """Mean and deviation of each band over the scene."""
+    """Measure mean and deviation of each band over the scene."""
     total = np.zeros((3, len(source.bands)))
     for _, sums in work.map("measure", partial(_sums_task, source), grid_blocks(source.grid, STATISTICS_CELL)):
         total += sums
@@ -330,14 +330,14 @@ def _measure(source: FileSource | WarpedSource, work: Work) -> _Guide:
 
 
 def _sums_task(source: FileSource | WarpedSource, cell: Tile) -> Floats:
-    """(3, band) of one cell: valid pixels, and the sums of their values and of the squares."""
+    """Return (3, band) of one cell: valid pixels, and the sums of their values and of the squares."""
     values, valid = source.read(cell)
     known = values[:, valid].astype(np.float64)
     return np.stack([np.full(len(known), known.shape[1], float), known.sum(axis=1), (known**2).sum(axis=1)])
 
 
 def _refine_blocks(refining: _Refining, work: Work) -> tuple[int, int, int]:
-    """Leaves a file for each block; pixels of change before and after, and those that crossed."""
+    """Leave a file for each block; return pixels of change before and after, and those that crossed."""
     counts = np.zeros(4, np.int64)
     for _, own in work.map("refine", partial(_refine_task, refining), refining.output.blocks):
         counts += own
@@ -351,7 +351,7 @@ def _refine_task(refining: _Refining, block: Tile) -> Ints:
     reach = sum(step.reach for step in refining.steps)
     part = refining.read(block.grow(reach))
     rows, cols = block.slices((block.row - reach, block.col - reach))
-    codes, valid = refine_part(part, refining.steps)[:, rows, cols], part.valid[rows, cols]
+    codes, valid = apply_steps(part, refining.steps)[:, rows, cols], part.valid[rows, cols]
     content = encode_probability(codes / part.steps, valid, refining.output.spec.dtype)
     write_whole(refining.output.file(block), content)
     old, new = (np.where(valid, classify(each, part.cutoff)[0], 0) for each in (part.codes[:, rows, cols], codes))

@@ -125,7 +125,7 @@ def synthesize(
         out: the folder.
         options: what is made.
         cluster: where the work is done.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: an image, layer or picture cannot be read.
@@ -186,14 +186,14 @@ def _further_inputs(options: SynthesizeOptions) -> tuple[str | None, ...]:
 
 
 def _spare(folder: Path, inputs: Sequence[str]) -> None:
-    """Raises OutputInTheWay where an input lies in the folder that is to be replaced."""
+    """Raise OutputInTheWay where an input lies in the folder that is to be replaced."""
     for path in inputs:
         if folder.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
             raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output folder")
 
 
 def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | None]:
-    """An image, or it and its second date, and a mask of what really changed between them."""
+    """Open an image, or it and its second date, and a mask of what really changed between them."""
     dates = [path] if options.after is None else [path, _beside(options.after, path)]
     scene = open_scene(dates, SceneOptions(bands=options.bands, nodata=options.nodata))
     if options.changed is None:
@@ -208,7 +208,7 @@ def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | No
 
 
 def _require_fill(nodata: NodataRule, scene: Scene) -> None:
-    """Raises BadOption where a given nodata value is none that the image's type can hold."""
+    """Raise BadOption where the image's type cannot hold a given nodata value."""
     dtype = scene.sources[0].dtype
     if isinstance(nodata, str) or dtype.kind == "f":
         return
@@ -221,7 +221,7 @@ def _require_fill(nodata: NodataRule, scene: Scene) -> None:
 
 
 def _beside(place: str, path: str) -> str:
-    """The file itself, or the one in a folder that is called as the image is."""
+    """Find the file itself, or the one in a folder that has the image's name."""
     if not Path(place).is_dir():
         return place
     found = sorted(each for each in Path(place).iterdir() if each.stem == Path(path).stem)
@@ -267,7 +267,7 @@ def require_replaceable(folder: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def _folder_appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside this one, which takes its place at the end, and is removed on an error."""
+    """Make a folder beside this one, which takes its place at the end, and is removed on an error."""
     temporary = folder.absolute().with_name(f".{folder.name}-{uuid4().hex[:8]}")
     temporary.mkdir()
     try:
@@ -279,7 +279,7 @@ def _folder_appearing(folder: Path) -> Iterator[Path]:
 
 
 def tone_of(scene: Scene, work: Work) -> Tone:
-    """What the values of an image are like, over all of it; of two dates the first.
+    """Measure the values of an image, over all of it; of two dates the first.
 
     Raises:
         NothingValid: no pixel holds data.

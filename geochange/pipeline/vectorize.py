@@ -36,13 +36,14 @@ class WrittenLayer:
     threshold: float | list[float] | dict[str, Any]
     """A number, [low, high] with hysteresis, or what was found where it follows the neighbourhood."""
     threshold_labels: dict[str, Any] | None = None
-    """What the labels said, where they chose it."""
+    """The labels' figures, where they chose it."""
     squared: int | None = None
     """How many outlines have right angles; None where none were asked for."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
         return {
             "file": str(self.path),
             "threshold": self.threshold,
@@ -80,12 +81,12 @@ def vectorize(
         right_angles: give outlines right angles where that fits; others are as the options say.
         cluster: where the work is done.
         overwrite: replace a file that is there.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: the raster cannot be read.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
-        BadOption: no format has the file's suffix, or the labels do not tell of the threshold that is wanted.
+        BadOption: no format has the file's suffix, or the labels show no such threshold as is wanted.
     """
     path, options = Path(out), options or RegionOptions()
     scores = open_scores(os.fspath(raster))
@@ -119,12 +120,12 @@ def _square(found: FoundRegions, options: RightAngles, grid: Grid, work: Work, s
 
 
 def _square_task(options: RightAngles, stretch: float, pair: tuple[Regions, Regions]) -> tuple[Regions, Regions, Array]:
-    """Regions as the pixels have them, as they are written otherwise, and their squared outlines."""
+    """Return regions as the pixels have them, as they are written otherwise, and their squared outlines."""
     return *pair, square_regions(pair[0], options, stretch)
 
 
 def _stretch(grid: Grid) -> float:
-    """The square root of a pixel's height over its width on the ground."""
+    """Return the square root of a pixel's height over its width on the ground."""
     width, height = grid.resolution
     height, width = pixel_metres(grid) or (height, width)
     return sqrt(height / width)

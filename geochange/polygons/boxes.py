@@ -29,7 +29,8 @@ class BoxMerger:
     """
 
     def __init__(self, reach: int) -> None:
-        """
+        """Start without boxes.
+
         Args:
             reach: pixels above its cell that a box can begin.
         """
@@ -38,13 +39,13 @@ class BoxMerger:
     def add(self, boxes: Boxes, row: int) -> Boxes:
         """Take the boxes of all cells above a row, and give back what is finished."""
         self._waiting = join_boxes([self._waiting, boxes])
-        return self._settle((row - self._reach) * PARTS)
+        return self._release((row - self._reach) * PARTS)
 
     def finish(self) -> Boxes:
-        """What is left."""
-        return self._settle(None)
+        """Give back what is left."""
+        return self._release(None)
 
-    def _settle(self, line: int | None) -> Boxes:
+    def _release(self, line: int | None) -> Boxes:
         boxes = self._waiting
         if not len(boxes):
             return boxes
@@ -60,14 +61,14 @@ class BoxMerger:
 
 
 def regions_of(boxes: Boxes) -> Regions:
-    """Boxes as regions: their scores are those of all their pixels; they begin at the pixel of their centre."""
+    """Turn boxes into regions: their scores are those of all their pixels; they begin at the pixel of their centre."""
     area = np.maximum(np.rint(boxes.areas / PARTS**2).astype(np.int64), 1)
     counts = Counts(boxes.classes.astype(np.uint8), area, boxes.scores * area, boxes.scores, boxes.on_edge)
     return Regions(counts, boxes.centres, boxes.polygons())
 
 
 def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> Threshold:
-    """The least score of an object: as given, or as the detector keeps it.
+    """Return the least score of an object: as given, or as the detector keeps it.
 
     Raises:
         BadOption: it is one that objects do not have, or that the detector does not keep.
@@ -78,7 +79,7 @@ def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> T
             raise BadOption(f"threshold {wanted!r}: objects have one score each, so give one number")
         return parsed
     require_threshold(parsed, kept)
-    if parsed != "default" and parsed not in kept:
+    if not isinstance(parsed, str) or (parsed != "default" and parsed not in kept):
         raise BadOption(f"threshold {wanted!r} is for pixels; objects take a number, precision=0.9 or recall=0.9")
     found = kept.get(parsed, 0.5)
     return Threshold(found, found)

@@ -34,7 +34,7 @@ class Tracing:
 
 
 def trace_task(tracing: Tracing, block: Tile) -> BlockRegions:
-    """The regions of one block."""
+    """Find the regions of one block."""
     around = block.grow(1)
     codes, valid = tracing.raster.read(around)
     classes, peak = classify(codes, cutoffs_of(tracing.threshold.at(around), tracing.raster.step))
@@ -53,7 +53,7 @@ def collect_regions(tracing: Tracing, work: Work, store: RegionStore, *, square_
 
 
 def at_least(regions: Regions, grid: Grid, square_metres: float) -> Regions:
-    """The regions of at least this area."""
+    """Keep the regions of at least this area."""
     return regions.where(measure(regions.polygons, grid)[0] >= square_metres) if square_metres > 0 else regions
 
 
@@ -89,7 +89,7 @@ def found_regions(raster: ScoreRaster, options: RegionOptions, work: Work, scrat
 
 
 def layer_of(raster: ScoreRaster, options: RegionOptions) -> ChangeLayer:
-    """Grid and attributes of the layer that a raster's regions make."""
+    """Describe the layer that a raster's regions make: grid and attributes."""
     return ChangeLayer(
         grid=raster.source.grid,
         labels=raster.classes,
@@ -110,7 +110,7 @@ class RegionTotals:
 
 
 def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
-    """How many regions there are, and how large they are together."""
+    """Count regions and their area."""
     if grid.crs is None:
         return RegionTotals(len(store), store.area_px(), None)
     if not grid.crs.is_geographic:
@@ -120,6 +120,6 @@ def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
 
 
 def keep_filter(options: RegionOptions, raster: ScoreRaster, threshold: Threshold | LocalThreshold) -> RegionFilter:
-    """Minimum area in pixels, and the peak that hysteresis asks for."""
+    """Return the minimum area in pixels, and the peak that hysteresis asks for."""
     minimum = parse_min_area(options.min_area)
     return RegionFilter(min_area=minimum.pixels, min_peak=cutoff_of(threshold.peak, raster.step))

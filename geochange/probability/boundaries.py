@@ -24,7 +24,7 @@ _FIXED = 1 << 20  # coefficients of the guided filter are averaged in steps of 2
 
 
 def guide_codes(values: Array, valid: Bools, mean: Floats, deviation: Floats) -> Ints:
-    """Bands in steps of 1/256 of their standard deviations, whatever their units.
+    """Return bands in steps of 1/256 of their standard deviations, whatever their units.
 
     Args:
         values: (band, y, x).
@@ -63,15 +63,18 @@ class GuidedFilter:
 
     @property
     def reach(self) -> int:
+        """Of a window, and of the windows that hold its pixels."""
         return 2 * max(self.radii)
 
     def apply(self, part: ScorePart) -> Ints:
+        """Filter each class."""
         mean = sum(guided_filter(part, radius, self.eps) for radius in self.radii) / len(self.radii)
-        return np.rint(np.clip(mean, 0, part.steps)).astype(part.codes.dtype)
+        codes: Ints = np.rint(np.clip(mean, 0, part.steps)).astype(part.codes.dtype)
+        return codes
 
 
 def guided_filter(part: ScorePart, radius: int, eps: float) -> Floats:
-    """(class, y, x) float64 probabilities of a part, in codes, led by its guide; see `GuidedFilter`."""
+    """Return (class, y, x) float64 probabilities of a part, in codes, led by its guide; see `GuidedFilter`."""
     guide, codes = (np.where(part.valid, values, 0).astype(np.int64) for values in (part.guide, part.codes))
     count = box_sum(part.valid.astype(np.int64), radius)
     squares = np.maximum(count, 1).astype(np.float64) ** 2
@@ -95,10 +98,10 @@ def guided_filter(part: ScorePart, radius: int, eps: float) -> Floats:
 
 
 def _mean_of_fits(slope: Floats, level: Floats, guide: Ints, valid: Bools, radius: int) -> Floats:
-    """The mean over windows centred on valid pixels of slope * guide + level."""
+    """Average slope * guide + level over the windows centred on valid pixels."""
     count = np.maximum(box_sum(valid.astype(np.int64), radius), 1)
     total = box_sum(np.where(valid, np.rint(level * _FIXED), 0).astype(np.int64), radius)
-    result = total / (count * _FIXED)
+    result: Floats = total / (count * _FIXED)
     for own, band in zip(slope, guide, strict=True):
         total = box_sum(np.where(valid, np.rint(own * _FIXED), 0).astype(np.int64), radius)
         result += total / (count * _FIXED) * band
@@ -106,7 +109,7 @@ def _mean_of_fits(slope: Floats, level: Floats, guide: Ints, valid: Bools, radiu
 
 
 def box_sum(values: Ints, radius: int) -> Ints:
-    """Sums of (..., y, x) int64 values over squares around each pixel; nothing lies beyond the array."""
+    """Sum (..., y, x) int64 values over squares around each pixel; nothing lies beyond the array."""
     for axis in (-2, -1):
         length = values.shape[axis]
         shape = list(values.shape)
@@ -119,7 +122,7 @@ def box_sum(values: Ints, radius: int) -> Ints:
 
 
 def solve_positive(matrix: Floats, right: Floats) -> Floats:
-    """Solves a symmetric positive definite system at each pixel, by elimination without pivots.
+    """Solve a symmetric positive definite system at each pixel, by elimination without pivots.
 
     Args:
         matrix: (n, n, y, x).
@@ -159,7 +162,7 @@ class LocalField:
     """Log-odds that neighbours which are all certain, and look the same, bring to a pixel."""
 
     contrast: float = 0.3
-    """Difference of colour, in standard deviations of the bands, at which neighbours go their own ways."""
+    """Difference of colour, in standard deviations of the bands, at which neighbours hardly influence each other."""
 
     smoothness: float = 0.0
     """Share of the weight that the neighbours have whatever they look like."""
@@ -180,30 +183,32 @@ class LocalField:
 
     @property
     def reach(self) -> int:
+        """Of all iterations."""
         return self.iterations * self.radius
 
     def apply(self, part: ScorePart) -> Ints:
+        """Run the mean field of each class."""
         kernels = self._kernels(part)
         middle = _log_odds(np.float32(part.cutoff - 0.5), part.steps)
         fields = [self._field(_log_odds(codes, part.steps) - middle, kernels) + middle for codes in part.codes]
-        settled = np.rint(part.steps / (1 + np.exp(-np.stack(fields))))
-        return np.where(part.valid, settled, part.codes).astype(part.codes.dtype)
+        agreed = np.rint(part.steps / (1 + np.exp(-np.stack(fields))))
+        return np.where(part.valid, agreed, part.codes).astype(part.codes.dtype)
 
     def _field(self, own: Floats, kernels: list[tuple[tuple[int, int], Floats]]) -> Floats:
-        """(y, x) log-odds after all iterations, given those of each pixel alone."""
+        """Return (y, x) log-odds after all iterations, given those of each pixel alone."""
         state = own
         for _ in range(self.iterations):
             opinion = np.tanh(state / 2)  # 2q - 1
-            heard = np.zeros_like(own)
+            influence = np.zeros_like(own)
             for step, kernel in kernels:
                 here, there = _shifted(step)
-                heard[here] += kernel * opinion[there]
-                heard[there] += kernel * opinion[here]
-            state = own + heard
+                influence[here] += kernel * opinion[there]
+                influence[there] += kernel * opinion[here]
+            state = own + influence
         return state
 
     def _kernels(self, part: ScorePart) -> list[tuple[tuple[int, int], Floats]]:
-        """(step, (y, x) float32 log-odds that a pixel and the one a step further bring each other)."""
+        """Return (step, (y, x) float32 log-odds that a pixel and the one a step further bring each other)."""
         offsets = [(row, col) for row in range(self.radius + 1) for col in range(-self.radius, self.radius + 1)]
         offsets = [step for step in offsets if step > (0, 0)]
         near = {step: exp(-(step[0] ** 2 + step[1] ** 2) / (2 * (self.radius / 2) ** 2)) for step in offsets}
@@ -221,14 +226,15 @@ class LocalField:
 
 
 def _shifted(step: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of all pixels that have one a (row >= 0, col) step further, and of those."""
+    """Return slices of all pixels that have one a (row >= 0, col) step further, and of those."""
     rows, cols = step
     here = slice(None, -rows or None), slice(max(-cols, 0), -max(cols, 0) or None)
     there = slice(rows, None), slice(max(cols, 0), -max(-cols, 0) or None)
     return here, there
 
 
-def _log_odds(codes: Array, steps: int) -> Floats:
-    """float32 log-odds of probabilities, kept half a step away from 0 and 1."""
+def _log_odds(codes: Array | np.float32, steps: int) -> Floats:
+    """Return float32 log-odds of probabilities, kept half a step away from 0 and 1."""
     share = np.clip(codes.astype(np.float32) / np.float32(steps), 0.5 / steps, 1 - 0.5 / steps)
-    return np.log(share / (1 - share), dtype=np.float32)
+    odds: Floats = np.log(share / (1 - share), dtype=np.float32)
+    return odds

@@ -25,14 +25,15 @@ MOST_STEPS = 100  # of Newton's method; a dozen are enough
 STANDSTILL = 1e-10  # largest step of a coefficient, beside its size, at which the fit ends
 
 
-class Fusion(Protocol):
+class FusionRule(Protocol):
     """A way of fusing, with all that it needs to know."""
 
-    def __call__(self, probability: Floats, present: Bools) -> Floats: ...
+    def __call__(self, probability: Floats, present: Bools) -> Floats:
+        """Return (class, y, x) float32 of (source, class, y, x) probabilities and (source, y, x) presence."""
 
 
 def weighted_mean(probability: Floats, present: Bools, *, weights: Sequence[float]) -> Floats:
-    """Mean of the sources that hold data, each counted by its weight.
+    """Average the sources that hold data, each counted by its weight.
 
     Args:
         probability: (source, class, y, x).
@@ -45,13 +46,13 @@ def weighted_mean(probability: Floats, present: Bools, *, weights: Sequence[floa
 
 
 def maximum(probability: Floats, present: Bools) -> Floats:
-    """The largest probability of the sources that hold data."""
+    """Return the largest probability of the sources that hold data."""
     largest = np.where(present[:, None], probability, -1).max(axis=0)
     return np.where(largest < 0, np.nan, largest).astype(np.float32)
 
 
 def vote_share(probability: Floats, present: Bools, *, thresholds: Sequence[float]) -> Floats:
-    """Share of the sources that hold data whose probability reaches their own threshold: 0.5 is at least half.
+    """Return the share of the sources with data whose probability reaches their own threshold: 0.5 is at least half.
 
     Args:
         probability: (source, class, y, x).
@@ -63,7 +64,7 @@ def vote_share(probability: Floats, present: Bools, *, thresholds: Sequence[floa
 
 
 def noisy_or(probability: Floats, present: Bools) -> Floats:
-    """Probability that one source at least is right, if each errs by itself: 1 - prod(1 - p) (Pearl 1988).
+    """Return the probability that one source at least is right, if each errs by itself: 1 - prod(1 - p) (Pearl 1988).
 
     Sources that look at the same images do not err by themselves, so what comes out is too high for them.
     """
@@ -80,7 +81,7 @@ def _ordered_sum(terms: Floats) -> Floats:
 
 
 def _quotient(numerator: Array, denominator: Array) -> Floats:
-    """float32 quotient of (class, y, x) by (y, x); NaN where that is 0."""
+    """Divide (class, y, x) by (y, x), as float32; NaN where that is 0."""
     nothing = denominator == 0
     return np.where(nothing, np.nan, numerator / np.where(nothing, 1, denominator)).astype(np.float32)
 
@@ -109,25 +110,29 @@ class StackingModel:
     """How many the fit has seen: "unchanged", and of each class."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON."""
+        """Return plain numbers and lists, for JSON."""
         return {name: _lists(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """Read what `to_dict` gave.
 
         Raises:
             ValueError, TypeError, KeyError: it is something else.
         """
-        names = {name: tuple(map(str, record[name])) for name in ("sources", "classes")}
-        shape = len(names["classes"]), len(names["sources"])
-        intercept = _numbers(record["intercept"], shape[:1])
-        weights, missing = _numbers(record["weights"], shape), _numbers(record["missing"], shape)
-        threshold, pixels = float(record["threshold"]), {str(k): int(v) for k, v in record["pixels"].items()}
+        sources, classes = (tuple(map(str, record[name])) for name in ("sources", "classes"))
+        shape, threshold = (len(classes), len(sources)), float(record["threshold"])
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold {threshold} lies outside 0..1")
-        coefficients = {"intercept": intercept, "weights": weights, "missing": missing}
-        return cls(**names, **coefficients, threshold=threshold, pixels=pixels)
+        return cls(
+            sources=sources,
+            classes=classes,
+            intercept=_numbers(record["intercept"], shape[:1]),
+            weights=_numbers(record["weights"], shape),
+            missing=_numbers(record["missing"], shape),
+            threshold=threshold,
+            pixels={str(k): int(v) for k, v in record["pixels"].items()},
+        )
 
 
 def _lists(value: Any) -> Any:
@@ -135,7 +140,7 @@ def _lists(value: Any) -> Any:
 
 
 def _numbers(values: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """Nested lists of finite numbers as nested tuples; ValueError where they have another shape."""
+    """Return nested lists of finite numbers as nested tuples; ValueError where they have another shape."""
     array = np.asarray(values, np.float64)
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(f"{shape} finite numbers are needed, not {values}")
@@ -143,9 +148,9 @@ def _numbers(values: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 def stacked(probability: Floats, present: Bools, *, model: StackingModel) -> Floats:
-    """What a model says of its sources, in their order.
+    """Apply a model to its sources, in their order.
 
-    A source without data adds the model's term for that, so nothing is made up in its place.
+    A source without data adds the model's term for that, so no value takes its place.
     """
     odds = log_odds(probability)
     fused = []
@@ -159,13 +164,13 @@ def stacked(probability: Floats, present: Bools, *, model: StackingModel) -> Flo
 
 
 def log_odds(probability: Floats) -> Floats:
-    """float64 log of p / (1 - p), of probabilities kept away from 0 and 1; of NaN, that of the smallest."""
+    """Return float64 log of p / (1 - p), of probabilities kept away from 0 and 1; of NaN, that of the smallest."""
     kept = np.clip(np.nan_to_num(probability.astype(np.float64)), CERTAIN, 1 - CERTAIN)
     return np.log(kept) - np.log1p(-kept)
 
 
 def stacking_features(probability: Floats, present: Bools) -> Floats:
-    """What the regression of one class sees.
+    """Return the features of one class's regression.
 
     Args:
         probability: (source, n).
@@ -180,7 +185,7 @@ def stacking_features(probability: Floats, present: Bools) -> Floats:
 def fit_logistic(
     features: Floats, changed: Bools, weights: Floats | None = None, *, penalty: float = 1.0
 ) -> tuple[float, Floats]:
-    """Logistic regression by Newton's method (iteratively reweighted least squares), in float64.
+    """Fit a logistic regression by Newton's method (iteratively reweighted least squares), in float64.
 
     Minimises the summed, weighted logarithmic loss and half the penalty times the squared coefficients, the intercept
     apart: scikit-learn's LogisticRegression with C = 1 / penalty.
@@ -219,7 +224,7 @@ def fit_logistic(
 
 
 def best_threshold(probability: Floats, changed: Bools, weights: Floats) -> float:
-    """The threshold of the greatest F1, the middle one of equals: between two values that one byte can hold.
+    """Return the threshold of the greatest F1, the middle one of equals: between two values that one byte can hold.
 
     Args:
         probability: (n,).

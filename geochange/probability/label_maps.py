@@ -24,7 +24,7 @@ class LabelMap(Protocol):
     """Labels of pixels on a grid."""
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
-        """(y, x) int labels, 0 for no change, and (y, x) validity, of a tile inside the grid."""
+        """Return (y, x) int labels, 0 for no change, and (y, x) validity, of a tile inside the grid."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class RasterLabels:
     rename: Mapping[int, int] | None = None  # labels in the file -> labels to give; None: as they are
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
+        """As `LabelMap.read`."""
         values, valid = self.source.read(tile)
         valid &= ~np.isin(values, self.ignore).any(axis=0)
         if self.threshold is not None:
@@ -64,7 +65,7 @@ def open_labels(path: str | os.PathLike[str]) -> ScoreRaster | Layer:
 def labels_on(
     opened: ScoreRaster | Layer, grid: Grid, threshold: float | None, ignore: tuple[int, ...] = ()
 ) -> RasterLabels | VectorLabels:
-    """An opened raster or layer as labels on a grid; a raster of another grid is brought to it, nearest neighbour."""
+    """Give an opened raster or layer as labels on a grid, to which a raster is brought by nearest neighbour."""
     if isinstance(opened, Layer):
         return VectorLabels(in_pixels(opened.polygons(grid), grid))
     source = opened.source
@@ -76,14 +77,14 @@ def labels_on(
 
 
 def _threshold(raster: ScoreRaster, wanted: float | None) -> float | None:
-    """The threshold on probabilities; None for a raster of whole numbers without a scale, which holds labels."""
+    """Return the threshold on probabilities; None for a raster of whole numbers without a scale, which holds labels."""
     if raster.holds_labels:
         return None
     return raster.thresholds.get("default", 0.5) if wanted is None else wanted
 
 
 def as_change(labels: RasterLabels | VectorLabels, found: set[int]) -> RasterLabels | VectorLabels:
-    """Masks that say 255, or any one other number, for change: call it 1."""
+    """Rename the one number of a mask, 255 or any other, to 1."""
     others = found - {0}
     if isinstance(labels, VectorLabels) or len(others) != 1 or others == {1}:
         return labels

@@ -1,8 +1,8 @@
 """Thresholds for a wanted precision or recall from a few labels. Pure.
 
-Few labels make bold: ten pixels of one field are hardly more than one. So what must reach the wanted share is not the
-share that was counted, but its lower bound (Wilson 1927), and pixels of one cell of the scene's lattice count as one
-look: n cells of one size count as n, many pixels in few of them as little more than these few (Kish 1965).
+Few labels are little evidence: ten pixels of one field are hardly more than one. So what must reach the wanted share
+is not the share that was counted, but its lower bound (Wilson 1927), and pixels of one cell of the scene's lattice
+count as one look: n cells of one size count as n, many pixels in few of them as little more than these few (Kish 1965).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LabelCounts:
 
 
 def no_labels(bins: int) -> LabelCounts:
-    """Counts of nothing."""
+    """Return counts of nothing."""
     nothing = np.zeros(bins, np.int64)
     return LabelCounts(nothing, nothing, nothing, 0, 0)
 
@@ -104,12 +104,12 @@ class LabelledThreshold:
     """That hold labels, and so are as many looks at most."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For run.json."""
+        """Return the fields, for run.json."""
         return asdict(self)
 
 
 def choose_threshold(counts: LabelCounts, wanted: str) -> LabelledThreshold:
-    """The lowest threshold of a wanted precision, the highest of a wanted recall, or that of the best F1.
+    """Choose the lowest threshold of a wanted precision, the highest of a wanted recall, or that of the best F1.
 
     Args:
         counts: of all labels; bins are equal steps of the probability from 0 to 1.
@@ -117,7 +117,7 @@ def choose_threshold(counts: LabelCounts, wanted: str) -> LabelledThreshold:
 
     Raises:
         NothingValid: no pixel is labelled as changed, or none as unchanged.
-        BadOption: the labels do not tell of such a threshold; the message names the nearest.
+        BadOption: the labels show no such threshold; the message names the nearest.
     """
     total, changed = int(counts.called[0]), int(counts.changed[0])
     if not 0 < changed < total:
@@ -154,12 +154,12 @@ def _figures(counts: LabelCounts) -> dict[str, Floats]:
 
 
 def _looks(total: Ints, squares: Ints) -> Floats:
-    """(k,) how many looks pixels in cells are worth: (sum of n)² / sum of n² (Kish 1965)."""
+    """Return (k,) how many looks pixels in cells are worth: (sum of n)² / sum of n² (Kish 1965)."""
     return total.astype(np.float64) ** 2 / np.maximum(squares, 1)
 
 
 def lower_bound(share: Array, looks: Array | float, quantile: float = QUANTILE) -> Floats:
-    """Lower end of Wilson's interval of a share that was counted in so many independent looks; 0 of none."""
+    """Return the lower end of Wilson's interval of a share that was counted in so many independent looks; 0 of none."""
     counted = np.maximum(looks, 1e-9)
     square = quantile**2 / counted
     spread = quantile * np.sqrt(share * (1 - share) / counted + square / (4 * counted))
@@ -188,7 +188,7 @@ def _shortfall(wanted: str, name: str, figures: dict[str, Floats]) -> str:
 
 
 def lower_edge(place: int, bins: int) -> float:
-    """The lowest probability that is counted in a bin."""
+    """Return the lowest probability that is counted in a bin."""
     return max(place - 0.5, 0.0) / (bins - 1)
 
 

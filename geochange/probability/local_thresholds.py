@@ -20,7 +20,7 @@ from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
 SIDE = 512  # pixels per side of a cell
-SMALLEST = 32  # pixels per side: fewer tell little of their unchanged
+SMALLEST = 32  # pixels per side: fewer say little of their unchanged
 DEVIATIONS = 3.0
 UPPER_QUANTILE = 0.8413  # one deviation above the median of a normal distribution
 HIGHEST = 0.95  # a cell all of which has changed is not left without any
@@ -44,7 +44,7 @@ class LocalRule:
             raise BadOption(f"threshold local with hysteresis: {self.high:g} must lie in 0..1, as in local:512px:0.8")
 
     def side(self, gsd: float | None) -> int:
-        """Pixels per side of a cell, in a raster of this pixel size in metres.
+        """Return pixels per side of a cell, in a raster of this pixel size in metres.
 
         Raises:
             BadOption: metres are asked for without a CRS, or the cells are too small.
@@ -58,7 +58,7 @@ class LocalRule:
 
 
 def parse_local(text: str) -> LocalRule:
-    """`local`, `local:512px`, `local:300m`, and with hysteresis `local:512px:0.8`.
+    """Parse `local`, `local:512px`, `local:300m`, and with hysteresis `local:512px:0.8`.
 
     Raises:
         BadOption: the text is none of these.
@@ -71,7 +71,7 @@ def parse_local(text: str) -> LocalRule:
 
 
 def cell_threshold(counts: Ints, values: Floats, scene: float) -> float:
-    """The threshold of one cell.
+    """Return the threshold of one cell.
 
     Args:
         counts: (k,) valid pixels in each bin.
@@ -110,7 +110,7 @@ class LocalThreshold:
         return self.high or 0.0
 
     def at(self, tile: Tile) -> Floats:
-        """(y, x) threshold of each pixel of a tile; beyond the middles of the outer cells it is theirs.
+        """Return (y, x) threshold of each pixel of a tile; beyond the middles of the outer cells it is theirs.
 
         Law: a part of a tile has what the tile has there, to the bit.
         """
@@ -121,7 +121,7 @@ class LocalThreshold:
         return found
 
     def _between(self, start: int, length: int, cells: int) -> tuple[Array, Array, Floats]:
-        """The cells before and after each pixel of an axis, and where it lies between their middles, 0 to 1."""
+        """Find the cells before and after each pixel of an axis, and where it lies between their middles, 0 to 1."""
         place = np.clip((np.arange(start, start + length) + 0.5) / self.side - 0.5, 0, cells - 1)
         before = np.minimum(place.astype(np.intp), max(cells - 2, 0))
         return before, np.minimum(before + 1, cells - 1), place - before

@@ -30,7 +30,7 @@ class Disc:
 
     @classmethod
     def of_radius(cls, rows: float, cols: float | None = None) -> Disc:
-        """The disc of a radius in pixels, along rows and along columns."""
+        """Return the disc of a radius in pixels, along rows and along columns."""
         cols, reach = rows if cols is None else cols, floor(rows + _ROUNDING)
         shares = (1 - (row / rows) ** 2 if row else 1.0 for row in range(-reach, reach + 1))
         return cls(tuple(floor(cols * sqrt(max(share, 0)) + _ROUNDING) for share in shares))
@@ -42,7 +42,7 @@ class Disc:
 
 
 def grey_dilation(values: Ints, valid: Bools, disc: Disc) -> Ints:
-    """The largest valid value of (..., y, x) within a disc around each valid pixel; others keep theirs."""
+    """Return the largest valid value of (..., y, x) within a disc around each valid pixel; others keep theirs."""
     lowest, middle = np.iinfo(values.dtype).min, len(disc.half_widths) // 2
     filled = np.where(valid, values, lowest)
     result = filled.copy()
@@ -55,12 +55,12 @@ def grey_dilation(values: Ints, valid: Bools, disc: Disc) -> Ints:
 
 
 def _rows(values: Array, step: int) -> Array:
-    """A view of the rows that have one `step` rows further up; of those further down for a negative step."""
+    """Return a view of the rows that have one `step` rows further up; of those further down for a negative step."""
     return values[..., max(step, 0) : min(step, 0) or None, :]
 
 
 def grey_erosion(values: Ints, valid: Bools, disc: Disc) -> Ints:
-    """The smallest valid value of (..., y, x) within a disc around each valid pixel; others keep theirs."""
+    """Return the smallest valid value of (..., y, x) within a disc around each valid pixel; others keep theirs."""
     return ~grey_dilation(~values, valid, disc)
 
 
@@ -74,9 +74,11 @@ class Open:
 
     @property
     def reach(self) -> int:
+        """Of an erosion and a dilation."""
         return 2 * self.disc.reach
 
     def apply(self, part: ScorePart) -> Ints:
+        """Open each class."""
         return grey_dilation(grey_erosion(part.codes, part.valid, self.disc), part.valid, self.disc)
 
 
@@ -90,14 +92,16 @@ class Close:
 
     @property
     def reach(self) -> int:
+        """Of a dilation and an erosion."""
         return 2 * self.disc.reach
 
     def apply(self, part: ScorePart) -> Ints:
+        """Close each class."""
         return grey_erosion(grey_dilation(part.codes, part.valid, self.disc), part.valid, self.disc)
 
 
 def pixel_metres(grid: Grid) -> tuple[float, float] | None:
-    """(height, width) of a pixel in metres, at the scene's centre where the CRS is geographic; None without a CRS."""
+    """Return (height, width) of a pixel in metres, at the centre where the CRS is geographic; None without a CRS."""
     if grid.crs is None or grid.gsd is None:
         return None
     width, height = grid.resolution

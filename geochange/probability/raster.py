@@ -40,7 +40,7 @@ def quantise(probability: Floats, valid: Bools, dtype: np.dtype[Any]) -> Array:
     """
     if dtype == np.float32:
         return np.where(valid, probability, np.float32(np.nan)).astype(np.float32)
-    codes = np.rint(probability * np.float32(LEVELS)).astype(np.uint8)
+    codes: Array = np.rint(probability * np.float32(LEVELS)).astype(np.uint8)
     codes[..., ~valid] = NODATA
     return codes
 
@@ -79,7 +79,7 @@ def probability_spec(
         thresholds: by method.
         detector: whose probabilities they are; None where that is not known.
         fusion: how they were fused.
-        refined: corrections that were made.
+        refined: corrections of `refine`.
     """
     tags = {
         DETECTOR_TAG: detector,
@@ -128,7 +128,7 @@ class ScoreRaster:
     step: float  # probability = code * step
     thresholds: Mapping[str, float]  # fitted by the detector, by method
     detector: str | None = None
-    refined: tuple[str, ...] = ()  # corrections that were made
+    refined: tuple[str, ...] = ()  # corrections of `refine`
 
     @property
     def steps(self) -> int:
@@ -151,7 +151,7 @@ class ScoreRaster:
         return np.dtype(np.uint8 if self.is_integer and self.steps <= LEVELS else np.float32)
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
-        """(class, y, x) codes and (y, x) validity of a tile; nothing is valid beyond the raster."""
+        """Return (class, y, x) codes and (y, x) validity of a tile; nothing is valid beyond the raster."""
         inside = tile.intersect(self.source.grid.area)
         values, valid = self.source.read(inside)
         around = (
@@ -161,11 +161,12 @@ class ScoreRaster:
         return np.pad(self.encode(values, valid), ((0, 0), *around)), np.pad(valid, around)
 
     def encode(self, values: Array, valid: Bools) -> Ints:
-        """Stored values as codes; 0 where not valid."""
+        """Return stored values as codes; 0 where not valid."""
         if values.dtype.kind == "f":
             steps = np.rint(np.clip(np.where(valid, values, 0), 0, 1).astype(np.float64) * FLOAT_STEPS)
             return steps.astype(np.int32)
         return np.where(valid, np.clip(values, 0, self.steps), 0).astype(_code_type(self.steps))
+
 
 def open_scores(path: str) -> ScoreRaster:
     """Open a probability raster, scaled whole numbers or floats in 0..1, or a mask of which 0 is unchanged."""
@@ -183,7 +184,7 @@ def open_scores(path: str) -> ScoreRaster:
 
 
 def _class_names(described: Sequence[str | None]) -> tuple[str, ...]:
-    """As the bands are described; where they are not, or alike, by their numbers."""
+    """Name classes as the bands are described; where they are not, or alike, by their numbers."""
     if len(described) == 1:
         return ("change",)
     named = tuple(name for name in described if name)
@@ -193,19 +194,20 @@ def _class_names(described: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def classify(codes: Ints, cutoff: Ints | int) -> tuple[Ints, Ints]:
-    """The class of the largest probability, where that reaches the cutoff; (y, x) classes from 1, and codes."""
+    """Return (y, x) classes from 1, 0 where no probability reaches the cutoff, and the largest codes."""
     peak = codes.max(axis=0)
     winner = codes.argmax(axis=0).astype(np.uint8) + np.uint8(1) if len(codes) > 1 else np.uint8(1)
     return np.where(peak >= cutoff, winner, np.uint8(0)), peak
 
 
 def cutoff_of(threshold: float, step: float) -> int:
-    """The smallest code whose probability reaches a threshold, rounding errors of the step aside."""
+    """Return the smallest code whose probability reaches a threshold, rounding errors of the step aside."""
     return ceil(threshold / step * (1 - 1e-12) - 1e-9)
 
 
 def cutoffs_of(thresholds: Floats | float, step: float) -> Ints | int:
-    """As `cutoff_of`, of one threshold or of one for each pixel."""
+    """Return the same of one threshold, or of one for each pixel."""
     if isinstance(thresholds, float):
         return cutoff_of(thresholds, step)
-    return np.ceil(thresholds / step * (1 - 1e-12) - 1e-9).astype(np.int32)
+    cutoffs: Ints = np.ceil(thresholds / step * (1 - 1e-12) - 1e-9).astype(np.int32)
+    return cutoffs

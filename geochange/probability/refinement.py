@@ -1,6 +1,6 @@
 """Parts of a probability raster, and the steps that correct them. Pure.
 
-All steps have the same manners. A step takes probabilities as whole numbers and gives new ones, so that thresholds
+All steps keep the same rules. A step takes probabilities as whole numbers and gives new ones, so that thresholds
 still act later. It looks no further than `reach` pixels, and what it gives for a pixel is the same bits wherever the
 part begins: sums over windows are sums of whole numbers, and other sums run in one order. What is not valid, and all
 beyond the part, is left out.
@@ -47,11 +47,11 @@ class Step(Protocol):
         """Whether it looks at the image."""
 
     def apply(self, part: ScorePart) -> Ints:
-        """(class, y, x) new codes, of the type of the part's."""
+        """Return (class, y, x) new codes, of the type of the part's."""
 
 
-def refine(part: ScorePart, steps: Sequence[Step]) -> Ints:
-    """The codes of a part after all steps, one after the other; only those `reach` inside the part are final."""
+def apply_steps(part: ScorePart, steps: Sequence[Step]) -> Ints:
+    """Return the codes of a part after all steps, one after the other; only those `reach` inside the part are final."""
     for step in steps:
         part = replace(part, codes=step.apply(part))
     return part.codes

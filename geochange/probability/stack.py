@@ -73,7 +73,7 @@ class SourceStack:
     sources: tuple[ProbabilitySource | WarpedSource, ...]
 
     def read(self, tile: Tile) -> tuple[Floats, Bools]:
-        """(source, class, y, x) float32 probabilities, and (source, y, x) where each source holds data."""
+        """Return (source, class, y, x) float32 probabilities, and (source, y, x) where each source holds data."""
         values, masks = zip(*(source.read(tile) for source in self.sources), strict=True)
         return np.stack(values), np.stack(masks)
 
@@ -105,7 +105,7 @@ def open_stack(rasters: Sequence[str | os.PathLike[str]]) -> SourceStack:
 
 
 def _with_classes(raster: ScoreRaster, first: ScoreRaster) -> ScoreRaster:
-    """The raster with its bands in the order of the first one's classes."""
+    """Put a raster's bands in the order of the first one's classes."""
     if sorted(raster.classes) != sorted(first.classes):
         raise BandMismatch(
             f"{first.source.name} has the classes {', '.join(first.classes)}, {raster.source.name} has "

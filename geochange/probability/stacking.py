@@ -18,11 +18,11 @@ from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableIn
 from geochange.files import write_whole
 from geochange.probability.fusion import StackingModel, best_threshold, fit_logistic, stacked, stacking_features
 from geochange.probability.label_maps import LabelMap, labels_on, open_labels
+from geochange.probability.label_thresholds import NOT_LABELLED
 from geochange.probability.stack import SourceStack
 from geochange.scenes.grid import Tile
 
 METHOD = "stacking"
-NOT_LABELLED = 255
 SAMPLE = 200_000  # pixels that a model is fitted on, at most
 SAMPLE_CELL = 512  # px; the lattice on which pixels are drawn, which no option changes
 
@@ -53,15 +53,15 @@ class ClassLabels:
     ignored: frozenset[int] = frozenset({NOT_LABELLED})
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
-        """(y, x) classes, and (y, x) where a pixel is labelled."""
+        """Return (y, x) classes, and (y, x) where a pixel is labelled."""
         labels, known = self.labels.read(tile)
         known &= ~np.isin(labels, list(self.ignored))
         return ((labels != 0).astype(np.int64) if self.classes == 1 else labels), known
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Labelled pixels."""
+class LabelledPixels:
+    """Pixels of known class, drawn over a scene."""
 
     probability: Floats
     """(source, class, n) float32."""
@@ -103,13 +103,13 @@ def fit_stacking(stack: SourceStack, labels: str | os.PathLike[str], options: Fi
     shares = _shares(opened, counts, name, stack.classes)
     draw = partial(_draw_task, stack, opened, shares, options.seed)
     parts = [part for _, part in work.map("fit", draw, cells)]
-    sample = Sample(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
+    sample = LabelledPixels(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
     weights = 1 / np.array(shares)[sample.labels]
     return fit_sample(sample, weights, sources=stack.names, classes=stack.classes, penalty=options.penalty)
 
 
 def _count_task(stack: SourceStack, labels: LabelMap, cell: Tile) -> tuple[set[int], Counter[int]]:
-    """All stored labels of a cell, and label -> pixels where a source holds data."""
+    """Return all stored labels of a cell, and label -> pixels where a source holds data."""
     values, known = labels.read(cell)
     fusable = known & stack.read(cell)[1].any(axis=0)
     different, counts = np.unique(values[fusable], return_counts=True)
@@ -126,14 +126,14 @@ def _count_labels(parts: Iterable[tuple[set[int], Counter[int]]]) -> tuple[set[i
 
 
 def _shares(opened: ClassLabels, counts: Mapping[int, int], name: str, classes: tuple[str, ...]) -> list[float]:
-    """The share of the pixels of each class, 0 for unchanged, that is drawn."""
+    """Return the share of the pixels of each class, 0 for unchanged, that is drawn."""
     totals: Counter[int] = Counter()
     for label, count in counts.items():
         if label not in opened.ignored:
             totals[int(label != 0) if len(classes) == 1 else label] += count
-    if strangers := sorted(set(totals) - set(range(len(classes) + 1))):
+    if unknown := sorted(set(totals) - set(range(len(classes) + 1))):
         raise BadOption(
-            f"{name} holds the label {strangers[0]}, the rasters have {len(classes)} classes; 0 must be unchanged, "
+            f"{name} holds the label {unknown[0]}, the rasters have {len(classes)} classes; 0 must be unchanged, "
             f"1 to {len(classes)} {', '.join(classes)}, and {NOT_LABELLED} not labelled"
         )
     _require_all(set(totals), name, classes)
@@ -142,7 +142,7 @@ def _shares(opened: ClassLabels, counts: Mapping[int, int], name: str, classes: 
 
 
 def _require_all(labels: set[int], name: str, classes: tuple[str, ...]) -> None:
-    """Raises NothingValid where a class, or no change, was not found."""
+    """Raise NothingValid where a class, or no change, was not found."""
     lacking = [said for label, said in enumerate(("unchanged", *classes)) if label not in labels]
     if lacking:
         raise NothingValid(
@@ -154,7 +154,7 @@ def _require_all(labels: set[int], name: str, classes: tuple[str, ...]) -> None:
 def _draw_task(
     stack: SourceStack, opened: ClassLabels, shares: list[float], seed: int, cell: Tile
 ) -> tuple[Floats, Bools, Ints]:
-    """The fields of the `Sample` of a cell."""
+    """Draw the fields of the `LabelledPixels` of a cell."""
     labels, known = opened.read(cell)
     drawn = np.random.default_rng((seed, cell.row, cell.col)).random(cell.shape)
     probability, present = stack.read(cell)
@@ -164,15 +164,15 @@ def _draw_task(
 
 
 def fit_sample(
-    sample: Sample, weights: Floats, *, sources: tuple[str, ...], classes: tuple[str, ...], penalty: float = 1.0
+    sample: LabelledPixels, weights: Floats, *, sources: tuple[str, ...], classes: tuple[str, ...], penalty: float = 1.0
 ) -> StackingModel:
     """Fit the regression of each class, and the threshold of all.
 
     Args:
         sample: holding unchanged pixels and some of each class.
         weights: (n,) how many pixels each stands for.
-        sources: what they are called.
-        classes: likewise.
+        sources: their names.
+        classes: their names.
         penalty: of squared coefficients, beside pixels that count 1 on average.
     """
     weights = weights / weights.mean()

@@ -26,7 +26,7 @@ from geochange.probability.label_thresholds import (
 )
 from geochange.probability.local_thresholds import LocalRule, LocalThreshold, cell_threshold
 from geochange.probability.raster import ScoreRaster
-from geochange.probability.thresholds import BY_LABELS, F1, METHODS, Threshold, parse_threshold
+from geochange.probability.thresholds import BY_LABELS, F1, HISTOGRAM_METHODS, Threshold, parse_threshold
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels
 from geochange.scenes.tiling import cell_side, partition
@@ -61,29 +61,30 @@ class ThresholdOptions:
 
     @property
     def parsed(self) -> Threshold | LocalRule | str:
+        """As `parse_threshold` has it."""
         return parse_threshold("default" if self.wanted is None else str(self.wanted))
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenThreshold:
-    """The threshold of a raster, and what it rests on."""
+    """The threshold of a raster, and the labels' figures where they chose it."""
 
     threshold: Threshold | LocalThreshold
     labelled: LabelledThreshold | None = None
     """Where labels chose it."""
 
     def to_record(self) -> dict[str, Any]:
-        """`threshold`, and `threshold_labels` where there were some, for run.json."""
+        """Return `threshold`, and `threshold_labels` where there were some, for run.json."""
         found = {} if self.labelled is None else {"threshold_labels": self.labelled.to_dict()}
         return {"threshold": self.threshold.record, **found}
 
 
 def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, work: Work) -> ChosenThreshold:
-    """The threshold to use: as given, as the detector fitted it, or found in the raster or by labels.
+    """Find the threshold to use: as given, as the detector fitted it, or found in the raster or by labels.
 
     Raises:
         BadOption: the detector, or the labels, have none for the precision or recall that is wanted.
-        NothingValid: the raster or the labels tell nothing.
+        NothingValid: the raster holds no data, or the labels mark nothing with data.
     """
     parsed = options.parsed
     if isinstance(parsed, Threshold):
@@ -95,13 +96,13 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, work: Work
         return ChosenThreshold(Threshold(labelled.threshold, labelled.threshold), labelled)
     require_threshold(parsed, raster.thresholds)
     kept = raster.thresholds.get(parsed)
-    if parsed in METHODS and kept is None:
-        kept = METHODS[parsed](scene_histogram(raster, work), BIN_VALUES)
+    if parsed in HISTOGRAM_METHODS and kept is None:
+        kept = HISTOGRAM_METHODS[parsed](scene_histogram(raster, work), BIN_VALUES)
     return ChosenThreshold(Threshold(*2 * (0.5 if kept is None else kept,)))
 
 
 def require_threshold(wanted: Threshold | LocalRule | str, kept: Mapping[str, float]) -> None:
-    """Raises BadOption where a threshold is wanted for a precision or recall that the detector has none for."""
+    """Raise BadOption where a threshold is wanted for a precision or recall that the detector has none for."""
     if isinstance(wanted, str) and "=" in wanted and wanted not in kept:
         known = ", ".join(name for name in kept if "=" in name)
         raise BadOption(
@@ -110,7 +111,7 @@ def require_threshold(wanted: Threshold | LocalRule | str, kept: Mapping[str, fl
 
 
 def scene_histogram(raster: ScoreRaster, work: Work) -> Ints:
-    """(HISTOGRAM_BINS,) counts of valid pixels by their largest probability, over the whole raster."""
+    """Return (HISTOGRAM_BINS,) counts of valid pixels by their largest probability, over the whole raster."""
     counts = np.zeros(HISTOGRAM_BINS, np.int64)
     for _, found in work.map("threshold", partial(tile_histogram, raster), grid_blocks(raster.source.grid)):
         counts += found
@@ -118,17 +119,18 @@ def scene_histogram(raster: ScoreRaster, work: Work) -> Ints:
 
 
 def tile_histogram(raster: ScoreRaster, tile: Tile) -> Ints:
-    """(HISTOGRAM_BINS,) counts of the valid pixels of a tile."""
+    """Return (HISTOGRAM_BINS,) counts of the valid pixels of a tile."""
     codes, valid = raster.read(tile)
     return np.bincount(_bins(codes.max(axis=0)[valid], raster.step), minlength=HISTOGRAM_BINS)
 
 
 def _bins(codes: Ints, step: float) -> Ints:
-    return np.rint(codes * (step * (HISTOGRAM_BINS - 1))).astype(np.intp)
+    bins: Ints = np.rint(codes * (step * (HISTOGRAM_BINS - 1))).astype(np.intp)
+    return bins
 
 
 def local_threshold(raster: ScoreRaster, rule: LocalRule, work: Work) -> LocalThreshold:
-    """A threshold in each cell of the raster's lattice, never lower than the scene's: the detector's, else 0.5."""
+    """Find a threshold for each cell of the raster's lattice, never below the scene's: the detector's, else 0.5."""
     grid, scene = raster.source.grid, raster.thresholds.get("default", 0.5)
     side = rule.side(grid.gsd)
     cells = np.empty((ceil(grid.shape[0] / side), ceil(grid.shape[1] / side)))
@@ -140,19 +142,19 @@ def local_threshold(raster: ScoreRaster, rule: LocalRule, work: Work) -> LocalTh
 
 
 def _cells_task(raster: ScoreRaster, side: int, scene: float, block: Tile) -> Floats:
-    """(rows, cols) thresholds of the cells of a block."""
+    """Return (rows, cols) thresholds of the cells of a block."""
     found = [cell_threshold(_cell_histogram(raster, cell), BIN_VALUES, scene) for cell in _within(block, side)]
     return np.array(found).reshape(ceil(block.height / side), ceil(block.width / side))
 
 
 def _within(tile: Tile, side: int) -> Iterator[Tile]:
-    """A tile in squares of a side, ragged at its end."""
+    """Cut a tile into squares of a side, ragged at its end."""
     for part in partition(tile.shape, (side, side)):
         yield replace(part, row=tile.row + part.row, col=tile.col + part.col)
 
 
 def _cell_histogram(raster: ScoreRaster, cell: Tile) -> Ints:
-    """Counts of a cell, which may be larger than what is read at once."""
+    """Count the pixels of a cell, which may be larger than what is read at once."""
     return sum((tile_histogram(raster, part) for part in _within(cell, BLOCK_SIDE)), np.zeros(HISTOGRAM_BINS, np.int64))
 
 
@@ -165,7 +167,7 @@ class Labelled:
     """What pixels are that no polygon covers."""
 
     def read(self, tile: Tile) -> Array:
-        """(y, x) uint8 of a tile inside the grid."""
+        """Return (y, x) uint8 of a tile inside the grid."""
         stored, valid = self.labels.read(tile)
         if self.beyond == NOT_LABELLED:  # polygons: 1 for unchanged, 2 for changed
             return np.array([NOT_LABELLED, UNCHANGED, CHANGED], np.uint8)[stored]
@@ -173,12 +175,12 @@ class Labelled:
 
 
 def open_labelled(options: ThresholdOptions, grid: Grid) -> Labelled:
-    """The labels that are named, on a grid.
+    """Open the labels that are named, on a grid.
 
     Raises:
         UnreadableInput: they are neither a raster nor a layer of polygons.
         GridMismatch: only one of labels and grid has a CRS.
-        BadOption: there is no such column.
+        BadOption: the layer has no such column.
     """
     assert options.labels is not None
     opened = open_labels(options.labels)
@@ -194,7 +196,7 @@ def open_labelled(options: ThresholdOptions, grid: Grid) -> Labelled:
 
 
 def column_labels(layer: Layer, column: str) -> Ints:
-    """(n,) UNCHANGED, CHANGED or NOT_LABELLED of each polygon.
+    """Return (n,) UNCHANGED, CHANGED or NOT_LABELLED of each polygon.
 
     Raises:
         BadOption: the layer has no such column.
@@ -208,7 +210,7 @@ def column_labels(layer: Layer, column: str) -> Ints:
 
 
 def count_labelled(raster: ScoreRaster, options: ThresholdOptions, work: Work) -> LabelCounts:
-    """How the labelled pixels of a raster lie over its probabilities."""
+    """Count how the labelled pixels of a raster lie over its probabilities."""
     grid, found = raster.source.grid, no_labels(HISTOGRAM_BINS)
     task = partial(_labelled_task, raster, open_labelled(options, grid), cell_side(grid.shape))
     for _, part in work.map("threshold", task, grid_blocks(grid)):
@@ -217,7 +219,7 @@ def count_labelled(raster: ScoreRaster, options: ThresholdOptions, work: Work) -
 
 
 def _labelled_task(raster: ScoreRaster, labelled: Labelled, side: int, block: Tile) -> LabelCounts:
-    """Counts of a block, in which cells lie whole: their side divides the block's."""
+    """Count the pixels of a block, in which cells lie whole: their side divides the block's."""
     labels = labelled.read(block)
     if (labels == NOT_LABELLED).all():
         return no_labels(HISTOGRAM_BINS)

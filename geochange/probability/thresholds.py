@@ -40,7 +40,7 @@ class Threshold:
         return self.high if self.high > self.low else 0.0
 
     def at(self, tile: Tile) -> float:
-        """The threshold of the pixels of a tile: here the same everywhere."""
+        """Return the threshold of the pixels of a tile: here the same everywhere."""
         return self.low
 
     @property
@@ -50,7 +50,7 @@ class Threshold:
 
 
 def otsu(counts: Array, values: Floats) -> float:
-    """Threshold that separates two classes best (Otsu 1979).
+    """Find the threshold that separates two classes best (Otsu 1979).
 
     Args:
         counts: (k,) pixels in each bin, nodata left out.
@@ -68,7 +68,7 @@ def otsu(counts: Array, values: Floats) -> float:
 
 
 def minimum_error(counts: Array, values: Floats) -> float:
-    """Threshold of least expected error between two normal classes (Kittler and Illingworth 1986).
+    """Find the threshold of least expected error between two normal classes (Kittler and Illingworth 1986).
 
     Args, returns and errors as for `otsu`.
     """
@@ -83,7 +83,7 @@ def minimum_error(counts: Array, values: Floats) -> float:
 
 
 def even_odds(counts: Array, values: Floats) -> float:
-    """Threshold at which a mixture of two normal classes, fitted by EM, is undecided (Bruzzone and Prieto 2000).
+    """Find where a mixture of two normal classes, fitted by EM, is undecided (Bruzzone and Prieto 2000).
 
     No class is narrower than a hundredth of the range: the pixels that a detector is sure of lie in one bin, and as a
     class of their own they would leave all others to change.
@@ -105,7 +105,7 @@ def even_odds(counts: Array, values: Floats) -> float:
 
 
 def _class_cost(weights: Floats, values: Floats, resolution: float) -> Floats:
-    """(k - 1,) share of the class of the first 1, 2, ... bins times the log of its deviation over its share."""
+    """Return (k - 1,) share of the class of the first 1, 2, ... bins times the log of its deviation over its share."""
     share = np.cumsum(weights)[:-1]
     mean = np.cumsum(weights * values)[:-1] / share
     variance = np.maximum(np.cumsum(weights * values**2)[:-1] / share - mean**2, 0) + resolution
@@ -114,7 +114,7 @@ def _class_cost(weights: Floats, values: Floats, resolution: float) -> Floats:
 
 
 def _above_lone_bin(counts: Array, values: Floats) -> float | None:
-    """A threshold above the only occupied bin; None where there are several."""
+    """Return a threshold above the only occupied bin; None where there are several."""
     occupied = np.flatnonzero(counts)
     if not len(occupied):
         raise NothingValid("no pixel of the raster holds data, so no threshold can be found in it")
@@ -122,11 +122,15 @@ def _above_lone_bin(counts: Array, values: Floats) -> float | None:
 
 
 def _above(values: Floats, place: int) -> float:
-    """The upper edge of a bin: no value that is counted in it reaches that."""
+    """Return the upper edge of a bin: no value that is counted in it reaches that."""
     return float(values[place] + (values[1] - values[0]) / 2)
 
 
-METHODS: dict[str, Callable[[Array, Floats], float]] = {"otsu": otsu, "em": even_odds, "kittler": minimum_error}
+HISTOGRAM_METHODS: dict[str, Callable[[Array, Floats], float]] = {
+    "otsu": otsu,
+    "em": even_odds,
+    "kittler": minimum_error,
+}
 """Name of a method -> (counts, values) -> threshold, for rasters whose detector is not known."""
 
 F1 = "f1"
@@ -135,15 +139,15 @@ BY_LABELS = ("precision=", "recall=", F1)
 
 
 def parse_threshold(text: str) -> Threshold | LocalRule | str:
-    """A threshold as the user writes it: "0.5", "low:high", "local", or the name of another, which stays a name.
+    """Parse a threshold as the user writes it: "0.5", "low:high", "local", or the name of another, which stays a name.
 
     Names are those of the automatic ones, "precision=0.9" or "recall=0.9" of those that a network keeps or labels
-    tell, and "f1".
+    give, and "f1".
 
     Raises:
         BadOption: the text is none of these, or a number lies outside 0..1.
     """
-    if text in {*METHODS, "default", F1} or text.startswith(("precision=", "recall=")):
+    if text in {*HISTOGRAM_METHODS, "default", F1} or text.startswith(("precision=", "recall=")):
         return text
     if text.partition(":")[0] == "local":
         return parse_local(text)
@@ -153,7 +157,7 @@ def parse_threshold(text: str) -> Threshold | LocalRule | str:
     except ValueError as error:
         if isinstance(error, BadOption):
             raise
-        known = ", ".join(("low:high", "local:512px", "precision=0.9", "recall=0.9", F1, *METHODS))
+        known = ", ".join(("low:high", "local:512px", "precision=0.9", "recall=0.9", F1, *HISTOGRAM_METHODS))
         raise BadOption(f"threshold {text!r} is not a number, or one of {known}") from error
     if found.high > 1:
         raise BadOption(f"threshold {text} must lie in 0..1, the low one first; try 0.5 or 0.4:0.7")

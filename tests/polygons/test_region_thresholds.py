@@ -20,7 +20,7 @@ from geochange.probability import raster as score_raster
 from geochange.probability import threshold_search as thresholds
 from geochange.probability.raster import open_scores
 from geochange.probability.threshold_search import ThresholdOptions, resolve_threshold, scene_histogram
-from geochange.probability.thresholds import METHODS
+from geochange.probability.thresholds import HISTOGRAM_METHODS
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_pair, write_raster
 
@@ -80,10 +80,12 @@ def layer_of(path, truth, count=60, column="changed", **words):
     return str(path)
 
 
-@pytest.mark.parametrize("wanted", [*METHODS, "local:64px", "precision=0.8", "recall=0.8", "f1"])
+@pytest.mark.parametrize("wanted", [*HISTOGRAM_METHODS, "local:64px", "precision=0.8", "recall=0.8", "f1"])
 def test_thresholds_do_not_depend_on_blocks(scored, truth, tmp_path, monkeypatch, wanted):
     labels = write_raster(tmp_path / "l.tif", np.where(textured(SHAPE, 1)[0] > 120, truth, 255).astype(np.uint8)[None])
-    more = {"labels": labels} if thresholds.parse_threshold(wanted) == wanted and wanted not in METHODS else {}
+    more = (
+        {"labels": labels} if thresholds.parse_threshold(wanted) == wanted and wanted not in HISTOGRAM_METHODS else {}
+    )
     whole = chosen(scored, wanted, **more).to_record()
     monkeypatch.setattr(thresholds, "BLOCK_SIDE", 64)
     monkeypatch.setattr("geochange.engine.work.BLOCK_SIDE", 64)
@@ -94,7 +96,7 @@ def test_methods_see_the_raster_s_histogram(scored):
     raster = open_scores(str(scored))
     counts = scene_histogram(raster, WORK)
     assert counts.sum() == 210 * 330 - 30 * 30
-    for name, method in METHODS.items():
+    for name, method in HISTOGRAM_METHODS.items():
         assert chosen(scored, name).threshold.low == method(counts, np.linspace(0, 1, 1024))
 
 
@@ -107,7 +109,7 @@ def test_fitted_thresholds_come_before_those_of_the_histogram(scored):
 
 
 @pytest.mark.parametrize("code", [0, 40, 254])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", HISTOGRAM_METHODS)
 def test_a_raster_of_one_value_has_no_change(tmp_path, code, method):
     path = save(tmp_path / "flat.tif", np.full((40, 50), code, np.uint8))
     found = geochange.vectorize(path, tmp_path / "c.gpkg", RegionOptions(threshold=method))

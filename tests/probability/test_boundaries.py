@@ -19,7 +19,7 @@ from geochange.probability.boundaries import (
     solve_positive,
 )
 from geochange.probability.morphology import Disc, Open
-from geochange.probability.refinement import refine
+from geochange.probability.refinement import apply_steps
 from tests.refinement_cases import in_blocks, part_of, parts
 
 STEPS = [
@@ -41,7 +41,7 @@ def test_blocks_do_not_matter(step, part, block):
 @given(parts(), st.integers(1, 9))
 def test_blocks_do_not_matter_to_several_steps(part, block):
     steps = GuidedFilter(radii=(1,)), LocalField(iterations=1, radius=1), Open(Disc.of_radius(1))
-    np.testing.assert_array_equal(in_blocks(part, steps, block), refine(part, steps))
+    np.testing.assert_array_equal(in_blocks(part, steps, block), apply_steps(part, steps))
 
 
 @settings(max_examples=10)

@@ -8,7 +8,14 @@ from sklearn.mixture import GaussianMixture
 
 from geochange.errors import BadOption, NothingValid
 from geochange.probability.local_thresholds import LocalRule
-from geochange.probability.thresholds import METHODS, Threshold, even_odds, minimum_error, otsu, parse_threshold
+from geochange.probability.thresholds import (
+    HISTOGRAM_METHODS,
+    Threshold,
+    even_odds,
+    minimum_error,
+    otsu,
+    parse_threshold,
+)
 
 VALUES = np.arange(255) / 254
 
@@ -47,19 +54,19 @@ def test_em_is_not_drawn_to_the_bin_of_what_is_certain() -> None:
     assert 0.02 < even_odds(counts, VALUES) < 0.5
 
 
-@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("method", HISTOGRAM_METHODS.values())
 def test_a_lone_value_is_no_change(method) -> None:
     counts = np.bincount([40] * 9, minlength=255)
     assert VALUES[40] < method(counts, VALUES) < VALUES[41]
 
 
-@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("method", HISTOGRAM_METHODS.values())
 def test_an_empty_histogram_is_refused(method) -> None:
     with pytest.raises(NothingValid):
         method(np.zeros(255, int), VALUES)
 
 
-@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("method", HISTOGRAM_METHODS.values())
 @given(counts=st.lists(st.integers(0, 10**6), min_size=255, max_size=255).filter(lambda c: sum(map(bool, c)) > 1))
 def test_thresholds_lie_between_occupied_values(method, counts: list[int]) -> None:
     occupied = VALUES[np.array(counts) > 0]
