@@ -28,7 +28,7 @@ import geochange
 from geochange.arrays import Array, Floats
 from geochange.detectors.mixture import robit
 from geochange.errors import BadOption, NothingValid
-from geochange.probability.label_thresholds import choose_threshold, count_labels
+from geochange.probability.label_thresholds import choose_threshold, label_counts
 from geochange.probability.local_thresholds import LocalThreshold, cell_threshold
 from geochange.probability.thresholds import HISTOGRAM_METHODS
 from geochange.scenes.grid import Tile
@@ -149,7 +149,7 @@ def by_few_labels(case: Case, wanted: str) -> Iterator[dict[str, float]]:
         for seed in range(DRAWS):
             drawn = np.random.default_rng(seed).choice(len(places), many, replace=False)
             at = np.concatenate([places[index] for index in drawn])
-            counts = count_labels(*(each[at] for each in flat), BINS)
+            counts = label_counts(*(each[at] for each in flat), BINS)
             share = counts.changed / np.maximum(counts.called if wanted[0] == "p" else counts.changed[0], 1)
             fits = np.flatnonzero(share >= float(wanted.partition("=")[2]))
             counted = fits[0 if wanted[0] == "p" else -1] if len(fits) else None

@@ -47,7 +47,7 @@ from geochange.polygons.options import RegionOptions
 from geochange.polygons.preview import PANEL, Captions, covered_cells, hectares, render_preview
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, total_regions
-from geochange.probability.raster import encode_probability, layer_spec, open_scores, probability_spec
+from geochange.probability.raster import Provenance, encode_probability, layer_spec, open_scores, probability_spec
 from geochange.probability.threshold_search import open_labelled, require_threshold
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
@@ -311,7 +311,7 @@ def _virtual(run: _Run, inference: Inference, store: BlockStore, name: str) -> P
     if name == PROBABILITY:
         thresholds = {} if fitted.objects else fitted.thresholds
         dtype = run.options.stored_dtype()
-        spec = probability_spec(grid, dtype, fitted.classes, thresholds=thresholds, detector=fitted.name)
+        spec = probability_spec(grid, dtype, fitted.classes, thresholds, Provenance(fitted.name))
     else:
         spec = layer_spec(grid, name, fitted.layers[name], fitted.name)
     path = run.folder.blocks / f"{name}.vrt"

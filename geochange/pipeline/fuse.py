@@ -26,12 +26,12 @@ from geochange.probability.fusion import (
     vote_share,
     weighted_mean,
 )
-from geochange.probability.raster import encode_probability, probability_spec
+from geochange.probability.raster import Provenance, encode_probability, probability_spec
 from geochange.probability.stack import SourceStack, open_stack
 from geochange.probability.stacking import FitOptions, fit_stacking, read_model, write_model
 from geochange.scenes.grid import Tile
 
-BLOCK = 512  # px; nothing but the number of scratch files depends on it
+FUSED_BLOCK = 512  # px; nothing but the number of scratch files depends on it
 DTYPES = ("uint8", "float32")
 
 
@@ -203,15 +203,15 @@ def fuse(
 
 def _write(path: Path, plan: _Plan, run: _Run) -> None:
     """Fuse block by block into scratch files, and these into a COG."""
+    how = {"method": run.options.method, "sources": list(run.stack.names), **plan.details}
     spec = probability_spec(
         run.stack.grid,
         np.dtype(run.options.dtype),
         run.stack.classes,
-        detector="fusion",
-        thresholds={"default": plan.threshold},
-        fusion={"method": run.options.method, "sources": list(run.stack.names), **plan.details},
+        {"default": plan.threshold},
+        Provenance("fusion", fusion=how),
     )
-    with raster_output(path, spec, BLOCK) as output:
+    with raster_output(path, spec, FUSED_BLOCK) as output:
         for _ in run.work.map("fuse", partial(_fuse_task, run.stack, plan.fusion, output), output.blocks):
             pass
         with run.work.stages.stage("pack"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -270,9 +270,8 @@ def _spec(raster: ScoreRaster, options: RefineOptions) -> RasterSpec:
         raster.source.grid,
         raster.stored_dtype,
         raster.classes,
-        thresholds=raster.thresholds,
-        detector=raster.detector,
-        refined=[*raster.refined, *options.described()],
+        raster.thresholds,
+        replace(raster.provenance, refined=(*raster.provenance.refined, *options.described())),
     )
 
 

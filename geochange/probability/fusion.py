@@ -18,7 +18,7 @@ from scipy.special import expit
 from geochange.arrays import Array, Bools, Floats
 from geochange.probability.raster import LEVELS
 
-CERTAIN = 0.5 / LEVELS
+ODDS_MARGIN = 0.5 / LEVELS
 """Log-odds are taken of probabilities at least this far from 0 and 1: half a step of one byte."""
 
 MOST_STEPS = 100  # of Newton's method; a dozen are enough
@@ -165,7 +165,7 @@ def stacked(probability: Floats, present: Bools, *, model: StackingModel) -> Flo
 
 def log_odds(probability: Floats) -> Floats:
     """Return float64 log of p / (1 - p), of probabilities kept away from 0 and 1; of NaN, that of the smallest."""
-    kept = np.clip(np.nan_to_num(probability.astype(np.float64)), CERTAIN, 1 - CERTAIN)
+    kept = np.clip(np.nan_to_num(probability.astype(np.float64)), ODDS_MARGIN, 1 - ODDS_MARGIN)
     return np.log(kept) - np.log1p(-kept)
 
 

@@ -60,7 +60,7 @@ def no_labels(bins: int) -> LabelCounts:
     return LabelCounts(nothing, nothing, nothing, 0, 0)
 
 
-def count_labels(place: Ints, labels: Ints, cell: Ints, bins: int) -> LabelCounts:
+def label_counts(place: Ints, labels: Ints, cell: Ints, bins: int) -> LabelCounts:
     """Count the labelled pixels of whole cells.
 
     Args:

@@ -19,7 +19,7 @@ from geochange.arrays import Array, Floats, Ints
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
-SIDE = 512  # pixels per side of a cell
+DEFAULT_SIDE = 512  # pixels per side of a cell
 SMALLEST = 32  # pixels per side: fewer say little of their unchanged
 DEVIATIONS = 3.0
 UPPER_QUANTILE = 0.8413  # one deviation above the median of a normal distribution
@@ -30,7 +30,7 @@ HIGHEST = 0.95  # a cell all of which has changed is not left without any
 class LocalRule:
     """How a threshold follows the neighbourhood."""
 
-    size: float = SIDE
+    size: float = DEFAULT_SIDE
     """Of a cell, per side."""
 
     metres: bool = False
@@ -67,7 +67,7 @@ def parse_local(text: str) -> LocalRule:
     if match is None:
         raise BadOption(f"threshold {text!r} must be as in local, local:512px, local:300m or local:512px:0.8")
     size, unit, high = match.groups()
-    return LocalRule(size=float(size or SIDE), metres=unit == "m", high=None if high is None else float(high))
+    return LocalRule(size=float(size or DEFAULT_SIDE), metres=unit == "m", high=None if high is None else float(high))
 
 
 def cell_threshold(counts: Ints, values: Floats, scene: float) -> float:

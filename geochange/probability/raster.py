@@ -20,7 +20,7 @@ from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import FileSource, open_file, readable
 
 LEVELS = 254  # of 8 bits: probability = stored / 254
-NODATA = 255  # of 8 bits; of float32 it is NaN
+UINT8_NODATA = 255  # of 8 bits; of float32 it is NaN
 FLOAT_STEPS = 1 << 24  # float probabilities are counted in steps of 2^-24, so that sums are exact
 
 DETECTOR_TAG = "GEOCHANGE_DETECTOR"
@@ -41,7 +41,7 @@ def quantise(probability: Floats, valid: Bools, dtype: np.dtype[Any]) -> Array:
     if dtype == np.float32:
         return np.where(valid, probability, np.float32(np.nan)).astype(np.float32)
     codes: Array = np.rint(probability * np.float32(LEVELS)).astype(np.uint8)
-    codes[..., ~valid] = NODATA
+    codes[..., ~valid] = UINT8_NODATA
     return codes
 
 
@@ -51,7 +51,7 @@ def encode_probability(probability: Floats, valid: Bools, dtype: np.dtype[Any]) 
 
 
 def _nodata(dtype: np.dtype[Any]) -> float:
-    return NODATA if dtype == np.uint8 else float("nan")
+    return UINT8_NODATA if dtype == np.uint8 else float("nan")
 
 
 def decode_probability(values: Array, valid: Bools, step: float) -> Floats:
@@ -60,15 +60,17 @@ def decode_probability(values: Array, valid: Bools, step: float) -> Floats:
     return np.clip(np.where(valid, values, 0) * np.float64(scale), 0, 1).astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where probabilities come from; None or nothing where that is not known."""
+
+    detector: str | None = None
+    refined: tuple[str, ...] = ()  # corrections of `refine`
+    fusion: Mapping[str, Any] | None = None
+
+
 def probability_spec(
-    grid: Grid,
-    dtype: np.dtype[Any],
-    classes: tuple[str, ...],
-    *,
-    thresholds: Mapping[str, float],
-    detector: str | None,
-    fusion: Mapping[str, Any] | None = None,
-    refined: Sequence[str] = (),
+    grid: Grid, dtype: np.dtype[Any], classes: tuple[str, ...], thresholds: Mapping[str, float], provenance: Provenance
 ) -> RasterSpec:
     """Return what a raster of probabilities says of itself.
 
@@ -77,23 +79,21 @@ def probability_spec(
         dtype: uint8 or float32.
         classes: one a band.
         thresholds: by method.
-        detector: whose probabilities they are; None where that is not known.
-        fusion: how they were fused.
-        refined: corrections of `refine`.
+        provenance: where they come from.
     """
     tags = {
-        DETECTOR_TAG: detector,
-        FUSION_TAG: None if fusion is None else json.dumps(fusion),
+        DETECTOR_TAG: provenance.detector,
+        FUSION_TAG: provenance.fusion and json.dumps(provenance.fusion),
         THRESHOLDS_TAG: json.dumps(dict(thresholds)),
-        CLASSES_TAG: json.dumps(list(classes)),
-        REFINED_TAG: json.dumps(list(refined)) if refined else None,
+        CLASSES_TAG: json.dumps(classes),
+        REFINED_TAG: json.dumps(provenance.refined) if provenance.refined else None,
     }
     return RasterSpec(
         grid=grid,
         dtype=dtype,
         nodata=_nodata(dtype),
         band_names=classes,
-        tags={name: text for name, text in tags.items() if text is not None},
+        tags={name: text for name, text in tags.items() if text},
         scale=1 / LEVELS if dtype == np.uint8 else None,
     )
 
@@ -127,8 +127,7 @@ class ScoreRaster:
     classes: tuple[str, ...]
     step: float  # probability = code * step
     thresholds: Mapping[str, float]  # fitted by the detector, by method
-    detector: str | None = None
-    refined: tuple[str, ...] = ()  # corrections of `refine`
+    provenance: Provenance = Provenance()
 
     @property
     def steps(self) -> int:
@@ -178,8 +177,7 @@ def open_scores(path: str) -> ScoreRaster:
         tuple(json.loads(tags[CLASSES_TAG])) if CLASSES_TAG in tags else _class_names(described),
         scale if source.dtype.kind in "iub" else 1 / FLOAT_STEPS,
         json.loads(tags.get(THRESHOLDS_TAG, "{}")),
-        tags.get(DETECTOR_TAG),
-        tuple(json.loads(tags.get(REFINED_TAG, "[]"))),
+        Provenance(tags.get(DETECTOR_TAG), tuple(json.loads(tags.get(REFINED_TAG, "[]")))),
     )
 
 

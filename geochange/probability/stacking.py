@@ -23,8 +23,8 @@ from geochange.probability.stack import SourceStack
 from geochange.scenes.grid import Tile
 
 METHOD = "stacking"
-SAMPLE = 200_000  # pixels that a model is fitted on, at most
-SAMPLE_CELL = 512  # px; the lattice on which pixels are drawn, which no option changes
+PIXELS_DRAWN = 200_000  # pixels that a model is fitted on, at most
+DRAWING_CELL = 512  # px; the lattice on which pixels are drawn, which no option changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def fit_stacking(stack: SourceStack, labels: str | os.PathLike[str], options: Fi
     """
     name = os.fspath(labels)
     opened = ClassLabels(labels_on(open_labels(name), stack.grid, None), len(stack.classes))
-    cells = grid_blocks(stack.grid, SAMPLE_CELL)
+    cells = grid_blocks(stack.grid, DRAWING_CELL)
     count = partial(_count_task, stack, opened.labels)
     found, counts = _count_labels(part for _, part in work.map("fit", count, cells))
     if len(stack.classes) == 1 and found == {0, NOT_LABELLED}:
@@ -137,7 +137,7 @@ def _shares(opened: ClassLabels, counts: Mapping[int, int], name: str, classes: 
             f"1 to {len(classes)} {', '.join(classes)}, and {NOT_LABELLED} not labelled"
         )
     _require_all(set(totals), name, classes)
-    quota = SAMPLE // len(totals)
+    quota = PIXELS_DRAWN // len(totals)
     return [min(1.0, quota / totals[label]) for label in range(len(totals))]
 
 

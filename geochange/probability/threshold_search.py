@@ -21,7 +21,7 @@ from geochange.probability.label_thresholds import (
     LabelCounts,
     LabelledThreshold,
     choose_threshold,
-    count_labels,
+    label_counts,
     no_labels,
 )
 from geochange.probability.local_thresholds import LocalRule, LocalThreshold, cell_threshold
@@ -227,4 +227,4 @@ def _labelled_task(raster: ScoreRaster, labelled: Labelled, side: int, block: Ti
     row, col = (np.arange(length) // side for length in block.shape)
     cell = row[:, None] * ceil(block.width / side) + col
     places = _bins(codes.max(axis=0)[valid], raster.step)
-    return count_labels(places, labels[valid], cell[valid], HISTOGRAM_BINS)
+    return label_counts(places, labels[valid], cell[valid], HISTOGRAM_BINS)

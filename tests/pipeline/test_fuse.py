@@ -160,7 +160,7 @@ def test_bytes_do_not_depend_on_blocks_or_workers(tmp_path, monkeypatch, dtype, 
     labels = write_raster(tmp_path / "labels.tif", (textured((300, 280), 1, 9) > 130).astype(np.uint8))
     contents, models = [], []
     for number, (block, cluster) in enumerate(((512, {"threads": 1}), (77, {"threads": 2}), (128, many))):
-        monkeypatch.setattr(fusing, "BLOCK", block)
+        monkeypatch.setattr(fusing, "FUSED_BLOCK", block)
         fused = geochange.fuse(
             paths, tmp_path / f"{number}.tif", method="stacking", labels=labels, dtype=dtype,
             cluster=ClusterOptions(**cluster),
@@ -253,8 +253,8 @@ def test_stacking_is_the_regression_of_scikit_learn_on_the_labelled_pixels(tmp_p
 
 def test_a_balanced_sample_keeps_the_share_of_change_and_the_seed_decides_it(tmp_path, scene, monkeypatch):
     paths, truth, labels = scene
-    monkeypatch.setattr(stacking, "SAMPLE", 800)
-    monkeypatch.setattr(stacking, "SAMPLE_CELL", 32)
+    monkeypatch.setattr(stacking, "PIXELS_DRAWN", 800)
+    monkeypatch.setattr(stacking, "DRAWING_CELL", 32)
     part = geochange.fuse(paths, tmp_path / "part.tif", method="stacking", labels=labels)
     assert all(330 < count < 470 for count in part.details["model"]["pixels"].values())
     fused = read(part.path)[0]

@@ -10,7 +10,7 @@ from geochange.probability.label_thresholds import (
     CERTAINTY,
     QUANTILE,
     choose_threshold,
-    count_labels,
+    label_counts,
     lower_bound,
     lower_edge,
     no_labels,
@@ -28,13 +28,13 @@ def labelled(size=20_000, seed=0, cells=400):
 
 
 def counted(pixels):
-    return count_labels(*pixels, BINS)
+    return label_counts(*pixels, BINS)
 
 
 def test_precision_and_recall_are_those_of_scikit_learn():
     place, labels, cell = labelled()
     precision, recall, thresholds = precision_recall_curve(labels, place)
-    counts = count_labels(place, labels, cell, BINS)
+    counts = label_counts(place, labels, cell, BINS)
     for wanted in ("precision=0.8", "recall=0.8", "f1"):
         found = choose_threshold(counts, wanted)
         nearest = np.flatnonzero(thresholds >= found.threshold * (BINS - 1))[0]
@@ -46,7 +46,7 @@ def test_precision_and_recall_are_those_of_scikit_learn():
 
 def test_the_threshold_of_a_precision_is_the_lowest_that_is_certain_of_it():
     place, labels, cell = labelled()
-    counts = count_labels(place, labels, cell, BINS)
+    counts = label_counts(place, labels, cell, BINS)
     found = choose_threshold(counts, "precision=0.8")
     called = place >= found.threshold * (BINS - 1)
     assert found.precision == pytest.approx(labels[called].mean(), abs=1e-6)
@@ -59,19 +59,19 @@ def test_the_threshold_of_a_precision_is_the_lowest_that_is_certain_of_it():
 
 def test_the_threshold_of_a_recall_is_the_highest_that_is_certain_of_it():
     place, labels, cell = labelled()
-    found = choose_threshold(count_labels(place, labels, cell, BINS), "recall=0.8")
+    found = choose_threshold(label_counts(place, labels, cell, BINS), "recall=0.8")
     assert found.recall == pytest.approx((place[labels == 1] >= found.threshold * (BINS - 1)).mean(), abs=1e-6)
     assert found.recall_lower >= 0.8
-    assert found.threshold > choose_threshold(count_labels(place, labels, cell, BINS), "recall=0.9").threshold
+    assert found.threshold > choose_threshold(label_counts(place, labels, cell, BINS), "recall=0.9").threshold
 
 
 @given(cut=st.integers(0, 400), seed=st.integers(0, 9))
 def test_counts_of_parts_add_up(cut, seed):
     place, labels, cell = labelled(2000, seed)
-    whole, first = count_labels(place, labels, cell, BINS), cell < cut
+    whole, first = label_counts(place, labels, cell, BINS), cell < cut
     parts = no_labels(BINS)
     for part in (first, ~first):
-        parts += count_labels(place[part], labels[part], cell[part], BINS)
+        parts += label_counts(place[part], labels[part], cell[part], BINS)
     for name in ("changed", "called", "called_squares", "changed_squares", "cells"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
@@ -79,7 +79,7 @@ def test_counts_of_parts_add_up(cut, seed):
 def test_what_is_not_labelled_does_not_count():
     place, labels, cell = labelled(2000)
     more = np.concatenate([labels, np.full(500, 255)])
-    with_others = count_labels(np.resize(place, 2500), more, np.resize(cell, 2500), BINS)
+    with_others = label_counts(np.resize(place, 2500), more, np.resize(cell, 2500), BINS)
     np.testing.assert_array_equal(with_others.called, counted((place, labels, cell)).called)
 
 
@@ -93,7 +93,7 @@ def test_the_lower_bound_is_wilson_s(hits, looks):
 def test_many_pixels_of_one_place_are_one_look():
     place, labels, _ = labelled()
     apart, together = (
-        choose_threshold(count_labels(place, labels, cell, BINS), "f1")
+        choose_threshold(label_counts(place, labels, cell, BINS), "f1")
         for cell in (np.arange(place.size), np.arange(place.size) // 1000)
     )
     assert together.threshold == apart.threshold
@@ -112,7 +112,7 @@ def test_the_wanted_precision_is_missed_in_about_one_case_in_ten():
         place = np.rint(random.normal(np.where(labels, 170, 90), 40).clip(0, 255)).astype(int)
         pixels = (np.repeat(each, 50) for each in (place, labels, np.arange(20)))
         try:
-            found = choose_threshold(count_labels(*pixels, BINS), "precision=0.8")
+            found = choose_threshold(label_counts(*pixels, BINS), "precision=0.8")
         except BadOption:
             continue
         chosen += 1
@@ -130,13 +130,13 @@ def test_what_labels_do_not_show_is_refused_with_the_best_that_they_do(wanted):
 def test_labels_most_of_which_have_changed_tell_of_no_precision():
     place, labels, cell = labelled()
     with pytest.raises(BadOption, match="label more that is unchanged"):
-        choose_threshold(count_labels(place, np.where(cell < 380, 1, labels), cell, BINS), "precision=0.8")
+        choose_threshold(label_counts(place, np.where(cell < 380, 1, labels), cell, BINS), "precision=0.8")
 
 
 @pytest.mark.parametrize("label", [0, 1, 255])
 def test_labels_of_one_kind_are_refused(label):
     with pytest.raises(NothingValid, match="label some of both"):
-        choose_threshold(count_labels(np.arange(9), np.full(9, label), np.arange(9), BINS), "f1")
+        choose_threshold(label_counts(np.arange(9), np.full(9, label), np.arange(9), BINS), "f1")
 
 
 @pytest.mark.parametrize("wanted", ["precision=", "precision=1", "recall=x", "recall=0"])

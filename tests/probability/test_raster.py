@@ -13,6 +13,7 @@ from geochange.engine.raster_output import raster_output
 from geochange.files import write_whole
 from geochange.probability.raster import (
     FLOAT_STEPS,
+    Provenance,
     decode_probability,
     encode_probability,
     in_steps,
@@ -28,13 +29,13 @@ from tests.stand_ins import PLACE, textured, write_raster
 DTYPES = [np.dtype("uint8"), np.dtype("float32")]
 GRID = Grid(None, PLACE, (40, 60))
 CLASSES = ("built", "felled")
+PROVENANCE = Provenance("a detector", refined=("open 2px",))
 LIBRARY = Path(geochange.__file__).parent
 
 
-def written(path, probability, valid, dtype, **more):
+def written(path, probability, valid, dtype):
     """A raster as commands write it, opened again."""
-    about = {"thresholds": {"default": 0.4}, "detector": "a detector", **more}
-    spec = probability_spec(GRID, dtype, CLASSES, **about)
+    spec = probability_spec(GRID, dtype, CLASSES, {"default": 0.4}, PROVENANCE)
     with raster_output(path, spec, 64) as output:
         write_whole(output.file(output.blocks[0]), encode_probability(probability, valid, dtype))
         output.pack()
@@ -83,15 +84,14 @@ def test_what_is_written_is_what_is_read(tmp_path, dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_raster_says_how_it_was_made(tmp_path, dtype):
     everywhere = np.ones(GRID.shape, bool)
-    raster = written(tmp_path / "p.tif", np.full((2, *GRID.shape), 0.5), everywhere, dtype, refined=["open 2px"])
-    assert (raster.classes, raster.thresholds, raster.detector) == (CLASSES, {"default": 0.4}, "a detector")
-    assert raster.refined == ("open 2px",)
+    raster = written(tmp_path / "p.tif", np.full((2, *GRID.shape), 0.5), everywhere, dtype)
+    assert (raster.classes, raster.thresholds, raster.provenance) == (CLASSES, {"default": 0.4}, PROVENANCE)
     assert (raster.stored_dtype, raster.steps) == (dtype, steps_of(dtype))
     assert not raster.holds_labels
 
 
 def test_what_is_not_known_is_not_said():
-    spec = probability_spec(GRID, DTYPES[0], CLASSES, thresholds={}, detector=None)
+    spec = probability_spec(GRID, DTYPES[0], CLASSES, {}, Provenance())
     assert spec.tags == {"GEOCHANGE_THRESHOLDS": "{}", "GEOCHANGE_CLASSES": '["built", "felled"]'}
 
 
