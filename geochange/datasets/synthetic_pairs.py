@@ -25,8 +25,8 @@ from geochange.errors import OutputInTheWay
 from geochange.polygons.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import FileSource, NodataRule, rasterio_crs
-from geochange.scenes.writing import describe_like
+from geochange.scenes.scene import FileSource, NodataRule
+from geochange.scenes.writing import describe_like, geotiff_profile
 
 FOLDERS, OBJECTS = ("A", "B", LABEL), "objects"
 
@@ -114,8 +114,8 @@ def write_pair(pair: Pair, work: Work) -> Counter[str]:
     """Write one pair, its labels and its objects; how many there are of each kind."""
     scene, folder = pair.scene, pair.folder
     found: list[MadeObject] = []
-    own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
-    profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
+    dated = geotiff_profile(scene.grid, len(scene.bands), pair.source.dtype, pair.fill, tile=CELL)
+    profiles = dated, dated, geotiff_profile(scene.grid, 1, "uint8", tile=CELL)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), ExitStack() as stack:
         *dates, labels = (
             stack.enter_context(rasterio.open(folder / part / f"{pair.name}.tif", "w", **profile))
@@ -132,25 +132,6 @@ def write_pair(pair: Pair, work: Work) -> Counter[str]:
             found += stored.objects
     write_objects(found, scene.grid, folder / OBJECTS / f"{pair.name}.gpkg")
     return Counter(each.kind for each in found)
-
-
-def _profile(grid: Grid) -> dict[str, Any]:
-    """Of a raster of one byte; what differs takes its place."""
-    return {
-        "driver": "GTiff",
-        "count": 1,
-        "height": grid.shape[0],
-        "width": grid.shape[1],
-        "dtype": "uint8",
-        "crs": rasterio_crs(grid.crs),
-        "transform": grid.transform,
-        "photometric": "MINISBLACK",
-        "tiled": True,
-        "blockxsize": CELL,
-        "blockysize": CELL,
-        "compress": "DEFLATE",
-        "bigtiff": "IF_SAFER",
-    }
 
 
 def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:

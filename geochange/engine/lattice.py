@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
-from typing import TypeVar
 
-from geochange.detectors.detector import Kernel
+from geochange.detectors.detector import Kernel, R
 from geochange.engine.inference import as_floats
 from geochange.engine.work import Work
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
 from geochange.scenes.tiling import partition
-
-R = TypeVar("R")
 
 CELL_BYTES = 1 << 25  # of the pixels of a cell as float32, all bands and dates
 CELL_SIDE = 1024

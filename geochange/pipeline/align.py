@@ -20,9 +20,8 @@ from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
 from geochange.scenes.registration import Shift
-from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs
 from geochange.scenes.warped import WarpedSource
-from geochange.scenes.writing import describe_like
+from geochange.scenes.writing import describe_like, geotiff_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +79,14 @@ def align(
         needed = bytes_needed(grid.area.size, len(source.bands) * source.dtype.itemsize)
         with scratch_beside(path, needed) as scratch, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
             plain = scratch / "aligned.tif"
-            with rasterio.open(plain, "w", **_profile(source, warped)) as dataset:
+            profile = geotiff_profile(grid, len(warped.bands), warped.dtype, source.fill, tile=512)
+            with rasterio.open(plain, "w", **profile | {"compress": "ZSTD", "zstd_level": 1}) as dataset:
                 describe_like(dataset, source)
                 for block, (values, valid) in work.map("align", warped.read, grid_blocks(grid)):
                     _write_block(dataset, block, values, valid)
             with work.stages.stage("pack"):
                 write_cog(plain, path)
     return Aligned(path, shift)
-
-
-def _profile(source: FileSource | ArraySource, warped: WarpedSource) -> dict[str, Any]:
-    height, width = warped.grid.shape
-    return {
-        "driver": "GTiff",
-        "count": len(warped.bands),
-        "height": height,
-        "width": width,
-        "dtype": warped.dtype,
-        "crs": rasterio_crs(warped.grid.crs),
-        "transform": warped.grid.transform,
-        "nodata": source.fill,
-        "photometric": "MINISBLACK",  # else GDAL takes the fourth band of 8-bit files for alpha
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-        "bigtiff": "IF_SAFER",
-    }
 
 
 def _write_block(dataset: Any, block: Tile, values: Array, valid: Bools) -> None:

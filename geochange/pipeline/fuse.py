@@ -225,10 +225,6 @@ def _fuse_task(stack: SourceStack, fusion: FusionRule, output: RasterOutput, blo
     write_whole(output.file(block), content)
 
 
-def _mean(run: _Run) -> _Plan:
-    return _Plan(partial(weighted_mean, weights=(1.0,) * len(run.stack.sources)))
-
-
 def _weighted(run: _Run) -> _Plan:
     weights = run.options.weights or ()
     if len(weights) != len(run.stack.sources):
@@ -239,18 +235,10 @@ def _weighted(run: _Run) -> _Plan:
     return _Plan(partial(weighted_mean, weights=weights), {"weights": list(weights)})
 
 
-def _maximum(run: _Run) -> _Plan:
-    return _Plan(maximum)
-
-
 def _vote(run: _Run) -> _Plan:
     wanted = run.options.threshold
     thresholds = run.stack.thresholds if wanted is None else (wanted,) * len(run.stack.sources)
     return _Plan(partial(vote_share, thresholds=thresholds), {"thresholds": list(thresholds)})
-
-
-def _noisy_or(run: _Run) -> _Plan:
-    return _Plan(noisy_or)
 
 
 def _stacking(run: _Run) -> _Plan:
@@ -264,11 +252,11 @@ def _stacking(run: _Run) -> _Plan:
 
 
 METHODS: dict[str, Callable[[_Run], _Plan]] = {
-    "mean": _mean,
+    "mean": lambda run: _Plan(partial(weighted_mean, weights=(1.0,) * len(run.stack.sources))),
     "weighted": _weighted,
-    "maximum": _maximum,
+    "maximum": lambda run: _Plan(maximum),
     "vote": _vote,
-    "noisy-or": _noisy_or,
+    "noisy-or": lambda run: _Plan(noisy_or),
     "stacking": _stacking,
 }
 """Name -> what prepares all that the method needs."""

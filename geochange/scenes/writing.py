@@ -7,7 +7,8 @@ from typing import Any
 import rasterio
 from rasterio.enums import ColorInterp
 
-from geochange.scenes.scene import ArraySource, FileSource, readable
+from geochange.scenes.grid import Grid
+from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs, readable
 
 DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
 
@@ -30,3 +31,23 @@ def describe_like(dataset: Any, source: FileSource | ArraySource) -> None:
 def _colour_of_values(colour: ColorInterp) -> ColorInterp:
     """The colour, for a band that was read as values: never a mask."""
     return ColorInterp.undefined if colour is ColorInterp.alpha else colour
+
+
+def geotiff_profile(grid: Grid, bands: int, dtype: Any, nodata: float | None = None, *, tile: int) -> dict[str, Any]:
+    """Return how a GeoTIFF is created whose bands are values, in tiles of so many pixels per side."""
+    return {
+        "driver": "GTiff",
+        "count": bands,
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "dtype": dtype,
+        "crs": rasterio_crs(grid.crs),
+        "transform": grid.transform,
+        "nodata": nodata,
+        "photometric": "MINISBLACK",  # else GDAL takes the fourth band of 8-bit files for alpha
+        "tiled": True,
+        "blockxsize": tile,
+        "blockysize": tile,
+        "compress": "DEFLATE",
+        "bigtiff": "IF_SAFER",
+    }
