@@ -29,7 +29,7 @@ def describe_like(dataset: Any, source: FileSource | ArraySource) -> None:
 
 
 def _colour_of_values(colour: ColorInterp) -> ColorInterp:
-    """The colour, for a band that was read as values: never a mask."""
+    """Return the colour of a band that was read as values: never a mask."""
     return ColorInterp.undefined if colour is ColorInterp.alpha else colour
 
 
