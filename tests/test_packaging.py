@@ -20,6 +20,7 @@ LIBRARY = sorted((ROOT / "geochange").rglob("*.py"))
 ROOMS = [
     "arrays",
     "errors",
+    "declarations",
     "files",
     "allocator",
     "interrupts",

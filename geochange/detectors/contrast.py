@@ -97,7 +97,8 @@ def standardised_pair(moments: Moments, series: Series) -> Contrast:
 class PairOptions:
     """What every detector of change between two dates may be told."""
 
-    context: float = 0.5  # log-odds that a changed neighbour adds; 0 judges each pixel alone
+    context: float = 0.5
+    """Log-odds that a changed neighbour adds; 0 judges each pixel alone."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.context <= 10:

@@ -93,8 +93,12 @@ class ImageDifference(PairOptions):
     name: ClassVar[str] = "difference"
     dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[ImageDifferenceFitted]] = ImageDifferenceFitted
-    band: int = 1  # number of the band in the files
-    index: tuple[int, int] | None = None  # band numbers A,B of the index (A - B) / (A + B), in place of `band`
+
+    band: int = 1
+    """Number of the band in the files."""
+
+    index: tuple[int, int] | None = None
+    """Band numbers A,B of the index (A - B) / (A + B), in place of `band`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -190,8 +190,12 @@ class PcaKMeans:
     name: ClassVar[str] = "pca-kmeans"
     dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[PcaKMeansFitted]] = PcaKMeansFitted
-    size: int = 3  # pixels per side of the neighbourhood, odd
-    energy: float = 0.9  # share of the neighbourhoods' variance that the components keep
+
+    size: int = 3
+    """Pixels per side of the neighbourhood, odd."""
+
+    energy: float = 0.9
+    """Share of the neighbourhoods' variance that the components keep."""
 
     def __post_init__(self) -> None:
         if self.size % 2 == 0 or not 1 <= self.size <= 31:

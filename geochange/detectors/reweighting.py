@@ -25,10 +25,17 @@ SAMPLE = 4_000_000  # valid pixels on which to iterate, where the scene has more
 class Reweighting(PairOptions):
     """How to iterate."""
 
-    iterations: int = 100  # at most; 1 does not reweight at all
-    tolerance: float = 1e-5  # change of the correlations (or eigenvalues) at which iterating ends
-    ridge: float = 1e-6  # added to covariances, in units of each band's variance in the scene
-    consistent: bool = True  # correct the variances for the weights' preference of small differences
+    iterations: int = 100
+    """Largest number of iterations; 1 does not reweight at all."""
+
+    tolerance: float = 1e-5
+    """Change of the correlations (or eigenvalues) at which iterating ends."""
+
+    ridge: float = 1e-6
+    """Added to covariances, in units of each band's variance in the scene."""
+
+    consistent: bool = True
+    """Correct the variances for the weights' preference of small differences."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
