@@ -11,7 +11,7 @@ import numpy as np
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.contrast import (
-    ROUNDING,
+    STATISTIC_ROUNDING,
     ContrastFitted,
     PairOptions,
     contrast_histogram,
@@ -123,5 +123,5 @@ class ImageDifference(PairOptions):
         moments = scene_moments(blocks)
         varies = varying_bands(moments, self.index or (self.band,))
         contrast = standardised_difference(moments, varies)
-        posterior = fit_posterior(contrast_histogram(blocks, contrast), self.context, ROUNDING)
+        posterior = fit_posterior(contrast_histogram(blocks, contrast), self.context, STATISTIC_ROUNDING)
         return ImageDifferenceFitted(contrast, posterior, selection.places, len(series.bands))

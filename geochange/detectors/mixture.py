@@ -20,8 +20,8 @@ from scipy.special import expit
 from geochange.arrays import Array, Bools, Floats, Ints
 
 SHIFT = 15  # bits of a float32 that a bin forgets; 8 of the mantissa are left
-BINS = 1 << (31 - SHIFT)  # not negative, so without the sign bit
-CERTAIN = 1e6  # log-odds that `robit` turns into exactly 0 or 1
+STATISTIC_BINS = 1 << (31 - SHIFT)  # not negative, so without the sign bit
+CERTAIN_LOG_ODDS = 1e6  # log-odds that `robit` turns into exactly 0 or 1
 EM_STEPS = 2000
 EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
 MOST = 2 / 3  # share of change beyond which a mixture has split the unchanged, as crops of another year do
@@ -34,8 +34,11 @@ def statistic_bins(statistic: Floats) -> Ints:
 
 
 def bin_values() -> Floats:
-    """(BINS,) float64 statistic in the middle of each bin; 0 in the first, the largest float32 beyond the last."""
-    bits = (np.arange(BINS, dtype=np.uint32) << np.uint32(SHIFT)) + np.uint32(1 << (SHIFT - 1))
+    """Return the (STATISTIC_BINS,) float64 statistic in the middle of each bin.
+
+    It is 0 in the first, and the largest float32 beyond the last finite one.
+    """
+    bits = (np.arange(STATISTIC_BINS, dtype=np.uint32) << np.uint32(SHIFT)) + np.uint32(1 << (SHIFT - 1))
     with np.errstate(invalid="ignore"):  # the bits beyond infinity are signalling NaNs
         values = bits.view(np.float32).astype(np.float64)
     values[~np.isfinite(values)] = np.finfo(np.float32).max
@@ -44,9 +47,9 @@ def bin_values() -> Floats:
 
 
 def statistic_histogram(statistic: Floats, valid: Bools) -> Ints:
-    """(BINS,) int64 number of valid pixels in each bin."""
+    """(STATISTIC_BINS,) int64 number of valid pixels in each bin."""
     bins = statistic_bins(statistic)
-    return np.bincount(bins.ravel() if valid.all() else bins[valid], minlength=BINS)
+    return np.bincount(bins.ravel() if valid.all() else bins[valid], minlength=STATISTIC_BINS)
 
 
 def robit(log_odds: Floats) -> Floats:
@@ -104,7 +107,7 @@ class Mixture:
         go on with a slope of one for each deviation of the unchanged.
         """
         if self.share == 0:
-            return np.full(np.shape(root), -CERTAIN)
+            return np.full(np.shape(root), -CERTAIN_LOG_ODDS)
         square, linear, _ = self.parabola
         if square == 0:
             return self.log_odds(root)
@@ -126,7 +129,7 @@ def fit_mixture(counts: Ints, negligible: float = 0.0) -> Mixture:
     """Fit unchanged and changed to a scene's histogram by expectation-maximisation, from Otsu's split.
 
     Args:
-        counts: (BINS,) of `statistic_histogram`.
+        counts: (STATISTIC_BINS,) of `statistic_histogram`.
         negligible: statistics under this are rounding, and count as 0.
 
     Returns:
@@ -193,13 +196,13 @@ class Posterior:
 
     @cached_property
     def log_odds(self) -> Floats:
-        """(BINS,) float32, never falling, not even by rounding."""
+        """(STATISTIC_BINS,) float32, never falling, not even by rounding."""
         rising = np.maximum.accumulate(self.mixture.rising_log_odds(bin_values() ** 0.25))
         return (rising - self.even).astype(np.float32)
 
     @cached_property
     def leaning(self) -> Floats:
-        """(BINS,) float32 expected state of a pixel, -1 unchanged to 1 changed."""
+        """(STATISTIC_BINS,) float32 expected state of a pixel, -1 unchanged to 1 changed."""
         return np.tanh(self.log_odds / 2)
 
     @property
@@ -254,7 +257,7 @@ def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0) -
     has split the unchanged, and Otsu's counts alone.
 
     Args:
-        counts: (BINS,) of `statistic_histogram`.
+        counts: (STATISTIC_BINS,) of `statistic_histogram`.
         context: as in `Posterior`.
         negligible: statistics under this are rounding.
     """

@@ -17,8 +17,8 @@ from geochange.scenes.grid import Tile
 MAD_TO_SD = 1.4826
 """The standard deviation of a normal distribution over its median absolute deviation."""
 
-SMOOTHING = 1.0  # pixels: sd of the Gaussian under the gradient; less lets noise in, more blurs small texture away
-REACH = 4  # pixels: how far a gradient sees (three sd, and the neighbour of the central difference)
+GRADIENT_SMOOTHING = 1.0  # pixels: sd of the Gaussian under the gradient; less lets noise in, more blurs texture away
+GRADIENT_REACH = 4  # pixels: how far a gradient sees (three sd, and the neighbour of the central difference)
 PEAK_SMOOTHING = 0.7  # pixels: takes the aliased end of the spectrum, which pulls peaks to whole pixels
 LEAST_PEAK = 6.5  # root mean squares of the surface; unrelated NAIP windows stay under 6.3
 LARGEST_RIVAL = 0.85  # of the peak, more than three pixels away from it; ridges and repeated patterns exceed it
@@ -112,7 +112,7 @@ def window_shift(before: Array, after: Array, valid: Bools) -> WindowShift | Unm
         raise ValueError(f"before {before.shape}, after {after.shape} and valid {valid.shape} differ in shape")
     if min(valid.shape) < LEAST_WINDOW:
         return Unmeasured(f"the window has fewer than {LEAST_WINDOW} rows or columns")
-    usable = minimum_filter(valid, 2 * REACH + 1)
+    usable = minimum_filter(valid, 2 * GRADIENT_REACH + 1)
     if usable.mean() < LEAST_DATA:
         return Unmeasured("too little data")
     features = tuple(_orientation(date, valid, usable) for date in (before, after))
@@ -149,7 +149,7 @@ def _gradient(band: Array, valid: Bools, usable: Bools) -> Array:
     if not sd > 1e-6 * abs(mean):
         return gradient
     values = np.where(valid, (band - mean) / sd, 0).astype(np.float32)
-    smooth = gaussian_filter(values, SMOOTHING, truncate=3)
+    smooth = gaussian_filter(values, GRADIENT_SMOOTHING, truncate=3)
     gradient.real[:, 1:-1] = smooth[:, 2:] - smooth[:, :-2]
     gradient.imag[1:-1] = smooth[2:] - smooth[:-2]
     return np.where(usable, gradient, 0)

@@ -89,7 +89,7 @@ class WarpedSource(DerivedSource):
         values = np.zeros((len(self.bands), *cell.shape), self.dtype)
         if needed.size == 0:
             return values, np.zeros(cell.shape, bool)
-        return warp(*self.source.read(needed), self.source.grid.crop(needed), target, self.resampling)
+        return warp_pixels(*self.source.read(needed), self.source.grid.crop(needed), target, self.resampling)
 
 
 def on_grid(source: Source, grid: Grid, resampling: Resampling, name: str = "the grid") -> Source:
@@ -126,7 +126,7 @@ def _meet(one: Grid, other: Grid) -> bool:
     return bool((high - low > GRID_TOLERANCE * np.array(one.resolution)).all())
 
 
-def warp(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resampling) -> tuple[Array, Bools]:
+def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resampling) -> tuple[Array, Bools]:
     """Bring (band, y, x) values and (y, x) validity from one grid to another with GDAL's warper.
 
     The validity goes along as an alpha band: interpolation weighs invalid pixels with zero, and a target pixel is

@@ -7,7 +7,7 @@ from rasterio.enums import Resampling
 from geochange.errors import GridMismatch
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import open_file
-from geochange.scenes.warped import WarpedSource, on_grid, warp
+from geochange.scenes.warped import WarpedSource, on_grid, warp_pixels
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
 
@@ -88,7 +88,7 @@ def test_interpolation_leaves_invalid_pixels_out(tmp_path):
 def test_warping_onto_the_same_grid_changes_nothing(dtype):
     values = textured((40, 50), dtype="uint8").astype(dtype)
     grid = Grid(None, Affine(1, 0, 0, 0, -1, 0), (40, 50))
-    warped, valid = warp(values, np.ones((40, 50), bool), grid, grid, Resampling.cubic)
+    warped, valid = warp_pixels(values, np.ones((40, 50), bool), grid, grid, Resampling.cubic)
     np.testing.assert_array_equal(warped, values)
     assert valid.all()
 
@@ -113,7 +113,9 @@ def test_a_shift_of_a_plain_image_is_moved_back_from_its_first_pixel_on(tmp_path
 @pytest.mark.parametrize("zoom", [0.5, 2.0])
 def test_plain_images_of_other_pixel_size_are_brought_to_each_other(zoom):
     one, other = (Grid(None, Affine(size, 0, 0, 0, -size, 0), (40, 40)) for size in (1.0, zoom))
-    warped, valid = warp(np.full((1, 40, 40), 100, np.uint8), np.ones((40, 40), bool), one, other, Resampling.bilinear)
+    warped, valid = warp_pixels(
+        np.full((1, 40, 40), 100, np.uint8), np.ones((40, 40), bool), one, other, Resampling.bilinear
+    )
     reached = min(round(40 / zoom), 40)
     assert valid[:reached, :reached].all()
     assert (warped[0][valid] == 100).all()

@@ -19,10 +19,10 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from geochange.detectors.networks.object_network import (
-    CLOSEST,
-    FARTHEST,
+    BACKGROUND_IOU,
     LARGEST_GROWTH,
-    STRIDES,
+    OBJECT_IOU,
+    PYRAMID_STRIDES,
     ObjectNetwork,
     ObjectNetworkOptions,
     Targets,
@@ -79,8 +79,8 @@ class ChangeRCNN(ObjectNetwork):
         self.proposals = Proposals(
             self.anchors,
             RPNHead(options.width, self.anchors_per_cell),
-            fg_iou_thresh=CLOSEST,
-            bg_iou_thresh=FARTHEST,
+            fg_iou_thresh=OBJECT_IOU,
+            bg_iou_thresh=BACKGROUND_IOU,
             batch_size_per_image=128,
             positive_fraction=0.5,
             pre_nms_top_n=PROPOSED,
@@ -88,7 +88,7 @@ class ChangeRCNN(ObjectNetwork):
             nms_thresh=0.7,
         )
         self.proposals.box_coder.bbox_xform_clip = LARGEST_GROWTH
-        names = [str(stride) for stride in STRIDES]
+        names = [str(stride) for stride in PYRAMID_STRIDES]
         self.judge = RoIHeads(
             MultiScaleRoIAlign(names, POOLED, sampling_ratio=2, canonical_scale=MIDDLE, canonical_level=2),
             TwoMLPHead(options.width * POOLED**2, HIDDEN),
@@ -145,7 +145,7 @@ class ChangeRCNN(ObjectNetwork):
 
 
 def _named(pyramid: Sequence[Tensor]) -> Mapping[str, Tensor]:
-    return {str(stride): level for stride, level in zip(STRIDES, pyramid, strict=True)}
+    return {str(stride): level for stride, level in zip(PYRAMID_STRIDES, pyramid, strict=True)}
 
 
 def _by_anchor(level: Tensor, values: int) -> Tensor:

@@ -13,9 +13,9 @@ from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from geochange.detectors.networks.layers import conv_block
 from geochange.detectors.networks.object_network import (
-    CLOSEST,
-    FARTHEST,
+    BACKGROUND_IOU,
     LARGEST_GROWTH,
+    OBJECT_IOU,
     ObjectNetwork,
     ObjectNetworkOptions,
     Targets,
@@ -23,7 +23,7 @@ from geochange.detectors.networks.object_network import (
     rows_of,
 )
 
-RARE = 0.01  # what each anchor says at first of each class
+PRIOR_SCORE = 0.01  # what each anchor says at first of each class
 
 
 class ChangeSSD(ObjectNetwork):
@@ -38,9 +38,9 @@ class ChangeSSD(ObjectNetwork):
         self.kind = nn.Conv2d(width, per_cell * len(options.classes), 1)
         self.place = nn.Conv2d(width, per_cell * 4, 1)
         self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0), LARGEST_GROWTH)
-        self.matcher = Matcher(CLOSEST, FARTHEST, allow_low_quality_matches=True)
+        self.matcher = Matcher(OBJECT_IOU, BACKGROUND_IOU, allow_low_quality_matches=True)
         nn.init.normal_(self.kind.weight, std=0.01)
-        nn.init.constant_(self.kind.bias, -log((1 - RARE) / RARE))  # type: ignore[arg-type]
+        nn.init.constant_(self.kind.bias, -log((1 - PRIOR_SCORE) / PRIOR_SCORE))  # type: ignore[arg-type]
 
     def _said(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Of each level (n, anchors a cell, class, y/s, x/s) logits, and (n, anchors a cell, 4, y/s, x/s) moves."""

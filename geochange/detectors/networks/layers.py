@@ -21,7 +21,7 @@ def conv_blocks(channels_in: int, channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(conv_block(channels if k else channels_in, channels) for k in range(count)))
 
 
-def enlarge(x: Tensor, times: int) -> Tensor:
+def upsample(x: Tensor, times: int) -> Tensor:
     """(n, c, y, x) -> (n, c, times y, times x), bilinear."""
     return functional.interpolate(x, scale_factor=float(times), mode="bilinear", align_corners=False)
 
@@ -58,8 +58,8 @@ def _bilinear_weights(before: int, after: int) -> Tensor:
     return (1 - distances).clamp(min=0).float()[:, None, None]
 
 
-def enlarged_radius(radius: int, stride: int, times: int) -> int:
-    """Receptive radius in pixels of what `enlarge` makes of cells with a radius and a stride.
+def upsampled_radius(radius: int, stride: int, times: int) -> int:
+    """Receptive radius in pixels of what `upsample` makes of cells with a radius and a stride.
 
     A new cell looks at the old one that it lies in, and at the next one on the side to which it lies.
     """

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.networks.contract import Network, probability
-from geochange.detectors.networks.engines import ENGINES, PRECISIONS, Find, Run, with_torch
+from geochange.detectors.networks.engines import ENGINES, Find, Run, with_torch
 from geochange.detectors.networks.folding import fold_normalisation
 from geochange.detectors.networks.symmetry import symmetric_mean
 from geochange.errors import BadOption
@@ -231,12 +231,8 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
     """A scorer on a device, by an engine.
 
     Raises:
-        BadOption: the device, engine or precision cannot be had here.
+        BadOption: the device, engine or precision cannot be used here.
     """
-    if options.precision not in PRECISIONS:
-        raise BadOption(f"precision {options.precision!r} is not one of {', '.join(PRECISIONS)}")
-    if options.engine not in ENGINES:
-        raise BadOption(f"engine {options.engine!r} is not one of {', '.join(ENGINES)}")
     if module.augment and options.engine != "torch":
         raise BadOption(f"--augment needs the engine torch: {options.engine} cannot flip and turn images")
     device = find_device(options.device)
