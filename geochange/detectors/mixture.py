@@ -52,7 +52,7 @@ def statistic_histogram(statistic: Floats, valid: Bools) -> Ints:
     return np.bincount(bins.ravel() if valid.all() else bins[valid], minlength=STATISTIC_BINS)
 
 
-def robit(log_odds: Floats) -> Floats:
+def robit(log_odds: Floats | np.float64) -> Floats:
     """Probability from log-odds by Student's t with two degrees of freedom in place of the logistic (Liu 2004).
 
     As the logistic it is 1/2 with slope 1/4 at 0. Its tails fall as 1 / log_odds**2, because a mixture's own tails are
@@ -95,12 +95,12 @@ class Mixture:
         prior = np.log(self.share / (1 - self.share)) + np.log(moved / still) / 2
         return (still - moved) / 2, high * moved - low * still, prior + (low**2 * still - high**2 * moved) / 2
 
-    def log_odds(self, root: Floats) -> Floats:
+    def log_odds(self, root: Floats | np.float64) -> Floats:
         """Log of the odds of change at fourth roots of the statistic."""
         square, linear, constant = self.parabola
-        return (square * root + linear) * root + constant
+        return np.asarray((square * root + linear) * root + constant)
 
-    def rising_log_odds(self, root: Floats) -> Floats:
+    def rising_log_odds(self, root: Floats | np.float64) -> Floats:
         """As `log_odds`, but rising everywhere.
 
         Beyond the turning point of the parabola, where two normal classes would call the stillest pixels changed, they
@@ -171,7 +171,7 @@ def _roots(counts: Ints, negligible: float) -> tuple[Floats, Floats]:
     values[values < negligible] = 0.0
     occupied = np.flatnonzero(counts)
     roots, where = np.unique(values[occupied] ** 0.25, return_inverse=True)
-    return roots, np.bincount(where, counts[occupied])
+    return roots, np.bincount(where, counts[occupied]).astype(np.float64)
 
 
 def _maximise(values: Floats, weights: Floats, changed: Floats, floor: float) -> Mixture:

@@ -95,7 +95,8 @@ class Reweighted:
 
 def no_change_table(freedom: int) -> Floats:
     """(STATISTIC_BINS,) float32 upper tail of chi-square in each bin of the statistic."""
-    return chdtrc(freedom, bin_values()).astype(np.float32)
+    tail: Floats = chdtrc(freedom, bin_values()).astype(np.float32)
+    return tail
 
 
 def consistency_factor(freedom: int) -> float:

@@ -11,7 +11,7 @@ from affine import Affine
 from pyproj import CRS
 from rasterio.windows import Window
 
-from geochange.arrays import Ints
+from geochange.arrays import Array, Ints
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,9 +91,9 @@ class Grid:
     def gsd(self) -> float | None:
         """Ground sampling distance in metres, the geometric mean of both directions at the scene's centre.
 
-        None without a CRS.
+        None without a CRS, or where that has no ellipsoid.
         """
-        if self.crs is None:
+        if self.crs is None or (ellipsoid := self.crs.get_geod()) is None:
             return None
         if not self.crs.is_geographic:
             x, y = self.resolution
@@ -102,7 +102,7 @@ class Grid:
         points = [self.transform @ (middle[0] + x, middle[1] + y) for x, y in ((0, 0), (1, 0), (0, 1))]
         degrees = self.crs.axis_info[0].unit_conversion_factor / np.pi * 180
         lon, lat = np.array(points).T * degrees
-        across, down = self.crs.get_geod().inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
+        across, down = ellipsoid.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
         return float(np.sqrt(across * down))
 
     def crop(self, tile: Tile) -> Grid:
@@ -130,6 +130,12 @@ def pixel_corners(grid: Grid, bounds: tuple[float, float, float, float]) -> tupl
     left, bottom, right, top = bounds
     corners = [~grid.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
     return [row for _, row in corners], [col for col, _ in corners]
+
+
+def map_points(transform: Affine, points: Array) -> Array:
+    """Map (n, 2) points, x first."""
+    t, (x, y) = transform, points.T
+    return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
 
 
 def crs_name(crs: CRS | None) -> str:

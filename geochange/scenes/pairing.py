@@ -124,7 +124,8 @@ class Scene:
         shifted = affine_transform(self.area, [1, 0, 0, 1, -tile.col, -tile.row])
         if shifted.is_empty:
             return np.zeros(tile.shape, bool)
-        return geometry_mask([shifted], tile.shape, Affine.identity(), invert=True)
+        wanted: Bools = geometry_mask([shifted], tile.shape, Affine.identity(), invert=True)
+        return wanted
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells this input from another: names, grids, and a hash of sampled pixels."""
@@ -163,7 +164,7 @@ def open_image(image: Image, position: int, options: SceneOptions) -> Source:
     """Open the image that stands at a position among the dates, by itself."""
     if isinstance(image, str | os.PathLike):
         return open_file(os.fspath(image), bands=options.bands, nodata=options.nodata)
-    name = image.name if isinstance(getattr(image, "name", None), str) else f"date {position + 1}"
+    name = image.name if isinstance(image.name, str) else f"date {position + 1}"
     return open_array(image, name, bands=options.bands, nodata=options.nodata)
 
 

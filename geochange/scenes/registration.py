@@ -75,8 +75,8 @@ def windows_for(shape: tuple[int, int], size: int = 256, count: int = 100) -> li
     if min(shape) < LEAST_WINDOW:
         return []
     sides = [min(length, size, max(length // 3, 48)) for length in shape]
-    wanted = (1 + ceil(2 * (length / side - 1)) for length, side in zip(shape, sides, strict=True))
-    rows, cols = _fit_counts(*wanted, count)
+    wanted = [1 + ceil(2 * (length / side - 1)) for length, side in zip(shape, sides, strict=True)]
+    rows, cols = _fit_counts(wanted[0], wanted[1], count)
     starts = (np.linspace(0, shape[0] - sides[0], rows).round(), np.linspace(0, shape[1] - sides[1], cols).round())
     return [Tile(int(row), int(col), *sides) for row in starts[0] for col in starts[1]]
 
@@ -115,14 +115,14 @@ def window_shift(before: Array, after: Array, valid: Bools) -> WindowShift | Unm
     usable = minimum_filter(valid, 2 * GRADIENT_REACH + 1)
     if usable.mean() < LEAST_DATA:
         return Unmeasured("too little data")
-    features = tuple(_orientation(date, valid, usable) for date in (before, after))
-    if not all(feature.any() for feature in features):
+    first, second = (_orientation(date, valid, usable) for date in (before, after))
+    if not (first.any() and second.any()):
         return Unmeasured("no texture")
-    row, col, height, rival = _whole_peak(_cross_spectrum(*features, usable))
+    row, col, height, rival = _whole_peak(_cross_spectrum(first, second, usable))
     if height < LEAST_PEAK or rival > LARGEST_RIVAL:
         return Unmeasured("no distinct match")
     here, there = _common_slices(usable.shape, row, col)
-    common = _cross_spectrum(features[0][here], features[1][there], usable[here] & usable[there])
+    common = _cross_spectrum(first[here], second[there], usable[here] & usable[there])
     fine_row, fine_col = _upsampled_peak(common)
     return WindowShift(row + fine_row, col + fine_col, height * (1 - rival))
 
@@ -136,9 +136,9 @@ def _orientation(date: Array, valid: Bools, usable: Bools) -> Array:
         if power > 0:
             total += gradient * gradient / power
     strength = np.abs(total)
-    if not strength.any():
-        return total
-    return total / (strength + np.median(strength[strength > 0]))
+    if strength.any():
+        total /= strength + np.median(strength[strength > 0])
+    return total
 
 
 def _gradient(band: Array, valid: Bools, usable: Bools) -> Array:
@@ -163,7 +163,8 @@ def _cross_spectrum(before: Array, after: Array, usable: Bools) -> Array:
     cross = np.conj(fft.fft2(before * taper, shape)) * fft.fft2(after * taper, shape)
     rows, cols = (np.exp(-2 * (np.pi * PEAK_SMOOTHING * fft.fftfreq(n)) ** 2) for n in shape)
     whitened = cross / np.sqrt(np.abs(cross) + np.finfo(np.float32).tiny)
-    return (whitened * np.outer(rows, cols)).astype(np.complex64)
+    smoothed: Array = whitened * np.outer(rows, cols)
+    return smoothed.astype(np.complex64)
 
 
 def _hann(length: int) -> Floats:
@@ -230,8 +231,8 @@ def combine_shifts(windows: Iterable[WindowShift | Unmeasured]) -> Shift | Unmea
         return Unmeasured("the windows contradict each other")
     row, col = _weighted_median(places[used], weights[used])
     spread = MAD_TO_SD * np.median(np.abs(places[used] - (row, col)), axis=0)
-    spreads = (float(spread[0]), float(spread[1])) if used.sum() > 1 else (None, None)
-    return Shift(float(row), float(col), *spreads, int(used.sum()), len(tried))
+    known = [float(each) if used.sum() > 1 else None for each in spread]
+    return Shift(float(row), float(col), known[0], known[1], int(used.sum()), len(tried))
 
 
 def _weighted_median(values: Floats, weights: Floats) -> Floats:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -168,7 +169,7 @@ class FileSource:
             return values, self._validity(dataset, values, window)
 
     def _validity(self, dataset: Any, values: Array, window: Any) -> Bools:
-        finite = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else None
+        finite = reduce(np.logical_and, np.isfinite(values)) if values.dtype.kind == "f" else None
         if isinstance(self.nodata, str) and not self.masked:
             return np.ones(values.shape[1:], bool) if finite is None else finite
         if isinstance(self.nodata, str):
@@ -181,12 +182,16 @@ class FileSource:
 
 
 def _own_mask(dataset: Any, source: FileSource, values: Array, window: Any) -> Bools:
-    """The dataset's own mask over all its bands: valid where some band is, or with the rule "any" where all are."""
-    combine = np.all if source.nodata == "any" else np.any
+    """Read the dataset's own mask over all its bands."""
     whole = set(source.bands) == set(range(1, source.count + 1))
     if source.fill is not None and not np.isnan(source.fill) and whole and _masked_by_value(dataset):
-        return combine(values != source.fill, axis=0)
-    return combine(dataset.read_masks(list(range(1, source.count + 1)), window=window) > 0, axis=0)
+        return _over_bands(source.nodata, values != source.fill)
+    return _over_bands(source.nodata, dataset.read_masks(list(range(1, source.count + 1)), window=window) > 0)
+
+
+def _over_bands(rule: NodataRule, known: Bools) -> Bools:
+    """Combine (band, y, x) validity: a pixel is valid where some band is, or with the rule "any" where all are."""
+    return reduce(np.logical_and if rule == "any" else np.logical_or, known)
 
 
 def _masked_by_value(dataset: Any) -> bool:
@@ -251,8 +256,7 @@ class ArraySource:
         valid = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else np.ones(values.shape[1:], bool)
         fill = self.fill if isinstance(self.nodata, str) else self.nodata
         if fill is not None and not np.isnan(fill):
-            combine = np.all if self.nodata == "any" else np.any
-            valid &= combine(every != fill, axis=0)
+            valid &= _over_bands(self.nodata, every != fill)
         return values, valid
 
 

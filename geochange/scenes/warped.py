@@ -180,6 +180,9 @@ def bounds_in(grid: Grid, crs: CRS | None) -> tuple[float, float, float, float]:
         return grid.bounds
     try:
         with rasterio.Env():  # outside it GDAL prints its errors itself
-            return transform_bounds(rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21)
+            left, bottom, right, top = transform_bounds(
+                rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21
+            )
     except (CRSError, RasterioError, ProjError, CPLE_BaseError) as error:  # GDAL's own pass through `transform_bounds`
         raise GridMismatch(f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}; {GIVE_ONE_CRS}") from error
+    return left, bottom, right, top

@@ -113,7 +113,7 @@ class AttentionNet(Network):
         self.enter = Resample(options.cell, ENCODER_STRIDES[-1])
         self.leave = Resample(ENCODER_STRIDES[-1] // ENCODER_STRIDES[0], options.cell)
         self.encoder, channels = feature_encoder(options.encoder, options.bands, ENCODER_STRIDES)
-        self.encoder_radius = encoder_radius(self.encoder, options.bands)
+        self.receptive_radius = _receptive_radius(options, encoder_radius(self.encoder, options.bands))
         widths, k = options.widths, outputs_needed(options.classes)
         symmetric = len(options.classes) == 1
         scales = range(4) if options.multi_scale else range(3, 4)
@@ -136,22 +136,6 @@ class AttentionNet(Network):
         self.auxiliary = nn.ModuleList(nn.Conv2d(widths[s], k, 1) for s in (1, 2, 3))
         if options.size:
             self.measure = nn.Sequential(conv_block(widths[0], widths[0]), nn.Conv2d(widths[0], 1, 1))
-
-    @property
-    def receptive_radius(self) -> int:  # type: ignore[override]
-        """Encoder, fusion and context at stride 16, then the way back to full size."""
-        context = 16 + 16  # the depthwise convolution of the fusion, and the cell that a pixel lies in
-        if self.options.pyramid_pooling:
-            context += 16 * (max(POOLING_WINDOWS) // 2 + 1)
-        if self.options.self_attention:
-            context += 16 * (ATTENTION_WINDOW // 2)
-        if self.options.channel_attention:
-            context += 16 * (SQUEEZE_WINDOWS[16] // 2) + 8 * (SQUEEZE_WINDOWS[8] // 2)
-        way_back = sum(stride * 3 for stride in (8, 4, 2)) + 2 * (4 + 2) + 2 + 1
-        enlarged = self.encoder_radius + context + way_back  # in pixels of what the encoder sees
-        return (
-            enlarged if self.stride == ENCODER_STRIDES[-1] else ceil(enlarged * self.stride / ENCODER_STRIDES[-1]) + 2
-        )
 
     def layers(self, dates: int) -> Mapping[str, int]:
         """The area, in pixels that the network was taught with, of the change that a pixel lies in, if it does."""
@@ -184,7 +168,8 @@ class AttentionNet(Network):
 
     def _log_area(self, pyramid: list[Tensor]) -> Tensor:
         """(n, 1, y, x) base-2 logarithm of an area in pixels."""
-        return self.leave(self.measure(pyramid[0]))
+        log_area: Tensor = self.leave(self.measure(pyramid[0]))
+        return log_area
 
     def _pyramid(self, dates: Tensor) -> list[Tensor]:
         """(n, ws, y/s, x/s) at strides 2, 4, 8 and 16 of the enlarged image; the first has gathered from the others."""
@@ -206,6 +191,20 @@ class AttentionNet(Network):
         if not self.training:
             return [fine]
         return [fine, *(head(level) for head, level in zip(self.auxiliary, pyramid[1:], strict=True))]
+
+
+def _receptive_radius(options: AttentionNetOptions, encoder: int) -> int:
+    """Add up what the encoder, fusion and context see at stride 16, and the way back to full size; in pixels."""
+    context = 16 + 16  # the depthwise convolution of the fusion, and the cell that a pixel lies in
+    if options.pyramid_pooling:
+        context += 16 * (max(POOLING_WINDOWS) // 2 + 1)
+    if options.self_attention:
+        context += 16 * (ATTENTION_WINDOW // 2)
+    if options.channel_attention:
+        context += 16 * (SQUEEZE_WINDOWS[16] // 2) + 8 * (SQUEEZE_WINDOWS[8] // 2)
+    way_back = sum(stride * 3 for stride in (8, 4, 2)) + 2 * (4 + 2) + 2 + 1
+    seen, coarsest = encoder + context + way_back, ENCODER_STRIDES[-1]  # in pixels of what the encoder sees
+    return seen if options.cell == coarsest else ceil(seen * options.cell / coarsest) + 2
 
 
 def size_loss(log_area: Tensor, labels: Tensor) -> Tensor:
@@ -252,9 +251,10 @@ def feature_encoder(name: str, bands: int, strides: tuple[int, ...]) -> tuple[nn
             tiles are cut.
     """
     settings: dict[str, Any] = {"in_chans": bands, "out_indices": tuple(range(len(strides)))}
-    padding = {"pad_type": ""} if name.startswith("tf_") else {}
+    if name.startswith("tf_"):
+        settings["pad_type"] = ""
     try:
-        encoder: Any = timm.create_model(name, features_only=True, **settings, **padding)
+        encoder: Any = timm.create_model(name, features_only=True, **settings)
     except (RuntimeError, AttributeError, AssertionError, IndexError, TypeError) as error:
         raise BadOption(f"timm cannot make an encoder {name!r}: {str(error).splitlines()[0]}") from error
     if hasattr(encoder, "blocks") and isinstance(encoder.blocks, nn.Sequential):

@@ -37,7 +37,7 @@ KEPT = {"training": 50, "testing": 50}
 MIDDLE = 16  # pixels: proposals of this size are looked at in the middle level
 
 
-class Proposals(RegionProposalNetwork):
+class Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
     """torchvision's, which is not taught where nothing is known."""
 
     unknown: Sequence[Tensor] = ()
@@ -66,7 +66,7 @@ class Proposed:
 
     def by_sample(self, samples: int) -> list[Tensor]:
         """The boxes of each sample."""
-        return list(self.boxes.split(torch.bincount(self.sample, minlength=samples).tolist()))
+        return list(torch.split(self.boxes, torch.bincount(self.sample, minlength=samples).tolist()))
 
 
 class ChangeRCNN(ObjectNetwork):
@@ -140,7 +140,7 @@ class ChangeRCNN(ObjectNetwork):
         boxes = self.judge.box_coder.decode_single(moves, proposed.boxes).unflatten(1, (-1, 4))[:, 1:]  # (m, class, 4)
         kinds = boxes.shape[1]
         inside = self.within_reach(boxes.flatten(0, 1), proposed.anchors.repeat_interleave(kinds, 0))
-        scores = scores * inside.unflatten(0, (-1, kinds))
+        scores = scores * inside.view(-1, kinds)
         return rows_of(proposed.sample, boxes, scores, proposed.anchors)
 
 

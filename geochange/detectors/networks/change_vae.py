@@ -183,7 +183,8 @@ class ChangeVAE(Network):
         posterior = self.encode(images)
         error = (self.decode(self._draw(posterior)).float() - images).square() * valid
         divergence = divergence_from_prior(posterior) * functional.avg_pool2d(valid, self.stride)
-        return (error.sum() / 2 + self.options.beta * divergence.sum()) / valid.sum().clamp(min=1)
+        total: Tensor = error.sum() / 2 + self.options.beta * divergence.sum()
+        return total / valid.sum().clamp(min=1)
 
     def _draw(self, posterior: Latents) -> Tensor:
         if not self.training:

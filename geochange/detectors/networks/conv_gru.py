@@ -124,7 +124,7 @@ class ConvGRU(Network):
         self.context = conv_blocks(widths[-1], widths[-1], CONVOLUTIONS)
         self.back = nn.ModuleList(conv_blocks(widths[s] + widths[s + 1], widths[s], CONVOLUTIONS) for s in finer)
         self.head = nn.Conv2d(widths[0], 1, 1)
-        nn.init.constant_(self.head.bias, PRIOR_LOG_ODDS)  # type: ignore[arg-type]
+        nn.init.constant_(self.head.get_parameter("bias"), PRIOR_LOG_ODDS)
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
         """Log-odds (n, 1, y, x) of change within the series."""
@@ -197,7 +197,8 @@ def _require_intervals(labels: Tensor, intervals: int) -> None:
 
 def _receptive_radius(levels: int) -> int:
     """Receptive radius in pixels, whatever the number of dates."""
-    radius, at_scale = 0, []
+    radius: int = 0
+    at_scale: list[int] = []
     for s in range(levels):
         radius += CONVOLUTIONS * 2**s
         at_scale.append(radius)

@@ -33,6 +33,8 @@ class Resample(nn.Module):
     coordinates that `interpolate` computes are rounded, the more the farther they lie from the corner.
     """
 
+    weights: Tensor
+
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.before, self.after = before, after
@@ -90,7 +92,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, kernel: int = 5) -> None:
         super().__init__()
-        self.kernel = kernel
+        self.window = kernel
         self.gate = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,6 +109,7 @@ class NeighbourhoodAttention(nn.Module):
     """
 
     block = 8  # cells per side that share neighbours
+    entry: Tensor
 
     def __init__(self, channels: int, window: int = 7, heads: int = 4) -> None:
         super().__init__()
@@ -116,7 +119,7 @@ class NeighbourhoodAttention(nn.Module):
         self.place = nn.Parameter(torch.zeros(heads, window * window))
         self.project = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.project.weight)  # begins as the identity
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.project.get_parameter("bias"))
         self.register_buffer("entry", _window_entries(self.block, window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +133,8 @@ class NeighbourhoodAttention(nn.Module):
         mixed = torch.softmax(scores, dim=-1) @ value  # (n, block, heads, cell, depth)
         mixed = mixed.permute(0, 2, 4, 3, 1).flatten(1, 3)  # (n, channels * cell, block)
         whole = functional.fold(mixed, (rows + below, cols + right), self.block, stride=self.block)
-        return x + self.project(whole[..., :rows, :cols])
+        attended: Tensor = x + self.project(whole[..., :rows, :cols])
+        return attended
 
     def _blocks(self, x: Tensor) -> Tensor:
         """(n, c, y, x) -> (n, block, heads, cell of the block, depth)."""

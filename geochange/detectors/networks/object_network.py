@@ -102,7 +102,9 @@ class ChangePyramid(nn.Module):
         width, symmetric = options.width, len(options.classes) == 1
         self.fuse = nn.ModuleList(DateFusion(each, width, symmetric) for each in channels)
         self.lateral = nn.ModuleList(Lateral(width, width) for _ in PYRAMID_STRIDES[:-1])
-        self.gates = nn.ModuleList(_gates(stride, options) for stride in PYRAMID_STRIDES)
+        gates = [_gates(stride, options) for stride in PYRAMID_STRIDES]
+        self.gates = nn.ModuleList(nn.Sequential(*each) for each in gates)
+        self.gate_radii = [sum(gate.window // 2 for gate in each) for each in gates]  # cells
 
     @property
     def receptive_radius(self) -> int:
@@ -112,7 +114,7 @@ class ChangePyramid(nn.Module):
             stride = PYRAMID_STRIDES[place]
             if place < 2:
                 radius = upsampled_radius(radius, 2 * stride, 2) + 2 * stride
-            radius += stride * sum(map(_gate_radius, self.gates[place]))
+            radius += stride * self.gate_radii[place]
         return radius
 
     def forward(self, dates: Tensor) -> list[Tensor]:
@@ -129,20 +131,14 @@ class ChangePyramid(nn.Module):
         return pyramid
 
 
-def _gates(stride: int, options: ObjectNetworkOptions) -> nn.Sequential:
-    """The attention at one stride."""
-    channel = [ChannelAttention(options.width, GATE_WINDOWS[stride])] if stride in GATE_WINDOWS else []
-    spatial = [SpatialAttention(GATE_KERNELS[stride])] if stride in GATE_KERNELS else []
-    chosen = (channel if options.channel_attention else []) + (spatial if options.spatial_attention else [])
-    return nn.Sequential(*chosen)
-
-
-def _gate_radius(gate: nn.Module) -> int:
-    """Cells on each side that a gate looks at."""
-    if isinstance(gate, ChannelAttention):
-        return gate.window // 2
-    assert isinstance(gate, SpatialAttention)
-    return gate.kernel // 2
+def _gates(stride: int, options: ObjectNetworkOptions) -> list[ChannelAttention | SpatialAttention]:
+    """Make the attention at one stride."""
+    gates: list[ChannelAttention | SpatialAttention] = []
+    if options.channel_attention and stride in GATE_WINDOWS:
+        gates.append(ChannelAttention(options.width, GATE_WINDOWS[stride]))
+    if options.spatial_attention and stride in GATE_KERNELS:
+        gates.append(SpatialAttention(GATE_KERNELS[stride]))
+    return gates
 
 
 class ObjectNetwork(Network):
@@ -163,22 +159,14 @@ class ObjectNetwork(Network):
         sizes = tuple(options.anchors[k : k + share] for k in range(0, len(options.anchors), share))
         self.anchors = AnchorGenerator(sizes, (RATIOS,) * len(PYRAMID_STRIDES))
         self.anchors_per_cell = share * len(RATIOS)
+        self.reach = options.anchors[-1]  # pixels on each side of its cell within which a box lies
+        judged = self.pyramid.receptive_radius + self.reach + 2 * PYRAMID_STRIDES[-1]
+        self.receptive_radius = judged + -judged % PYRAMID_STRIDES[-1]  # of the features of a box, wherever it lies
 
     @property
     def encoder(self) -> nn.Module:
         """The part that can begin with weights of ImageNet."""
         return self.pyramid.encoder
-
-    @property
-    def reach(self) -> int:
-        """Pixels on each side of its cell within which a box lies."""
-        return self.options.anchors[-1]
-
-    @property
-    def receptive_radius(self) -> int:  # type: ignore[override]
-        """Of the features that a box is judged by, wherever it lies within its reach."""
-        judged = self.pyramid.receptive_radius + self.reach + 2 * PYRAMID_STRIDES[-1]
-        return judged + -judged % PYRAMID_STRIDES[-1]
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
         return [self._mask_of(self.pyramid(dates))]
