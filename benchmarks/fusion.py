@@ -37,7 +37,7 @@ from geochange.evaluation.bootstrap import Bootstrap, hit_rates, resample_sums
 from geochange.probability.fusion import Fusion, best_threshold, maximum, noisy_or, stacked, vote_share, weighted_mean
 from geochange.probability.stacking import Sample, fit_sample
 from geochange.scenes.grid import Grid
-from geochange.scenes.warped import warp
+from geochange.scenes.warped import warp_pixels
 
 SOURCES = {
     "buildings": ("buildings", 1.0),
@@ -130,7 +130,9 @@ def on_tiles(probability: Floats, zoom: float, shape: tuple[int, int]) -> Floats
     grid = Grid(None, Affine(1 / zoom, 0, 0, 0, -1 / zoom, 0), probability.shape[1:])
     target = Grid(None, Affine(1, 0, 0, 0, -1, 0), shape)
     everywhere = np.ones(grid.shape, bool)
-    return np.concatenate([warp(tile[None], everywhere, grid, target, Resampling.bilinear)[0] for tile in probability])
+    return np.concatenate(
+        [warp_pixels(tile[None], everywhere, grid, target, Resampling.bilinear)[0] for tile in probability]
+    )
 
 
 def fuse(sources: Sequence[Floats], fusion: Fusion) -> Floats:

@@ -20,6 +20,7 @@ LIBRARY = sorted((ROOT / "geochange").rglob("*.py"))
 ROOMS = [
     "arrays",
     "errors",
+    "declarations",
     "files",
     "allocator",
     "interrupts",
@@ -96,6 +97,18 @@ def test_commands_are_front_ends_only():
     assert modules == commands | {"options", "run_folder", "open_pair"}
     callers = {room_of(name) for name, found in GRAPH.items() if any(room_of(each) == "pipeline" for each in found)}
     assert callers <= {"pipeline", "cli", None}
+
+
+SOURCES = {"FileSource", "ArraySource", "WarpedSource", "DerivedSource", "ProbabilitySource", "Source"}
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) != "scenes"))
+def test_sources_are_asked_by_their_protocol_alone(module):
+    calls = [node for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        name, words = ast.unparse(call.func), set(re.findall(r"\w+", ast.unparse(call)))
+        assert not (name == "isinstance" and words & SOURCES), ast.unparse(call)
+        assert not (name in {"getattr", "hasattr"} and words & {"source", "sources"}), ast.unparse(call)
 
 
 PURE = [name for name, path in MODULES.items() if "Pure." in (ast.get_docstring(ast.parse(path.read_text())) or "")]

@@ -26,7 +26,7 @@ from geochange.errors import OutputInTheWay
 from geochange.polygons.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import FileSource, NodataRule, rasterio_crs
+from geochange.scenes.scene import NodataRule, Source, rasterio_crs, read_beyond
 from geochange.scenes.tiling import partition
 from geochange.scenes.writing import describe_like
 
@@ -48,7 +48,7 @@ class Pair:
     """One pair, to be made and written."""
 
     scene: Scene
-    changed: FileSource | None
+    changed: Source | None
     making: Making
     name: str
     folder: Path
@@ -57,10 +57,9 @@ class Pair:
     """Whether labels tell the kinds of change apart."""
 
     @property
-    def source(self) -> FileSource:
-        source = self.scene.sources[0]
-        assert isinstance(source, FileSource)
-        return source
+    def source(self) -> Source:
+        """The first date."""
+        return self.scene.sources[0]
 
     @property
     def fill(self) -> float | None:
@@ -72,13 +71,9 @@ class Pair:
         """(y, x) of a tile, which may reach beyond the border."""
         if self.changed is None:
             return np.zeros(tile.shape, bool)
-        inside = tile.intersect(self.scene.grid.area)
-        values, _ = self.changed.read(inside)
-        around = (
-            (inside.row - tile.row, tile.stop_row - inside.stop_row),
-            (inside.col - tile.col, tile.stop_col - inside.stop_col),
-        )
-        return np.pad((values != 0).any(axis=0), around)
+        values, _ = read_beyond(self.changed.read, self.scene.grid.area, tile)
+        changed: Bools = (values != 0).any(axis=0)
+        return changed
 
     def label(self, stored: StoredCell) -> Ints:
         changed = (stored.labels > 0) & (stored.labels != IGNORE)

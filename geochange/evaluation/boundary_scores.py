@@ -24,7 +24,7 @@ from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.errors import GridMismatch
 from geochange.evaluation.bootstrap import Bootstrap, Figures, bound_figures, quotient, resample_sums, sum_by_cell
 from geochange.evaluation.classes import Classes
-from geochange.scenes.tiling import CELL
+from geochange.scenes.tiling import LARGEST_CELL
 
 TOLERANCES = (1, 2, 4)  # pixels
 HALO = max(TOLERANCES) + 1  # pixels around a block: as far as a boundary may lie, and what makes it one
@@ -108,7 +108,7 @@ def boundaries_by_cell(
     classes: Classes,
     *,
     origin: tuple[int, int] = (0, 0),
-    cell: int = CELL,
+    cell: int = LARGEST_CELL,
 ) -> CellBoundaries:
     """Boundary pixels of one block for each cell of the scene's lattice that it touches.
 

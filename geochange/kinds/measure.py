@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -32,8 +31,7 @@ from geochange.kinds.rules import (
 from geochange.polygons.region_ids import RegionIds
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import ArraySource, FileSource, NodataRule, Source, readable
-from geochange.scenes.warped import WarpedSource
+from geochange.scenes.scene import NodataRule, Source, readable
 
 CORE = slice(REACH, -REACH), slice(REACH, -REACH)  # of a block that was read with what is around it
 PARTS = ("edge", "inside", "around")  # where slopes are measured
@@ -124,7 +122,8 @@ def prepare_work(scene: Scene, options: KindOptions, ids: RegionIds) -> KindWork
     rules = options.rules
     if "NDWI" in indices and any(source.dtype == np.uint8 for source in scene.sources):
         rules = replace(rules, water=max(rules.water, rules.water_of_bytes))
-    work = KindWork(with_bands(scene, tuple(roles.values())), tuple(roles), indices, rules, ids)
+    chosen = replace(scene, sources=tuple(source.with_bands(tuple(roles.values())) for source in scene.sources))
+    work = KindWork(chosen, tuple(roles), indices, rules, ids)
     before, after = _sample(work.scene)
     deviations = [date.std(axis=1) for date in (before, after)]
     scales = tuple(tuple(np.where(each > 0, each, 1.0).tolist()) for each in deviations)
@@ -143,20 +142,14 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
         BandMismatch: neither is known, or a number is out of range.
     """
     if options.band_roles is None:
-        roles = roles_in(_band_names(source.name)) if isinstance(source, FileSource) else {}
+        roles = {} if source.path is None else roles_in(_band_names(source.path))
         if len(roles) < 2:
             raise BandMismatch(f"{source.name} does not say which band is which; give --band-roles red=1,green=2,nir=4")
         return roles
-    roles, count = parse_roles(options.band_roles), _band_count(source)
-    if wrong := [f"{role}={number}" for role, number in roles.items() if number > count]:
-        raise BandMismatch(f"band role {wrong[0]} is out of range: {source.name} has bands 1..{count}")
+    roles = parse_roles(options.band_roles)
+    if wrong := [f"{role}={number}" for role, number in roles.items() if number > source.count]:
+        raise BandMismatch(f"band role {wrong[0]} is out of range: {source.name} has bands 1..{source.count}")
     return roles
-
-
-def _band_count(source: Any) -> int:
-    if isinstance(source, WarpedSource):
-        return _band_count(source.source)
-    return source.count if isinstance(source, FileSource) else source.array.shape[0]
 
 
 def _band_names(path: str) -> list[tuple[str | None, str | None]]:
@@ -185,18 +178,6 @@ def _first_possible(names: Sequence[str], roles: Mapping[str, int]) -> list[str]
         except BandMismatch:
             continue
     return []
-
-
-def with_bands(scene: Scene, bands: tuple[int, ...]) -> Scene:
-    """The scene with other bands of the same images."""
-
-    def choose(source: Any) -> Any:
-        if isinstance(source, WarpedSource):
-            return replace(source, source=choose(source.source))
-        assert isinstance(source, FileSource | ArraySource)
-        return replace(source, bands=bands)
-
-    return replace(scene, sources=tuple(choose(source) for source in scene.sources))
 
 
 def _sample(scene: Scene) -> list[Array]:

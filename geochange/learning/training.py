@@ -19,6 +19,7 @@ from geochange.allocator import keep_freed_memory
 from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, Checkpoint
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
+from geochange.detectors.networks.engines import PRECISIONS
 from geochange.engine.progress import Listener, Silent
 from geochange.errors import BadOption, DiskFull, GeochangeError, NotFinite
 from geochange.interrupts import Interrupts
@@ -27,7 +28,7 @@ from geochange.learning.freezing import freeze, set_training
 from geochange.learning.losses import LOSSES
 from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
-from geochange.learning.options import PRECISIONS, TrainOptions
+from geochange.learning.options import TrainOptions
 from geochange.learning.ranks import Ranks, joined
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import (

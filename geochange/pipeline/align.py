@@ -21,7 +21,7 @@ from geochange.pipeline.check import measure_shift
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
 from geochange.scenes.registration import Shift
-from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs
+from geochange.scenes.scene import Source, rasterio_crs
 from geochange.scenes.tiling import partition
 from geochange.scenes.warped import WarpedSource
 from geochange.scenes.writing import describe_like
@@ -99,7 +99,7 @@ def align(
     return Aligned(path, shift)
 
 
-def _profile(source: FileSource | ArraySource, warped: WarpedSource) -> dict[str, Any]:
+def _profile(source: Source, warped: WarpedSource) -> dict[str, Any]:
     height, width = warped.grid.shape
     return {
         "driver": "GTiff",

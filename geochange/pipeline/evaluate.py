@@ -48,7 +48,7 @@ from geochange.probability.label_maps import (
 )
 from geochange.probability.raster import TRACE_BLOCK, ScoreRaster
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.scene import open_file
+from geochange.scenes.scene import open_file, read_beyond
 from geochange.scenes.tiling import cell_side, partition
 
 SCORE_COLUMNS = ("score_mean", "score")
@@ -104,21 +104,11 @@ class _Comparison:
     skip: int = 1  # every so many-th pixel goes into the picture
 
     def read(self, tile: Tile) -> tuple[Ints, Ints, Bools]:
-        """Labels of both, 0 where not scored, and (y, x) whether a pixel is scored."""
-        (predicted, seen), (reference, known) = self.predicted.read(tile), self.reference.read(tile)
+        """Labels of both, 0 where not scored, and (y, x) whether a pixel is scored; none is beyond the grid."""
+        sides = (self.predicted, self.reference)
+        (predicted, seen), (reference, known) = (read_beyond(side.read, self.grid.area, tile) for side in sides)
         scored = seen & known
         return np.where(scored, predicted, 0), np.where(scored, reference, 0), scored
-
-    def read_around(self, block: Tile) -> tuple[Ints, Ints, Bools]:
-        """As `read`, of a block and `HALO` pixels more on each side; nothing is scored beyond the grid."""
-        around = block.grow(HALO)
-        inside = around.intersect(self.grid.area)
-        beyond = (
-            (inside.row - around.row, around.stop_row - inside.stop_row),
-            (inside.col - around.col, around.stop_col - inside.stop_col),
-        )
-        predicted, reference, scored = (np.pad(values, beyond) for values in self.read(inside))
-        return predicted, reference, scored
 
     def positions(self, labels: Ints) -> Ints:
         """Labels as their positions among the classes."""
@@ -293,7 +283,7 @@ def _compare(comparison: _Comparison, crew: Crew, stages: Stages) -> Iterator[tu
 
 
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
-    around, origin = comparison.read_around(block), (block.row, block.col)
+    around, origin = comparison.read(block.grow(HALO)), (block.row, block.col)
     boundaries = boundaries_by_cell(*around, comparison.classes, origin=origin, cell=comparison.cell)
     predicted, reference, scored = (values[HALO:-HALO, HALO:-HALO] for values in around)
     confusions = confusion_by_cell(
