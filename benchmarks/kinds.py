@@ -55,7 +55,7 @@ def by_area(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     for name, (before, after, roles) in PAIRS.items():
         found = geochange.detect(before, after, folder / name, align=True, min_area=20, formats=("gpkg",))
         options = geochange.KindOptions(band_roles=roles, split=True)
-        told = geochange.kinds(found.changes, before, after, folder / f"{name}.gpkg", options)
+        told = geochange.classify_changes(found.changes, before, after, folder / f"{name}.gpkg", options)
         with rasterio.open(found.probability) as dataset:
             place, extent = dataset.transform, dataset.shape
         frame = geopandas.read_file(told.path, layer="changes")
@@ -143,7 +143,7 @@ def georeferenced(image: Path, folder: Path, date: str, gsd: float) -> Path:
 
 def told(layer: Path, images: list[Path], folder: Path) -> list[str]:
     out = folder / "told.gpkg"
-    geochange.kinds(layer, *images, out, geochange.KindOptions(band_roles=RGB), overwrite=True)
+    geochange.classify_changes(layer, *images, out, geochange.KindOptions(band_roles=RGB), overwrite=True)
     return geopandas.read_file(out, layer="changes")["kind"].tolist()
 
 
@@ -153,7 +153,7 @@ def shares(counts: Counter[str]) -> dict[str, float]:
 
 def of_sample(folder: Path) -> dict[str, dict[str, int]]:
     place = ROOT / "sample_data"
-    geochange.kinds(place / "truth.gpkg", place / "before.tif", place / "after.tif", folder / "sample.gpkg")
+    geochange.classify_changes(place / "truth.gpkg", place / "before.tif", place / "after.tif", folder / "sample.gpkg")
     truth = geopandas.read_file(place / "truth.gpkg")["kind"]
     found = geopandas.read_file(folder / "sample.gpkg", layer="changes")["kind"]
     return {kind: dict(Counter(found[truth == kind])) for kind in sorted(truth.unique())}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.finetune import FinetuneOptions, finetune
     from geochange.pipeline.from_to import from_to
     from geochange.pipeline.fuse import FuseOptions, fuse
-    from geochange.pipeline.kinds import kinds
+    from geochange.pipeline.kinds import classify_changes
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
     from geochange.pipeline.refine import RefineOptions, refine
@@ -44,7 +44,7 @@ _HOMES = {
     "finetune": "pipeline.finetune",
     "from_to": "pipeline.from_to",
     "KindOptions": "kinds.measure",
-    "kinds": "pipeline.kinds",
+    "classify_changes": "pipeline.kinds",
     "fuse": "pipeline.fuse",
     "FuseOptions": "pipeline.fuse",
     "open_pair": "pipeline.open_pair",
@@ -75,6 +75,7 @@ __all__ = [
     "Trained",
     "align",
     "check",
+    "classify_changes",
     "describe_datasets",
     "detect",
     "evaluate",
@@ -83,7 +84,6 @@ __all__ = [
     "finetune",
     "from_to",
     "fuse",
-    "kinds",
     "open_pair",
     "refine",
     "synthesize",

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -96,6 +97,16 @@ def test_commands_are_front_ends_only():
     assert modules == commands | {"options", "run_folder", "open_pair"}
     callers = {room_of(name) for name, found in GRAPH.items() if any(room_of(each) == "pipeline" for each in found)}
     assert callers <= {"pipeline", "cli", None}
+
+
+def test_no_class_has_the_name_of_another():
+    classes = [
+        node.name
+        for path in LIBRARY
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert sorted(name for name, count in Counter(classes).items() if count > 1) == []
 
 
 PURE = [name for name, path in MODULES.items() if "Pure." in (ast.get_docstring(ast.parse(path.read_text())) or "")]

@@ -31,7 +31,7 @@ def kinds(
     from geochange.cli.tables import print_json, print_kinds
     from geochange.engine.cluster import ClusterOptions
     from geochange.kinds.measure import KindOptions
-    from geochange.pipeline.kinds import kinds as run
+    from geochange.pipeline.kinds import classify_changes as run
     from geochange.scenes.scene import parse_nodata
 
     options = KindOptions(

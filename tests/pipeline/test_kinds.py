@@ -77,7 +77,7 @@ def read(path):
 
 
 def told(layer, images, out, **options):
-    geochange.kinds(layer, *images, out, geochange.KindOptions(band_roles=ROLES, **options))
+    geochange.classify_changes(layer, *images, out, geochange.KindOptions(band_roles=ROLES, **options))
     return read(out)
 
 
@@ -105,7 +105,7 @@ def test_with_the_dates_swapped_gain_is_loss(layer, pair, tmp_path):
 @pytest.mark.parametrize("split", [False, True])
 def test_results_do_not_depend_on_blocks(layer, pair, tmp_path, monkeypatch, split):
     whole = told(layer, pair, tmp_path / "whole.gpkg", split=split)
-    monkeypatch.setattr(region_ids, "BLOCK", 32)
+    monkeypatch.setattr(region_ids, "ID_BLOCK", 32)
     cut = told(layer, pair, tmp_path / "cut.gpkg", split=split)
     assert whole.drop(columns="geometry").equals(cut.drop(columns="geometry"))
     assert whole.geometry.geom_equals_exact(cut.geometry, 0).all()
@@ -117,14 +117,14 @@ def test_workers_and_threads_write_the_same_bytes(layer, pair, tmp_path):
     for out, cluster in zip(
         outs, (ClusterOptions(threads=1), ClusterOptions(threads=3), ClusterOptions(workers=2)), strict=True
     ):
-        geochange.kinds(layer, *pair, out, options, cluster=cluster)
+        geochange.classify_changes(layer, *pair, out, options, cluster=cluster)
     assert outs[0].read_bytes() == outs[1].read_bytes() == outs[2].read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".parquet"])
 def test_every_format_has_the_columns(layer, pair, tmp_path, suffix):
     out = tmp_path / f"kinds{suffix}"
-    geochange.kinds(layer, *pair, out, geochange.KindOptions(band_roles=ROLES))
+    geochange.classify_changes(layer, *pair, out, geochange.KindOptions(band_roles=ROLES))
     frame = (
         geopandas.read_file(out)
         if suffix == ".geojson"
@@ -171,7 +171,7 @@ def test_nodata_has_no_say(layer, pair, tmp_path):
 def test_objects_are_told_without_near_infrared_and_in_fine_pixels_only(tmp_path, layer):
     images = [write_raster(tmp_path / f"v{i}.tif", paint(i, i, ("green", "red"))) for i in (0, 1)]
     options = geochange.KindOptions(band_roles="green=1,red=2")
-    geochange.kinds(layer, *images, tmp_path / "fine.gpkg", options)
+    geochange.classify_changes(layer, *images, tmp_path / "fine.gpkg", options)
     fine = read(tmp_path / "fine.gpkg").set_index("name")["kind"]
     assert (fine["shed"], fine["torn down"]) == ("object appeared", "object vanished")
     coarse = PLACE @ Affine.scale(5)
@@ -179,14 +179,14 @@ def test_objects_are_told_without_near_infrared_and_in_fine_pixels_only(tmp_path
     frame = boxes()
     frame.geometry = frame.geometry.affine_transform([5, 0, 0, 5, -4 * PLACE.c, -4 * PLACE.f])
     frame.to_file(tmp_path / "coarse.gpkg", layer="changes")
-    geochange.kinds(tmp_path / "coarse.gpkg", *images, tmp_path / "out.gpkg", options)
+    geochange.classify_changes(tmp_path / "coarse.gpkg", *images, tmp_path / "out.gpkg", options)
     assert not read(tmp_path / "out.gpkg")["kind"].str.startswith("object").any()
 
 
 def test_bands_may_name_themselves(tmp_path, layer, pair):
     with rasterio.open(pair[0], "r+") as dataset:
         dataset.descriptions = ("green", "Red", "NIR", "swir16")
-    geochange.kinds(layer, *pair, tmp_path / "kinds.gpkg")
+    geochange.classify_changes(layer, *pair, tmp_path / "kinds.gpkg")
     assert read(tmp_path / "kinds.gpkg")["kind"].tolist() == [*EXPECTED.values()]
 
 
@@ -225,7 +225,7 @@ def test_detect_tells_what_kinds_tells(tmp_path, pair):
     options = {"detector": "change-vector", "kinds": True, "band_roles": ROLES}
     found = geochange.detect(*pair, tmp_path / "out", **options)
     plain = geochange.detect(*pair, tmp_path / "plain", detector="change-vector")
-    geochange.kinds(plain.changes, *pair, tmp_path / "kinds.gpkg", geochange.KindOptions(band_roles=ROLES))
+    geochange.classify_changes(plain.changes, *pair, tmp_path / "kinds.gpkg", geochange.KindOptions(band_roles=ROLES))
     expected, frame = read(tmp_path / "kinds.gpkg"), read(found.changes)
     assert len(frame) > 3
     assert expected.drop(columns="geometry").equals(frame.drop(columns="geometry"))
@@ -254,12 +254,12 @@ def test_what_cannot_be_told_is_refused(layer, pair, tmp_path, run):
     elsewhere.geometry = elsewhere.translate(50_000)
     elsewhere.to_file(tmp_path / "elsewhere.gpkg")
     with pytest.raises(GridMismatch, match="none of the 6 changes"):
-        geochange.kinds(tmp_path / "elsewhere.gpkg", *pair, out, geochange.KindOptions(band_roles=ROLES))
+        geochange.classify_changes(tmp_path / "elsewhere.gpkg", *pair, out, geochange.KindOptions(band_roles=ROLES))
     boxes().set_crs(None, allow_override=True).to_file(tmp_path / "nowhere.gpkg")
     with pytest.raises(GridMismatch, match="give both a CRS"):
-        geochange.kinds(tmp_path / "nowhere.gpkg", *pair, out, geochange.KindOptions(band_roles=ROLES))
+        geochange.classify_changes(tmp_path / "nowhere.gpkg", *pair, out, geochange.KindOptions(band_roles=ROLES))
     with pytest.raises(BandMismatch):
-        geochange.kinds(layer, *pair, out)
+        geochange.classify_changes(layer, *pair, out)
     with pytest.raises(BadOption):
         geochange.KindOptions(min_area=-1)
     assert not out.exists()
@@ -284,7 +284,7 @@ def test_lakes_of_north_dakota_grow(tmp_path):
     part = (487_000.0, 5_206_500.0, 489_000.0, 5_208_500.0)
     found = geochange.detect(*images, tmp_path / "out", align=True, min_area=50, aoi=part, formats=("gpkg",))
     options = geochange.KindOptions(band_roles="red=1,green=2,blue=3,nir=4", split=True)
-    geochange.kinds(found.changes, *images, tmp_path / "kinds.gpkg", options)
+    geochange.classify_changes(found.changes, *images, tmp_path / "kinds.gpkg", options)
     frame = read(tmp_path / "kinds.gpkg")
     areas = frame.groupby("kind")["area_m2"].sum()
     assert areas["water gain"] > 5 * areas["water loss"]
