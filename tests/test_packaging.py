@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -109,6 +110,16 @@ def test_sources_are_asked_by_their_protocol_alone(module):
         name, words = ast.unparse(call.func), set(re.findall(r"\w+", ast.unparse(call)))
         assert not (name == "isinstance" and words & SOURCES), ast.unparse(call)
         assert not (name in {"getattr", "hasattr"} and words & {"source", "sources"}), ast.unparse(call)
+
+
+def test_no_class_has_the_name_of_another():
+    classes = [
+        node.name
+        for path in LIBRARY
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert sorted(name for name, count in Counter(classes).items() if count > 1) == []
 
 
 PURE = [name for name, path in MODULES.items() if "Pure." in (ast.get_docstring(ast.parse(path.read_text())) or "")]

@@ -17,7 +17,7 @@ from geochange.kinds.rules import (
     BUILT_UP,
     COVERS,
     NIR,
-    REACH,
+    OUTLINE_REACH,
     SLOPE_RADIUS,
     VEGETATION,
     WATER,
@@ -33,9 +33,12 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
 from geochange.scenes.scene import NodataRule, Source, readable
 
-CORE = slice(REACH, -REACH), slice(REACH, -REACH)  # of a block that was read with what is around it
-PARTS = ("edge", "inside", "around")  # where slopes are measured
-SAMPLES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
+CORE = (
+    slice(OUTLINE_REACH, -OUTLINE_REACH),
+    slice(OUTLINE_REACH, -OUTLINE_REACH),
+)  # of a block that was read with what is around it
+ZONES = ("edge", "inside", "around")  # where slopes are measured
+SAMPLE_TILES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,7 @@ class KindWork:
     @property
     def columns(self) -> int:
         """Of the sums of a region."""
-        return COVERS + 3 * len(self.named) + 3 * len(PARTS)
+        return COVERS + 3 * len(self.named) + 3 * len(ZONES)
 
     def values(self, bands: Array) -> dict[str, Floats]:
         """(band, ...) pixels -> (...) of each index, brightness and near infrared."""
@@ -194,7 +197,7 @@ def _sample(scene: Scene) -> list[Array]:
 
 
 def _sample_tiles(shape: tuple[int, int]) -> Iterator[Tile]:
-    rows, cols = (np.unique(np.linspace(0, max(length - SAMPLE_SIDE, 0), SAMPLES).astype(int)) for length in shape)
+    rows, cols = (np.unique(np.linspace(0, max(length - SAMPLE_SIDE, 0), SAMPLE_TILES).astype(int)) for length in shape)
     for row in rows.tolist():
         for col in cols.tolist():
             yield Tile(row, col, min(SAMPLE_SIDE, shape[0]), min(SAMPLE_SIDE, shape[1]))
@@ -212,10 +215,10 @@ class BlockSums:
 
 def measure_block(work: KindWork, block: Tile) -> BlockSums | None:
     """What a block adds to its regions; None where it has none."""
-    ids = work.ids.read(block.grow(REACH))
+    ids = work.ids.read(block.grow(OUTLINE_REACH))
     if not ids.any():
         return None
-    dates, validity = work.scene.read(block.grow(REACH))
+    dates, validity = work.scene.read(block.grow(OUTLINE_REACH))
     valid, found = validity.all(axis=0), np.unique(ids[ids > 0])
     inside = (valid & (ids > 0))[CORE]
     owner = np.searchsorted(found, ids[CORE][inside])
@@ -238,7 +241,7 @@ def _slope_columns(work: KindWork, dates: Sequence[Array], valid: Bools, ids: In
     sound = minimum_filter(valid, size=2 * SLOPE_RADIUS + 1)[CORE]
     before, after = (slopes(date, np.array(scale))[CORE] for date, scale in zip(dates, work.scales, strict=True))
     columns = []
-    for part in PARTS:
+    for part in ZONES:
         owners = getattr(outlines, part)[CORE]
         here = (owners > 0) & sound
         columns.append(_sums(np.searchsorted(found, owners[here]), before[here], after[here], len(found)))

@@ -21,7 +21,7 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.evaluation.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
 from geochange.evaluation.boundary_scores import (
-    HALO,
+    BOUNDARY_HALO,
     CellBoundaries,
     boundaries_by_cell,
     merge_boundaries,
@@ -54,7 +54,7 @@ from geochange.scenes.tiling import cell_side, partition
 SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture
 MOST_PIXELS = 10**10  # of a grid made for two vector layers
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
 
@@ -190,8 +190,8 @@ def evaluate(
 
 def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
     """Refuse, before any work is done, a picture that could not be written at the end, or would replace an input."""
-    if path.suffix.lower() not in PICTURES:
-        raise BadOption(f"picture {path.name} must end in {', '.join(PICTURES)}")
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise BadOption(f"picture {path.name} must end in {', '.join(PICTURE_SUFFIXES)}")
     require_writable(path, overwrite=True, inputs=inputs)
 
 
@@ -283,9 +283,11 @@ def _compare(comparison: _Comparison, crew: Crew, stages: Stages) -> Iterator[tu
 
 
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
-    around, origin = comparison.read(block.grow(HALO)), (block.row, block.col)
+    around, origin = comparison.read(block.grow(BOUNDARY_HALO)), (block.row, block.col)
     boundaries = boundaries_by_cell(*around, comparison.classes, origin=origin, cell=comparison.cell)
-    predicted, reference, scored = (values[HALO:-HALO, HALO:-HALO] for values in around)
+    predicted, reference, scored = (
+        values[BOUNDARY_HALO:-BOUNDARY_HALO, BOUNDARY_HALO:-BOUNDARY_HALO] for values in around
+    )
     confusions = confusion_by_cell(
         predicted, reference, scored, comparison.classes, origin=origin, cell=comparison.cell
     )

@@ -38,13 +38,13 @@ class BoxMerger:
     def add(self, boxes: Boxes, row: int) -> Boxes:
         """Take the boxes of all cells above a row, and give back what is finished."""
         self._waiting = join_boxes([self._waiting, boxes])
-        return self._settle((row - self._reach) * PIXEL_PARTS)
+        return self._take_finished((row - self._reach) * PIXEL_PARTS)
 
     def finish(self) -> Boxes:
         """What is left."""
-        return self._settle(None)
+        return self._take_finished(None)
 
-    def _settle(self, line: int | None) -> Boxes:
+    def _take_finished(self, line: int | None) -> Boxes:
         boxes = self._waiting
         if not len(boxes):
             return boxes
