@@ -31,6 +31,7 @@ from geochange.datasets.collection import Collection, open_folder
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.contract import IGNORE, Network
 from geochange.detectors.networks.registry import build_network
+from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
@@ -121,7 +122,15 @@ def seconds_of_step(network: Network, about: About, samples: TrainingSamples, fo
         path.unlink()
     heard: list[float] = []
     fitting = TrainOptions(steps=2 * steps, batch=BATCH, every=steps)
-    fit(network, about, samples, None, folder, fitting, tell=lambda row: heard.append(row["seconds"]))
+    fit(
+        network,
+        about,
+        samples,
+        None,
+        folder,
+        fitting,
+        listener=Relay(Silent(), lambda row: heard.append(row["seconds"])),
+    )
     return heard[-1] / steps
 
 

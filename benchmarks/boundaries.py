@@ -34,7 +34,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 import geochange
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.evaluation.bootstrap import Bootstrap, resample_sums
-from geochange.evaluation.boundary_scores import HALO, TOLERANCES, boundaries_by_cell, boundary_pixels
+from geochange.evaluation.boundary_scores import BOUNDARY_HALO, TOLERANCES, boundaries_by_cell, boundary_pixels
 from geochange.evaluation.classes import Classes
 from geochange.evaluation.pixel_scores import confusion_by_cell
 from geochange.polygons.regions import RegionFilter, Regions, concatenate, trace_block
@@ -159,8 +159,8 @@ def by_another(**settings: object) -> Correction:
 def count(mask: Bools, truth: Bools, cell: int) -> Array:
     """(cells, n) pixels and boundary pixels, hit and missed, of each cell."""
     scored = np.ones(mask.shape, bool)
-    padded = (np.pad(values.astype(np.uint8), HALO) for values in (mask, truth))
-    edges = boundaries_by_cell(*padded, np.pad(scored, HALO), Classes(), cell=cell)
+    padded = (np.pad(values.astype(np.uint8), BOUNDARY_HALO) for values in (mask, truth))
+    edges = boundaries_by_cell(*padded, np.pad(scored, BOUNDARY_HALO), Classes(), cell=cell)
     pixels = confusion_by_cell(mask.astype(int), truth.astype(int), scored, Classes(), cell=cell)
     return np.concatenate(
         [pixels.matrices.reshape(len(pixels.cells), -1), edges.counts.reshape(len(edges.cells), -1)], 1

@@ -22,7 +22,7 @@ import shapely
 from scipy.spatial import cKDTree
 
 from geochange.arrays import Array, Bools
-from geochange.kinds.land_cover import Cover, FromToOptions, Transitions, find_transitions, settle
+from geochange.kinds.land_cover import Cover, FromToOptions, Transitions, find_transitions, snap_to_lattice
 
 CLASSES = np.array(["arable", "built", "forest", "grass", "water"], object)
 SHIFT = 1.0  # metres
@@ -80,7 +80,7 @@ def main() -> None:
         frames = [geopandas.GeoDataFrame({"class": each.classes}, geometry=each.polygons) for each in (before, after)]
         spent, overlaid = seconds(lambda frames=frames: geopandas.overlay(*frames))
         report[str(count)] = {"geopandas.overlay": spent, "pieces": len(overlaid)}
-        covers = [Cover(settle(each.polygons), each.classes) for each in (before, after)]
+        covers = [Cover(snap_to_lattice(each.polygons), each.classes) for each in (before, after)]
         for name, options in WAYS.items():
             spent, found = seconds(lambda covers=covers, options=options: find_transitions(*covers, options))
             report[str(count)][name] = {"seconds": spent, **agreement(found, after, truth)}

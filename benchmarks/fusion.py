@@ -45,7 +45,7 @@ from geochange.probability.fusion import (
 from geochange.probability.raster import LEVELS
 from geochange.probability.stacking import LabelledPixels, fit_sample
 from geochange.scenes.grid import Grid
-from geochange.scenes.warped import warp
+from geochange.scenes.warped import warp_pixels
 
 SOURCES = {
     "buildings": ("buildings", 1.0),
@@ -138,7 +138,9 @@ def on_tiles(probability: Floats, zoom: float, shape: tuple[int, int]) -> Floats
     grid = Grid(None, Affine(1 / zoom, 0, 0, 0, -1 / zoom, 0), probability.shape[1:])
     target = Grid(None, Affine(1, 0, 0, 0, -1, 0), shape)
     everywhere = np.ones(grid.shape, bool)
-    return np.concatenate([warp(tile[None], everywhere, grid, target, Resampling.bilinear)[0] for tile in probability])
+    return np.concatenate(
+        [warp_pixels(tile[None], everywhere, grid, target, Resampling.bilinear)[0] for tile in probability]
+    )
 
 
 def fuse(sources: Sequence[Floats], fusion: FusionRule) -> Floats:

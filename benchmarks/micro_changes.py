@@ -22,7 +22,7 @@ from scipy import ndimage
 import geochange
 from geochange.arrays import Array, Floats
 from geochange.datasets.collection import Collection, Sample, open_collection
-from geochange.detectors.boxes import PARTS, SCORE_STEPS
+from geochange.detectors.boxes import PIXEL_PARTS, SCORE_STEPS
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import IGNORE, probability
 from geochange.detectors.networks.object_network import boxes_in
@@ -80,7 +80,7 @@ def items_by_boxes(path: str, collection: Collection) -> list[ItemObjects]:
     for index in range(len(collection)):
         sample = collection.read(index)
         boxes = find_boxes(network, sample, checkpoint.about.normalisation)
-        items.append(item_of(sample, (boxes.corners / PARTS, boxes.scores / SCORE_STEPS)))
+        items.append(item_of(sample, (boxes.corners / PIXEL_PARTS, boxes.scores / SCORE_STEPS)))
     return items
 
 

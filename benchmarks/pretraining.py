@@ -20,6 +20,7 @@ from geochange.datasets.collection import Collection, open_folder
 from geochange.datasets.labels import LabelOptions
 from geochange.datasets.synthesis import ObjectOptions
 from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions
 from geochange.learning.run_options import TrainRunOptions
 from geochange.learning.scoring import ScoringOptions, pool_scores, scene_of, score_items
@@ -57,7 +58,7 @@ def taught(data: Path, out: Path, val: Path, steps: int, start: Path | None) -> 
         [f"{data}@{GSD}"],
         out,
         options,
-        tell=lambda row: print(f"{out.name} {row['step']} {row['val_f1']:.4f}", flush=True),
+        listener=Relay(Silent(), lambda row: print(f"{out.name} {row['step']} {row['val_f1']:.4f}", flush=True)),
     )
     return out / "best.pt"
 

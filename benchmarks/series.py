@@ -24,6 +24,7 @@ from scipy import ndimage
 import geochange
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.datasets.labels import IGNORE
+from geochange.engine.progress import Relay, Silent
 from geochange.learning.run_options import options_from
 from geochange.pipeline.train import train
 
@@ -183,7 +184,7 @@ def main() -> None:
         "network": "conv-gru", "network_options": {"dated": True}, "size": 64, "steps": chosen.steps, "batch": 4,
         "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99, "overwrite": True,
     }  # fmt: skip
-    run = train([str(taught)], chosen.out / "run", options_from(settings), tell=lambda row: print(row, flush=True))
+    run = train([str(taught)], chosen.out / "run", options_from(settings), listener=Relay(Silent(), print))
     checkpoint, threshold = run.folder / "best.pt", run.record["best"]["threshold"]
 
     made, truth, numbers = insert_changes(series[..., west:], calm[..., west:], 60, rng)

@@ -5,7 +5,9 @@ The names below load what they need when they are first used, so that `import ge
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,6 +93,21 @@ __all__ = [
     "tune",
     "vectorize",
 ]
+
+
+class _Package(ModuleType):
+    """The package: `geochange.kinds` is the function, also once the room of the same name has been imported."""
+
+    @property
+    def kinds(self) -> Any:
+        return __getattr__("kinds")
+
+    @kinds.setter
+    def kinds(self, room: ModuleType) -> None:
+        """Ignore what the import system binds here; the room is reached by `from geochange.kinds import ...`."""
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -45,8 +45,9 @@ def save_array(path: Path, array: Array) -> None:
 
 
 def load_array(path: Path) -> Array:
-    """What `save_array` wrote."""
-    return np.load(path, allow_pickle=False)
+    """Read what `save_array` wrote."""
+    array: Array = np.load(path, allow_pickle=False)
+    return array
 
 
 def require_writable(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:

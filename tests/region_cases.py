@@ -53,10 +53,10 @@ def trace_in_blocks(
     blocks: list[Tile],
     connectivity: int = 4,
     keep: RegionFilter | None = None,
-    settle_at: int = 1,
+    waiting_corners: int = 1,
 ) -> Regions:
     """Regions by their first pixel; blocks are traced in the order given."""
-    merger = SeamMerger(sorted(blocks), connectivity=connectivity, keep=keep, settle_at=settle_at)
+    merger = SeamMerger(sorted(blocks), connectivity=connectivity, keep=keep, waiting_corners=waiting_corners)
     done = [merger.add(trace_one(scene, block, connectivity, keep)) for block in blocks]
     return concatenate([*done, merger.finish()]).sort()
 

@@ -22,7 +22,7 @@ import geochange
 from geochange.cli import values
 from geochange.cli.program import USER_ERROR, run_command
 from geochange.cli.progress import progress_bar
-from geochange.detectors.catalogue import describe_type, parse_value
+from geochange.declarations import parse_option
 from geochange.errors import BadOption, GeochangeError, UnreadableInput
 from geochange.scenes.scene import parse_nodata
 
@@ -109,10 +109,7 @@ def _parse(name: str, text: str, folder: Path) -> Any:
     if name == "aoi":
         aoi = values.parse_aoi(text)
         return _place(folder, aoi) if isinstance(aoi, str) else aoi
-    try:
-        return parse_value(text, HINTS[name])
-    except ValueError as error:
-        raise BadOption(f"{name} must be {describe_type(HINTS[name])}, not {text!r}") from error
+    return parse_option(name, text, HINTS[name])
 
 
 def _place(folder: Path, name: str) -> str:

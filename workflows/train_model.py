@@ -25,7 +25,7 @@ import typer
 
 from geochange.cli.program import run_command
 from geochange.cli.progress import progress_bar
-from geochange.cli.training import epoch_line, print_trained
+from geochange.cli.training import print_trained
 from geochange.errors import BadOption, UnreadableInput
 
 
@@ -53,14 +53,7 @@ def train_model(plan: Annotated[Path, typer.Argument(help="A TOML file of data, 
     options = options_from({"resume": True, **settings})
     first = here()[0] == 0
     with progress_bar(quiet=not first) as listener:
-        trained = train(
-            data,
-            out,
-            options,
-            tell=lambda row: typer.echo(epoch_line(row, options.fitting.steps)),
-            say=lambda line: typer.echo(line, err=True),
-            listener=listener,
-        )
+        trained = train(data, out, options, listener=listener)
     if first:
         print_trained(trained)
 

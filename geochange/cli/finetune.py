@@ -103,15 +103,7 @@ def finetune(
     )
     silent = quiet or as_json
     with progress_bar(quiet=silent) as listener:
-        trained = run(
-            data,
-            out,
-            chosen,
-            more,
-            tell=lambda row: None if silent else typer.echo(training.epoch_line(row, chosen.fitting.steps)),
-            say=lambda line: None if as_json else typer.echo(line, err=True),
-            listener=listener,
-        )
+        trained = run(data, out, chosen, more, listener=listener)
     if as_json:
         print_json(trained.record)
     elif not silent:

@@ -1,8 +1,9 @@
-"""What a terminal shows while a run works."""
+"""What a command prints while it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,9 +26,24 @@ class PixelRate(TextColumn):
         return Text(f"{done / 1e6 / task.elapsed:6.1f} Mpx/s" if done and task.elapsed else "")
 
 
+SHOWN = {"loss": "loss", "accuracy": "accuracy", "f1": "F1", "iou": "IoU", "ap50": "AP50"}
+
+
+def epoch_line(figures: Mapping[str, float]) -> str:
+    """Figures of an epoch: those of its training batches, then those of the held-out items."""
+    parts = [f"trial {figures['trial']}"] if "trial" in figures else []
+    steps = int(figures["steps"])
+    parts.append(f"step {int(figures['step']):{len(str(steps))}d}/{steps}")
+    for name, prefix in (("train", ""), ("val", "val_")):
+        found = [f"{word} {figures[prefix + key]:.4f}" for key, word in SHOWN.items() if prefix + key in figures]
+        if found:
+            parts.append(f"{name}: {' '.join(found)}")
+    return " | ".join([*parts, f"{figures['seconds']:.0f} s"])
+
+
 @dataclass
 class Bar:
-    """A `Listener` that moves a bar."""
+    """A `Listener` that moves a bar, and prints figures and notices."""
 
     progress: Progress
     task: TaskID | None = None
@@ -47,12 +63,20 @@ class Bar:
             self.progress.remove_task(self.task)
             self.task = None
 
+    def report(self, figures: Mapping[str, float]) -> None:
+        """Print a line on stdout."""
+        print(epoch_line(figures))
+
+    def notice(self, text: str) -> None:
+        """Print a line on stderr."""
+        print(text, file=sys.stderr)
+
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Listener]:
-    """A bar on stderr where that is a terminal; else silence."""
+    """A bar on stderr where that is a terminal, figures on stdout, notices on stderr; nothing where quiet."""
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    if quiet:
         yield Silent()
         return
     columns = (
@@ -62,5 +86,5 @@ def progress_bar(*, quiet: bool) -> Iterator[Listener]:
         PixelRate(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress)

@@ -104,14 +104,7 @@ def train(
     )
     silent = quiet or as_json or here()[0] > 0
     with progress_bar(quiet=silent) as listener:
-        trained = run(
-            data,
-            out,
-            chosen,
-            tell=lambda row: None if silent else typer.echo(training.epoch_line(row, chosen.fitting.steps)),
-            say=lambda line: None if silent else typer.echo(line, err=True),
-            listener=listener,
-        )
+        trained = run(data, out, chosen, listener=listener)
     if as_json and here()[0] == 0:
         print_json(trained.record)
     elif not silent:

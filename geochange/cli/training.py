@@ -1,4 +1,4 @@
-"""Options that `train` and `tune` share, and what training says on a terminal."""
+"""Options that `train` and `tune` share, and the summary of a training."""
 
 from __future__ import annotations
 
@@ -64,18 +64,6 @@ SkipBad: TypeAlias = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out broken images, and list them, instead of stopping.")
 ]
 Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
-
-SHOWN = {"loss": "loss", "accuracy": "accuracy", "f1": "F1", "iou": "IoU", "ap50": "AP50"}
-
-
-def epoch_line(row: Mapping[str, float], steps: int) -> str:
-    """Figures of an epoch: those of its training batches, then those of the held-out items."""
-    parts = [f"step {int(row['step']):{len(str(steps))}d}/{steps}"]
-    for name, prefix in (("train", ""), ("val", "val_")):
-        figures = [f"{word} {row[prefix + key]:.4f}" for key, word in SHOWN.items() if prefix + key in row]
-        if figures:
-            parts.append(f"{name}: {' '.join(figures)}")
-    return " | ".join([*parts, f"{row['seconds']:.0f} s"])
 
 
 def print_trained(trained: Trained) -> None:

@@ -61,16 +61,7 @@ def tune(
     )
     silent = quiet or as_json
     with progress_bar(quiet=silent) as listener:
-        best = run(
-            data,
-            out,
-            options,
-            TuneOptions(trials=trials, seed=seed),
-            tell=lambda trial, row: (
-                None if silent else typer.echo(f"trial {trial} | {training.epoch_line(row, steps)}")
-            ),
-            listener=listener,
-        )
+        best = run(data, out, options, TuneOptions(trials=trials, seed=seed), listener=listener)
     if as_json:
         print_json(best)
     elif not quiet:

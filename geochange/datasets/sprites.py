@@ -1,4 +1,4 @@
-"""Things that are pasted into images to make changes: drawn shapes, and objects cut out of images. Pure.
+"""Things that are pasted into images to make changes: drawn shapes, and objects cut out of images.
 
 A sprite is what covers some pixels, softly at its rim, and what these pixels then show.
 """

@@ -25,7 +25,7 @@ from geochange.errors import OutputInTheWay
 from geochange.polygons.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import FileSource, NodataRule
+from geochange.scenes.scene import NodataRule, Source, read_beyond
 from geochange.scenes.writing import describe_like, geotiff_profile
 
 FOLDERS, OBJECTS = ("A", "B", LABEL), "objects"
@@ -46,7 +46,7 @@ class Pair:
     """One pair, to be made and written."""
 
     scene: Scene
-    changed: FileSource | None
+    changed: Source | None
     making: Making
     name: str
     folder: Path
@@ -55,11 +55,9 @@ class Pair:
     """Whether labels tell the kinds of change apart."""
 
     @property
-    def source(self) -> FileSource:
-        """The image that is varied."""
-        source = self.scene.sources[0]
-        assert isinstance(source, FileSource)
-        return source
+    def source(self) -> Source:
+        """The first date."""
+        return self.scene.sources[0]
 
     @property
     def fill(self) -> float | None:
@@ -71,13 +69,9 @@ class Pair:
         """(y, x) of a tile, which may reach beyond the border."""
         if self.changed is None:
             return np.zeros(tile.shape, bool)
-        inside = tile.intersect(self.scene.grid.area)
-        values, _ = self.changed.read(inside)
-        around = (
-            (inside.row - tile.row, tile.stop_row - inside.stop_row),
-            (inside.col - tile.col, tile.stop_col - inside.stop_col),
-        )
-        return np.pad((values != 0).any(axis=0), around)
+        values, _ = read_beyond(self.changed.read, self.scene.grid.area, tile)
+        changed: Bools = (values != 0).any(axis=0)
+        return changed
 
     def label(self, stored: StoredCell) -> Ints:
         """Return the labels that are written: kinds, or 1 for any change."""

@@ -1,4 +1,4 @@
-"""What makes two images of one place differ though nothing changed: season, haze, view, sharpness, noise, JPEG. Pure.
+"""What makes two images of one place differ though nothing changed: season, haze, view, sharpness, noise, JPEG.
 
 All of it is a function of a seed and of the place in the scene, so that a scene made in parts is the scene made whole.
 """

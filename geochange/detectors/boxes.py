@@ -14,10 +14,10 @@ import shapely
 
 from geochange.arrays import Array, Bools, Floats, Ints
 
-PARTS = 16  # of a pixel, in which corners are counted
+PIXEL_PARTS = 16  # of a pixel, in which corners are counted
 SCORE_STEPS = 10_000  # in which scores are counted
 SHARED = 0.3  # intersection over union from which two boxes are one object
-INSIDE = 0.65  # share of the smaller one in the larger from which they are
+CONTAINED = 0.65  # share of the smaller one in the larger from which they are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ class Boxes:
     """Columns of one length."""
 
     corners: Ints
-    """(n, 4) int64 left, top, right, bottom, in `PARTS` of a pixel; the corner of the first pixel is (0, 0)."""
+    """(n, 4) int64 left, top, right, bottom, in `PIXEL_PARTS` of a pixel; the corner of the first pixel is (0, 0)."""
 
     classes: Ints
     """(n,) int64, from 1."""
@@ -34,7 +34,7 @@ class Boxes:
     """(n,) int64 in `SCORE_STEPS`."""
 
     cells: Ints
-    """(n, 2) int64 (row, col) in `PARTS` of a pixel of what the box was found at: which tile answers for it."""
+    """(n, 2) int64 (row, col) in `PIXEL_PARTS` of a pixel of what the box was found at: which tile answers for it."""
 
     on_edge: Bools
     """(n,) whether it touches the scene's border or a pixel without data."""
@@ -50,26 +50,26 @@ class Boxes:
         """The boxes as many pixels further down and to the right."""
         return replace(
             self,
-            corners=self.corners + np.array([col, row, col, row]) * PARTS,
-            cells=self.cells + np.array([row, col]) * PARTS,
+            corners=self.corners + np.array([col, row, col, row]) * PIXEL_PARTS,
+            cells=self.cells + np.array([row, col]) * PIXEL_PARTS,
         )
 
     @property
     def centres(self) -> Ints:
         """(n, 2) the pixel (row, col) that each box's centre lies in."""
         left, top, right, bottom = self.corners.T
-        return np.stack([top + bottom, left + right], axis=1) // (2 * PARTS)
+        return np.stack([top + bottom, left + right], axis=1) // (2 * PIXEL_PARTS)
 
     @property
     def areas(self) -> Ints:
-        """(n,) in `PARTS`² of a pixel."""
+        """(n,) in `PIXEL_PARTS`² of a pixel."""
         left, top, right, bottom = self.corners.T
         area: Ints = (right - left) * (bottom - top)
         return area
 
     def polygons(self) -> Array:
         """(n,) shapely boxes, x = column and y = row of pixel corners."""
-        left, top, right, bottom = self.corners.T / PARTS
+        left, top, right, bottom = self.corners.T / PIXEL_PARTS
         boxes: Array = shapely.box(left, top, right, bottom)
         return boxes
 
@@ -101,10 +101,10 @@ def boxes_of(rows: Floats) -> Boxes:
         rows: (n, 8) left, top, right, bottom, class, score, and row and column of the cell; in pixels.
     """
     return Boxes(
-        np.rint(rows[:, :4] * PARTS).astype(np.int64),
+        np.rint(rows[:, :4] * PIXEL_PARTS).astype(np.int64),
         rows[:, 4].astype(np.int64),
         np.rint(rows[:, 5] * SCORE_STEPS).astype(np.int64),
-        np.rint(rows[:, 6:8] * PARTS).astype(np.int64),
+        np.rint(rows[:, 6:8] * PIXEL_PARTS).astype(np.int64),
         np.zeros(len(rows), bool),
     )
 
@@ -141,7 +141,7 @@ def _rivals(boxes: Boxes) -> tuple[Ints, Ints]:
     shared = np.prod(np.maximum(sides, 0), axis=1)
     areas = boxes.areas
     smaller, both = np.minimum(areas[first], areas[second]), areas[first] + areas[second]
-    same = (shared > SHARED * (both - shared)) | (shared > INSIDE * smaller)
+    same = (shared > SHARED * (both - shared)) | (shared > CONTAINED * smaller)
     same |= (boxes.centres[first] == boxes.centres[second]).all(axis=1)
     order = np.lexsort((second[same], first[same]))
     return first[same][order], second[same][order]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
+from geochange.declarations import parse_option
 from geochange.detectors.detector import Detector, Fitted
 from geochange.detectors.fitted_files import fitted_name
 from geochange.errors import BadOption
@@ -27,7 +27,6 @@ BUILT_IN = TRAINING_FREE | {
     "network": "geochange.detectors.network:NetworkDetector",
     "landscape": "geochange.detectors.landscape:Landscape",
 }
-WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +41,17 @@ class Offer:
 
 
 def names() -> dict[str, str]:
-    """Name -> "module:Class" of every detector; nothing is imported. Built-in names cannot be taken over."""
+    """Name -> "module:Class" of every detector, those built in first; nothing is imported.
+
+    Built-in names cannot be taken over.
+    """
     registered = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-    return {**registered, **BUILT_IN}
+    return BUILT_IN | dict(sorted(registered.items())) | BUILT_IN
 
 
 def available() -> list[Offer]:
-    """All detectors with their options, in the order of their registration, the built-in ones first."""
-    ordered = [*BUILT_IN, *sorted(set(names()) - set(BUILT_IN))]
-    return [offer(name) for name in ordered]
+    """List all detectors with their options, those built in first."""
+    return [offer(name) for name in names()]
 
 
 def offer(name: str) -> Offer:
@@ -72,7 +73,7 @@ def detector_class(name: str) -> type[Any]:
     """
     known = names()
     if name not in known:
-        raise BadOption(f"there is no detector {name!r}; there are {', '.join(known)}")
+        raise BadOption(f"unknown detector {name!r}; choose from {', '.join(known)}")
     module, _, attribute = known[name].partition(":")
     kind: type[Any] = getattr(import_module(module), attribute)
     return kind
@@ -95,11 +96,7 @@ def detector(name: str, options: Mapping[str, str] | None = None) -> Detector:
     for option, text in (options or {}).items():
         if option not in known:
             raise BadOption(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
-        try:
-            values[option] = parse_value(text, hints[option])
-        except ValueError as error:
-            wanted = describe_type(hints[option])
-            raise BadOption(f"option {option} of {name} must be {wanted}, not {text!r}") from error
+        values[option] = parse_option(f"option {option} of {name}", text, hints[option])
     made: Detector = kind(**values)
     return made
 
@@ -117,35 +114,6 @@ def find_checkpoint(text: str) -> str:
         raise BadOption(f"{text} is a detector without weights; name a checkpoint, as geochange train leaves it")
     path: str = made.weights()
     return path
-
-
-def parse_value(text: str, kind: Any) -> Any:
-    """Text as a value of a field's type: bool, int, float, str, a tuple "4,3", or one of these or None ("none").
-
-    Raises:
-        ValueError: the text is not of that type.
-    """
-    if get_origin(kind) in (Union, UnionType):
-        inner = [choice for choice in get_args(kind) if choice is not type(None)]
-        return None if text.lower() == "none" else parse_value(text, inner[0])
-    if get_origin(kind) is tuple:
-        kinds, parts = get_args(kind), text.split(",")
-        return tuple(parse_value(part.strip(), each) for part, each in zip(parts, kinds, strict=True))
-    if kind is bool:
-        if text.lower() not in WORDS:
-            raise ValueError(text)
-        return WORDS[text.lower()]
-    parse: Callable[[str], Any] = kind
-    return parse(text)
-
-
-def describe_type(kind: Any) -> str:
-    """A field's type in words, for messages."""
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join("none" if each is type(None) else describe_type(each) for each in get_args(kind))
-    if get_origin(kind) is tuple:
-        return ",".join(describe_type(each) for each in get_args(kind))
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, str(kind))
 
 
 def load_fitted(folder: Path) -> Fitted:

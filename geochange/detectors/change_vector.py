@@ -10,7 +10,7 @@ import numpy as np
 
 from geochange.arrays import Floats
 from geochange.detectors.contrast import (
-    ROUNDING,
+    STATISTIC_ROUNDING,
     ContrastFitted,
     PairOptions,
     change_statistic,
@@ -54,4 +54,4 @@ class ChangeVector(PairOptions):
         require_pair(series, self.name)
         contrast = standardised_pair(scene_moments(map_blocks), series)
         counts = contrast_histogram(map_blocks, contrast)
-        return ChangeVectorFitted(contrast, fit_posterior(counts, self.context, ROUNDING))
+        return ChangeVectorFitted(contrast, fit_posterior(counts, self.context, STATISTIC_ROUNDING))

@@ -14,11 +14,12 @@ from geochange.arrays import Bools, Floats, Ints
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, statistic_histogram
-from geochange.detectors.statistics import CHUNK, Moments, jointly_valid, total_counts, varying_bands
+from geochange.detectors.statistics import CHUNK_PIXELS, Moments, jointly_valid, total_counts, varying_bands
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
-ROUNDING = 1e-10  # squared contrast, in squared standard deviations of a band, that float32 may make out of nothing
+STATISTIC_ROUNDING = 1e-10
+"""Squared contrast, in squared standard deviations of a band, that float32 may make out of nothing."""
 
 
 def change_statistic(variates: Iterator[Floats]) -> Floats:
@@ -64,7 +65,7 @@ class Contrast:
     def tile_statistic(self, dates: Floats) -> Floats:
         """(y, x) float32 statistic of (time, band, y, x), a few rows at a time, which stay in the cache."""
         pixels = dates.reshape(-1, *dates.shape[2:])
-        rows = max(CHUNK // pixels.shape[2], 1)
+        rows = max(CHUNK_PIXELS // pixels.shape[2], 1)
         statistic = np.empty(pixels.shape[1:], np.float32)
         for start in range(0, len(statistic), rows):
             statistic[start : start + rows] = self.statistic(pixels[:, start : start + rows])
@@ -97,7 +98,8 @@ def standardised_pair(moments: Moments, series: Series) -> Contrast:
 class PairOptions:
     """What every detector of change between two dates may be told."""
 
-    context: float = 0.5  # log-odds that a changed neighbour adds; 0 judges each pixel alone
+    context: float = 0.5
+    """Log-odds that a changed neighbour adds; 0 judges each pixel alone."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.context <= 10:

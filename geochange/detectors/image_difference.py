@@ -11,7 +11,7 @@ import numpy as np
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.contrast import (
-    ROUNDING,
+    STATISTIC_ROUNDING,
     ContrastFitted,
     PairOptions,
     contrast_histogram,
@@ -93,8 +93,12 @@ class ImageDifference(PairOptions):
     name: ClassVar[str] = "difference"
     dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[ImageDifferenceFitted]] = ImageDifferenceFitted
-    band: int = 1  # number of the band in the files
-    index: tuple[int, int] | None = None  # band numbers A,B of the index (A - B) / (A + B), in place of `band`
+
+    band: int = 1
+    """Number of the band in the files."""
+
+    index: tuple[int, int] | None = None
+    """Band numbers A,B of the index (A - B) / (A + B), in place of `band`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,5 +123,5 @@ class ImageDifference(PairOptions):
         moments = scene_moments(blocks)
         varies = varying_bands(moments, self.index or (self.band,))
         contrast = standardised_difference(moments, varies)
-        posterior = fit_posterior(contrast_histogram(blocks, contrast), self.context, ROUNDING)
+        posterior = fit_posterior(contrast_histogram(blocks, contrast), self.context, STATISTIC_ROUNDING)
         return ImageDifferenceFitted(contrast, posterior, selection.places, len(series.bands))

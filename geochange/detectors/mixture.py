@@ -20,8 +20,8 @@ from scipy.special import expit
 from geochange.arrays import Array, Bools, Floats, Ints
 
 SHIFT = 15  # bits of a float32 that a bin forgets; 8 of the mantissa are left
-BINS = 1 << (31 - SHIFT)  # not negative, so without the sign bit
-CERTAIN = 1e6  # log-odds that `robit` turns into exactly 0 or 1
+STATISTIC_BINS = 1 << (31 - SHIFT)  # not negative, so without the sign bit
+CERTAIN_LOG_ODDS = 1e6  # log-odds that `robit` turns into exactly 0 or 1
 EM_STEPS = 2000
 EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
 MOST = 2 / 3  # share of change beyond which a mixture has split the unchanged, as crops of another year do
@@ -34,8 +34,11 @@ def statistic_bins(statistic: Floats) -> Ints:
 
 
 def bin_values() -> Floats:
-    """(BINS,) float64 statistic in the middle of each bin; 0 in the first, the largest float32 beyond the last."""
-    bits = (np.arange(BINS, dtype=np.uint32) << np.uint32(SHIFT)) + np.uint32(1 << (SHIFT - 1))
+    """Return the (STATISTIC_BINS,) float64 statistic in the middle of each bin.
+
+    It is 0 in the first, and the largest float32 beyond the last finite one.
+    """
+    bits = (np.arange(STATISTIC_BINS, dtype=np.uint32) << np.uint32(SHIFT)) + np.uint32(1 << (SHIFT - 1))
     with np.errstate(invalid="ignore"):  # the bits beyond infinity are signalling NaNs
         values = bits.view(np.float32).astype(np.float64)
     values[~np.isfinite(values)] = np.finfo(np.float32).max
@@ -44,12 +47,12 @@ def bin_values() -> Floats:
 
 
 def statistic_histogram(statistic: Floats, valid: Bools) -> Ints:
-    """(BINS,) int64 number of valid pixels in each bin."""
+    """(STATISTIC_BINS,) int64 number of valid pixels in each bin."""
     bins = statistic_bins(statistic)
-    return np.bincount(bins.ravel() if valid.all() else bins[valid], minlength=BINS)
+    return np.bincount(bins.ravel() if valid.all() else bins[valid], minlength=STATISTIC_BINS)
 
 
-def robit(log_odds: Floats) -> Floats:
+def robit(log_odds: Floats | np.float64) -> Floats:
     """Probability from log-odds by Student's t with two degrees of freedom in place of the logistic (Liu 2004).
 
     As the logistic it is 1/2 with slope 1/4 at 0. Its tails fall as 1 / log_odds**2, because a mixture's own tails are
@@ -92,19 +95,19 @@ class Mixture:
         prior = np.log(self.share / (1 - self.share)) + np.log(moved / still) / 2
         return (still - moved) / 2, high * moved - low * still, prior + (low**2 * still - high**2 * moved) / 2
 
-    def log_odds(self, root: Floats) -> Floats:
+    def log_odds(self, root: Floats | np.float64) -> Floats:
         """Log of the odds of change at fourth roots of the statistic."""
         square, linear, constant = self.parabola
-        return (square * root + linear) * root + constant
+        return np.asarray((square * root + linear) * root + constant)
 
-    def rising_log_odds(self, root: Floats) -> Floats:
+    def rising_log_odds(self, root: Floats | np.float64) -> Floats:
         """As `log_odds`, but rising everywhere.
 
         Beyond the turning point of the parabola, where two normal classes would call the stillest pixels changed, they
         go on with a slope of one for each deviation of the unchanged.
         """
         if self.share == 0:
-            return np.full(np.shape(root), -CERTAIN)
+            return np.full(np.shape(root), -CERTAIN_LOG_ODDS)
         square, linear, _ = self.parabola
         if square == 0:
             return self.log_odds(root)
@@ -126,7 +129,7 @@ def fit_mixture(counts: Ints, negligible: float = 0.0) -> Mixture:
     """Fit unchanged and changed to a scene's histogram by expectation-maximisation, from Otsu's split.
 
     Args:
-        counts: (BINS,) of `statistic_histogram`.
+        counts: (STATISTIC_BINS,) of `statistic_histogram`.
         negligible: statistics under this are rounding, and count as 0.
 
     Returns:
@@ -168,7 +171,7 @@ def _roots(counts: Ints, negligible: float) -> tuple[Floats, Floats]:
     values[values < negligible] = 0.0
     occupied = np.flatnonzero(counts)
     roots, where = np.unique(values[occupied] ** 0.25, return_inverse=True)
-    return roots, np.bincount(where, counts[occupied])
+    return roots, np.bincount(where, counts[occupied]).astype(np.float64)
 
 
 def _maximise(values: Floats, weights: Floats, changed: Floats, floor: float) -> Mixture:
@@ -193,13 +196,13 @@ class Posterior:
 
     @cached_property
     def log_odds(self) -> Floats:
-        """(BINS,) float32, never falling, not even by rounding."""
+        """(STATISTIC_BINS,) float32, never falling, not even by rounding."""
         rising = np.maximum.accumulate(self.mixture.rising_log_odds(bin_values() ** 0.25))
         return (rising - self.even).astype(np.float32)
 
     @cached_property
     def leaning(self) -> Floats:
-        """(BINS,) float32 expected state of a pixel, -1 unchanged to 1 changed."""
+        """(STATISTIC_BINS,) float32 expected state of a pixel, -1 unchanged to 1 changed."""
         return np.tanh(self.log_odds / 2)
 
     @property
@@ -254,7 +257,7 @@ def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0) -
     has split the unchanged, and Otsu's counts alone.
 
     Args:
-        counts: (BINS,) of `statistic_histogram`.
+        counts: (STATISTIC_BINS,) of `statistic_histogram`.
         context: as in `Posterior`.
         negligible: statistics under this are rounding.
     """

@@ -16,7 +16,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from math import ceil, isfinite, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -136,14 +136,30 @@ class NetworkDetector:
     fitted: ClassVar[type[NetworkFitted]] = NetworkFitted
     shipped: ClassVar[Path | None] = None
     """The weights that a detector brings."""
+
     checkpoint: str | None = None
-    scale: str | None = None  # LOW:HIGH, the scene's values for the ends of the range that was taught; or auto
-    match_gsd: bool = False  # score at the pixel size that was taught, where the scene's is another
-    device: str = "auto"  # cpu, cuda, cuda:1 ...; auto takes a GPU where there is one
-    precision: str = "fp32"  # fp32, bf16; fp16 on a GPU
-    engine: str = "torch"  # torch or openvino
-    augment: bool = False  # average over eight flips and turns: eight times the work
-    batch: int | None = None  # tiles at once; None: 1 on a CPU, 8 on a GPU
+    """A file that `geochange train` left."""
+
+    scale: str | None = None
+    """LOW:HIGH, the scene's values for the ends of the range that the network was trained with; or auto."""
+
+    match_gsd: bool = False
+    """Score at the pixel size that the network was trained with, where the scene's is another."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Floating-point format of the computation; fp16 needs a GPU."""
+
+    engine: Literal["torch", "openvino"] = "torch"
+    """Library that runs the network."""
+
+    augment: bool = False
+    """Average over eight flips and turns: eight times the work."""
+
+    batch: int | None = None
+    """Tiles scored at once; None: 1 on a CPU, 8 on a GPU."""
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from geochange.arrays import Bools, Floats, Ints
-from geochange.detectors.contrast import ROUNDING, Contrast, require_pair, standardised_pair
+from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, require_pair, standardised_pair
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, fit_posterior, statistic_histogram
@@ -33,7 +33,7 @@ from geochange.detectors.statistics import (
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
-SAMPLE = 250_000  # pixels, at least, on which k-means runs where the scene has more
+KMEANS_SAMPLE = 250_000  # pixels, at least, on which k-means runs where the scene has more
 KMEANS_STEPS = 100
 
 
@@ -190,8 +190,12 @@ class PcaKMeans:
     name: ClassVar[str] = "pca-kmeans"
     dates: ClassVar[int | None] = 2
     fitted: ClassVar[type[PcaKMeansFitted]] = PcaKMeansFitted
-    size: int = 3  # pixels per side of the neighbourhood, odd
-    energy: float = 0.9  # share of the neighbourhoods' variance that the components keep
+
+    size: int = 3
+    """Pixels per side of the neighbourhood, odd."""
+
+    energy: float = 0.9
+    """Share of the neighbourhoods' variance that the components keep."""
 
     def __post_init__(self) -> None:
         if self.size % 2 == 0 or not 1 <= self.size <= 31:
@@ -206,7 +210,7 @@ class PcaKMeans:
         kernel, boundary = self._filter(series, map_blocks, contrast, moments.weight)
         respond = partial(response_block, contrast=contrast, kernel=kernel)
         counts = total_counts(map_blocks(respond, self.size // 2))
-        return PcaKMeansFitted(contrast, kernel, fit_posterior(counts, 0.0, ROUNDING), boundary)
+        return PcaKMeansFitted(contrast, kernel, fit_posterior(counts, 0.0, STATISTIC_ROUNDING), boundary)
 
     def _filter(self, series: Series, map_blocks: MapBlocks, contrast: Contrast, pixels: float) -> tuple[Floats, float]:
         """The (h, h) filter, and the squared response midway between the means."""
@@ -215,7 +219,7 @@ class PcaKMeans:
         patches = reduce(Moments.__add__, map_blocks(cut, h - 1))
         even = np.full((1, h * h), 1 / h)  # where no patch is whole, or none differs: the mean
         components = principal_components(patches, self.energy) if patches.scatter.any() else even
-        steps = sampling_steps(prod(series.shape), SAMPLE)
+        steps = sampling_steps(prod(series.shape), KMEANS_SAMPLE)
         feature = partial(feature_block, contrast=contrast, components=components, steps=steps)
         features = np.hstack(list(map_blocks(feature, h // 2)))
         still, changed = two_means(features) if features.shape[1] else (np.zeros(len(components)),) * 2

@@ -11,24 +11,31 @@ import numpy as np
 from scipy.special import betainc, chdtrc
 
 from geochange.arrays import Bools, Floats
-from geochange.detectors.contrast import ROUNDING, Contrast, ContrastFitted, PairOptions, contrast_histogram
+from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, ContrastFitted, PairOptions, contrast_histogram
 from geochange.detectors.detector import MapBlocks
 from geochange.detectors.mixture import Posterior, bin_values, fit_posterior, statistic_bins
 from geochange.detectors.statistics import Moments, chunks_of, moments_of, sample_scene, valid_pixels
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
-SAMPLE = 4_000_000  # valid pixels on which to iterate, where the scene has more
+ITERATION_SAMPLE = 4_000_000  # valid pixels on which to iterate, where the scene has more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reweighting(PairOptions):
     """How to iterate."""
 
-    iterations: int = 100  # at most; 1 does not reweight at all
-    tolerance: float = 1e-5  # change of the correlations (or eigenvalues) at which iterating ends
-    ridge: float = 1e-6  # added to covariances, in units of each band's variance in the scene
-    consistent: bool = True  # correct the variances for the weights' preference of small differences
+    iterations: int = 100
+    """Largest number of iterations; 1 does not reweight at all."""
+
+    tolerance: float = 1e-5
+    """Change of the correlations (or eigenvalues) at which iterating ends."""
+
+    ridge: float = 1e-6
+    """Added to covariances, in units of each band's variance in the scene."""
+
+    consistent: bool = True
+    """Correct the variances for the weights' preference of small differences."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,7 +76,7 @@ class NoChange:
 
     contrast: Contrast
     table: Floats
-    """(BINS,)."""
+    """(STATISTIC_BINS,)."""
 
     def __call__(self, pixels: Floats) -> Floats:
         return self.table[statistic_bins(self.contrast.statistic(pixels))]
@@ -87,8 +94,9 @@ class Reweighted:
 
 
 def no_change_table(freedom: int) -> Floats:
-    """(BINS,) float32 upper tail of chi-square in each bin of the statistic."""
-    return chdtrc(freedom, bin_values()).astype(np.float32)
+    """(STATISTIC_BINS,) float32 upper tail of chi-square in each bin of the statistic."""
+    tail: Floats = chdtrc(freedom, bin_values()).astype(np.float32)
+    return tail
 
 
 def consistency_factor(freedom: int) -> float:
@@ -129,7 +137,8 @@ def on_bands(solve: Solve, varies: Bools) -> Solve:
 def reweight(map_blocks: MapBlocks, moments: Moments, solve: Solve, options: Reweighting) -> Reweighted:
     """Solve, weigh each pixel by its probability of no change, and again until nothing moves.
 
-    Where the scene has more than `SAMPLE` valid pixels this happens on a regular sample; the last step takes them all.
+    Where the scene has more than `ITERATION_SAMPLE` valid pixels, this happens on a regular sample; the last step takes
+    all of them.
 
     Args:
         map_blocks: runs kernels over the scene.
@@ -150,7 +159,7 @@ def reweight(map_blocks: MapBlocks, moments: Moments, solve: Solve, options: Rew
         variates = solve(weighted, moments.variance)
         return Reweighted(variates, *variates.standardised(factor), freedom, found.iterations + 1)
 
-    blocks, whole = sample_scene(map_blocks, moments.weight, SAMPLE)
+    blocks, whole = sample_scene(map_blocks, moments.weight, ITERATION_SAMPLE)
     found = _until_still(blocks, start, step, table, options)
     if whole:
         return found
@@ -178,7 +187,7 @@ def _until_still(
 def reweighted_posterior(map_blocks: MapBlocks, found: Reweighted, options: Reweighting) -> Posterior:
     """The posterior of the statistic over the whole scene."""
     counts = contrast_histogram(map_blocks, found.contrast)
-    return fit_posterior(counts, options.context, ROUNDING / options.ridge)
+    return fit_posterior(counts, options.context, STATISTIC_ROUNDING / options.ridge)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from geochange.detectors.detector import Kernel, MapBlocks
 from geochange.errors import NothingValid
 from geochange.scenes.grid import Tile
 
-CHUNK = 1 << 14  # pixels of all bands that are worked on at once: few enough for the cache, enough for the calls
+CHUNK_PIXELS = 1 << 14  # pixels of all bands that are worked on at once: few enough for the cache, enough for the calls
 CONSTANT = 1e-12  # variance over squared mean under which float32 cannot tell a band from a constant
 
 
@@ -56,7 +56,7 @@ def moments_of(pixels: Floats, weights: Floats | None = None) -> Moments:
     """Moments of (k, n) pixels, each weighing 1 or its entry of the (n,) weights."""
     size = len(pixels)
     nothing = Moments(0.0, np.zeros(size), np.zeros((size, size)))
-    chunks = (slice(start, start + CHUNK) for start in range(0, pixels.shape[1], CHUNK))
+    chunks = (slice(start, start + CHUNK_PIXELS) for start in range(0, pixels.shape[1], CHUNK_PIXELS))
     parts = (_chunk_moments(pixels[:, at], None if weights is None else weights[at]) for at in chunks)
     return reduce(Moments.__add__, parts, nothing)
 
@@ -192,10 +192,10 @@ def sample_scene(map_blocks: MapBlocks, pixels: float, wanted: int) -> tuple[lis
 
 
 def chunks_of(blocks: Iterable[Floats]) -> Iterator[Floats]:
-    """Views of at most `CHUNK` pixels, in order."""
+    """Views of at most `CHUNK_PIXELS` pixels, in order."""
     for block in blocks:
-        for start in range(0, block.shape[1], CHUNK):
-            yield block[:, start : start + CHUNK]
+        for start in range(0, block.shape[1], CHUNK_PIXELS):
+            yield block[:, start : start + CHUNK_PIXELS]
 
 
 def total_counts(parts: Iterable[Array]) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.detectors.boxes import PARTS, Boxes, join_boxes
+from geochange.detectors.boxes import PIXEL_PARTS, Boxes, join_boxes
 from geochange.detectors.detector import Fitted, Scores
 from geochange.engine.blend import taper, weighted
 from geochange.engine.thumbnails import Thumbnail, thumbnail_sums
@@ -151,11 +151,11 @@ def own_boxes(boxes: Boxes, tile: Tile, own: Tile, valid: Bools, shape: tuple[in
         In the scene's pixels; those that touch its border or a pixel without data say so.
     """
     moved = boxes.move(tile.row, tile.col)
-    rows, cols = (moved.cells // PARTS).T
+    rows, cols = (moved.cells // PIXEL_PARTS).T
     mine = (rows >= own.row) & (rows < own.stop_row) & (cols >= own.col) & (cols < own.stop_col)
-    limits = np.array([shape[1], shape[0]] * 2) * PARTS
+    limits = np.array([shape[1], shape[0]] * 2) * PIXEL_PARTS
     corners = np.clip(moved.corners, 0, limits)
-    mine &= (corners[:, 2:] - corners[:, :2] >= PARTS).all(axis=1)  # what is left at the border may be a sliver
+    mine &= (corners[:, 2:] - corners[:, :2] >= PIXEL_PARTS).all(axis=1)  # what is left at the border may be a sliver
     kept = replace(moved, corners=corners).where(mine)
     centres = kept.centres - (tile.row, tile.col)
     inside: Bools = np.logical_and.reduce((centres >= 0) & (centres < valid.shape), axis=1)
@@ -169,8 +169,8 @@ def _touches_nodata(boxes: Boxes, tile: Tile, valid: Bools) -> Bools:
     """Return (n,) whether a pixel of a box, or beside it, holds no data."""
     empty = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
     np.cumsum(np.cumsum(~valid, axis=0), axis=1, out=empty[1:, 1:])
-    left, top = boxes.corners[:, :2].T // PARTS - 1
-    right, bottom = -(-boxes.corners[:, 2:].T // PARTS) + 1
+    left, top = boxes.corners[:, :2].T // PIXEL_PARTS - 1
+    right, bottom = -(-boxes.corners[:, 2:].T // PIXEL_PARTS) + 1
     left, right = (np.clip(each - tile.col, 0, valid.shape[1]) for each in (left, right))
     top, bottom = (np.clip(each - tile.row, 0, valid.shape[0]) for each in (top, bottom))
     count = empty[bottom, right] - empty[top, right] - empty[bottom, left] + empty[top, left]

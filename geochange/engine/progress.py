@@ -1,10 +1,10 @@
-"""How a run tells what it is doing, whoever listens."""
+"""How a run reports its progress."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,26 +15,69 @@ log = logging.getLogger("geochange")
 
 
 class Listener(Protocol):
-    """Hears of stages and of pixels done, on the coordinating thread."""
+    """Receives progress updates, on the coordinating thread."""
 
     def begin(self, stage: str, blocks: int, pixels: int) -> None:
-        """A stage starts; blocks is 0 where it has no parts."""
+        """Receive the start of a stage; blocks is 0 where it has no parts."""
 
     def advance(self, pixels: int) -> None:
-        """One more block of the current stage, of so many pixels, is done."""
+        """Receive one more block of the current stage, of so many pixels."""
 
     def end(self, stage: str, seconds: float) -> None:
-        """The stage is done."""
+        """Receive the end of a stage."""
+
+    def report(self, figures: Mapping[str, float]) -> None:
+        """Receive the figures of an epoch or a trial, by name."""
+
+    def notice(self, text: str) -> None:
+        """Receive a line that a user should know."""
 
 
 class Silent:
-    """Hears and says nothing."""
+    """Receives all and shows nothing."""
 
-    def begin(self, stage: str, blocks: int, pixels: int) -> None: ...
+    def begin(self, stage: str, blocks: int, pixels: int) -> None:
+        """Do nothing."""
 
-    def advance(self, pixels: int) -> None: ...
+    def advance(self, pixels: int) -> None:
+        """Do nothing."""
 
-    def end(self, stage: str, seconds: float) -> None: ...
+    def end(self, stage: str, seconds: float) -> None:
+        """Do nothing."""
+
+    def report(self, figures: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def notice(self, text: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Relay:
+    """Passes all on to a listener, but figures to a function in its place."""
+
+    listener: Listener
+    figures: Callable[[Mapping[str, float]], None]
+
+    def begin(self, stage: str, blocks: int, pixels: int) -> None:
+        """Pass on."""
+        self.listener.begin(stage, blocks, pixels)
+
+    def advance(self, pixels: int) -> None:
+        """Pass on."""
+        self.listener.advance(pixels)
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Pass on."""
+        self.listener.end(stage, seconds)
+
+    def report(self, figures: Mapping[str, float]) -> None:
+        """Call the function."""
+        self.figures(figures)
+
+    def notice(self, text: str) -> None:
+        """Pass on."""
+        self.listener.notice(text)
 
 
 @dataclass

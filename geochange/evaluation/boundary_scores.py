@@ -24,10 +24,10 @@ from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.errors import GridMismatch
 from geochange.evaluation.bootstrap import Bootstrap, Figures, bound_figures, quotient, resample_sums, sum_by_cell
 from geochange.evaluation.classes import Classes
-from geochange.scenes.tiling import CELL
+from geochange.scenes.tiling import LARGEST_CELL
 
 TOLERANCES = (1, 2, 4)  # pixels
-HALO = max(TOLERANCES) + 1  # pixels around a block: as far as a boundary may lie, and what makes it one
+BOUNDARY_HALO = max(TOLERANCES) + 1  # pixels around a block: as far as a boundary may lie, and what makes it one
 _SIDES = ("predicted", "reference")
 
 
@@ -108,14 +108,14 @@ def boundaries_by_cell(
     classes: Classes,
     *,
     origin: tuple[int, int] = (0, 0),
-    cell: int = CELL,
+    cell: int = LARGEST_CELL,
 ) -> CellBoundaries:
     """Boundary pixels of one block for each cell of the scene's lattice that it touches.
 
     Law: however a scene is cut into blocks, `merge_boundaries` over them gives the same result.
 
     Args:
-        predicted: (y, x) labels of a block and `HALO` pixels more on each side.
+        predicted: (y, x) labels of a block and `BOUNDARY_HALO` pixels more on each side.
         reference: as `predicted`.
         scored: as `predicted`, True where both hold data that is scored; False beyond the scene.
         classes: the labels that are scored.
@@ -130,14 +130,14 @@ def boundaries_by_cell(
         raise GridMismatch(f"predicted, reference and scored have shapes {shapes}: bring them to one grid first")
     sides = [_boundary_classes(labels, scored, classes) for labels in (predicted, reference)]
     (rows, row), (cols, col) = (
-        np.unique((start + np.arange(length - 2 * HALO)) // cell, return_inverse=True)
+        np.unique((start + np.arange(length - 2 * BOUNDARY_HALO)) // cell, return_inverse=True)
         for start, length in zip(origin, scored.shape, strict=True)
     )
     cells = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
     counts = np.zeros((len(cells), len(classes.labels), 2, 1 + len(TOLERANCES)), np.int64)
     for side in (0, 1):
         at, squared = _nearest_alike(sides[side], sides[1 - side])
-        place, own = row[at[0] - HALO] * cols.size + col[at[1] - HALO], sides[side][at]
+        place, own = row[at[0] - BOUNDARY_HALO] * cols.size + col[at[1] - BOUNDARY_HALO], sides[side][at]
         near = squared[:, np.newaxis] <= np.square((np.inf, *TOLERANCES))
         np.add.at(counts[:, :, side], (place, own), near)
     return CellBoundaries(cells, counts[:, 1:])
@@ -161,8 +161,8 @@ def _nearest_alike(own: Ints, other: Ints) -> tuple[tuple[Ints, Ints], Floats]:
     Returns:
         ((n,) rows, (n,) cols) and (n,) squared distances, infinite where none lies within the largest tolerance.
     """
-    inner = (slice(HALO, -HALO), slice(HALO, -HALO))
-    rows, cols = (index + HALO for index in np.nonzero(own[inner]))
+    inner = (slice(BOUNDARY_HALO, -BOUNDARY_HALO), slice(BOUNDARY_HALO, -BOUNDARY_HALO))
+    rows, cols = (index + BOUNDARY_HALO for index in np.nonzero(own[inner]))
     wanted, squared = own[rows, cols], np.full(rows.size, np.inf)
     reach = range(-max(TOLERANCES), max(TOLERANCES) + 1)
     for down, right in product(reach, reach):

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from geochange.arrays import Array, Bools, Ints
 from geochange.errors import GridMismatch
-
-Colour = tuple[int, int, int]
+from geochange.polygons.preview import PAPER, enlarge_pixels
+from geochange.polygons.style import Colour
 
 
 class Outcome(IntEnum):
@@ -42,26 +42,18 @@ NAMES: Mapping[Outcome, str] = {
     Outcome.UNCHANGED: "unchanged in both",
     Outcome.NOT_SCORED: "not scored",
 }
-CHANGES = (Outcome.HIT, Outcome.MISS, Outcome.FALSE_ALARM, Outcome.WRONG_CLASS)
 HATCH: Colour = (164, 164, 164)  # the lighter stripes of what is not scored
-PAPER: Colour = (255, 255, 255)
-INK: Colour = (30, 30, 30)
+LEGEND_INK: Colour = (30, 30, 30)
 _SMALLEST = 640  # pixels on the longer side, below which a small scene is enlarged
-_DARKEST, _LIGHTEST = 28, 160  # of a dimmed backdrop
-_COVER = 0.7  # share of an outcome's colour over a backdrop, inside its outline
 
 
-def classify_outcomes(
-    predicted: Array, reference: Array, valid: Bools, *, unchanged: int = 0, ignore: tuple[int, ...] = ()
-) -> Ints:
+def classify_outcomes(predicted: Array, reference: Array, valid: Bools) -> Ints:
     """Outcome of each pixel.
 
     Args:
-        predicted: (y, x) labels.
+        predicted: (y, x) labels, 0 for no change.
         reference: as `predicted`, on the same grid.
-        valid: (y, x), True where both hold data.
-        unchanged: the label of no change; all others are change.
-        ignore: a pixel that holds one of these labels, in either array, is not scored.
+        valid: (y, x), True where both are scored.
 
     Returns:
         (y, x) uint8 values of `Outcome`.
@@ -72,13 +64,13 @@ def classify_outcomes(
     if not predicted.shape == reference.shape == valid.shape:
         shapes = f"{predicted.shape}, {reference.shape} and {valid.shape}"
         raise GridMismatch(f"predicted, reference and valid have shapes {shapes}: bring them to one grid first")
-    found, real = predicted != unchanged, reference != unchanged
+    found, real = predicted != 0, reference != 0
     outcomes = np.full(predicted.shape, Outcome.UNCHANGED, np.uint8)
     outcomes[found & ~real] = Outcome.FALSE_ALARM
     outcomes[~found & real] = Outcome.MISS
     outcomes[found & real] = Outcome.WRONG_CLASS
     outcomes[found & real & (predicted == reference)] = Outcome.HIT
-    outcomes[~valid | np.isin(predicted, ignore) | np.isin(reference, ignore)] = Outcome.NOT_SCORED
+    outcomes[~valid] = Outcome.NOT_SCORED
     return outcomes
 
 
@@ -94,72 +86,31 @@ def count_outcomes(confusion: Ints) -> dict[Outcome, int]:
     }
 
 
-def draw_outcomes(outcomes: Ints, backdrop: Array | None = None, counts: Mapping[Outcome, int] | None = None) -> Array:
-    """Paint outcomes over a dimmed backdrop, with a legend below.
+def draw_outcomes(outcomes: Ints, counts: Mapping[Outcome, int] | None = None) -> Array:
+    """Paint outcomes in their colours, with a legend below.
 
-    Every patch has an outline in the full colour of its outcome, and lets the backdrop show through inside. What is
-    not scored is hatched. A small scene is enlarged by a whole number.
+    What is not scored is hatched. A small scene is enlarged by a whole number.
 
     Args:
         outcomes: (y, x) values of `Outcome`, at the size at which they are to be seen.
-        backdrop: (y, x) or (3, y, x) uint8, stretched for display; None for plain dark grey.
         counts: pixels of each outcome in the whole scene, where `outcomes` is a reduced picture of it; by default
             those of `outcomes`.
 
     Returns:
         (y, x, 3) uint8 RGB.
-
-    Raises:
-        GridMismatch: the backdrop has another shape.
     """
-    if backdrop is not None and backdrop.shape[-2:] != outcomes.shape:
-        raise GridMismatch(f"the backdrop has shape {backdrop.shape[-2:]}, the outcomes {outcomes.shape}")
     if counts is None:
         counts = {outcome: int(np.count_nonzero(outcomes == outcome)) for outcome in Outcome}
-    zoom = max(1, _SMALLEST // max(outcomes.shape))
-    seen = _enlarge(outcomes, zoom)
-    if backdrop is None:
-        picture = _paint(seen, np.full((*seen.shape, 3), COLOURS[Outcome.UNCHANGED], float), cover=1.0)
-    else:
-        picture = _paint(seen, _dim(_enlarge(backdrop, zoom)), _COVER)
+    picture = _paint(enlarge_pixels(outcomes, max(1, _SMALLEST // max(outcomes.shape))))
     return _stack(picture, _draw_legend(_entries(counts, set(np.unique(outcomes))), picture.shape[1]))
 
 
-def _enlarge(array: Array, zoom: int) -> Array:
-    """The last two axes repeated `zoom` times."""
-    return array.repeat(zoom, axis=-2).repeat(zoom, axis=-1)
-
-
-def _dim(backdrop: Array) -> Array:
-    """A dark grey version that leaves colour to the outcomes: (y, x, 3) float."""
-    weights = np.array([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
-    grey = np.tensordot(weights, backdrop, axes=1) if backdrop.ndim == 3 else backdrop
-    dark = _DARKEST + grey / 255 * (_LIGHTEST - _DARKEST)
-    return np.repeat(dark[..., None], 3, axis=-1)
-
-
-def _paint(outcomes: Ints, ground: Array, cover: float) -> Array:
-    """Outcomes over a ground (y, x, 3): uint8."""
-    picture = ground.copy()
-    outline = _outline(outcomes)
-    for outcome in CHANGES:
-        here, colour = outcomes == outcome, np.array(COLOURS[outcome], float)
-        picture[here] += cover * (colour - picture[here])
-        picture[here & outline] = colour
+def _paint(outcomes: Ints) -> Array:
+    """(y, x, 3) uint8 colours of (y, x) outcomes."""
+    picture = np.array([COLOURS[outcome] for outcome in Outcome], np.uint8)[outcomes]
     missing = outcomes == Outcome.NOT_SCORED
     picture[missing] = _hatch(outcomes.shape)[missing]
-    return picture.round().astype(np.uint8)
-
-
-def _outline(outcomes: Ints) -> Bools:
-    """Pixels with a neighbour (of four) of another outcome."""
-    edge = np.zeros(outcomes.shape, bool)
-    down, right = outcomes[1:] != outcomes[:-1], outcomes[:, 1:] != outcomes[:, :-1]
-    edge[1:] |= down
-    edge[:-1] |= down
-    edge[:, 1:] |= right
-    edge[:, :-1] |= right
-    return edge
+    return picture
 
 
 def _hatch(shape: tuple[int, ...]) -> Array:
@@ -194,7 +145,7 @@ def _draw_legend(entries: list[tuple[Outcome, str]], width: int) -> Array:
     for (left, row), (outcome, text) in zip(places, entries, strict=True):
         x, y = left + line // 2, row * line + line // 2
         strip.paste(Image.fromarray(_swatch(outcome, line)), (x, y + line // 6))
-        pen.text((x + 2 * line, y + line // 2), text, fill=INK, font=font, anchor="lm")
+        pen.text((x + 2 * line, y + line // 2), text, fill=LEGEND_INK, font=font, anchor="lm")
     return np.asarray(strip)
 
 
@@ -212,7 +163,7 @@ def _flow(lengths: list[int], width: int) -> list[tuple[int, int]]:
 def _swatch(outcome: Outcome, line: int) -> Array:
     """A small sample of an outcome, for a legend whose lines are `line` pixels high."""
     shape = (line * 2 // 3, line * 3 // 2)
-    return _paint(np.full(shape, outcome, np.uint8), np.full((*shape, 3), COLOURS[outcome], float), cover=1.0)
+    return _paint(np.full(shape, outcome, np.uint8))
 
 
 def _stack(picture: Array, legend: Array) -> Array:

@@ -29,7 +29,7 @@ from geochange.evaluation.bootstrap import (
     sum_by_cell,
 )
 from geochange.evaluation.classes import Classes
-from geochange.scenes.tiling import CELL
+from geochange.scenes.tiling import LARGEST_CELL
 
 if TYPE_CHECKING:
     pass
@@ -143,7 +143,7 @@ def confusion_by_cell(
     classes: Classes,
     *,
     origin: tuple[int, int] = (0, 0),
-    cell: int = CELL,
+    cell: int = LARGEST_CELL,
 ) -> CellConfusions:
     """Confusion of one block for each cell of the scene's lattice that it touches.
 

@@ -17,7 +17,7 @@ from geochange.errors import BadOption
 from geochange.polygons.seams import link_components
 
 LATTICE = 0.001  # metres
-CHUNK = 2048  # polygons that are overlaid at once
+OVERLAID_AT_ONCE = 2048  # polygons that are overlaid at once
 MITRE_LIMIT = 5.0
 THIN_SHARE = 0.6  # of its outline that a thin piece shares with changes, to become a part of one: on both its sides
 
@@ -55,7 +55,7 @@ class Cover:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pieces:
+class CoverPieces:
     """Places of one class before and one after."""
 
     polygons: Array
@@ -68,9 +68,9 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.polygons)
 
-    def where(self, chosen: Bools | Ints) -> Pieces:
+    def where(self, chosen: Bools | Ints) -> CoverPieces:
         """The chosen pieces, in their order."""
-        return Pieces(self.polygons[chosen], self.before[chosen], self.after[chosen])
+        return CoverPieces(self.polygons[chosen], self.before[chosen], self.after[chosen])
 
     def area(self) -> float:
         return float(shapely.area(self.polygons).sum())
@@ -80,7 +80,7 @@ class Pieces:
 class Transitions:
     """Changes, and square metres of what is none."""
 
-    changes: Pieces
+    changes: CoverPieces
     unchanged: float
     only_before: float
     """Covered by the first layer alone."""
@@ -91,7 +91,7 @@ class Transitions:
     """Of such pieces that became parts of other changes."""
 
 
-def settle(polygons: Array) -> Array:
+def snap_to_lattice(polygons: Array) -> Array:
     """(n,) valid geometries on the lattice, in metres."""
     valid = shapely.is_valid(polygons)
     if not valid.all():
@@ -107,7 +107,7 @@ def find_transitions(before: Cover, after: Cover, options: FromToOptions) -> Tra
     with the layers swapped, before and after of every piece are.
 
     Args:
-        before: the first date, of `settle`.
+        before: the first date, of `snap_to_lattice`.
         after: the second.
         options: what is left out.
     """
@@ -121,26 +121,26 @@ def find_transitions(before: Cover, after: Cover, options: FromToOptions) -> Tra
     return without_slivers(found, options) if options.min_area or options.tolerance else found
 
 
-def overlay(before: Cover, after: Cover) -> Pieces:
+def overlay(before: Cover, after: Cover) -> CoverPieces:
     """What lies in a polygon of either layer, pair by pair, as single polygons; on the lattice where classes differ."""
     index = STRtree(after.polygons)
     parts = []
-    for start in range(0, len(before.polygons), CHUNK):
-        chunk = before.where(slice(start, start + CHUNK))
+    for start in range(0, len(before.polygons), OVERLAID_AT_ONCE):
+        chunk = before.where(slice(start, start + OVERLAID_AT_ONCE))
         first, second = index.query(chunk.polygons, predicate="intersects")
         shared = shapely.intersection(chunk.polygons[first], after.polygons[second])
         differs = chunk.classes[first] != after.classes[second]
         shared[differs] = shapely.set_precision(shared[differs], LATTICE)
-        parts.append(_single(Pieces(shared, chunk.classes[first], after.classes[second])))
+        parts.append(_single(CoverPieces(shared, chunk.classes[first], after.classes[second])))
     return _joined(parts)
 
 
-def _uncovered(before: Cover, after: Cover, missing: str) -> tuple[Pieces, Pieces]:
+def _uncovered(before: Cover, after: Cover, missing: str) -> tuple[CoverPieces, CoverPieces]:
     """What the other layer does not cover, of each."""
     gone, new = _beyond(before, after), _beyond(after, before)
     return (
-        _single(Pieces(gone.polygons, gone.classes, np.full(len(gone.polygons), missing, object))),
-        _single(Pieces(new.polygons, np.full(len(new.polygons), missing, object), new.classes)),
+        _single(CoverPieces(gone.polygons, gone.classes, np.full(len(gone.polygons), missing, object))),
+        _single(CoverPieces(new.polygons, np.full(len(new.polygons), missing, object), new.classes)),
     )
 
 
@@ -155,7 +155,7 @@ def _beyond(one: Cover, other: Cover) -> Cover:
     return Cover(rest, one.classes)
 
 
-def _single(pieces: Pieces) -> Pieces:
+def _single(pieces: CoverPieces) -> CoverPieces:
     """The polygons that geometries consist of; lines and points, where polygons only touch, go."""
     parts, owner = shapely.get_parts(pieces.polygons, return_index=True)
     inner, place = shapely.get_parts(parts, return_index=True)  # multipolygons in collections
@@ -163,16 +163,16 @@ def _single(pieces: Pieces) -> Pieces:
     return replace(pieces.where(owner[place[areal]]), polygons=inner[areal])
 
 
-def _joined(parts: Sequence[Pieces]) -> Pieces:
+def _joined(parts: Sequence[CoverPieces]) -> CoverPieces:
     if not parts:
-        return Pieces(*(np.zeros(0, object) for _ in range(3)))
-    return Pieces(
+        return CoverPieces(*(np.zeros(0, object) for _ in range(3)))
+    return CoverPieces(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("polygons", "before", "after"))
     )
 
 
-def dissolve(pieces: Pieces) -> Pieces:
-    """Pieces of one change that touch, as one, by class and place."""
+def dissolve(pieces: CoverPieces) -> CoverPieces:
+    """CoverPieces of one change that touch, as one, by class and place."""
     parts = []
     for kind in np.unique(_kinds(pieces)):
         own = pieces.where(_kinds(pieces) == kind)
@@ -185,12 +185,12 @@ def dissolve(pieces: Pieces) -> Pieces:
     return _sorted(_joined(parts))
 
 
-def _kinds(pieces: Pieces) -> Array:
+def _kinds(pieces: CoverPieces) -> Array:
     """(n,) the change as one text."""
     return np.array([f"{one}\0{other}" for one, other in zip(pieces.before, pieces.after, strict=True)], object)
 
 
-def _sorted(pieces: Pieces) -> Pieces:
+def _sorted(pieces: CoverPieces) -> CoverPieces:
     """By class before, class after, and place: from the top, then from the left."""
     bounds = shapely.bounds(pieces.polygons).reshape(-1, 4)
     before, after = pieces.before.astype(str), pieces.after.astype(str)
@@ -216,7 +216,7 @@ def without_slivers(found: Transitions, options: FromToOptions) -> Transitions:
     )
 
 
-def opened(pieces: Pieces, width: float) -> tuple[Pieces, Pieces]:
+def opened(pieces: CoverPieces, width: float) -> tuple[CoverPieces, CoverPieces]:
     """What a square of this width fits into, and what is narrower (an opening, with corners kept)."""
     how = {"join_style": "mitre", "mitre_limit": MITRE_LIMIT}
     core = shapely.buffer(shapely.buffer(pieces.polygons, -width / 2, **how), width / 2, **how)
@@ -225,7 +225,7 @@ def opened(pieces: Pieces, width: float) -> tuple[Pieces, Pieces]:
     return _single(replace(pieces, polygons=wide)), _single(replace(pieces, polygons=thin))
 
 
-def longest_neighbours(slivers: Pieces, kept: Pieces, least: Floats) -> Ints:
+def longest_neighbours(slivers: CoverPieces, kept: CoverPieces, least: Floats) -> Ints:
     """(n,) the change that each sliver shares the longest border with; -1 where there is none.
 
     Args:
@@ -245,7 +245,7 @@ def longest_neighbours(slivers: Pieces, kept: Pieces, least: Floats) -> Ints:
     return found
 
 
-def _absorb(kept: Pieces, slivers: Pieces, taken_by: Ints) -> Pieces:
+def _absorb(kept: CoverPieces, slivers: CoverPieces, taken_by: Ints) -> CoverPieces:
     polygons = kept.polygons.copy()
     for place in np.unique(taken_by):
         parts = [polygons[place], *slivers.polygons[taken_by == place]]

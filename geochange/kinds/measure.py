@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -18,7 +17,7 @@ from geochange.kinds.rules import (
     BUILT_UP,
     COVERS,
     NIR,
-    REACH,
+    OUTLINE_REACH,
     SLOPE_RADIUS,
     VEGETATION,
     WATER,
@@ -32,12 +31,14 @@ from geochange.kinds.rules import (
 from geochange.polygons.region_ids import RegionIds
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import ArraySource, FileSource, NodataRule, Source, readable
-from geochange.scenes.warped import WarpedSource
+from geochange.scenes.scene import NodataRule, Source, readable
 
-CORE = slice(REACH, -REACH), slice(REACH, -REACH)  # of a block that was read with what is around it
-PARTS = ("edge", "inside", "around")  # where slopes are measured
-SAMPLES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
+CORE = (
+    slice(OUTLINE_REACH, -OUTLINE_REACH),
+    slice(OUTLINE_REACH, -OUTLINE_REACH),
+)  # of a block that was read with what is around it
+ZONES = ("edge", "inside", "around")  # where slopes are measured
+SAMPLE_TILES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ class KindWork:
     @property
     def columns(self) -> int:
         """Of the sums of a region."""
-        return COVERS + 3 * len(self.named) + 3 * len(PARTS)
+        return COVERS + 3 * len(self.named) + 3 * len(ZONES)
 
     def values(self, bands: Array) -> dict[str, Floats]:
         """(band, ...) pixels -> (...) of each index, brightness and near infrared."""
@@ -124,7 +125,8 @@ def prepare_work(scene: Scene, options: KindOptions, ids: RegionIds) -> KindWork
     rules = options.rules
     if "NDWI" in indices and any(source.dtype == np.uint8 for source in scene.sources):
         rules = replace(rules, water=max(rules.water, rules.water_of_bytes))
-    work = KindWork(with_bands(scene, tuple(roles.values())), tuple(roles), indices, rules, ids)
+    chosen = replace(scene, sources=tuple(source.with_bands(tuple(roles.values())) for source in scene.sources))
+    work = KindWork(chosen, tuple(roles), indices, rules, ids)
     before, after = _sample(work.scene)
     deviations = [date.std(axis=1) for date in (before, after)]
     scales = tuple(tuple(np.where(each > 0, each, 1.0).tolist()) for each in deviations)
@@ -143,20 +145,14 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
         BandMismatch: neither is known, or a number is out of range.
     """
     if options.band_roles is None:
-        roles = roles_in(_band_names(source.name)) if isinstance(source, FileSource) else {}
+        roles = {} if source.path is None else roles_in(_band_names(source.path))
         if len(roles) < 2:
             raise BandMismatch(f"{source.name} does not say which band is which; give --band-roles red=1,green=2,nir=4")
         return roles
-    roles, count = parse_roles(options.band_roles), _band_count(source)
-    if wrong := [f"{role}={number}" for role, number in roles.items() if number > count]:
-        raise BandMismatch(f"band role {wrong[0]} is out of range: {source.name} has bands 1..{count}")
+    roles = parse_roles(options.band_roles)
+    if wrong := [f"{role}={number}" for role, number in roles.items() if number > source.count]:
+        raise BandMismatch(f"band role {wrong[0]} is out of range: {source.name} has bands 1..{source.count}")
     return roles
-
-
-def _band_count(source: Any) -> int:
-    if isinstance(source, WarpedSource):
-        return _band_count(source.source)
-    return source.count if isinstance(source, FileSource) else source.array.shape[0]
 
 
 def _band_names(path: str) -> list[tuple[str | None, str | None]]:
@@ -187,18 +183,6 @@ def _first_possible(names: Sequence[str], roles: Mapping[str, int]) -> list[str]
     return []
 
 
-def with_bands(scene: Scene, bands: tuple[int, ...]) -> Scene:
-    """The scene with other bands of the same images."""
-
-    def choose(source: Any) -> Any:
-        if isinstance(source, WarpedSource):
-            return replace(source, source=choose(source.source))
-        assert isinstance(source, FileSource | ArraySource)
-        return replace(source, bands=bands)
-
-    return replace(scene, sources=tuple(choose(source) for source in scene.sources))
-
-
 def _sample(scene: Scene) -> list[Array]:
     """(band, n) of each date: pixels of tiles spread evenly over a scene, where both dates hold data."""
     samples: list[list[Array]] = [[], []]
@@ -213,7 +197,7 @@ def _sample(scene: Scene) -> list[Array]:
 
 
 def _sample_tiles(shape: tuple[int, int]) -> Iterator[Tile]:
-    rows, cols = (np.unique(np.linspace(0, max(length - SAMPLE_SIDE, 0), SAMPLES).astype(int)) for length in shape)
+    rows, cols = (np.unique(np.linspace(0, max(length - SAMPLE_SIDE, 0), SAMPLE_TILES).astype(int)) for length in shape)
     for row in rows.tolist():
         for col in cols.tolist():
             yield Tile(row, col, min(SAMPLE_SIDE, shape[0]), min(SAMPLE_SIDE, shape[1]))
@@ -231,10 +215,10 @@ class BlockSums:
 
 def measure_block(work: KindWork, block: Tile) -> BlockSums | None:
     """What a block adds to its regions; None where it has none."""
-    ids = work.ids.read(block.grow(REACH))
+    ids = work.ids.read(block.grow(OUTLINE_REACH))
     if not ids.any():
         return None
-    dates, validity = work.scene.read(block.grow(REACH))
+    dates, validity = work.scene.read(block.grow(OUTLINE_REACH))
     valid, found = validity.all(axis=0), np.unique(ids[ids > 0])
     inside = (valid & (ids > 0))[CORE]
     owner = np.searchsorted(found, ids[CORE][inside])
@@ -257,7 +241,7 @@ def _slope_columns(work: KindWork, dates: Sequence[Array], valid: Bools, ids: In
     sound = minimum_filter(valid, size=2 * SLOPE_RADIUS + 1)[CORE]
     before, after = (slopes(date, np.array(scale))[CORE] for date, scale in zip(dates, work.scales, strict=True))
     columns = []
-    for part in PARTS:
+    for part in ZONES:
         owners = getattr(outlines, part)[CORE]
         here = (owners > 0) & sound
         columns.append(_sums(np.searchsorted(found, owners[here]), before[here], after[here], len(found)))

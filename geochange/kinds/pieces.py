@@ -25,7 +25,7 @@ from geochange.scenes.grid import Grid, Tile
 PARENT = "parent"
 """Column: `id` of the change that a piece was cut from; its number in the layer where that has no such column."""
 
-MEASURES = {
+OWN_COLUMNS = {
     "id": pa.int64(),
     PARENT: pa.int64(),
     "area_m2": pa.float64(),
@@ -62,8 +62,8 @@ def cut_pieces(features: FeatureFile, measuring: KindWork, min_area: int, work: 
 
 def piece_schema(features: FeatureFile) -> pa.Schema:
     """Return the columns of the changes, those that are measured anew of their own type, and the geometry."""
-    kept = [each for each in features.schema if each.name not in MEASURES]
-    return pa.schema([*(pa.field(*each) for each in MEASURES.items()), *kept, pa.field(GEOMETRY, pa.binary())])
+    kept = [each for each in features.schema if each.name not in OWN_COLUMNS]
+    return pa.schema([*(pa.field(*each) for each in OWN_COLUMNS.items()), *kept, pa.field(GEOMETRY, pa.binary())])
 
 
 def trace_kinds(measuring: KindWork, keep: RegionFilter, block: Tile) -> BlockRegions:

@@ -41,11 +41,11 @@ BUILT_UP = "NDBI"
 
 NIR, BRIGHTNESS = "nir", "brightness"
 
-SMOOTHING = 1.0  # deviation, in pixels, of the Gaussian whose slope is measured
+SLOPE_SMOOTHING = 1.0  # deviation, in pixels, of the Gaussian whose slope is measured
 SLOPE_RADIUS = 3  # pixels that a slope depends on
-INSIDE = 1.0  # pixels from the outermost ones of a region beyond which the outline has no say
-AROUND = (2.0, 8.0)  # pixels outside it
-REACH = 12  # pixels around a block that its outlines depend on
+INNER_DISTANCE = 1.0  # pixels from the outermost ones of a region beyond which the outline has no say
+OUTER_DISTANCES = (2.0, 8.0)  # pixels outside it
+OUTLINE_REACH = 12  # pixels around a block that its outlines depend on
 SMOOTH_RADIUS = 2  # pixels
 
 
@@ -236,7 +236,7 @@ def slopes(bands: Array, scale: Floats) -> Floats:
     total = np.zeros(bands.shape[1:])
     for band, size in zip(bands, scale, strict=True):
         for order in ((1, 0), (0, 1)):
-            slope = ndimage.gaussian_filter(band / size, SMOOTHING, order=order, radius=SLOPE_RADIUS)
+            slope = ndimage.gaussian_filter(band / size, SLOPE_SMOOTHING, order=order, radius=SLOPE_RADIUS)
             total += slope**2
     return np.sqrt(total)
 
@@ -254,8 +254,8 @@ def find_outlines(ids: Ints) -> Outlines:
     """Sort the pixels of a block by where they lie.
 
     Args:
-        ids: (y, x) region of each pixel, from 1; 0 for none. What lies within `REACH` of the array's border may come
-            out wrong.
+        ids: (y, x) region of each pixel, from 1; 0 for none. What lies within `OUTLINE_REACH` of the array's border may
+            come out wrong.
     """
     padded = np.pad(ids, 1, mode="edge")
     border = np.zeros(ids.shape, bool)
@@ -267,8 +267,8 @@ def find_outlines(ids: Ints) -> Outlines:
     owner = ids[tuple(nearest)]
     outside = ids == 0
     edge = np.where(border | (outside & (far < 2)), owner, 0)
-    inside = np.where(~outside & (deep > INSIDE), ids, 0)
-    around = np.where(outside & (far > AROUND[0]) & (far <= AROUND[1]), owner, 0)
+    inside = np.where(~outside & (deep > INNER_DISTANCE), ids, 0)
+    around = np.where(outside & (far > OUTER_DISTANCES[0]) & (far <= OUTER_DISTANCES[1]), owner, 0)
     return Outlines(edge, inside, around)
 
 

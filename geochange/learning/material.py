@@ -14,6 +14,7 @@ from geochange.datasets.balance import require_classes
 from geochange.datasets.collection import Collection, CollectionOptions, Item, matched, open_collection, open_images
 from geochange.datasets.labels import LabelOptions
 from geochange.datasets.listings import is_table
+from geochange.declarations import parse_option
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network, network_class
@@ -25,7 +26,6 @@ from geochange.scenes.scene import open_file
 
 SAMPLE_SIZE = 256  # pixels
 DEFAULT_NETWORK = "attention-net"
-TRUE = ("true", "yes", "1")  # as `parse_value` reads them
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _label_options(options: TrainRunOptions, start: Checkpoint | None) -> LabelO
     return LabelOptions(
         classes=options.classes,
         column=options.label_column,
-        dated=str(own.get("dated", "false")).lower() in TRUE,
+        dated=parse_option("option dated", str(own.get("dated", "false")), bool),
         objects=bool(network_class(_name_of(options, start)).objects),
     )
 

@@ -11,7 +11,7 @@ import torch
 
 from geochange.arrays import Bools, Floats, Ints
 from geochange.datasets.collection import Collection, Sample
-from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, boxes_of, suppress
+from geochange.detectors.boxes import PIXEL_PARTS, SCORE_STEPS, Boxes, boxes_of, suppress
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import IGNORE
 from geochange.detectors.networks.object_network import ObjectNetwork, boxes_in
@@ -52,7 +52,7 @@ def find_items(
         centres = boxes.centres.clip(0, np.array(known.shape) - 1)
         boxes = boxes.where(known[centres[:, 0], centres[:, 1]])
         there, classes = boxes_in(sample.labels, sample.objects)
-        corners, scores = boxes.corners / PARTS, boxes.scores / SCORE_STEPS
+        corners, scores = boxes.corners / PIXEL_PARTS, boxes.scores / SCORE_STEPS
         yield ItemObjects(there, classes, corners, boxes.classes, scores, int(known.sum()))
 
 

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from geochange.datasets.listings import is_table
-from geochange.detectors.catalogue import describe_type, parse_value
+from geochange.declarations import describe_type, parse_option
 from geochange.detectors.networks.registry import network_class
 from geochange.errors import BadOption, UnreadableInput
 from geochange.learning.options import TrainOptions
@@ -200,18 +200,8 @@ def parse_network_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]
         if option not in own:
             elsewhere = f"; use --{option}" if option in ("bands", "classes") else f"; it has {', '.join(own)}"
             raise BadOption(f"{name} has no option {option!r} to give here{elsewhere}")
-        try:
-            values[option] = _parse_text(text, hints[option])
-        except ValueError as error:
-            raise BadOption(f"option {option} of {name} cannot be {text!r}") from error
+        values[option] = parse_option(f"option {option} of {name}", text, hints[option])
     return values
-
-
-def _parse_text(text: str, kind: Any) -> Any:
-    """As `parse_value`, and tuples of any length."""
-    if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
-        return tuple(parse_value(part.strip(), get_args(kind)[0]) for part in text.split(","))
-    return parse_value(text, kind)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from geochange.allocator import keep_freed_memory
 from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, Checkpoint
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
+from geochange.detectors.networks.engines import PRECISIONS
 from geochange.engine.progress import Listener, Silent
 from geochange.errors import BadOption, DiskFull, GeochangeError, NotFinite
 from geochange.interrupts import Interrupts
@@ -27,7 +28,7 @@ from geochange.learning.freezing import freeze, set_training
 from geochange.learning.losses import LOSSES
 from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
-from geochange.learning.options import PRECISIONS, TrainOptions
+from geochange.learning.options import TrainOptions
 from geochange.learning.ranks import Ranks, joined
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import (
@@ -94,7 +95,6 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
     folder: Path,
     options: TrainOptions,
     *,
-    tell: Callable[[Row], None] = lambda row: None,
     show: Show | None = None,
     listener: Listener | None = None,
 ) -> State:
@@ -110,9 +110,8 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
         held_out: to score on after each epoch.
         folder: exists.
         options: how.
-        tell: hears of the figures of each epoch, on the first process.
-        show: likewise, with the network.
-        listener: hears of each update.
+        show: receives each epoch with its network, on the first process.
+        listener: receives each update and the figures of each epoch, on the first process.
 
     Raises:
         BadOption: the folder holds a state of other options, or the device cannot be had.
@@ -129,11 +128,11 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
         state = begin(network, options, device)
         if (folder / LAST).exists():
             state.load(folder / LAST, run.record)
-        _fit(state, samples, run, tell, show)
+        _fit(state, samples, run, show)
     return state
 
 
-def _fit(state: State, samples: TrainingSamples, run: _Run, tell: Callable[[Row], None], show: Show | None) -> None:
+def _fit(state: State, samples: TrainingSamples, run: _Run, show: Show | None) -> None:
     teacher = run.ranks.share(Teaching(state.network))
     options = run.options
     run.listener.begin("train", options.steps - state.step, 0)
@@ -144,10 +143,9 @@ def _fit(state: State, samples: TrainingSamples, run: _Run, tell: Callable[[Row]
                 scores, objects = _score(state, run), _find_objects(state, run)
                 with run.interrupts.hold():
                     row = _close_epoch(state, scores, objects, run)
-                if run.ranks.first:
-                    tell(row)
-                    if show is not None:
-                        show(row, state.averaged, scores)
+                run.listener.report({**row, "steps": options.steps})
+                if run.ranks.first and show is not None:
+                    show(row, state.averaged, scores)
                 run.interrupts.obey()
     except (NotFinite, DiskFull):
         raise  # weights may be spoilt, or nothing can be written: the file is good as it is

@@ -14,16 +14,15 @@ from geochange.errors import BadOption, NotFinite
 from geochange.files import write_whole
 from geochange.learning.losses import LOSSES
 from geochange.learning.scoring import merit_name
-from geochange.learning.training_state import Row
 
 TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"
 SEARCH_FILES = (TRIALS, BEST_OPTIONS, JOURNAL)
 
-Report = Callable[[Row], None]
-"""Hears of each epoch of a trial; ends the trial where others did better."""
+Prune = Callable[[Mapping[str, float]], None]
+"""Receives the figures of each epoch of a trial; ends the trial where others did better."""
 
-RunTrial = Callable[[int, Mapping[str, Any], Report], float]
-"""Number and options of a trial, who hears of its epochs -> its best F1."""
+RunTrial = Callable[[int, Mapping[str, Any], Prune], float]
+"""Number and options of a trial, what receives its figures -> its best F1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +68,13 @@ def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str,
     def objective(trial: Any) -> float:
         chosen = choose(trial, options)
 
-        def report(row: Row) -> None:
+        def prune(row: Mapping[str, float]) -> None:
             trial.report(merit_of(row), int(row["step"]))
             if trial.should_prune():
                 raise optuna.TrialPruned
 
         try:
-            return run_trial(trial.number, chosen, report)
+            return run_trial(trial.number, chosen, prune)
         except NotFinite as error:  # a rate that is too high is an answer like any other
             raise optuna.TrialPruned(str(error)) from error
 
@@ -103,7 +102,7 @@ def choose(trial: Any, options: TuneOptions) -> dict[str, Any]:
     }
 
 
-def merit_of(row: Row) -> float:
+def merit_of(row: Mapping[str, float]) -> float:
     """What trials are compared by, on held-out items: AP50 of objects, else F1, averaged over classes if several."""
     return row[f"val_{merit_name({name.removeprefix('val_'): 0 for name in row if name.startswith('val_')})}"]
 

@@ -242,7 +242,7 @@ def tiling_of(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
 
 
 def _thumbnail(scene: Scene) -> Thumbnail:
-    colours = getattr(scene.sources[0], "colours", None) or (1, 2, 3)
+    colours = scene.sources[0].colours or (1, 2, 3)
     if all(colour in scene.bands for colour in colours):
         positions = tuple(scene.bands.index(colour) for colour in colours)
     else:
@@ -397,7 +397,7 @@ def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
             "pixels": run.scene.grid.area.size,
             "transform": list(run.scene.grid.transform)[:6],
             "bands": list(run.scene.bands),
-            "removed_shift": list(getattr(run.scene.sources[1], "shift", (0.0, 0.0))),  # rows, columns
+            "removed_shift": list(run.scene.sources[1].shift),  # rows, columns
         },
         "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
         "identity": json.loads(json.dumps(run.identity)),

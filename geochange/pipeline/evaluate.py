@@ -22,7 +22,7 @@ from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.evaluation.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
 from geochange.evaluation.boundary_scores import (
-    HALO,
+    BOUNDARY_HALO,
     CellBoundaries,
     boundaries_by_cell,
     merge_boundaries,
@@ -41,13 +41,13 @@ from geochange.probability.label_maps import LabelMap, RasterLabels, as_change, 
 from geochange.probability.raster import ScoreRaster
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels
-from geochange.scenes.scene import open_file
+from geochange.scenes.scene import open_file, read_beyond
 from geochange.scenes.tiling import cell_side
 
 SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture
 MOST_PIXELS = 10**10  # of the grid that two vector layers are compared on
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
 
@@ -97,21 +97,11 @@ class _Comparison:
     skip: int = 1  # every so many-th pixel goes into the picture
 
     def read(self, tile: Tile) -> tuple[Ints, Ints, Bools]:
-        """Labels of both, 0 where not scored, and (y, x) whether a pixel is scored."""
-        (predicted, seen), (reference, known) = self.predicted.read(tile), self.reference.read(tile)
+        """Return labels of both, 0 where not scored, and (y, x) whether a pixel is scored; none is beyond the grid."""
+        sides = (self.predicted, self.reference)
+        (predicted, seen), (reference, known) = (read_beyond(side.read, self.grid.area, tile) for side in sides)
         scored: Bools = seen & known
         return np.where(scored, predicted, 0), np.where(scored, reference, 0), scored
-
-    def read_around(self, block: Tile) -> tuple[Ints, Ints, Bools]:
-        """As `read`, of a block and `HALO` pixels more on each side; nothing is scored beyond the grid."""
-        around = block.grow(HALO)
-        inside = around.intersect(self.grid.area)
-        beyond = (
-            (inside.row - around.row, around.stop_row - inside.stop_row),
-            (inside.col - around.col, around.stop_col - inside.stop_col),
-        )
-        predicted, reference, scored = (np.pad(values, beyond) for values in self.read(inside))
-        return predicted, reference, scored
 
     def positions(self, labels: Ints) -> Ints:
         """Labels as their positions among the classes."""
@@ -193,8 +183,8 @@ def evaluate(
 
 def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
     """Refuse, before any work is done, a picture that could not be written at the end, or would replace an input."""
-    if path.suffix.lower() not in PICTURES:
-        raise BadOption(f"picture {path.name} must end in {', '.join(PICTURES)}")
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise BadOption(f"picture {path.name} must end in {', '.join(PICTURE_SUFFIXES)}")
     require_writable(path, overwrite=True, inputs=inputs)
 
 
@@ -274,9 +264,9 @@ def _labels_task(comparison: _Comparison, block: Tile) -> tuple[set[int], set[in
 
 
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
-    around, origin = comparison.read_around(block), (block.row, block.col)
+    around, origin = comparison.read(block.grow(BOUNDARY_HALO)), (block.row, block.col)
     boundaries = boundaries_by_cell(*around, comparison.classes, origin=origin, cell=comparison.cell)
-    core = slice(HALO, -HALO), slice(HALO, -HALO)
+    core = slice(BOUNDARY_HALO, -BOUNDARY_HALO), slice(BOUNDARY_HALO, -BOUNDARY_HALO)
     predicted, reference, scored = around[0][core], around[1][core], around[2][core]
     confusions = confusion_by_cell(
         predicted, reference, scored, comparison.classes, origin=origin, cell=comparison.cell

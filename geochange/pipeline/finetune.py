@@ -6,14 +6,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
 from geochange.detectors.networks.contract import Network
-from geochange.engine.progress import Listener
+from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
 from geochange.files import write_whole
 from geochange.learning.finetuning import adapt_statistics, adapted_about, pseudo_label, transfer
@@ -33,7 +33,6 @@ from geochange.learning.run_options import TrainRunOptions, parse_sources
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
 from geochange.learning.training import BEST, LAST, fit, require_possible
-from geochange.learning.training_state import Row
 from geochange.pipeline.train import (
     BOARD,
     RECORD,
@@ -97,22 +96,25 @@ class _Tuning:
     material: Material
     options: TrainRunOptions
     more: FinetuneOptions
-    tell: Callable[[Row], None]
-    say: Callable[[str], None]
-    listener: Listener | None
+    listener: Listener
 
     def fit(
         self, network: Network, about: About, material: Material, folder: Path, fitting: TrainOptions, *, done: int = 0
     ) -> Network:
-        """Fit, with pictures for TensorBoard, telling steps from those done before on; the averaged network."""
+        """Fit, with pictures for TensorBoard, counting steps from those done before; return the averaged network."""
+
+        def report(figures: Mapping[str, float]) -> None:
+            steps = {"step": figures["step"] + done, "steps": self.options.fitting.steps}
+            self.listener.report({**figures, **steps})
+
         folder.mkdir(parents=True, exist_ok=True)
-        board = open_board(folder / BOARD, material, self.say)
+        board = open_board(folder / BOARD, material, self.listener)
         samples = make_samples(material, self.options, network)
         show = None if board is None else board.show
         try:
             state = fit(
                 network, about, samples, material.held_out, folder, fitting,
-                tell=lambda row: self.tell({**row, "step": row["step"] + done}), show=show, listener=self.listener,
+                show=show, listener=Relay(self.listener, report),
             )  # fmt: skip
         finally:
             if board is not None:
@@ -137,8 +139,6 @@ def finetune(
     options: TrainRunOptions,
     more: FinetuneOptions | None = None,
     *,
-    tell: Callable[[Row], None] = lambda row: None,
-    say: Callable[[str], None] = lambda line: None,
     listener: Listener | None = None,
 ) -> Trained:
     """Teach a trained network further.
@@ -155,9 +155,7 @@ def finetune(
         out: folder of the run.
         options: as for `train`; `start` is the checkpoint to begin with.
         more: what only fine-tuning has.
-        tell: hears of the figures of each epoch.
-        say: hears of what else a user should know, a line each.
-        listener: hears of each update.
+        listener: receives each update, the figures of each epoch, and notices.
 
     Raises:
         OutputInTheWay: OUT holds a run already, or one of other data or options.
@@ -166,6 +164,7 @@ def finetune(
         NothingValid: without labels, the network is sure of no change in the target.
     """
     more, folder, began = more or FinetuneOptions(), Path(out), time.perf_counter()
+    listener = listener or Silent()
     if options.start is None:
         raise BadOption("fine-tuning begins with a checkpoint; name it with --from")
     if here()[1] > 1:
@@ -186,8 +185,10 @@ def finetune(
     if options.overwrite:
         _remove_parts(folder)
     if fresh:
-        say(f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew")
-    tuning = _Tuning(folder, start, material, options, more, tell, say, listener)
+        listener.notice(
+            f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew"
+        )
+    tuning = _Tuning(folder, start, material, options, more, listener)
     comparable = not fresh and about.bands == start.about.bands
     before = tuning.score(start) if comparable else {}
     best_part = (_adapt if options.unlabelled else _supervise)(tuning, network, about)
@@ -197,7 +198,7 @@ def finetune(
         steps["statistics"] = tuning.score(load_checkpoint(folder / STATISTICS))
     record |= outcome_of(folder, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
     write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
-    _report(before, after, say)
+    _compare(before, after, listener)
     return Trained(folder, record)
 
 
@@ -277,7 +278,7 @@ def _supervise(tuning: _Tuning, network: Network, about: About) -> Part:
         for name in (BEST, LAST):
             write_whole(tuning.folder / name, (tuning.folder / FROZEN / name).read_bytes())
     if tuning.material.held_out:
-        calibrate_best(tuning.folder / BEST, tuning.material, tuning.options, tuning.say)
+        calibrate_best(tuning.folder / BEST, tuning.material, tuning.options, tuning.listener)
     return best_part
 
 
@@ -292,7 +293,7 @@ def _keep_better(tuning: _Tuning, first: int) -> Part:
     if scores[0] < scores[1]:
         return second
     bests[0].save(tuning.folder / BEST)
-    tuning.say(
+    tuning.listener.notice(
         f"best.pt is of the first {first} steps, with the encoder as it was: {MERITS[name]} {scores[0]:.4f} on "
         f"held-out labels, against {scores[1]:.4f} of all that came after"
     )
@@ -335,13 +336,15 @@ def outcome_of(folder: Path, best_part: Part, seconds: float) -> dict[str, Any]:
     return outcome(history, state["best_epoch"], state["step"] + best_part.done, folder, seconds)
 
 
-def _report(before: Mapping[str, float], after: Mapping[str, float], say: Callable[[str], None]) -> None:
+def _compare(before: Mapping[str, float], after: Mapping[str, float], listener: Listener) -> None:
     if not before or not after:
         return
     name = merit_name({each: after[each] for each in before if each in after})
     what = MERITS[name]
     change = f"{what} on held-out labels, at each one's threshold: {before[name]:.4f} before, {after[name]:.4f} after"
     if after[name] < before[name]:
-        say(f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options")
+        listener.notice(
+            f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options"
+        )
     else:
-        say(change)
+        listener.notice(change)

@@ -22,7 +22,7 @@ from geochange.datasets.labels import IGNORE, MOST_CLASSES, value_text
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.files import appearing, require_writable, write_whole
-from geochange.kinds.land_cover import Cover, FromToOptions, Pieces, Transitions, find_transitions, settle
+from geochange.kinds.land_cover import Cover, CoverPieces, FromToOptions, Transitions, find_transitions, snap_to_lattice
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.features import ground_area, metres_per_unit
 from geochange.polygons.options import parse_min_area
@@ -33,12 +33,12 @@ from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
 from geochange.scenes.scene import open_file, rasterio_crs
 from geochange.scenes.tiling import partition
 
-BLOCK = 1024
+LABEL_BLOCK = 1024
 RASTERS = (".tif", ".tiff")
-DECIMALS = 2  # of square metres
+AREA_DECIMALS = 2  # of square metres
 LEGEND = ("value", "name", "from", "to", "pixels")
 
-SCHEMA = pa.schema(
+TRANSITION_SCHEMA = pa.schema(
     {
         "id": pa.int64(),
         "change": pa.string(),
@@ -64,7 +64,7 @@ class Change:
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "from": self.before, "to": self.after} | {
             "polygons": self.polygons,
-            "area_m2": round(self.area_m2, DECIMALS),
+            "area_m2": round(self.area_m2, AREA_DECIMALS),
         }
 
 
@@ -91,7 +91,7 @@ class FromTo:
             "files": [str(path) for path in self.files],
             "classes": self.classes,
             "changes": [change.to_dict() for change in self.changes],
-            **{f"{name}_m2": round(area, DECIMALS) for name, area in self.square_metres.items()},
+            **{f"{name}_m2": round(area, AREA_DECIMALS) for name, area in self.square_metres.items()},
             "without_class": list(self.left_out),
             "seconds": self.seconds,
         }
@@ -138,8 +138,8 @@ def from_to(
     plane = Plane.of(crs, covers[0].polygons)
     covers = covers[0], replace(covers[1], polygons=reproject_polygons(covers[1].polygons, layers[1].frame.crs, crs))
     with stages.stage("overlay"):
-        settled = [replace(cover, polygons=settle(plane.enter(cover.polygons))) for cover in covers]
-        found = find_transitions(settled[0], settled[1], options)
+        snapped = [replace(cover, polygons=snap_to_lattice(plane.enter(cover.polygons))) for cover in covers]
+        found = find_transitions(snapped[0], snapped[1], options)
     if not found.unchanged and not len(found.changes) and not found.dropped:
         raise NothingValid(f"{layers[0].path} and {layers[1].path} have no place in common; are they of one area?")
     mapped = replace(found.changes, polygons=shapely.orient_polygons(plane.leave(found.changes.polygons)))
@@ -227,7 +227,7 @@ class Plane:
         return shapely.transform(polygons, lambda xy: xy / (self.east, self.north))
 
 
-def tell_changes(pieces: Pieces, crs: CRS) -> tuple[Change, ...]:
+def tell_changes(pieces: CoverPieces, crs: CRS) -> tuple[Change, ...]:
     """The changes that there are, by class before and after."""
     areas, pairs = ground_area(pieces.polygons, crs), list(zip(pieces.before, pieces.after, strict=True))
     found = []
@@ -247,22 +247,26 @@ def _square_metres(found: Transitions) -> dict[str, float]:
     return {name: getattr(found, name) for name in names}
 
 
-def _write_layer(path: Path, pieces: Pieces, crs: CRS, changes: Sequence[Change]) -> None:
-    layer = FeatureLayer(schema=SCHEMA, crs=crs, style=class_style("change", [each.name for each in changes]))
+def _write_layer(path: Path, pieces: CoverPieces, crs: CRS, changes: Sequence[Change]) -> None:
+    layer = FeatureLayer(
+        schema=TRANSITION_SCHEMA, crs=crs, style=class_style("change", [each.name for each in changes])
+    )
     write_features(path, iter([_features(pieces, crs)]), layer)
 
 
-def _features(pieces: Pieces, crs: CRS) -> pa.RecordBatch:
+def _features(pieces: CoverPieces, crs: CRS) -> pa.RecordBatch:
     names = [change_name(*pair) for pair in zip(pieces.before, pieces.after, strict=True)]
     columns = {
         "id": np.arange(1, len(pieces) + 1),
         "change": names,
         "from": pieces.before,
         "to": pieces.after,
-        "area_m2": np.round(ground_area(pieces.polygons, crs), DECIMALS),
+        "area_m2": np.round(ground_area(pieces.polygons, crs), AREA_DECIMALS),
         GEOMETRY: shapely.to_wkb(pieces.polygons),
     }
-    return pa.record_batch([pa.array(columns[each.name], each.type) for each in SCHEMA], schema=SCHEMA)
+    return pa.record_batch(
+        [pa.array(columns[each.name], each.type) for each in TRANSITION_SCHEMA], schema=TRANSITION_SCHEMA
+    )
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,7 @@ class Labels:
     grid: Grid
 
     @classmethod
-    def of(cls, covers: tuple[Cover, Cover], pieces: Pieces, crs: CRS, grid: Grid) -> Labels:
+    def of(cls, covers: tuple[Cover, Cover], pieces: CoverPieces, crs: CRS, grid: Grid) -> Labels:
         """Raises GridMismatch where the grid has no CRS, and BadOption where there are too many classes."""
         if grid.crs is None:
             raise GridMismatch(f"the grid has {crs_name(grid.crs)}, the layers have {crs_name(crs)}; give both a CRS")
@@ -325,7 +329,7 @@ def _write_labels(path: Path, labels: Labels, changes: Sequence[Change]) -> None
     counts = np.zeros(IGNORE + 1, np.int64)
     with appearing(path) as temporary:
         with rasterio.open(temporary, "w", **profile) as dataset:
-            for tile in partition(labels.grid.shape, (BLOCK, BLOCK)):
+            for tile in partition(labels.grid.shape, (LABEL_BLOCK, LABEL_BLOCK)):
                 values = labels.read(tile)
                 counts += np.bincount(values.ravel(), minlength=counts.size)
                 dataset.write(values, 1, window=tile.window)

@@ -19,7 +19,7 @@ from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.errors import GridMismatch
 from geochange.files import load_array, require_writable, save_array, scratch_beside
-from geochange.kinds.measure import PARTS, KindOptions, KindWork, measure_block, prepare_work
+from geochange.kinds.measure import ZONES, KindOptions, KindWork, measure_block, prepare_work
 from geochange.kinds.pieces import cut_pieces
 from geochange.kinds.rules import COVERS, KINDS, NIR, choose_kinds, stand_out
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
@@ -30,8 +30,8 @@ from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.layers import in_pixels
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
 
-DECIMALS = 4
-CHUNK = 4096  # regions
+FIGURE_DECIMALS = 4
+REGIONS_AT_ONCE = 4096  # regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class MeasuredKinds:
         """Return columns of the regions start ... stop - 1, counted from 0."""
         votes, *sums = np.split(self._sums(start + 1, stop + 1), range(COVERS, self.measuring.columns, 3), axis=1)
         means = [_means(each) for each in sums]
-        outlines = [stand_out(*(part[date] for part in means[-len(PARTS) :])) for date in (0, 1)]
+        outlines = [stand_out(*(part[date] for part in means[-len(ZONES) :])) for date in (0, 1)]
         before, after = outlines if self.measuring.tells_objects else [np.full(stop - start, np.nan)] * 2
         codes, share = choose_kinds(
             votes.astype(np.int64), before, after, self.measuring.rules, objects_first=NIR not in self.measuring.roles
@@ -124,7 +124,7 @@ class MeasuredKinds:
             for name, pair in dated.items()
             for date, values in zip(("before", "after"), pair, strict=True)
         }
-        rounded = {name: np.round(values, DECIMALS) for name, values in figures.items()}
+        rounded = {name: np.round(values, FIGURE_DECIMALS) for name, values in figures.items()}
         return {
             "kind": pa.array(np.array((*KINDS, None), object)[codes], pa.string()),
             **{name: pa.array(values, pa.float64(), from_pandas=True) for name, values in rounded.items()},
@@ -144,8 +144,8 @@ class MeasuredKinds:
     def counts(self) -> dict[str, int]:
         """Count regions by kind; "" for those without a pixel."""
         found = dict.fromkeys((*KINDS, ""), 0)
-        for start in range(0, self.size, CHUNK):
-            for kind in self.columns(start, min(start + CHUNK, self.size))["kind"].to_pylist():
+        for start in range(0, self.size, REGIONS_AT_ONCE):
+            for kind in self.columns(start, min(start + REGIONS_AT_ONCE, self.size))["kind"].to_pylist():
                 found[kind or ""] += 1
         return {kind: count for kind, count in found.items() if count}
 
@@ -154,7 +154,7 @@ class MeasuredKinds:
         return {
             "band_roles": dict(zip(self.measuring.roles, self.measuring.scene.bands, strict=True)),
             "indices": list(self.measuring.indices),
-            "offsets": {name: round(value, DECIMALS) for name, value in self.measuring.levels.offsets.items()},
+            "offsets": {name: round(value, FIGURE_DECIMALS) for name, value in self.measuring.levels.offsets.items()},
         }
 
 
@@ -221,7 +221,7 @@ def write_kinds(path: Path, measured: MeasuredKinds) -> None:
 
 def _feature_batches(measured: MeasuredKinds, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     start = 0
-    for rows, polygons in measured.features.batches(CHUNK):
+    for rows, polygons in measured.features.batches(REGIONS_AT_ONCE):
         columns = measured.columns(start, start + len(polygons))
         columns |= {GEOMETRY: pa.array(shapely.to_wkb(polygons), pa.binary())}
         start += len(polygons)

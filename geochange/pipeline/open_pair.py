@@ -12,8 +12,7 @@ from geochange.arrays import Array
 from geochange.engine.cluster import quiet_libraries
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
-from geochange.scenes.scene import ArraySource, FileSource, Source, rasterio_crs
-from geochange.scenes.warped import WarpedSource
+from geochange.scenes.scene import Source, rasterio_crs
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +51,7 @@ def _as_array(scene: Scene, place: int) -> xr.DataArray:
     import xarray as xr
 
     source = scene.sources[place]
-    nodata, dtype = _nodata_of(scene, source)
+    nodata, dtype = _nodata_of(source, everywhere=scene.area is None)
     height, width = scene.shape
     chunks = ((len(source.bands),), *da.core.normalize_chunks((CHUNK, CHUNK), (height, width)))
     lazy = da.map_blocks(
@@ -77,20 +76,17 @@ def _as_array(scene: Scene, place: int) -> xr.DataArray:
     return array if nodata is None else array.rio.write_nodata(nodata)
 
 
-def _nodata_of(scene: Scene, source: Source) -> tuple[float | None, np.dtype[Any]]:
+def _nodata_of(source: Source, *, everywhere: bool) -> tuple[float | None, np.dtype[Any]]:
     """The value of invalid pixels, None where there are none, and the dtype that can hold it.
 
     A nodata rule that is a number takes the place of the source's own nodata value, which then is a value like others.
     """
-    own = source.source if isinstance(source, WarpedSource) else source
-    assert isinstance(own, FileSource | ArraySource)
-    by_itself = isinstance(own.nodata, str)
-    if by_itself and own.fill is not None:
-        return own.fill, own.dtype
-    can_mask = isinstance(own, FileSource) and own.masked
-    if own.dtype.kind in "iu" and own is source and scene.area is None and by_itself and not can_mask:
-        return None, own.dtype
-    return np.nan, np.result_type(own.dtype, np.float32)
+    by_itself = isinstance(source.nodata, str)
+    if by_itself and source.fill is not None:
+        return source.fill, source.dtype
+    if by_itself and everywhere and not source.masked and source.dtype.kind in "iu":
+        return None, source.dtype
+    return np.nan, np.result_type(source.dtype, np.float32)
 
 
 def _read_chunk(

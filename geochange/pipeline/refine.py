@@ -19,7 +19,7 @@ from geochange.engine.cog import RasterSpec
 from geochange.engine.progress import Listener
 from geochange.engine.raster_output import RasterOutput, raster_output
 from geochange.engine.work import Work, grid_blocks, open_work
-from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
+from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.probability.boundaries import GuidedFilter, LocalField, guide_codes
 from geochange.probability.morphology import Close, Disc, Open, pixel_metres
@@ -34,11 +34,10 @@ from geochange.probability.raster import (
     steps_of,
 )
 from geochange.probability.refinement import ScorePart, Step, apply_steps
-from geochange.scenes.differences import grid_differences
-from geochange.scenes.grid import Grid, Tile, crs_name
-from geochange.scenes.pairing import RESAMPLINGS, pixels_within
-from geochange.scenes.scene import FileSource, NodataRule, open_file
-from geochange.scenes.warped import WarpedSource, bounds_in
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.pairing import RESAMPLINGS
+from geochange.scenes.scene import NodataRule, Source, open_file, read_beyond
+from geochange.scenes.warped import on_grid
 
 STATISTICS_CELL = 1024  # px; bands are measured in cells of a lattice that no option changes
 LARGEST_DISC = 256  # px
@@ -172,20 +171,14 @@ class Refined:
 class _Guide:
     """An image on the raster's grid, and what its bands are measured by."""
 
-    source: FileSource | WarpedSource
+    source: Source
     mean: Floats
     deviation: Floats
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
         """Return (band, y, x) in steps of the bands' deviations, and validity; nothing is valid beyond the grid."""
-        inside = tile.intersect(self.source.grid.area)
-        values, valid = self.source.read(inside)
-        around = (
-            (inside.row - tile.row, tile.stop_row - inside.stop_row),
-            (inside.col - tile.col, tile.stop_col - inside.stop_col),
-        )
-        codes = guide_codes(values, valid, self.mean, self.deviation)
-        return np.pad(codes, ((0, 0), *around)), np.pad(valid, around)
+        values, valid = read_beyond(self.source.read, self.source.grid.area, tile)
+        return guide_codes(values, valid, self.mean, self.deviation), valid
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +244,9 @@ def refine(
     _require_images(steps, image is not None, before is not None)
     require_geotiff(path)
     require_writable(path, overwrite=overwrite, inputs=[probability, *images])
-    sources = [_on_grid(name, raster, options) for name in images]
+    opened = [open_file(name, bands=options.bands, nodata=options.nodata) for name in images]
+    resampling, grid = RESAMPLINGS[options.resampling], raster.source.grid
+    sources = [on_grid(each, grid, resampling, raster.source.name) for each in opened]
     threshold = _threshold(raster, options)
     with (
         raster_output(path, _spec(raster, options), options.block_size) as output,
@@ -301,22 +296,7 @@ def _require_images(steps: Sequence[Step], has_image: bool, has_before: bool) ->
         raise BadOption("--open and --close look at no image; leave out --image and --before, or add --guided or --crf")
 
 
-def _on_grid(name: str, raster: ScoreRaster, options: RefineOptions) -> FileSource | WarpedSource:
-    """An image on the raster's grid: as it is where it lies on it, else warped while it is read."""
-    source, grid = open_file(name, bands=options.bands, nodata=options.nodata), raster.source.grid
-    if (source.grid.crs is None) != (grid.crs is None):
-        raise GridMismatch(
-            f"{raster.source.name} has {crs_name(grid.crs)}, {name} has {crs_name(source.grid.crs)}; "
-            "give both a CRS (gdal_edit.py -a_srs), or neither"
-        )
-    if not grid_differences(grid, source.grid):
-        return source
-    if pixels_within(grid, bounds_in(source.grid, grid.crs)).size == 0:
-        raise GridMismatch(f"{raster.source.name} and {name} do not overlap; name the image that it was made from")
-    return WarpedSource(source, grid, RESAMPLINGS[options.resampling])
-
-
-def _measure(source: FileSource | WarpedSource, work: Work) -> _Guide:
+def _measure(source: Source, work: Work) -> _Guide:
     """Measure mean and deviation of each band over the scene."""
     total = np.zeros((3, len(source.bands)))
     for _, sums in work.map("measure", partial(_sums_task, source), grid_blocks(source.grid, STATISTICS_CELL)):
@@ -328,7 +308,7 @@ def _measure(source: FileSource | WarpedSource, work: Work) -> _Guide:
     return _Guide(source, mean, np.sqrt(np.maximum(second / count - mean**2, 0)))
 
 
-def _sums_task(source: FileSource | WarpedSource, cell: Tile) -> Floats:
+def _sums_task(source: Source, cell: Tile) -> Floats:
     """Return (3, band) of one cell: valid pixels, and the sums of their values and of the squares."""
     values, valid = source.read(cell)
     known = values[:, valid].astype(np.float64)

@@ -34,7 +34,7 @@ from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheW
 from geochange.files import require_space
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene, SceneOptions, open_scene
-from geochange.scenes.scene import FileSource, NodataRule, open_file
+from geochange.scenes.scene import NodataRule, Source, open_file
 
 RECORD, TABLE = "run.json", "pairs.csv"
 FARTHEST = 5.0  # standard deviations from the mean to what counts as black and white
@@ -192,7 +192,7 @@ def _spare(folder: Path, inputs: Sequence[str]) -> None:
             raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output folder")
 
 
-def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | None]:
+def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, Source | None]:
     """Open an image, or it and its second date, and a mask of what really changed between them."""
     dates = [path] if options.after is None else [path, _beside(options.after, path)]
     scene = open_scene(dates, SceneOptions(bands=options.bands, nodata=options.nodata))
@@ -201,7 +201,7 @@ def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | No
     changed = open_file(_beside(options.changed, path))
     if changed.grid.shape != scene.shape:
         raise GridMismatch(
-            f"{changed.path} has {changed.grid.shape[0]} x {changed.grid.shape[1]} pixels, {path} has "
+            f"{changed.name} has {changed.grid.shape[0]} x {changed.grid.shape[1]} pixels, {path} has "
             f"{scene.shape[0]} x {scene.shape[1]}"
         )
     return scene, changed

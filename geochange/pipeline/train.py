@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
-from geochange.engine.progress import Listener
+from geochange.engine.progress import Listener, Silent
 from geochange.errors import NothingValid, OutputInTheWay
 from geochange.files import write_whole
 from geochange.learning.board import Board
@@ -47,8 +47,6 @@ def train(
     out: str | os.PathLike[str],
     options: TrainRunOptions | None = None,
     *,
-    tell: Callable[[Row], None] = lambda row: None,
-    say: Callable[[str], None] = lambda line: None,
     listener: Listener | None = None,
 ) -> Trained:
     """Teach a network on folders of labelled pairs, or `change-vae` on pairs that nobody labelled.
@@ -61,9 +59,7 @@ def train(
             dates of a scene.
         out: folder of the run.
         options: all else.
-        tell: hears of the figures of each epoch.
-        say: hears of what else a user should know, a line each.
-        listener: hears of each update.
+        listener: receives each update, the figures of each epoch, and notices.
 
     Raises:
         OutputInTheWay: OUT holds a run already, or one of other data or options.
@@ -71,6 +67,7 @@ def train(
         UnreadableInput: an image is broken or missing.
     """
     options, folder, began = options or TrainRunOptions(), Path(out), time.perf_counter()
+    listener = listener or Silent()
     start = None if options.start is None else load_checkpoint(options.start)
     sources = parse_sources(data, unlabelled=not uses_labels(options, start))
     identity = {"data": [source_name(each) for each in sources], **options.settings()}
@@ -85,7 +82,7 @@ def train(
     record = first_record(identity, material, network, about, origin)
     if first:
         begin_folder(folder, record, overwrite=options.overwrite)
-    board = open_board(folder / BOARD, material, say) if first else None
+    board = open_board(folder / BOARD, material, listener) if first else None
     try:
         state = fit(
             network,
@@ -94,7 +91,6 @@ def train(
             material.held_out,
             folder,
             options.fitting,
-            tell=tell,
             show=None if board is None else board.show,
             listener=listener,
         )
@@ -105,7 +101,7 @@ def train(
         if not network.supervised:
             settle_distances(load_checkpoint(folder / BEST), material.training, options.gsd).save(folder / BEST)
         if material.held_out or uses_labels(options, start):
-            calibrate_best(folder / BEST, material, options, say)
+            calibrate_best(folder / BEST, material, options, listener)
     record |= outcome(state.history, state.best_epoch, state.step, folder, time.perf_counter() - began)
     if first:
         write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
@@ -162,11 +158,11 @@ def begin_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool) ->
     write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
-def open_board(folder: Path, material: Material, say: Callable[[str], None]) -> Board | None:
+def open_board(folder: Path, material: Material, listener: Listener) -> Board | None:
     try:
         return Board(folder, material.held_out, material.normalisation)
     except ImportError:
-        say("no figures for TensorBoard: the package tensorboard is not installed")
+        listener.notice("no figures for TensorBoard: the package tensorboard is not installed")
         return None
 
 
@@ -207,12 +203,12 @@ def _counts(collection: Collection) -> dict[str, Any]:
     return {"items": len(collection), "scenes": len(scenes), "pixels": pixels, "gsd": collection.gsd}
 
 
-def calibrate_best(best: Path, material: Material, options: TrainRunOptions, say: Callable[[str], None]) -> None:
+def calibrate_best(best: Path, material: Material, options: TrainRunOptions, listener: Listener) -> None:
     """Give the best checkpoint a temperature, and thresholds for each wanted precision and recall."""
     try:
         calibrate(load_checkpoint(best), material.held_out, options.gsd).save(best)
     except NothingValid as error:
-        say(f"the checkpoint is not calibrated: {error}")
+        listener.notice(f"the checkpoint is not calibrated: {error}")
 
 
 def outcome(history: Sequence[Row], best_epoch: int, step: int, folder: Path, seconds: float) -> dict[str, Any]:

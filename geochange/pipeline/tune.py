@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from geochange.detectors.networks.checkpoint import load_checkpoint
-from geochange.engine.progress import Listener
+from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
 from geochange.learning.material import gather, make_network, make_samples, require_labels
 from geochange.learning.run_options import TrainRunOptions, parse_source, plain
 from geochange.learning.training import fit
-from geochange.learning.training_state import Row
-from geochange.learning.tuning import TuneOptions, merit_of, require_optuna, search
+from geochange.learning.tuning import Prune, TuneOptions, merit_of, require_optuna, search
 from geochange.pipeline.train import TRIAL_FOLDERS, begin_folder, require_own, source_name
 
 
@@ -26,7 +25,6 @@ def tune(
     options: TrainRunOptions | None = None,
     tuning: TuneOptions | None = None,
     *,
-    tell: Callable[[int, Row], None] = lambda trial, row: None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Search rate, weight decay, loss, encoder rate and batch with short runs; a search that was stopped goes on.
@@ -38,8 +36,7 @@ def tune(
         out: folder of the search.
         options: all else; their steps are those of each trial.
         tuning: what is searched.
-        tell: hears of each epoch of each trial.
-        listener: hears of each update.
+        listener: receives each update, and the figures of each epoch of each trial.
 
     Returns:
         The best options by name.
@@ -49,7 +46,7 @@ def tune(
         OutputInTheWay: OUT holds a search on other data or options.
     """
     require_optuna()
-    options, folder = options or TrainRunOptions(), Path(out)
+    options, folder, news = options or TrainRunOptions(), Path(out), listener or Silent()
     tuning = tuning or TuneOptions(seed=options.fitting.seed)
     start = None if options.start is None else load_checkpoint(options.start)
     sources = [parse_source(text) for text in data]
@@ -62,19 +59,19 @@ def tune(
     require_labels(material, options, start)
     begin_folder(folder, {"identity": identity}, overwrite=options.overwrite)
 
-    def run_trial(number: int, chosen: Mapping[str, Any], report: Callable[[Row], None]) -> float:
+    def run_trial(number: int, chosen: Mapping[str, Any], report: Prune) -> float:
         network, about, _ = make_network(material, options, start, [each.path.name for each in sources])
         own = folder / TRIAL_FOLDERS / f"{number:03d}"
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True)
         fitting = replace(options.fitting, **chosen)
 
-        def hear(row: Row) -> None:
-            tell(number, row)
-            report(row)
+        def pass_on(figures: Mapping[str, float]) -> None:
+            news.report({**figures, "trial": number})
+            report(figures)
 
         samples = make_samples(material, options, network)
-        state = fit(network, about, samples, material.held_out, own, fitting, tell=hear, listener=listener)
+        state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(news, pass_on))
         return max(merit_of(row) for row in state.history)
 
     return search(run_trial, folder, tuning)

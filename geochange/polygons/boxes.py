@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, groups_of, join_boxes, no_boxes, suppress
+from geochange.detectors.boxes import PIXEL_PARTS, SCORE_STEPS, Boxes, groups_of, join_boxes, no_boxes, suppress
 from geochange.engine.inference import Inference
 from geochange.engine.work import Work
 from geochange.errors import BadOption
@@ -39,7 +39,7 @@ class BoxMerger:
     def add(self, boxes: Boxes, row: int) -> Boxes:
         """Take the boxes of all cells above a row, and give back what is finished."""
         self._waiting = join_boxes([self._waiting, boxes])
-        return self._take_finished((row - self._reach) * PARTS)
+        return self._take_finished((row - self._reach) * PIXEL_PARTS)
 
     def finish(self) -> Boxes:
         """Give back what is left."""
@@ -62,7 +62,7 @@ class BoxMerger:
 
 def regions_of(boxes: Boxes) -> Regions:
     """Turn boxes into regions: their scores are those of all their pixels; they begin at the pixel of their centre."""
-    area = np.maximum(np.rint(boxes.areas / PARTS**2).astype(np.int64), 1)
+    area = np.maximum(np.rint(boxes.areas / PIXEL_PARTS**2).astype(np.int64), 1)
     counts = Counts(boxes.classes.astype(np.uint8), area, boxes.scores * area, boxes.scores, boxes.on_edge)
     return Regions(counts, boxes.centres, boxes.polygons())
 

@@ -125,9 +125,9 @@ def writer_of(path: Path) -> Callable[[Path, Batches, FeatureLayer], None]:
         BadOption: no format has this suffix.
     """
     try:
-        return WRITERS[path.suffix.lower()]
+        return LAYER_WRITERS[path.suffix.lower()]
     except KeyError:
-        raise BadOption(f"{path.name}: vector layers end in {', '.join(WRITERS)}; choose one of these") from None
+        raise BadOption(f"{path.name}: vector layers end in {', '.join(LAYER_WRITERS)}; choose one of these") from None
 
 
 def write_geopackage(path: Path, batches: Batches, layer: FeatureLayer) -> None:
@@ -175,7 +175,7 @@ def write_geoparquet(path: Path, batches: Batches, layer: FeatureLayer) -> None:
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
-WRITERS: Mapping[str, Callable[[Path, Batches, FeatureLayer], None]] = {
+LAYER_WRITERS: Mapping[str, Callable[[Path, Batches, FeatureLayer], None]] = {
     ".gpkg": write_geopackage,
     ".geojson": write_geojson,
     ".fgb": write_flatgeobuf,

@@ -19,7 +19,7 @@ from pyproj.exceptions import ProjError
 
 from geochange.arrays import Array, Floats
 
-DECIMALS = 8  # of a degree: a millimetre
+DEGREE_DECIMALS = 8  # of a degree: a millimetre
 
 WHOLE_TURN = 360.0
 
@@ -85,7 +85,7 @@ def to_wgs84(polygons: Array, crs: CRS) -> Array:
     transformer = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
     def turn(xy: Floats) -> Floats:
-        return np.round(np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1), DECIMALS)
+        return np.round(np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1), DEGREE_DECIMALS)
 
     placed = shapely.transform(polygons, turn)
     if not crs.is_geographic:
@@ -106,7 +106,9 @@ def _turn_east(polygons: Array) -> Array:
     """Polygons that start below -180°, as on a grid with pixel centres on it, a whole turn further east."""
     below = shapely.bounds(polygons)[:, 0] < -WHOLE_TURN / 2
     turned = polygons.copy()
-    turned[below] = shapely.transform(polygons[below], lambda xy: np.round(np.add(xy, (WHOLE_TURN, 0)), DECIMALS))
+    turned[below] = shapely.transform(
+        polygons[below], lambda xy: np.round(np.add(xy, (WHOLE_TURN, 0)), DEGREE_DECIMALS)
+    )
     return turned
 
 
@@ -118,5 +120,5 @@ def _cut(polygons: Array) -> Array:
     parts = shapely.union(shapely.intersection(polygons[beyond], near), back)
     cut = polygons.copy()
     areas = shapely.buffer(parts, 0)  # drops the lines that intersections leave where an edge lies on 180°
-    cut[beyond] = shapely.transform(areas, lambda xy: np.round(xy, DECIMALS))
+    cut[beyond] = shapely.transform(areas, lambda xy: np.round(xy, DEGREE_DECIMALS))
     return cut

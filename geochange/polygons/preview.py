@@ -15,7 +15,7 @@ CHANGE = (255, 0, 144)  # stands out from soil, water, roofs and plants, in true
 PAPER = (255, 255, 255)
 INK = (40, 44, 52)
 NODATA = (232, 232, 236)
-GAP = 14
+PANEL_GAP = 14
 PANEL = 900  # px; longest side of a panel
 
 
@@ -44,8 +44,8 @@ def render_preview(before: Floats, after: Floats, changed: Bools, captions: Capt
         captions: texts over the panels.
     """
     factor = max(1, PANEL // max(changed.shape))
-    pictures = [enlarge(stretch(date), factor) for date in (before, after)]
-    pictures.append(outline_changes(pictures[1], enlarge(changed, factor)))
+    pictures = [enlarge_pixels(stretch(date), factor) for date in (before, after)]
+    pictures.append(outline_changes(pictures[1], enlarge_pixels(changed, factor)))
     return _arrange(pictures, [captions.before, captions.after, captions.changes])
 
 
@@ -64,7 +64,7 @@ def _stretch_band(band: Floats) -> Array:
     return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
-def enlarge(picture: Array, factor: int) -> Array:
+def enlarge_pixels(picture: Array, factor: int) -> Array:
     """Each pixel of (y, x, ...) as a square of `factor` pixels."""
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
@@ -115,15 +115,15 @@ def _arrange(pictures: list[Array], captions: list[str]) -> Image.Image:
     font, band = ImageFont.load_default(size=text), 2 * text
     cell_width = max(width, *(int(font.getlength(caption)) for caption in captions))
     stacked = width > 1.7 * height
-    cell = (0, height + band + GAP) if stacked else (cell_width + GAP, 0)
+    cell = (0, height + band + PANEL_GAP) if stacked else (cell_width + PANEL_GAP, 0)
     size = (
-        GAP + (cell_width + GAP if stacked else 3 * cell[0]),
-        GAP + (3 * cell[1] if stacked else height + band + GAP),
+        PANEL_GAP + (cell_width + PANEL_GAP if stacked else 3 * cell[0]),
+        PANEL_GAP + (3 * cell[1] if stacked else height + band + PANEL_GAP),
     )
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left, top = GAP + place * cell[0], GAP + place * cell[1]
+        left, top = PANEL_GAP + place * cell[0], PANEL_GAP + place * cell[1]
         draw.text((left, top + text // 4), caption, INK, font=font)
         sheet.paste(Image.fromarray(picture), (left, top + band))
     return sheet

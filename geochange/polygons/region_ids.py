@@ -16,7 +16,7 @@ from geochange.files import save_array
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 
-BLOCK = 1024
+ID_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,19 @@ class RegionIds:
 
     def blocks(self) -> list[Tile]:
         """All blocks of the scene, in raster order."""
-        return list(partition(self.shape, (BLOCK, BLOCK)))
+        return list(partition(self.shape, (ID_BLOCK, ID_BLOCK)))
 
     def _blocks(self, tile: Tile) -> list[Tile]:
         """The blocks that a tile inside the scene meets."""
         if not tile.size:
             return []
-        top, left = tile.row // BLOCK * BLOCK, tile.col // BLOCK * BLOCK
+        top, left = tile.row // ID_BLOCK * ID_BLOCK, tile.col // ID_BLOCK * ID_BLOCK
         scene = Tile(0, 0, *self.shape)
-        cells = partition((tile.stop_row - top, tile.stop_col - left), (BLOCK, BLOCK))
-        return [Tile(top + cell.row, left + cell.col, BLOCK, BLOCK).intersect(scene) for cell in cells]
+        cells = partition((tile.stop_row - top, tile.stop_col - left), (ID_BLOCK, ID_BLOCK))
+        return [Tile(top + cell.row, left + cell.col, ID_BLOCK, ID_BLOCK).intersect(scene) for cell in cells]
 
     def _file(self, block: Tile) -> Path:
-        return self.folder / f"ids-{block.row // BLOCK:05d}-{block.col // BLOCK:05d}.npy"
+        return self.folder / f"ids-{block.row // ID_BLOCK:05d}-{block.col // ID_BLOCK:05d}.npy"
 
 
 def _around(polygons: Array) -> Tile:

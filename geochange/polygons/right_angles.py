@@ -19,7 +19,7 @@ import shapely
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.errors import BadOption
 from geochange.polygons.regions import Regions, concatenate
-from geochange.polygons.simplify import SETTLE_AT, box_groups
+from geochange.polygons.simplify import WAITING_REGIONS, box_groups
 
 _DECIMALS = 6  # of pixels
 _OVERLAP = 1e-9  # square pixels: what rounding leaves of a common edge
@@ -296,7 +296,7 @@ def square_regions(regions: Regions, options: RightAngles, stretch: float = 1.0)
 
 
 def choose_outlines(
-    chunks: Iterable[tuple[Regions, Regions, Array]], options: RightAngles, *, settle_at: int = SETTLE_AT
+    chunks: Iterable[tuple[Regions, Regions, Array]], options: RightAngles, *, waiting_regions: int = WAITING_REGIONS
 ) -> Iterator[tuple[Regions, int]]:
     """Gives regions their squared outlines wherever these keep clear of each other.
 
@@ -307,20 +307,20 @@ def choose_outlines(
         chunks: by first row: regions as the pixels have them, as they are to be written otherwise, and their squared
             outlines or None.
         options: those that the outlines were squared with.
-        settle_at: regions that may wait before complete groups are looked for.
+        waiting_regions: regions that may wait before complete groups are looked for.
 
     Yields:
         The same regions, groups as they are complete, and how many of them are squared: put them in a store to have
         them in order.
     """
-    waiting, limit = _Candidates(concatenate([]), concatenate([]), np.zeros(0, object)), settle_at
+    waiting, limit = _Candidates(concatenate([]), concatenate([]), np.zeros(0, object)), waiting_regions
     for pixels, plain, squared in chunks:
         waiting = waiting.join(_Candidates(pixels, plain, squared))
         if len(waiting.squared) >= limit:
             is_open = waiting.reaches(waiting.pixels.first[-1, 0] - options.reach)
             yield waiting.where(~is_open).chosen()
             waiting = waiting.where(is_open)
-            limit = max(settle_at, 2 * len(waiting.squared))
+            limit = max(waiting_regions, 2 * len(waiting.squared))
     yield waiting.chosen()
 
 

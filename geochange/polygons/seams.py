@@ -33,7 +33,7 @@ from geochange.scenes.grid import Tile
 ORTHOGONAL = ((0, 1), (1, 0))
 DIAGONAL = ((1, 1), (1, -1))
 
-SETTLE_AT = 1 << 18
+WAITING_CORNERS = 1 << 18
 """Corners that may wait before the merger looks for regions that are complete; far less than a block's pixels
 take.
 """
@@ -52,21 +52,21 @@ class SeamMerger:
         *,
         connectivity: int = 4,
         keep: RegionFilter | None = None,
-        settle_at: int = SETTLE_AT,
+        waiting_corners: int = WAITING_CORNERS,
     ) -> None:
         """
         Args:
             blocks: all blocks that will arrive; together they cover the scene, once.
             connectivity: as in `trace_block`.
             keep: as in `trace_block`; applied to joined regions.
-            settle_at: corners that may wait before complete regions are looked for.
+            waiting_corners: corners that may wait before complete regions are looked for.
         """
         self._number = {block: number for number, block in enumerate(blocks)}
         self._missing = set(self._number)
         self._around, self._awaited = _neighbours(blocks)
         self._connectivity = connectivity
         self._keep = keep or RegionFilter()
-        self._settle_at = self._limit = settle_at
+        self._waiting_corners = self._limit = waiting_corners
         self._waiting: list[Pieces] = []
         self._held = 0
 
@@ -89,7 +89,7 @@ class SeamMerger:
         whole = finished_regions(traced.counts, traced.region_of_part, traced.rings, self._connectivity)
         if self._held < self._limit:
             return whole
-        return concatenate([whole, self._settle()])
+        return concatenate([whole, self._join_waiting()])
 
     def finish(self) -> Regions:
         """The regions that are left.
@@ -101,9 +101,9 @@ class SeamMerger:
             raise ValueError(
                 f"{len(self._missing)} of {len(self._number)} blocks have not arrived, such as {min(self._missing)}"
             )
-        return self._settle() if self._waiting else concatenate([])
+        return self._join_waiting() if self._waiting else concatenate([])
 
-    def _settle(self) -> Regions:
+    def _join_waiting(self) -> Regions:
         """Joins what waits; returns what no awaited block can reach, and keeps the rest."""
         pieces = join_pieces(concatenate_pieces(self._waiting), self._connectivity)
         pieces = replace(pieces, seam=pieces.seam.where(self._awaited[pieces.seam.block] > 0))
@@ -111,7 +111,7 @@ class SeamMerger:
         is_open[pieces.piece_of_part[pieces.seam.part]] = True
         self._waiting = [choose_pieces(pieces, is_open)]
         self._held = self._waiting[0].corners.part.size
-        self._limit = max(self._settle_at, 2 * self._held)
+        self._limit = max(self._waiting_corners, 2 * self._held)
         done = choose_pieces(pieces, ~is_open & self._keep.keeps(pieces.counts))
         return finished_regions(done.counts, done.piece_of_part, trace_rings(done.corners), self._connectivity)
 

@@ -17,11 +17,13 @@ from geochange.arrays import Array, Bools, Ints
 from geochange.polygons.regions import Regions, concatenate
 from geochange.polygons.seams import link_components
 
-SETTLE_AT = 1 << 14
+WAITING_REGIONS = 1 << 14
 """Regions that may wait before complete groups are looked for."""
 
 
-def simplify_regions(chunks: Iterable[Regions], tolerance: float, *, settle_at: int = SETTLE_AT) -> Iterator[Regions]:
+def simplify_regions(
+    chunks: Iterable[Regions], tolerance: float, *, waiting_regions: int = WAITING_REGIONS
+) -> Iterator[Regions]:
     """Simplifies outlines; counts stay those of the pixels.
 
     Keeps a group until no later region can belong to it.
@@ -30,19 +32,19 @@ def simplify_regions(chunks: Iterable[Regions], tolerance: float, *, settle_at: 
         chunks: regions by first row.
         tolerance: in pixels: a vertex goes where the triangle with its neighbours is smaller than the
             tolerance squared.
-        settle_at: regions that may wait before complete groups are looked for.
+        waiting_regions: regions that may wait before complete groups are looked for.
 
     Yields:
         The same regions, groups as they are complete: put them in a store to have them in order.
     """
-    waiting, limit = concatenate([]), settle_at
+    waiting, limit = concatenate([]), waiting_regions
     for chunk in chunks:
         waiting = concatenate([waiting, chunk])
         if len(waiting) >= limit:
             is_open = _open_groups(waiting.polygons, waiting.first[-1, 0])
             yield _simplified(waiting.where(~is_open), tolerance)
             waiting = waiting.where(is_open)
-            limit = max(settle_at, 2 * len(waiting))
+            limit = max(waiting_regions, 2 * len(waiting))
     yield _simplified(waiting, tolerance)
 
 

@@ -10,7 +10,7 @@ STYLE_NAME = "changes"
 FILL_OPACITY = 110  # of 255: the image below stays readable
 OUTLINE_MM = 0.5
 
-SCORE_STEPS = (
+SCORE_COLOURS = (
     (0.0, 0.5, (255, 237, 160)),
     (0.5, 0.7, (254, 201, 88)),
     (0.7, 0.85, (253, 141, 60)),
@@ -93,9 +93,9 @@ def change_style(labels: Sequence[str]) -> str:
 def _by_score() -> str:
     entries = (
         _RANGE.format(number=number, lower=lower, upper=upper, label=quoteattr(f"score {lower:g} – {upper:g}"))
-        for number, (lower, upper, _) in enumerate(SCORE_STEPS)
+        for number, (lower, upper, _) in enumerate(SCORE_COLOURS)
     )
-    colours = [colour for _, _, colour in SCORE_STEPS]
+    colours = [colour for _, _, colour in SCORE_COLOURS]
     return _DOCUMENT.format(renderer=_GRADUATED.format(entries="".join(entries), symbols=_symbols(colours)))
 
 

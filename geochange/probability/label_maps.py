@@ -11,13 +11,11 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from geochange.arrays import Bools, Ints
-from geochange.errors import GridMismatch
 from geochange.probability.raster import ScoreRaster, classify, cutoff_of, open_scores
-from geochange.scenes.differences import grid_differences
-from geochange.scenes.grid import Grid, Tile, crs_name
+from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
-from geochange.scenes.scene import FileSource
-from geochange.scenes.warped import WarpedSource
+from geochange.scenes.scene import Source
+from geochange.scenes.warped import on_grid
 
 
 class LabelMap(Protocol):
@@ -32,7 +30,7 @@ class RasterLabels:
     """Labels as they stand in a raster of whole numbers, or probabilities at a threshold."""
 
     raster: ScoreRaster
-    source: FileSource | WarpedSource
+    source: Source
     threshold: float | None  # None: the values are labels
     ignore: tuple[int, ...] = ()  # stored values that are not scored
     rename: Mapping[int, int] | None = None  # labels in the file -> labels to give; None: as they are
@@ -68,12 +66,8 @@ def labels_on(
     """Give an opened raster or layer as labels on a grid, to which a raster is brought by nearest neighbour."""
     if isinstance(opened, Layer):
         return VectorLabels(in_pixels(opened.polygons(grid), grid))
-    source = opened.source
-    if (source.grid.crs is None) != (grid.crs is None):
-        raise GridMismatch(f"{source.name} has {crs_name(source.grid.crs)}, the grid has {crs_name(grid.crs)}")
-    same = not grid_differences(grid, source.grid)
-    placed = source if same else WarpedSource(source, grid, Resampling.nearest)
-    return RasterLabels(opened, placed, _threshold(opened, threshold), ignore)
+    source = on_grid(opened.source, grid, Resampling.nearest)
+    return RasterLabels(opened, source, _threshold(opened, threshold), ignore)
 
 
 def _threshold(raster: ScoreRaster, wanted: float | None) -> float | None:

@@ -17,7 +17,7 @@ import rasterio
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cog import RasterSpec, encode_block
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.scene import FileSource, open_file, readable
+from geochange.scenes.scene import FileSource, open_file, read_beyond, readable
 
 LEVELS = 254  # of 8 bits: probability = stored / 254
 UINT8_NODATA = 255  # of 8 bits; of float32 it is NaN
@@ -151,13 +151,8 @@ class ScoreRaster:
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
         """Return (class, y, x) codes and (y, x) validity of a tile; nothing is valid beyond the raster."""
-        inside = tile.intersect(self.source.grid.area)
-        values, valid = self.source.read(inside)
-        around = (
-            (inside.row - tile.row, tile.stop_row - inside.stop_row),
-            (inside.col - tile.col, tile.stop_col - inside.stop_col),
-        )
-        return np.pad(self.encode(values, valid), ((0, 0), *around)), np.pad(valid, around)
+        values, valid = read_beyond(self.source.read, self.source.grid.area, tile)
+        return self.encode(values, valid), valid
 
     def encode(self, values: Array, valid: Bools) -> Ints:
         """Return stored values as codes; 0 where not valid."""

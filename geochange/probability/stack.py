@@ -5,57 +5,45 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from rasterio.enums import Resampling
 
 from geochange.arrays import Bools, Floats
-from geochange.errors import BadOption, BandMismatch, GridMismatch
+from geochange.errors import BadOption, BandMismatch
 from geochange.probability.raster import ScoreRaster, decode_probability, open_scores
-from geochange.scenes.differences import CHOOSE_OTHERS, GIVE_CRS, GIVE_ONE_CRS, grid_differences, overlap_share
-from geochange.scenes.grid import Grid, Tile, crs_name
-from geochange.scenes.warped import WarpedSource
+from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.scene import DerivedSource, Source
+from geochange.scenes.warped import on_grid
 
 
 @dataclass(frozen=True)
-class ProbabilitySource:
+class ProbabilitySource(DerivedSource):
     """A raster of probabilities, scaled or a mask, as float32 in 0..1: so can it be interpolated."""
 
-    raster: ScoreRaster
-
-    @property
-    def name(self) -> str:
-        return self.raster.source.name
+    step: float  # probability = stored whole number * step
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
+    fill: ClassVar[float] = float("nan")
+    shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
     @property
     def grid(self) -> Grid:
-        return self.raster.source.grid
+        """The raster's own."""
+        return self.source.grid
 
-    @property
-    def bands(self) -> tuple[int, ...]:
-        return self.raster.source.bands
+    def crop(self, tile: Tile) -> ProbabilitySource:
+        """Return the part that a tile of this source's grid covers."""
+        return replace(self, source=self.source.crop(tile))
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.float32)
-
-    @property
-    def date(self) -> str | None:
-        return self.raster.source.date
-
-    @property
-    def storage(self) -> tuple[int, int]:
-        return self.raster.source.storage
-
-    @property
-    def fill(self) -> float:
-        return float("nan")
+    def whole(self) -> ProbabilitySource:
+        """Return all of the raster that this is a part of."""
+        return replace(self, source=self.source.whole())
 
     def read(self, tile: Tile) -> tuple[Floats, Bools]:
         """(class, y, x) probabilities, 0 where not valid, and (y, x) validity."""
-        values, valid = self.raster.source.read(tile)
-        return decode_probability(values, valid, self.raster.step), valid
+        values, valid = self.source.read(tile)
+        return decode_probability(values, valid, self.step), valid
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class SourceStack:
     thresholds: tuple[float, ...]
     """That each raster keeps as its default, else 0.5."""
 
-    sources: tuple[ProbabilitySource | WarpedSource, ...]
+    sources: tuple[Source, ...]
 
     def read(self, tile: Tile) -> tuple[Floats, Bools]:
         """Return (source, class, y, x) float32 probabilities, and (source, y, x) where each source holds data."""
@@ -92,15 +80,16 @@ def open_stack(rasters: Sequence[str | os.PathLike[str]]) -> SourceStack:
         raise BadOption(f"{', '.join(names) or 'no raster'} alone leaves nothing to fuse; give two rasters or more")
     first, *others = (open_scores(name) for name in names)
     ordered = [first, *(_with_classes(other, first) for other in others)]
-    for other in others:
-        _require_overlap(first, other)
-    grid = first.source.grid
+    grid, called = first.source.grid, first.source.name
     return SourceStack(
         names,
         first.classes,
         grid,
         tuple(float(raster.thresholds.get("default", 0.5)) for raster in ordered),
-        tuple(_on_grid(ProbabilitySource(raster), grid) for raster in ordered),
+        tuple(
+            on_grid(ProbabilitySource(raster.source, raster.step), grid, Resampling.bilinear, called)
+            for raster in ordered
+        ),
     )
 
 
@@ -112,22 +101,4 @@ def _with_classes(raster: ScoreRaster, first: ScoreRaster) -> ScoreRaster:
             f"{', '.join(raster.classes)}; only rasters of the same classes can be fused"
         )
     bands = tuple(raster.source.bands[raster.classes.index(name)] for name in first.classes)
-    return replace(raster, source=replace(raster.source, bands=bands), classes=first.classes)
-
-
-def _require_overlap(first: ScoreRaster, other: ScoreRaster) -> None:
-    one, two = first.source, other.source
-    share = overlap_share(one.grid, two.grid)
-    if share is None:
-        mend = GIVE_ONE_CRS if one.grid.crs and two.grid.crs else GIVE_CRS
-        names = f"{one.name} has {crs_name(one.grid.crs)}, {two.name} has {crs_name(two.grid.crs)}"
-        raise GridMismatch(f"{names}; {mend}")
-    if share == 0:
-        extents = " and ".join(", ".join(f"{edge:.10g}" for edge in side.grid.bounds) for side in (one, two))
-        raise GridMismatch(f"{one.name} and {two.name} do not overlap: {extents}; {CHOOSE_OTHERS}")
-
-
-def _on_grid(source: ProbabilitySource, grid: Grid) -> ProbabilitySource | WarpedSource:
-    if not grid_differences(grid, source.grid):
-        return source
-    return WarpedSource(source, grid, Resampling.bilinear)
+    return replace(raster, source=raster.source.with_bands(bands), classes=first.classes)

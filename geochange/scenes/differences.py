@@ -12,7 +12,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from geochange.arrays import Floats
-from geochange.scenes.grid import Grid, crs_name
+from geochange.scenes.grid import Grid, crs_name, map_points
 
 GRID_TOLERANCE = 1e-6
 """Pixels by which corners may differ on one grid: above the rounding of doubles, below any meaning."""
@@ -76,7 +76,7 @@ def overlap_share(before: Grid, after: Grid) -> float | None:
     if len(outline) < 3:
         return 0.0
     common = shapely.box(0, 0, width, height).intersection(shapely.make_valid(shapely.Polygon(outline)))
-    return min(common.area / (width * height), 1.0)
+    return min(float(common.area) / (width * height), 1.0)
 
 
 def _outline_in_pixels(before: Grid, after: Grid, per_side: int = 21) -> Floats:
@@ -89,11 +89,12 @@ def _outline_in_pixels(before: Grid, after: Grid, per_side: int = 21) -> Floats:
     steps = np.arange(per_side) / per_side
     cols = np.concatenate([steps, np.ones(per_side), 1 - steps, np.zeros(per_side)]) * width
     rows = np.concatenate([np.zeros(per_side), steps, np.ones(per_side), 1 - steps]) * height
-    xs, ys = after.transform @ (cols, rows)
+    points = map_points(after.transform, np.stack([cols, rows], axis=1))
     if not _same_crs(before.crs, after.crs):
-        xs, ys = Transformer.from_crs(after.crs, before.crs, always_xy=True).transform(xs, ys)
-    points = np.stack(~before.transform @ (np.asarray(xs), np.asarray(ys)), axis=1)
-    return points[np.isfinite(points).all(axis=1)]
+        there = Transformer.from_crs(after.crs, before.crs, always_xy=True)
+        points = np.stack(there.transform(*points.T), axis=1)
+    pixels = map_points(~before.transform, points)
+    return pixels[np.isfinite(pixels).all(axis=1)]
 
 
 def _same_crs(before: CRS | None, after: CRS | None) -> bool:
@@ -104,7 +105,8 @@ def _same_crs(before: CRS | None, after: CRS | None) -> bool:
 
 def _relative(before: Grid, after: Grid) -> Affine:
     """AFTER's pixel coordinates (column, row) to BEFORE's."""
-    return ~before.transform @ after.transform
+    relative: Affine = ~before.transform @ after.transform
+    return relative
 
 
 def _resolution(before: Grid, after: Grid) -> Difference | None:
@@ -156,13 +158,13 @@ def _corner(grid: Grid) -> str:
 def _size(before: Grid, after: Grid) -> Difference | None:
     if before.shape == after.shape:
         return None
-    sizes = [f"{rows} rows x {cols} columns" for rows, cols in (before.shape, after.shape)]
-    return Difference("size", *sizes, "", ALIGN)
+    own, other = (f"{rows} rows x {cols} columns" for rows, cols in (before.shape, after.shape))
+    return Difference("size", own, other, "", ALIGN)
 
 
 def _overlap(before: Grid, after: Grid, share: float | None) -> Difference | None:
     if share is None or (1 - share) * before.area.size <= GRID_TOLERANCE * sum(before.shape):
         return None
     mend = ALIGN if share else CHOOSE_OTHERS
-    extents = [",".join(f"{edge:.10g}" for edge in grid.bounds) for grid in (before, after)]
-    return Difference("overlap", *extents, f"AFTER covers {share:.1%} of BEFORE", mend)
+    own, other = (",".join(f"{edge:.10g}" for edge in grid.bounds) for grid in (before, after))
+    return Difference("overlap", own, other, f"AFTER covers {share:.1%} of BEFORE", mend)

@@ -72,7 +72,7 @@ class FeatureFile:
         wrong = ~np.isin(kinds, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON))
         if wrong.any():
             raise UnreadableInput(f"{self.path} holds {geometries[wrong][0].geom_type}; polygons are needed")
-        flat = shapely.orient_polygons(shapely.force_2d(geometries))
+        flat: Array = shapely.orient_polygons(shapely.force_2d(geometries))
         single = kinds == shapely.GeometryType.POLYGON
         if self.multipart and single.any():
             flat[single] = shapely.multipolygons(flat[single, np.newaxis])
@@ -84,7 +84,8 @@ def reproject_polygons(polygons: Array, source: CRS | None, target: CRS | None) 
     if source is None or target is None or source == target:
         return polygons
     move = Transformer.from_crs(source, target, always_xy=True)
-    return shapely.transform(polygons, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    moved: Array = shapely.transform(polygons, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    return moved
 
 
 def open_features(path: str) -> FeatureFile:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil, floor
 
 import numpy as np
 from affine import Affine
 from pyproj import CRS
 from rasterio.windows import Window
 
-from geochange.arrays import Ints
+from geochange.arrays import Array, Ints
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,9 +91,9 @@ class Grid:
     def gsd(self) -> float | None:
         """Ground sampling distance in metres, the geometric mean of both directions at the scene's centre.
 
-        None without a CRS.
+        None without a CRS, or where that has no ellipsoid.
         """
-        if self.crs is None:
+        if self.crs is None or (ellipsoid := self.crs.get_geod()) is None:
             return None
         if not self.crs.is_geographic:
             x, y = self.resolution
@@ -101,7 +102,7 @@ class Grid:
         points = [self.transform @ (middle[0] + x, middle[1] + y) for x, y in ((0, 0), (1, 0), (0, 1))]
         degrees = self.crs.axis_info[0].unit_conversion_factor / np.pi * 180
         lon, lat = np.array(points).T * degrees
-        across, down = self.crs.get_geod().inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
+        across, down = ellipsoid.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
         return float(np.sqrt(across * down))
 
     def crop(self, tile: Tile) -> Grid:
@@ -114,12 +115,40 @@ class Grid:
         return row, col
 
 
+def pixels_within(grid: Grid, bounds: tuple[float, float, float, float]) -> Tile:
+    """Find the pixels of a grid whose centres lie within (left, bottom, right, top); of zero size where none do."""
+    if not np.isfinite(bounds).all():
+        return Tile(0, 0, 0, 0)
+    rows, cols = pixel_corners(grid, bounds)
+    row, col = ceil(min(rows) - 0.5 - 1e-6), ceil(min(cols) - 0.5 - 1e-6)
+    stop_row, stop_col = floor(max(rows) + 0.5 + 1e-6), floor(max(cols) + 0.5 + 1e-6)
+    return Tile(row, col, max(stop_row - row, 0), max(stop_col - col, 0)).intersect(grid.area)
+
+
+def pixel_corners(grid: Grid, bounds: tuple[float, float, float, float]) -> tuple[list[float], list[float]]:
+    """Return (rows, cols) of the four corners of (left, bottom, right, top), in pixels of a grid."""
+    left, bottom, right, top = bounds
+    corners = [~grid.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
+    return [row for _, row in corners], [col for col, _ in corners]
+
+
+def map_points(transform: Affine, points: Array) -> Array:
+    """Map (n, 2) points, x first."""
+    t, (x, y) = transform, points.T
+    return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
+
+
 def crs_name(crs: CRS | None) -> str:
     """EPSG:32651 where there is a code, else the CRS's name; "no CRS" for None."""
     if crs is None:
         return "no CRS"
     authority = crs.to_authority()
     return ":".join(authority) if authority else crs.name
+
+
+def extent_of(grid: Grid) -> str:
+    """Return the bounds of a grid and its CRS, for messages."""
+    return f"{', '.join(f'{edge:.10g}' for edge in grid.bounds)} in {crs_name(grid.crs)}"
 
 
 def reflect(start: int, stop: int, length: int) -> Ints:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from shapely import STRtree
 
 from geochange.arrays import Array, Bools, Ints
 from geochange.errors import GridMismatch, UnreadableInput
-from geochange.scenes.grid import Grid, Tile, crs_name
+from geochange.scenes.grid import Grid, Tile, crs_name, map_points
 
 VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp", ".kml", ".gml", ".sqlite"}
 
@@ -98,9 +98,5 @@ def first_layer(path: str) -> str:
 
 def in_pixels(polygons: Array, grid: Grid) -> Array:
     """Map geometries in pixels of a grid, x = column and y = row."""
-    t = ~grid.transform
-
-    def to_pixels(xy: Array) -> Array:
-        return np.stack([t.a * xy[:, 0] + t.b * xy[:, 1] + t.c, t.d * xy[:, 0] + t.e * xy[:, 1] + t.f], axis=1)
-
-    return shapely.transform(polygons, to_pixels)
+    mapped: Array = shapely.transform(polygons, partial(map_points, ~grid.transform))
+    return mapped

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from math import ceil, floor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -20,16 +19,9 @@ from shapely.affinity import affine_transform
 from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
 from geochange.scenes.differences import grid_differences
-from geochange.scenes.grid import Grid, Tile, crs_name, reflect
-from geochange.scenes.scene import (
-    ArraySource,
-    FileSource,
-    NodataRule,
-    Source,
-    open_array,
-    open_file,
-)
-from geochange.scenes.warped import WarpedSource, bounds_in
+from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect
+from geochange.scenes.scene import NodataRule, Source, open_array, open_file
+from geochange.scenes.warped import WarpedSource, bounds_in, on_grid, require_overlap
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -121,11 +113,8 @@ class Scene:
     def move(self, place: int, shift: tuple[float, float], resampling: Resampling) -> Scene:
         """The scene with one date's content moved back by a (row, col) shift in pixels, while it is read."""
         source = self.sources[place]
-        if isinstance(source, WarpedSource):
-            moved = replace(source, shift=(source.shift[0] + shift[0], source.shift[1] + shift[1]))
-        else:
-            assert isinstance(source, FileSource | ArraySource)
-            moved = WarpedSource(source.whole(), self.grid, resampling, shift)
+        total = source.shift[0] + shift[0], source.shift[1] + shift[1]
+        moved = WarpedSource(source.whole(), self.grid, resampling, total)
         return replace(self, sources=(*self.sources[:place], moved, *self.sources[place + 1 :]))
 
     def _wanted(self, tile: Tile) -> Bools | None:
@@ -135,7 +124,8 @@ class Scene:
         shifted = affine_transform(self.area, [1, 0, 0, 1, -tile.col, -tile.row])
         if shifted.is_empty:
             return np.zeros(tile.shape, bool)
-        return geometry_mask([shifted], tile.shape, Affine.identity(), invert=True)
+        wanted: Bools = geometry_mask([shifted], tile.shape, Affine.identity(), invert=True)
+        return wanted
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells this input from another: names, grids, and a hash of sampled pixels."""
@@ -160,25 +150,21 @@ def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> 
     options = options or SceneOptions()
     opened = [open_image(image, position, options) for position, image in enumerate(images)]
     _require_same_bands(opened)
-    first = opened[0]
-    sources: list[Source] = [first]
-    grid = first.grid
-    if any(not _same_grid(first.grid, other.grid) for other in opened[1:]):
-        if not options.align:
-            raise GridMismatch(_refusal(first, opened[1:]))
-        part = _common_part(opened)
-        grid = first.grid.crop(part)
-        sources = [first.crop(part), *(_on_grid(other, grid, options) for other in opened[1:])]
-    else:
-        sources = list(opened)
-    return _restrict(Scene(tuple(sources), grid), options)
+    first, *others = opened
+    if all(_same_grid(first.grid, other.grid) for other in others):
+        return _restrict(Scene(tuple(opened), first.grid), options)
+    if not options.align:
+        raise GridMismatch(_refusal(first, others))
+    first = first.crop(_common_part(first, others))
+    sources = first, *(_brought(other, first, options) for other in others)
+    return _restrict(Scene(sources, first.grid), options)
 
 
-def open_image(image: Image, position: int, options: SceneOptions) -> FileSource | ArraySource:
+def open_image(image: Image, position: int, options: SceneOptions) -> Source:
     """Open the image that stands at a position among the dates, by itself."""
     if isinstance(image, str | os.PathLike):
         return open_file(os.fspath(image), bands=options.bands, nodata=options.nodata)
-    name = image.name if isinstance(getattr(image, "name", None), str) else f"date {position + 1}"
+    name = image.name if isinstance(image.name, str) else f"date {position + 1}"
     return open_array(image, name, bands=options.bands, nodata=options.nodata)
 
 
@@ -204,47 +190,25 @@ def _refusal(first: Source, others: Sequence[Source]) -> str:
     )
 
 
-def _common_part(opened: Sequence[Source]) -> Tile:
-    """The pixels of the first grid that every other date reaches."""
-    first = opened[0].grid
-    part = first.area
-    for other in opened[1:]:
-        if (first.crs is None) != (other.grid.crs is None):
-            raise GridMismatch(
-                f"{opened[0].name} has {crs_name(first.crs)}, {other.name} has {crs_name(other.grid.crs)}; "
-                "give both a CRS (gdal_edit.py -a_srs), or neither"
-            )
-        part = part.intersect(pixels_within(first, bounds_in(other.grid, first.crs)))
-        if part.size == 0:
-            raise GridMismatch(
-                f"{opened[0].name} and {other.name} do not overlap: {_extent(first)} and {_extent(other.grid)}"
-            )
+def _common_part(first: Source, others: Sequence[Source]) -> Tile:
+    """Find the pixels of the first grid that every other date reaches."""
+    part = first.grid.area
+    for other in others:
+        require_overlap(other, first.grid, first.name)
+        part = part.intersect(pixels_within(first.grid, bounds_in(other.grid, first.grid.crs)))
+    if part.size == 0:
+        names = ", ".join(source.name for source in (first, *others))
+        raise GridMismatch(f"no pixel lies in all of {names}; leave out those that lie apart")
     return part
 
 
-def _extent(grid: Grid) -> str:
-    return f"{', '.join(f'{edge:.10g}' for edge in grid.bounds)} in {crs_name(grid.crs)}"
-
-
-def pixels_within(grid: Grid, bounds: tuple[float, float, float, float]) -> Tile:
-    """The pixels of a grid whose centres lie within (left, bottom, right, top); of zero size where none do."""
-    left, bottom, right, top = bounds
-    if not np.isfinite(bounds).all():
-        return Tile(0, 0, 0, 0)
-    corners = [~grid.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
-    cols, rows = zip(*corners, strict=True)
-    row, col = ceil(min(rows) - 0.5 - 1e-6), ceil(min(cols) - 0.5 - 1e-6)
-    stop_row, stop_col = floor(max(rows) + 0.5 + 1e-6), floor(max(cols) + 0.5 + 1e-6)
-    return Tile(row, col, max(stop_row - row, 0), max(stop_col - col, 0)).intersect(grid.area)
-
-
-def _on_grid(source: FileSource | ArraySource, grid: Grid, options: SceneOptions) -> Source:
-    """The source on the grid: cropped where it only starts elsewhere by whole pixels, else warped."""
-    row, col = source.grid.offset_of(grid)
-    whole = Tile(round(row), round(col), *grid.shape)
-    if _same_grid(source.grid.crop(whole), grid) and whole.intersect(source.grid.area) == whole:
+def _brought(source: Source, first: Source, options: SceneOptions) -> Source:
+    """Return the source on the first one's grid: a part of it where it only starts elsewhere by whole pixels."""
+    row, col = source.grid.offset_of(first.grid)
+    whole = Tile(round(row), round(col), *first.grid.shape)
+    if _same_grid(source.grid.crop(whole), first.grid) and whole.intersect(source.grid.area) == whole:
         return source.crop(whole)
-    return WarpedSource(source, grid, RESAMPLINGS[options.resampling])
+    return on_grid(source, first.grid, RESAMPLINGS[options.resampling], first.name)
 
 
 def _restrict(scene: Scene, options: SceneOptions) -> Scene:
@@ -254,21 +218,14 @@ def _restrict(scene: Scene, options: SceneOptions) -> Scene:
     geometry = _aoi_geometry(options.aoi, scene.grid)
     part = pixels_within(scene.grid, geometry.bounds) if not geometry.is_empty else Tile(0, 0, 0, 0)
     if part.size == 0:
-        raise GridMismatch(f"the area of interest {options.aoi} does not meet the scene, {_extent(scene.grid)}")
+        raise GridMismatch(f"the area of interest {options.aoi} does not meet the scene, {extent_of(scene.grid)}")
     grid = scene.grid.crop(part)
-    sources = tuple(_crop(source, part) for source in scene.sources)
+    sources = tuple(source.crop(part) for source in scene.sources)
     if not isinstance(options.aoi, str):
         return Scene(sources, grid)
     inverse = ~grid.transform
     pixels = affine_transform(geometry, [inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f])
     return Scene(sources, grid, pixels)
-
-
-def _crop(source: Source, part: Tile) -> Source:
-    if isinstance(source, WarpedSource):
-        return replace(source, grid=source.grid.crop(part))
-    assert isinstance(source, FileSource | ArraySource)
-    return source.crop(part)
 
 
 def _aoi_geometry(aoi: str | tuple[float, float, float, float], grid: Grid) -> shapely.Geometry:

@@ -17,8 +17,8 @@ from geochange.scenes.grid import Tile
 MAD_TO_SD = 1.4826
 """The standard deviation of a normal distribution over its median absolute deviation."""
 
-SMOOTHING = 1.0  # pixels: sd of the Gaussian under the gradient; less lets noise in, more blurs small texture away
-REACH = 4  # pixels: how far a gradient sees (three sd, and the neighbour of the central difference)
+GRADIENT_SMOOTHING = 1.0  # pixels: sd of the Gaussian under the gradient; less lets noise in, more blurs texture away
+GRADIENT_REACH = 4  # pixels: how far a gradient sees (three sd, and the neighbour of the central difference)
 PEAK_SMOOTHING = 0.7  # pixels: takes the aliased end of the spectrum, which pulls peaks to whole pixels
 LEAST_PEAK = 6.5  # root mean squares of the surface; unrelated NAIP windows stay under 6.3
 LARGEST_RIVAL = 0.85  # of the peak, more than three pixels away from it; ridges and repeated patterns exceed it
@@ -75,8 +75,8 @@ def windows_for(shape: tuple[int, int], size: int = 256, count: int = 100) -> li
     if min(shape) < LEAST_WINDOW:
         return []
     sides = [min(length, size, max(length // 3, 48)) for length in shape]
-    wanted = (1 + ceil(2 * (length / side - 1)) for length, side in zip(shape, sides, strict=True))
-    rows, cols = _fit_counts(*wanted, count)
+    wanted = [1 + ceil(2 * (length / side - 1)) for length, side in zip(shape, sides, strict=True)]
+    rows, cols = _fit_counts(wanted[0], wanted[1], count)
     starts = (np.linspace(0, shape[0] - sides[0], rows).round(), np.linspace(0, shape[1] - sides[1], cols).round())
     return [Tile(int(row), int(col), *sides) for row in starts[0] for col in starts[1]]
 
@@ -112,17 +112,17 @@ def window_shift(before: Array, after: Array, valid: Bools) -> WindowShift | Unm
         raise ValueError(f"before {before.shape}, after {after.shape} and valid {valid.shape} differ in shape")
     if min(valid.shape) < LEAST_WINDOW:
         return Unmeasured(f"the window has fewer than {LEAST_WINDOW} rows or columns")
-    usable = minimum_filter(valid, 2 * REACH + 1)
+    usable = minimum_filter(valid, 2 * GRADIENT_REACH + 1)
     if usable.mean() < LEAST_DATA:
         return Unmeasured("too little data")
-    features = tuple(_orientation(date, valid, usable) for date in (before, after))
-    if not all(feature.any() for feature in features):
+    first, second = (_orientation(date, valid, usable) for date in (before, after))
+    if not (first.any() and second.any()):
         return Unmeasured("no texture")
-    row, col, height, rival = _whole_peak(_cross_spectrum(*features, usable))
+    row, col, height, rival = _whole_peak(_cross_spectrum(first, second, usable))
     if height < LEAST_PEAK or rival > LARGEST_RIVAL:
         return Unmeasured("no distinct match")
     here, there = _common_slices(usable.shape, row, col)
-    common = _cross_spectrum(features[0][here], features[1][there], usable[here] & usable[there])
+    common = _cross_spectrum(first[here], second[there], usable[here] & usable[there])
     fine_row, fine_col = _upsampled_peak(common)
     return WindowShift(row + fine_row, col + fine_col, height * (1 - rival))
 
@@ -136,9 +136,9 @@ def _orientation(date: Array, valid: Bools, usable: Bools) -> Array:
         if power > 0:
             total += gradient * gradient / power
     strength = np.abs(total)
-    if not strength.any():
-        return total
-    return total / (strength + np.median(strength[strength > 0]))
+    if strength.any():
+        total /= strength + np.median(strength[strength > 0])
+    return total
 
 
 def _gradient(band: Array, valid: Bools, usable: Bools) -> Array:
@@ -149,7 +149,7 @@ def _gradient(band: Array, valid: Bools, usable: Bools) -> Array:
     if not sd > 1e-6 * abs(mean):
         return gradient
     values = np.where(valid, (band - mean) / sd, 0).astype(np.float32)
-    smooth = gaussian_filter(values, SMOOTHING, truncate=3)
+    smooth = gaussian_filter(values, GRADIENT_SMOOTHING, truncate=3)
     gradient.real[:, 1:-1] = smooth[:, 2:] - smooth[:, :-2]
     gradient.imag[1:-1] = smooth[2:] - smooth[:-2]
     return np.where(usable, gradient, 0)
@@ -163,7 +163,8 @@ def _cross_spectrum(before: Array, after: Array, usable: Bools) -> Array:
     cross = np.conj(fft.fft2(before * taper, shape)) * fft.fft2(after * taper, shape)
     rows, cols = (np.exp(-2 * (np.pi * PEAK_SMOOTHING * fft.fftfreq(n)) ** 2) for n in shape)
     whitened = cross / np.sqrt(np.abs(cross) + np.finfo(np.float32).tiny)
-    return (whitened * np.outer(rows, cols)).astype(np.complex64)
+    smoothed: Array = whitened * np.outer(rows, cols)
+    return smoothed.astype(np.complex64)
 
 
 def _hann(length: int) -> Floats:
@@ -230,8 +231,8 @@ def combine_shifts(windows: Iterable[WindowShift | Unmeasured]) -> Shift | Unmea
         return Unmeasured("the windows contradict each other")
     row, col = _weighted_median(places[used], weights[used])
     spread = MAD_TO_SD * np.median(np.abs(places[used] - (row, col)), axis=0)
-    spreads = (float(spread[0]), float(spread[1])) if used.sum() > 1 else (None, None)
-    return Shift(float(row), float(col), *spreads, int(used.sum()), len(tried))
+    known = [float(each) if used.sum() > 1 else None for each in spread]
+    return Shift(float(row), float(col), known[0], known[1], int(used.sum()), len(tried))
 
 
 def _weighted_median(values: Floats, weights: Floats) -> Floats:

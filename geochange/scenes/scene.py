@@ -7,10 +7,11 @@ import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from functools import reduce
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 import rasterio
@@ -34,36 +35,92 @@ NodataRule: TypeAlias = Literal["any", "all"] | float
 
 
 class Source(Protocol):
-    """One date on a grid."""
+    """One date on a grid: all that anything outside of `scenes` may ask of it."""
 
     @property
     def name(self) -> str:
         """What messages call it."""
 
     @property
-    def grid(self) -> Grid: ...
+    def path(self) -> str | None:
+        """The file that holds the bands; None where there is none."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where the pixels lie."""
 
     @property
     def bands(self) -> tuple[int, ...]:
         """Numbers, from 1, of the bands that `read` returns."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def count(self) -> int:
+        """How many bands there are to choose from."""
+
+    @property
+    def colours(self) -> tuple[int, int, int] | None:
+        """Numbers of the red, green and blue bands, where they are known."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values that `read` returns."""
+
+    @property
+    def nodata(self) -> NodataRule:
+        """What makes a pixel invalid."""
+
+    @property
+    def fill(self) -> float | None:
+        """The nodata value of the bands."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether there can be pixels that are not valid, NaN apart."""
 
     @property
     def date(self) -> str | None:
-        """Date or time of acquisition, where the data tell it."""
+        """Date or time of acquisition, where it is known."""
 
     @property
     def storage(self) -> tuple[int, int]:
         """(rows, cols) of the blocks in which the pixels are stored."""
 
+    @property
+    def shift(self) -> tuple[float, float]:
+        """(row, col) pixels by which the content lies off, and is moved back while it is read."""
+
+    def crop(self, tile: Tile) -> Source:
+        """Return the part that a tile of this source's grid covers."""
+
+    def whole(self) -> Source:
+        """Return all of the image that this is made of, on the image's own grid."""
+
+    def with_bands(self, bands: tuple[int, ...]) -> Source:
+        """Return other bands of the same image."""
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
-        """Pixels of a tile inside the grid: values (band, y, x) in the source's dtype, valid (y, x).
+        """Read a tile inside the grid: values (band, y, x) in the source's dtype, valid (y, x).
 
         Raises:
             UnreadableInput: the file breaks off, or cannot be read there.
         """
+
+
+def read_beyond(read: Callable[[Tile], tuple[Array, Bools]], area: Tile, tile: Tile) -> tuple[Array, Bools]:
+    """Read a tile that may reach beyond an area of pixels: there values are 0, and none is valid.
+
+    Args:
+        read: takes a tile inside the area, gives values (..., y, x) and valid (y, x); as `Source.read`.
+        area: what can be read.
+        tile: shares a pixel with the area.
+    """
+    inside = tile.intersect(area)
+    values, valid = read(inside)
+    around = (
+        (inside.row - tile.row, tile.stop_row - inside.stop_row),
+        (inside.col - tile.col, tile.stop_col - inside.stop_col),
+    )
+    return np.pad(values, ((0, 0),) * (values.ndim - 2) + around), np.pad(valid, around)
 
 
 @dataclass(frozen=True)
@@ -82,22 +139,29 @@ class FileSource:
     date: str | None = None
     masked: bool = True  # whether the file can hold invalid pixels at all
     fill: float | None = None  # the file's nodata value
-    colours: tuple[int, int, int] | None = None  # numbers of the red, green and blue bands, where the file tells
+    colours: tuple[int, int, int] | None = None  # numbers of the red, green and blue bands, where the file names them
+    shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
     @property
     def name(self) -> str:
+        """The path."""
         return self.path
 
     def crop(self, tile: Tile) -> FileSource:
-        """The part that a tile of this source's grid covers."""
+        """Return the part that a tile of this source's grid covers."""
         origin = self.origin[0] + tile.row, self.origin[1] + tile.col
         return replace(self, grid=self.grid.crop(tile), origin=origin)
 
     def whole(self) -> FileSource:
-        """All of the file that this is a part of."""
+        """Return all of the file that this is a part of."""
         return self.crop(Tile(-self.origin[0], -self.origin[1], *(self.extent or self.grid.shape)))
 
+    def with_bands(self, bands: tuple[int, ...]) -> FileSource:
+        """Return other bands of the same file."""
+        return replace(self, bands=bands)
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
+        """Read a tile inside the grid, see `Source.read`."""
         window = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).window
         with readable(self.path):
             dataset = _open_in_thread(self.path)
@@ -105,7 +169,7 @@ class FileSource:
             return values, self._validity(dataset, values, window)
 
     def _validity(self, dataset: Any, values: Array, window: Any) -> Bools:
-        finite = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else None
+        finite = reduce(np.logical_and, np.isfinite(values)) if values.dtype.kind == "f" else None
         if isinstance(self.nodata, str) and not self.masked:
             return np.ones(values.shape[1:], bool) if finite is None else finite
         if isinstance(self.nodata, str):
@@ -118,12 +182,16 @@ class FileSource:
 
 
 def _own_mask(dataset: Any, source: FileSource, values: Array, window: Any) -> Bools:
-    """The dataset's own mask over all its bands: valid where some band is, or with the rule "any" where all are."""
-    combine = np.all if source.nodata == "any" else np.any
+    """Read the dataset's own mask over all its bands."""
     whole = set(source.bands) == set(range(1, source.count + 1))
     if source.fill is not None and not np.isnan(source.fill) and whole and _masked_by_value(dataset):
-        return combine(values != source.fill, axis=0)
-    return combine(dataset.read_masks(list(range(1, source.count + 1)), window=window) > 0, axis=0)
+        return _over_bands(source.nodata, values != source.fill)
+    return _over_bands(source.nodata, dataset.read_masks(list(range(1, source.count + 1)), window=window) > 0)
+
+
+def _over_bands(rule: NodataRule, known: Bools) -> Bools:
+    """Combine (band, y, x) validity: a pixel is valid where some band is, or with the rule "any" where all are."""
+    return reduce(np.logical_and if rule == "any" else np.logical_or, known)
 
 
 def _masked_by_value(dataset: Any) -> bool:
@@ -142,34 +210,120 @@ class ArraySource:
     date: str | None = None
     origin: tuple[int, int] = (0, 0)
     fill: float | None = None
+    path: ClassVar[str | None] = None
+    colours: ClassVar[tuple[int, int, int] | None] = None
+    shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @property
+    def count(self) -> int:
+        """How many bands the array has."""
+        return int(self.array.shape[0])
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The array's own."""
         return np.dtype(self.array.dtype)
 
     @property
+    def masked(self) -> bool:
+        """Whether there is a value that stands for nodata."""
+        return self.fill is not None or self.nodata not in ("any", "all")
+
+    @property
     def storage(self) -> tuple[int, int]:
-        chunks = self.array.chunks
-        return (chunks[1][0], chunks[2][0]) if chunks else self.array.shape[1:]
+        """(rows, cols) of a chunk."""
+        rows, cols = [sizes[0] for sizes in self.array.chunks[1:]] if self.array.chunks else self.array.shape[1:]
+        return rows, cols
 
     def crop(self, tile: Tile) -> ArraySource:
+        """Return the part that a tile of this source's grid covers."""
         origin = self.origin[0] + tile.row, self.origin[1] + tile.col
         return replace(self, grid=self.grid.crop(tile), origin=origin)
 
     def whole(self) -> ArraySource:
-        """All of the array that this is a part of."""
+        """Return all of the array that this is a part of."""
         return self.crop(Tile(-self.origin[0], -self.origin[1], *self.array.shape[1:]))
 
+    def with_bands(self, bands: tuple[int, ...]) -> ArraySource:
+        """Return other bands of the same array."""
+        return replace(self, bands=bands)
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
+        """Read a tile inside the grid, see `Source.read`."""
         rows, cols = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).slices()
         every = self.array[:, rows, cols].compute(scheduler="synchronous").values
         values = every[[band - 1 for band in self.bands]]
         valid = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else np.ones(values.shape[1:], bool)
         fill = self.fill if isinstance(self.nodata, str) else self.nodata
         if fill is not None and not np.isnan(fill):
-            combine = np.all if self.nodata == "any" else np.any
-            valid &= combine(every != fill, axis=0)
+            valid &= _over_bands(self.nodata, every != fill)
         return values, valid
+
+
+@dataclass(frozen=True)
+class DerivedSource:
+    """A source made of another one, which answers for it; what differs takes its place in the classes derived."""
+
+    source: Source
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.source.name
+
+    @property
+    def path(self) -> str | None:
+        """The file that holds the bands; None where there is none."""
+        return self.source.path
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Numbers, from 1, of the bands that `read` returns."""
+        return self.source.bands
+
+    @property
+    def count(self) -> int:
+        """How many bands there are to choose from."""
+        return self.source.count
+
+    @property
+    def colours(self) -> tuple[int, int, int] | None:
+        """Numbers of the red, green and blue bands, where they are known."""
+        return self.source.colours
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values that `read` returns."""
+        return self.source.dtype
+
+    @property
+    def nodata(self) -> NodataRule:
+        """What makes a pixel invalid."""
+        return self.source.nodata
+
+    @property
+    def fill(self) -> float | None:
+        """The nodata value of the bands."""
+        return self.source.fill
+
+    @property
+    def masked(self) -> bool:
+        """Whether there can be pixels that are not valid, NaN apart."""
+        return self.source.masked
+
+    @property
+    def date(self) -> str | None:
+        """Date or time of acquisition, where it is known."""
+        return self.source.date
+
+    @property
+    def storage(self) -> tuple[int, int]:
+        """(rows, cols) of the blocks in which the pixels are stored."""
+        return self.source.storage
+
+    def with_bands(self, bands: tuple[int, ...]) -> Self:
+        """Return other bands of the same image."""
+        return replace(self, source=self.source.with_bands(bands))
 
 
 def open_file(path: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule = "all") -> FileSource:

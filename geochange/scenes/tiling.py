@@ -176,9 +176,9 @@ def _tile_of(spans: list[tuple[int, int]]) -> Tile:
     return Tile(top, left, bottom - top, right - left)
 
 
-CELL = 256  # pixels per side of the cells that are resampled
+LARGEST_CELL = 256  # pixels per side of the cells that are resampled
 
 
 def cell_side(shape: tuple[int, int]) -> int:
     """Pixels per side of the cells that a grid is cut into: about 16 along its longer side, 8 to 256 pixels each."""
-    return int(min(max(2 ** round(np.log2(max(shape) / 16)), 8), CELL))
+    return int(min(max(2 ** round(np.log2(max(shape) / 16)), 8), LARGEST_CELL))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import rasterio
@@ -20,8 +20,9 @@ from rasterio.warp import reproject, transform_bounds
 
 from geochange.arrays import Array, Bools
 from geochange.errors import GridMismatch
-from geochange.scenes.grid import Grid, Tile, crs_name
-from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs
+from geochange.scenes.differences import CHOOSE_OTHERS, GIVE_CRS, GIVE_ONE_CRS, GRID_TOLERANCE, grid_differences
+from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixel_corners
+from geochange.scenes.scene import DerivedSource, Source, rasterio_crs
 from geochange.scenes.tiling import partition
 
 WARP_CELL = 256  # px; warped reads depend on the window asked for, so they only ever ask for cells of this lattice
@@ -31,43 +32,33 @@ PLAIN_ORIGIN = Affine.translation(4096, -4096)
 
 
 @dataclass(frozen=True)
-class WarpedSource:
+class WarpedSource(DerivedSource):
     """A source brought to another grid while it is read.
 
     Each cell of a fixed lattice is warped by itself, from the pixels that it needs, so that a pixel's value never
     depends on the window asked for. Interpolation leaves invalid pixels out.
     """
 
-    source: FileSource | ArraySource
     grid: Grid
     resampling: Resampling = Resampling.cubic
     shift: tuple[float, float] = (0.0, 0.0)  # (row, col) px of `grid` by which the content lies off, and is moved back
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def bands(self) -> tuple[int, ...]:
-        return self.source.bands
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.source.dtype
-
-    @property
-    def date(self) -> str | None:
-        return self.source.date
+    masked: ClassVar[bool] = True
 
     @property
     def storage(self) -> tuple[int, int]:
+        """(rows, cols) of the largest cell that is warped at once."""
         return WARP_CELL, WARP_CELL
 
-    @property
-    def fill(self) -> float | None:
-        return self.source.fill
+    def crop(self, tile: Tile) -> WarpedSource:
+        """Return the part that a tile of this source's grid covers."""
+        return replace(self, grid=self.grid.crop(tile))
+
+    def whole(self) -> Source:
+        """Return the source before it was warped."""
+        return self.source
 
     def read(self, tile: Tile) -> tuple[Array, Bools]:
+        """Read a tile inside the grid, see `Source.read`."""
         values = np.zeros((len(self.bands), *tile.shape), self.dtype)
         valid = np.zeros(tile.shape, bool)
         for cell in self._cells(tile):
@@ -98,10 +89,44 @@ class WarpedSource:
         values = np.zeros((len(self.bands), *cell.shape), self.dtype)
         if needed.size == 0:
             return values, np.zeros(cell.shape, bool)
-        return warp(*self.source.read(needed), self.source.grid.crop(needed), target, self.resampling)
+        return warp_pixels(*self.source.read(needed), self.source.grid.crop(needed), target, self.resampling)
 
 
-def warp(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resampling) -> tuple[Array, Bools]:
+def on_grid(source: Source, grid: Grid, resampling: Resampling, name: str = "the grid") -> Source:
+    """Bring a source to a grid: as it is where it lies on it, else warped while it is read.
+
+    Args:
+        source: what to bring.
+        grid: the one that is wanted.
+        resampling: how pixels are interpolated.
+        name: what messages call the grid.
+
+    Raises:
+        GridMismatch: source and grid do not overlap, just one has a CRS, or the one CRS cannot be brought to the other.
+    """
+    require_overlap(source, grid, name)
+    return WarpedSource(source, grid, resampling) if grid_differences(grid, source.grid) else source
+
+
+def require_overlap(source: Source, grid: Grid, name: str) -> None:
+    """Refuse a source that does not meet a grid; raises as `on_grid`."""
+    own = source.grid
+    if (grid.crs is None) != (own.crs is None):
+        raise GridMismatch(f"{name} has {crs_name(grid.crs)}, {source.name} has {crs_name(own.crs)}; {GIVE_CRS}")
+    if not (_meet(grid, own) or _meet(own, grid)):  # bounds of the whole earth cannot be brought to every CRS
+        raise GridMismatch(
+            f"{name} and {source.name} do not overlap: {extent_of(grid)} and {extent_of(own)}; {CHOOSE_OTHERS}"
+        )
+
+
+def _meet(one: Grid, other: Grid) -> bool:
+    """Whether two grids' bounds overlap in the CRS of the one, by more than rounding."""
+    there = bounds_in(other, one.crs)
+    low, high = np.maximum(one.bounds[:2], there[:2]), np.minimum(one.bounds[2:], there[2:])
+    return bool((high - low > GRID_TOLERANCE * np.array(one.resolution)).all())
+
+
+def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resampling) -> tuple[Array, Bools]:
     """Bring (band, y, x) values and (y, x) validity from one grid to another with GDAL's warper.
 
     The validity goes along as an alpha band: interpolation weighs invalid pixels with zero, and a target pixel is
@@ -136,9 +161,7 @@ def warp(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resa
 
 def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> Tile:
     """The source pixels that interpolation at the target's pixels asks for; of zero size where there are none."""
-    left, bottom, right, top = bounds_in(target, source.crs)
-    corners = [~source.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
-    cols, rows = zip(*corners, strict=True)
+    rows, cols = pixel_corners(source, bounds_in(target, source.crs))
     if not np.isfinite([*cols, *rows]).all():
         return Tile(0, 0, 0, 0)
     zoom = max((max(cols) - min(cols)) / target.shape[1], (max(rows) - min(rows)) / target.shape[0], 1.0)
@@ -157,9 +180,9 @@ def bounds_in(grid: Grid, crs: CRS | None) -> tuple[float, float, float, float]:
         return grid.bounds
     try:
         with rasterio.Env():  # outside it GDAL prints its errors itself
-            return transform_bounds(rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21)
+            left, bottom, right, top = transform_bounds(
+                rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21
+            )
     except (CRSError, RasterioError, ProjError, CPLE_BaseError) as error:  # GDAL's own pass through `transform_bounds`
-        raise GridMismatch(
-            f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}; give both images the CRS that they are in "
-            "(gdal_edit.py -a_srs), or choose two images of one place"
-        ) from error
+        raise GridMismatch(f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}; {GIVE_ONE_CRS}") from error
+    return left, bottom, right, top

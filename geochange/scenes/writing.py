@@ -8,14 +8,14 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from geochange.scenes.grid import Grid
-from geochange.scenes.scene import ArraySource, FileSource, rasterio_crs, readable
+from geochange.scenes.scene import Source, rasterio_crs, readable
 
 DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
 
 
-def describe_like(dataset: Any, source: FileSource | ArraySource) -> None:
+def describe_like(dataset: Any, source: Source) -> None:
     """Give a new file its source's colours, band descriptions and date, before there are pixels in it."""
-    if not isinstance(source, FileSource):
+    if source.path is None:
         return
     with readable(source.path), rasterio.open(source.path) as original:
         colours = [original.colorinterp[band - 1] for band in source.bands]

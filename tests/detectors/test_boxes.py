@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geochange.detectors.boxes import INSIDE, PARTS, SHARED, Boxes, boxes_of, groups_of, join_boxes, no_boxes, suppress
+from geochange.detectors.boxes import (
+    CONTAINED,
+    PIXEL_PARTS,
+    SHARED,
+    Boxes,
+    boxes_of,
+    groups_of,
+    join_boxes,
+    no_boxes,
+    suppress,
+)
 from geochange.polygons.boxes import BoxMerger, regions_of
 
 
@@ -53,7 +63,7 @@ def plain_suppression(boxes):
             areas = boxes.areas[j], boxes.areas[k]
             touching = (sides >= 0).all()
             one_centre = (boxes.centres[j] == boxes.centres[k]).all()
-            if touching and (shared / (sum(areas) - shared) > SHARED or shared > INSIDE * min(areas) or one_centre):
+            if touching and (shared / (sum(areas) - shared) > SHARED or shared > CONTAINED * min(areas) or one_centre):
                 break
         else:
             kept.append(k)
@@ -98,7 +108,7 @@ def test_torchvision_leaves_out_the_same_where_only_overlap_counts():
 @given(crowds(), st.lists(st.integers(1, 140), max_size=6, unique=True))
 def test_boxes_joined_row_by_row_are_those_of_the_whole_scene(boxes, cuts):
     merger, rows, found = BoxMerger(reach=14), [0, *sorted(cuts), 10_000], []
-    cells = boxes.cells[:, 0] // PARTS
+    cells = boxes.cells[:, 0] // PIXEL_PARTS
     for first, stop in pairwise(rows):
         found.append(merger.add(boxes.where((cells >= first) & (cells < stop)), stop))
     found.append(merger.finish())
@@ -123,8 +133,8 @@ def test_packing_and_moving_keep_everything():
     boxes = make([[1.5, 2, 4, 6.25], [0, 0, 1, 1]], [0.25, 0.75], [1, 2])
     np.testing.assert_array_equal(Boxes.unpack(boxes.pack()).pack(), boxes.pack())
     moved = boxes.move(10, 20)
-    np.testing.assert_array_equal(moved.corners - boxes.corners, [[20 * PARTS, 10 * PARTS] * 2] * 2)
-    np.testing.assert_array_equal(moved.cells - boxes.cells, [[10 * PARTS, 20 * PARTS]] * 2)
+    np.testing.assert_array_equal(moved.corners - boxes.corners, [[20 * PIXEL_PARTS, 10 * PIXEL_PARTS] * 2] * 2)
+    np.testing.assert_array_equal(moved.cells - boxes.cells, [[10 * PIXEL_PARTS, 20 * PIXEL_PARTS]] * 2)
     assert len(no_boxes()) == 0
 
 

@@ -101,7 +101,7 @@ def test_iterations_end_when_nothing_moves() -> None:
 def test_a_sample_gives_nearly_what_all_pixels_give(monkeypatch: pytest.MonkeyPatch) -> None:
     scene, _ = changed_scene(shape=(200, 220))
     whole = fit(IrMad(), scene)
-    monkeypatch.setattr(reweighting, "SAMPLE", 5000)
+    monkeypatch.setattr(reweighting, "ITERATION_SAMPLE", 5000)
     sampled = fit(IrMad(), scene)
     np.testing.assert_allclose(sampled.similarity, whole.similarity, atol=0.02)
     assert np.mean((change(whole, scene) > 0.5) != (change(sampled, scene) > 0.5)) < 0.01

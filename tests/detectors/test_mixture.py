@@ -8,8 +8,8 @@ from skimage.filters import threshold_otsu
 from sklearn.mixture import GaussianMixture
 
 from geochange.detectors.mixture import (
-    BINS,
     NO_CHANGE,
+    STATISTIC_BINS,
     Mixture,
     Posterior,
     bin_values,
@@ -36,7 +36,7 @@ def histogram_of(statistic: np.ndarray) -> np.ndarray:
 @given(st.floats(0, 2.0**100, width=32), st.floats(0, 2.0**100, width=32))
 def test_bins_keep_the_order_of_the_statistic(a: float, b: float) -> None:
     first, second = statistic_bins(np.array([min(a, b), max(a, b)], np.float32))
-    assert first <= second < BINS
+    assert first <= second < STATISTIC_BINS
 
 
 @given(st.floats(2.0**-100, 2.0**100, width=32))

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import geopandas
 import numpy as np
@@ -18,7 +19,7 @@ from tests.stand_ins import changed_pair, write_pair, write_raster
 torch = pytest.importorskip("torch")
 
 from geochange.detectors.networks.checkpoint import load_checkpoint  # noqa: E402
-from geochange.detectors.networks.engines import require_bf16  # noqa: E402
+from geochange.detectors.networks.engines import ENGINES, PRECISIONS, require_bf16  # noqa: E402
 from geochange.detectors.networks.folding import fold_normalisation  # noqa: E402
 from geochange.detectors.networks.scorer import (  # noqa: E402
     Preparation,
@@ -294,9 +295,9 @@ def test_what_the_options_do_not_offer_is_refused(pair, small, tmp_path):
     for options, words in (
         ({"device": "cuda:7"}, "device 'cuda:7' cannot be used here"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
-        ({"precision": "fp8"}, "precision 'fp8' is not one of"),
+        ({"precision": "fp8"}, "option precision of network must be one of fp32, bf16, fp16, not 'fp8'"),
         ({"precision": "fp16", "device": "cpu"}, "fp16 needs a GPU"),
-        ({"engine": "magic"}, "engine 'magic' is not one of torch, openvino"),
+        ({"engine": "magic"}, "option engine of network must be one of torch, openvino, not 'magic'"),
         ({"batch": "0"}, "batch 0 must be at least 1"),
         ({"engine": "openvino", "augment": "true"}, "augment needs the engine torch"),
     ):
@@ -455,3 +456,9 @@ def test_the_gpu_says_the_same_as_the_cpu(pair, checkpoints, tmp_path):
         for device in ("cpu", "cuda")
     ]
     np.testing.assert_allclose(both[0], both[1], atol=2e-3)
+
+
+def test_the_options_offer_every_engine_and_precision():
+    hints = get_type_hints(NetworkDetector)
+    assert get_args(hints["engine"]) == (*ENGINES,)
+    assert get_args(hints["precision"]) == (*PRECISIONS,)

@@ -13,7 +13,7 @@ from geochange.errors import BadOption
 torch = pytest.importorskip("torch")
 
 from geochange.detectors.networks.attention_net import size_loss  # noqa: E402
-from geochange.detectors.networks.change_vae import DISTANCES, Posterior  # noqa: E402
+from geochange.detectors.networks.change_vae import DISTANCES, Latents  # noqa: E402
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.contract import IGNORE, Batch, probability  # noqa: E402
 from geochange.detectors.networks.layers import NeighbourhoodAttention, Resample  # noqa: E402
@@ -412,7 +412,7 @@ def test_dated_labels_beyond_the_series_are_named():
 def test_distances_are_0_for_the_same_and_grow_along_a_line(name):
     def posterior(step):
         mean = torch.tensor([1.0, 0.0]) + step * torch.tensor([0.0, 0.5])
-        return Posterior(mean.view(1, 2, 1, 1), torch.full((1, 2, 1, 1), -1.0))
+        return Latents(mean.view(1, 2, 1, 1), torch.full((1, 2, 1, 1), -1.0))
 
     found = [DISTANCES[name](posterior(0), posterior(step)).item() for step in range(4)]
     assert found[0] == pytest.approx(0, abs=1e-6)
@@ -421,7 +421,7 @@ def test_distances_are_0_for_the_same_and_grow_along_a_line(name):
 
 def test_distances_of_distributions_are_those_of_torch_and_of_matrices():
     rng = np.random.default_rng(0)
-    a, b = (Posterior(*(torch.from_numpy(rng.normal(size=(1, 5, 1, 1))) for _ in range(2))) for _ in range(2))
+    a, b = (Latents(*(torch.from_numpy(rng.normal(size=(1, 5, 1, 1))) for _ in range(2))) for _ in range(2))
     normal = [torch.distributions.Normal(each.mean, torch.exp(each.log_variance / 2)) for each in (a, b)]
     both = sum(torch.distributions.kl_divergence(*order).sum() for order in (normal, normal[::-1])) / 2
     assert DISTANCES["jeffreys"](a, b).item() == pytest.approx(both.sqrt().item())

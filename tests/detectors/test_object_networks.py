@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK  # noqa: E402
 from geochange.datasets.collection import CollectionOptions, Sample, open_collection, open_folder  # noqa: E402
 from geochange.datasets.labels import LabelOptions  # noqa: E402
-from geochange.detectors.boxes import PARTS  # noqa: E402
+from geochange.detectors.boxes import PIXEL_PARTS  # noqa: E402
 from geochange.detectors.networks.contract import IGNORE, Batch  # noqa: E402
 from geochange.detectors.networks.object_network import Targets, boxes_in, on_unknown, targets_of  # noqa: E402
 from geochange.detectors.networks.registry import build_network  # noqa: E402
@@ -239,7 +239,7 @@ def test_boxes_of_a_sample_come_back_in_its_pixels():
     boxes = find_boxes(network, sample, NORMALISATION, zoom=2.0)
     assert len(boxes) > 3
     assert boxes.corners.min() >= 0
-    assert (boxes.corners[:, 2:] <= np.array([70, 50]) * PARTS).all()
+    assert (boxes.corners[:, 2:] <= np.array([70, 50]) * PIXEL_PARTS).all()
 
 
 @pytest.mark.parametrize("name", OBJECTS)

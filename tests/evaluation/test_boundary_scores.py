@@ -11,7 +11,7 @@ from skimage.segmentation import find_boundaries
 
 from geochange.errors import GridMismatch
 from geochange.evaluation.boundary_scores import (
-    HALO,
+    BOUNDARY_HALO,
     TOLERANCES,
     boundaries_by_cell,
     boundary_pixels,
@@ -39,10 +39,10 @@ def scenes(draw, classes: int = 3, max_side: int = 20):
 def counts_of(scene, block=None, cell=1000, classes=THREE):
     """Merged counts of a scene that is read in square blocks."""
     shape = scene[2].shape
-    padded = [np.pad(values, HALO) for values in scene]
+    padded = [np.pad(values, BOUNDARY_HALO) for values in scene]
     parts = []
     for tile in partition(shape, (block, block) if block else shape):
-        rows, cols = Tile(tile.row, tile.col, tile.height + 2 * HALO, tile.width + 2 * HALO).slices()
+        rows, cols = Tile(tile.row, tile.col, tile.height + 2 * BOUNDARY_HALO, tile.width + 2 * BOUNDARY_HALO).slices()
         around = [values[rows, cols] for values in padded]
         parts.append(boundaries_by_cell(*around, classes, origin=(tile.row, tile.col), cell=cell))
     return merge_boundaries(parts)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from geochange.errors import GridMismatch
 from geochange.evaluation.classes import Classes
 from geochange.evaluation.picture import (
     COLOURS,
@@ -51,8 +50,7 @@ def test_outcomes_of_two_classes():
 
 def test_outcomes_of_several_classes_and_of_pixels_not_scored():
     reference, predicted = np.array([[2, 2, 2, 255]]), np.array([[2, 3, 2, 2]])
-    valid = np.array([[True, True, False, True]])
-    found = classify_outcomes(predicted, reference, valid, ignore=(255,))
+    found = classify_outcomes(predicted, reference, np.array([[True, True, False, False]]))
     assert found.tolist() == [[Outcome.HIT, Outcome.WRONG_CLASS, Outcome.NOT_SCORED, Outcome.NOT_SCORED]]
 
 
@@ -83,17 +81,6 @@ def test_plain_picture_shows_each_outcome_in_its_colour():
     assert {tuple(colour) for colour in hatch.tolist()} == {COLOURS[Outcome.NOT_SCORED], HATCH}
 
 
-def test_backdrop_is_dimmed_grey_and_shows_through_patches_but_not_their_outlines():
-    outcomes = five_patches()
-    backdrop = np.zeros((3, 100, 640), np.uint8)
-    backdrop[0, :40] = 255
-    picture = draw_outcomes(outcomes, backdrop)
-    assert len(set(picture[5, 5].tolist())) == 1
-    assert picture[70, 5].max() < picture[5, 5].max() < 170
-    assert tuple(picture[20, 40]) == COLOURS[Outcome.HIT]
-    assert (picture[30, 60] != picture[50, 60]).any()
-
-
 def test_legend_holds_a_swatch_of_each_outcome_on_offer():
     outcomes = five_patches()
     legend = draw_outcomes(outcomes)[100:].reshape(-1, 3)
@@ -114,12 +101,7 @@ def test_legend_tells_the_counts_of_the_whole_scene():
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (700, 3), (20, 30)])
 def test_any_shape_gives_a_picture_with_its_legend_in_full(shape):
     outcomes = np.full(shape, Outcome.MISS, np.uint8)
-    picture = draw_outcomes(outcomes, np.zeros(shape, np.uint8), {Outcome.MISS: 10**12})
+    picture = draw_outcomes(outcomes, {Outcome.MISS: 10**12})
     legend = picture[shape[0] * max(1, 640 // max(shape)) :]
     assert (legend < 100).any()
     assert (legend[:, -1] == 255).all()  # no text is cut off
-
-
-def test_backdrop_of_another_shape_is_refused():
-    with pytest.raises(GridMismatch, match=r"backdrop has shape \(5, 5\)"):
-        draw_outcomes(np.zeros((4, 4), np.uint8), np.zeros((3, 5, 5), np.uint8))

@@ -9,14 +9,14 @@ from geochange.errors import BadOption
 from geochange.kinds import land_cover as from_to
 from geochange.kinds.land_cover import (
     Cover,
+    CoverPieces,
     FromToOptions,
-    Pieces,
     dissolve,
     find_transitions,
     longest_neighbours,
     opened,
     overlay,
-    settle,
+    snap_to_lattice,
 )
 
 CLASSES = ("forest", "grass", "town")
@@ -32,12 +32,14 @@ def cover(seed, count=12, size=100.0, hole=False):
     if hole:
         polygons = shapely.difference(polygons, shapely.box(*random.uniform(0, 40, 2), *random.uniform(60, 100, 2)))
         polygons = polygons[~shapely.is_empty(polygons)]
-    return Cover(settle(polygons), random.choice(np.array(CLASSES, object), len(polygons)))
+    return Cover(snap_to_lattice(polygons), random.choice(np.array(CLASSES, object), len(polygons)))
 
 
 def boxes(*each):
     """A cover of boxes (left, bottom, right, top, class)."""
-    return Cover(settle(np.array([shapely.box(*box[:4]) for box in each])), np.array([box[4] for box in each], object))
+    return Cover(
+        snap_to_lattice(np.array([shapely.box(*box[:4]) for box in each])), np.array([box[4] for box in each], object)
+    )
 
 
 def areas(pieces):
@@ -115,7 +117,7 @@ def test_changes_do_not_overlap_and_touch_no_equal_one(seed):
 def test_chunks_make_no_difference(monkeypatch):
     before, after = cover(3, 40), cover(4, 40)
     whole = find_transitions(before, after, PLAIN).changes
-    monkeypatch.setattr(from_to, "CHUNK", 7)
+    monkeypatch.setattr(from_to, "OVERLAID_AT_ONCE", 7)
     cut = find_transitions(before, after, PLAIN).changes
     assert shapely.equals_exact(whole.polygons, cut.polygons, 1e-9).all()
     assert whole.before.tolist() == cut.before.tolist()
@@ -139,14 +141,14 @@ def test_layers_that_share_borders_only_have_nothing_in_common():
 
 def test_crossed_outlines_are_mended():
     bow = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
-    before = Cover(settle(np.array([bow])), np.array(["grass"], object))
+    before = Cover(snap_to_lattice(np.array([bow])), np.array(["grass"], object))
     found = find_transitions(before, boxes((0, 0, 10, 10, "town")), PLAIN)
     assert found.changes.area() == pytest.approx(50)
 
 
 def test_opening_parts_strips_from_squares():
     shape = shapely.union_all([shapely.box(0, 0, 20, 20), shapely.box(20, 0, 80, 1)])
-    wide, thin = opened(Pieces(np.array([shape]), np.array(["a"], object), np.array(["b"], object)), 2.0)
+    wide, thin = opened(CoverPieces(np.array([shape]), np.array(["a"], object), np.array(["b"], object)), 2.0)
     assert shapely.equals(wide.polygons[0], shapely.box(0, 0, 20, 20))
     assert shapely.equals(thin.polygons[0], shapely.box(20, 0, 80, 1))
 
@@ -157,7 +159,7 @@ BEFORE = boxes((0, 0, 100, 100, "grass"))
 def changed(*after, **options):
     """What becomes of changes within grass."""
     town = Cover(
-        settle(np.array([shapely.box(*box[:4]) for box in after])), np.array([box[4] for box in after], object)
+        snap_to_lattice(np.array([shapely.box(*box[:4]) for box in after])), np.array([box[4] for box in after], object)
     )
     rest = shapely.difference(BEFORE.polygons[0], shapely.union_all(town.polygons))
     layer = Cover(np.append(town.polygons, rest), np.append(town.classes, "grass"))
@@ -183,8 +185,8 @@ def test_a_small_change_joins_a_neighbour_or_goes():
 
 
 def test_of_equal_borders_the_first_change_counts():
-    kept = Pieces(np.array([shapely.box(0, 0, 10, 10), shapely.box(12, 0, 22, 10)]), *np.full((2, 2), "x", object))
-    sliver = Pieces(np.array([shapely.box(10, 0, 12, 10)]), *np.full((2, 1), "y", object))
+    kept = CoverPieces(np.array([shapely.box(0, 0, 10, 10), shapely.box(12, 0, 22, 10)]), *np.full((2, 2), "x", object))
+    sliver = CoverPieces(np.array([shapely.box(10, 0, 12, 10)]), *np.full((2, 1), "y", object))
     assert longest_neighbours(sliver, kept, np.zeros(1)).tolist() == [0]
     assert longest_neighbours(sliver, kept.where([]), np.zeros(1)).tolist() == [-1]
 

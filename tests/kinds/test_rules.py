@@ -10,7 +10,7 @@ from geochange.kinds.rules import (
     COVERS,
     KINDS,
     OTHER,
-    REACH,
+    OUTLINE_REACH,
     SMOOTH_RADIUS,
     VANISHED,
     KindRules,
@@ -140,7 +140,7 @@ def test_outlines_of_a_part_are_those_of_the_whole():
         ndimage.label(ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(120, 120)), 3) > 0.03)[0]
     ).astype(np.int32)
     whole, part = find_outlines(ids), find_outlines(ids[30:90, 40:110])
-    inner = np.s_[REACH:-REACH, REACH:-REACH]
+    inner = np.s_[OUTLINE_REACH:-OUTLINE_REACH, OUTLINE_REACH:-OUTLINE_REACH]
     for name in ("edge", "inside", "around"):
         np.testing.assert_array_equal(getattr(part, name)[inner], getattr(whole, name)[30:90, 40:110][inner])
 

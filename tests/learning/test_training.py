@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.engine.progress import Relay, Silent
 from geochange.errors import BadOption, DiskFull, UnreadableInput
 from geochange.interrupts import Interrupts
 from geochange.learning import training, training_state
@@ -193,15 +194,13 @@ def test_a_disk_that_fills_during_a_run_ends_it_with_the_state_of_before(tmp_pat
 
 def test_a_loss_that_overflows_names_the_step_and_keeps_the_good_state(tmp_path, pairs):
     network = make_network()
-    seen = []
 
     def spoil(row):
-        seen.append(row)
         with torch.no_grad():
             network.head.bias.fill_(math.nan)
 
     with pytest.raises(NotFinite, match=r"loss is nan at step 4.*lower than 0\.01"):
-        run(tmp_path / "run", pairs, network=network, tell=spoil)
+        run(tmp_path / "run", pairs, network=network, listener=Relay(Silent(), spoil))
     saved = torch.load(tmp_path / "run" / LAST, weights_only=True)
     assert saved["step"] == 3
     assert all(value.isfinite().all() for value in saved["network"].values())
@@ -230,8 +229,8 @@ def test_a_broken_image_is_named_in_one_line_and_the_state_kept(tmp_path, pairs,
 def test_training_learns_and_says_so(tmp_path, pairs):
     rows = []
     options = replace(OPTIONS, steps=60, every=20, rate=0.03)
-    state = run(tmp_path / "run", pairs, options, make_network(), tell=rows.append)
-    assert rows == state.history
+    state = run(tmp_path / "run", pairs, options, make_network(), listener=Relay(Silent(), rows.append))
+    assert rows == [{**row, "steps": 60} for row in state.history]
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["val_f1"] > 0.8
     assert {"loss", "accuracy", "f1", "iou", "val_loss", "val_accuracy", "val_f1", "val_iou"} <= set(rows[0])
@@ -240,7 +239,7 @@ def test_training_learns_and_says_so(tmp_path, pairs):
     assert best.about.metrics["f1_low"] <= best.about.metrics["f1"] <= best.about.metrics["f1_high"]
     lines = (tmp_path / "run" / HISTORY).read_text().splitlines()
     assert len(lines) == 4
-    assert lines[0].split(",") == list(rows[0])
+    assert lines[0].split(",") == list(state.history[0])
 
 
 def test_it_stops_where_nothing_gets_better(tmp_path, pairs):
@@ -329,14 +328,15 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path):
         "import os, signal, sys\n"
         "from dataclasses import replace\n"
         "from pathlib import Path\n"
+        "from geochange.engine.progress import Relay, Silent\n"
         "from geochange.learning.training import fit\n"
         "from tests.tiny_network import *\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
         "    pairs = open_pairs(folder / 'pairs')\n"
         "    options = replace(OPTIONS, steps=10000, every=5, workers=1)\n"
-        "    tell = lambda row: os.killpg(0, signal.SIGTERM)\n"
-        "    fit(make_network(), about(), make_samples(pairs), pairs, folder, options, tell=tell)\n"
+        "    kill = Relay(Silent(), lambda row: os.killpg(0, signal.SIGTERM))\n"
+        "    fit(make_network(), about(), make_samples(pairs), pairs, folder, options, listener=kill)\n"
     )
     script = tmp_path / "program.py"
     script.write_text(code)

@@ -130,7 +130,7 @@ def test_boxes_are_the_same_for_any_workers(pair, tmp_path):
 
 
 def test_the_whole_scene_at_once_says_the_same(pair, tmp_path):
-    from geochange.detectors.boxes import PARTS, suppress
+    from geochange.detectors.boxes import PIXEL_PARTS, suppress
     from geochange.engine.inference import own_boxes
     from geochange.scenes.pairing import open_scene
 
@@ -145,7 +145,7 @@ def test_the_whole_scene_at_once_says_the_same(pair, tmp_path):
     scores = sorted(np.round(found.score_mean * 10_000).astype(int).tolist())
     assert scores == sorted(expected.scores.tolist())
     widths = sorted((found.bounds.maxx - found.bounds.minx).round(3).tolist())
-    assert widths == sorted(((expected.corners[:, 2] - expected.corners[:, 0]) / PARTS * 2.0).round(3).tolist())
+    assert widths == sorted(((expected.corners[:, 2] - expected.corners[:, 0]) / PIXEL_PARTS * 2.0).round(3).tolist())
 
 
 def test_a_margin_too_small_is_seen(pair, tmp_path):

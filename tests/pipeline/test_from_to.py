@@ -139,7 +139,7 @@ def test_labels_do_not_depend_on_blocks_nor_on_the_crs_of_the_grid(pair, tmp_pat
     place = Affine(2e-5, 0, left - 1e-4, 0, -2e-5, top + 1e-4)
     grid = write_raster(tmp_path / "grid.tif", np.zeros((1, 90, 110), np.uint8), crs="EPSG:4326", transform=place)
     geochange.from_to(*pair, tmp_path / "a.tif", "cover", grid=grid)
-    monkeypatch.setattr("geochange.pipeline.from_to.BLOCK", 32)
+    monkeypatch.setattr("geochange.pipeline.from_to.LABEL_BLOCK", 32)
     geochange.from_to(*pair, tmp_path / "b.tif", "cover", grid=grid)
     labels = [open_file(str(tmp_path / f"{name}.tif")).read(Tile(0, 0, 90, 110))[0] for name in "ab"]
     np.testing.assert_array_equal(*labels)

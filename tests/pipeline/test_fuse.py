@@ -434,7 +434,7 @@ def test_labels_that_teach_nothing_are_refused(run, tmp_path, scene):
     beyond = write_raster(
         tmp_path / "beyond.tif", truth[None].astype(np.uint8), transform=PLACE @ Affine.translation(10**4, 0)
     )
-    refused(run("fuse", *paths, *out, beyond), "beyond.tif", "labelled unchanged")
+    refused(run("fuse", *paths, *out, beyond), "beyond.tif", "do not overlap")
     geopandas.GeoSeries([shapely.Point(0, 0)], crs=UTM).to_file(tmp_path / "points.gpkg")
     refused(run("fuse", *paths, *out, tmp_path / "points.gpkg"), "points.gpkg", "polygons")
     plain = write_raster(tmp_path / "plain.tif", truth[None].astype(np.uint8), crs=None)

@@ -105,7 +105,7 @@ def test_with_the_dates_swapped_gain_is_loss(layer, pair, tmp_path):
 @pytest.mark.parametrize("split", [False, True])
 def test_results_do_not_depend_on_blocks(layer, pair, tmp_path, monkeypatch, split):
     whole = told(layer, pair, tmp_path / "whole.gpkg", split=split)
-    monkeypatch.setattr(region_ids, "BLOCK", 32)
+    monkeypatch.setattr(region_ids, "ID_BLOCK", 32)
     cut = told(layer, pair, tmp_path / "cut.gpkg", split=split)
     assert whole.drop(columns="geometry").equals(cut.drop(columns="geometry"))
     assert whole.geometry.geom_equals_exact(cut.geometry, 0).all()

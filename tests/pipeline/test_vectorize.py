@@ -20,7 +20,7 @@ def test_right_angles_are_the_same_for_any_blocks_and_threads(tmp_path, monkeypa
     for number, (block, at_once, threads) in enumerate([(1024, 256, 1), (64, 3, 2), (100, 7, 1)]):
         monkeypatch.setattr("geochange.engine.work.BLOCK_SIDE", block)
         monkeypatch.setattr("geochange.pipeline.vectorize.SQUARED_AT_ONCE", at_once)
-        monkeypatch.setattr("geochange.polygons.right_angles.SETTLE_AT", at_once)
+        monkeypatch.setattr("geochange.polygons.right_angles.WAITING_REGIONS", at_once)
         out = tmp_path / f"{number}.geojson"
         geochange.vectorize(path, out, right_angles=RightAngles(), cluster=ClusterOptions(threads=threads))
         found.add(out.read_bytes())

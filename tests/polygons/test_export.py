@@ -12,7 +12,7 @@ from affine import Affine
 from pyproj import CRS
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.polygons.export import WRITERS, write_layer
+from geochange.polygons.export import LAYER_WRITERS, write_layer
 from geochange.polygons.features import SCHEMA, ChangeLayer
 from geochange.scenes.grid import Grid
 from tests.region_cases import Map, trace_whole
@@ -21,7 +21,7 @@ SHAPE = 12, 15
 UTM = Grid(CRS("EPSG:26914"), Affine(5, 0, 500_000, 0, -5, 5_200_000), SHAPE)
 PLAIN = Grid(None, Affine.identity(), SHAPE)
 FIELDS = [name for name in SCHEMA.names if name != "geometry"]
-suffixes = pytest.mark.parametrize("suffix", WRITERS)
+suffixes = pytest.mark.parametrize("suffix", LAYER_WRITERS)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def polygons():
 @pytest.mark.parametrize("block", [16, 64, 1024])
 @pytest.mark.parametrize("chunk", [1, 13, 80])
 def test_numbers_do_not_depend_on_blocks_and_chunks(tmp_path, monkeypatch, polygons, block, chunk):
-    monkeypatch.setattr(region_ids, "BLOCK", block)
+    monkeypatch.setattr(region_ids, "ID_BLOCK", block)
     ids = RegionIds(tmp_path / "ids", SHAPE)
     for start in range(0, 80, chunk):
         ids.burn(polygons[start : start + chunk], start + 1)

@@ -133,12 +133,12 @@ def test_main_direction_is_that_of_most_edges(angle):
     assert np.abs(np.sin(2 * (found - np.radians(angle)))) < 0.03
 
 
-def chosen(regions, options=OPTIONS, size=10_000, settle_at=10_000, plain=None):
+def chosen(regions, options=OPTIONS, size=10_000, waiting_regions=10_000, plain=None):
     """The regions with their final outlines, by first pixel, and how many are squared."""
     plain = regions if plain is None else plain
     parts = [np.arange(start, min(start + size, len(regions))) for start in range(0, len(regions), size)]
     chunks = [(regions.where(at), plain.where(at), square_regions(regions.where(at), options)) for at in parts]
-    found, counts = zip(*choose_outlines(chunks, options, settle_at=settle_at), strict=True)
+    found, counts = zip(*choose_outlines(chunks, options, waiting_regions=waiting_regions), strict=True)
     return concatenate(found).sort(), sum(counts)
 
 
@@ -153,7 +153,7 @@ LENIENT = RightAngles(turn=45.0, least_iou=0.5, area_change=0.3, reach=6.0)
 
 
 def test_chunks_do_not_matter(scene):
-    (whole, count), (cut, parts) = chosen(scene, LENIENT), chosen(scene, LENIENT, size=3, settle_at=5)
+    (whole, count), (cut, parts) = chosen(scene, LENIENT), chosen(scene, LENIENT, size=3, waiting_regions=5)
     assert count == parts > 0
     np.testing.assert_array_equal(cut.first, whole.first)
     assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
@@ -161,20 +161,20 @@ def test_chunks_do_not_matter(scene):
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4), st.sampled_from([6, 8]))
-def test_chunks_do_not_matter_where_outlines_clash(seed, size, settle_at, apart):
+def test_chunks_do_not_matter_where_outlines_clash(seed, size, waiting_regions, apart):
     rng = np.random.default_rng(seed)
     places = [(row, col) for row in range(3, 45, apart) for col in range(3, 30, 6) if rng.random() < 0.7]
     regions = pixels_of([shapely.box(col, row, col + 4, row + 4) for row, col in places], (60, 60))
     grown = shapely.buffer(regions.polygons, rng.choice([0.5, 1.5, 2.9], len(regions)), join_style="mitre")
     squared = np.where(rng.random(len(regions)) < 0.7, grown, None)
 
-    def outcome(size, settle_at):
+    def outcome(size, waiting_regions):
         parts = [np.arange(start, min(start + size, len(regions))) for start in range(0, len(regions), size)]
         chunks = [(regions.where(at), regions.where(at), squared[at]) for at in parts]
-        found, counts = zip(*choose_outlines(chunks, OPTIONS, settle_at=settle_at), strict=True)
+        found, counts = zip(*choose_outlines(chunks, OPTIONS, waiting_regions=waiting_regions), strict=True)
         return shapely.to_wkb(concatenate(found).sort().polygons).tolist(), sum(counts)
 
-    assert outcome(size, settle_at) == outcome(1000, 1000)
+    assert outcome(size, waiting_regions) == outcome(1000, 1000)
 
 
 @pytest.mark.parametrize("tolerance", [0, 1.5])

@@ -29,11 +29,11 @@ def one_class(rows):
 
 
 @given(maps(), cells, st.sampled_from([4, 8]), st.sampled_from([1, 10**9]), st.randoms())
-def test_merged_regions_are_those_of_the_uncut_scene_byte_for_byte(scene, cell, connectivity, settle_at, random):
+def test_merged_regions_are_those_of_the_uncut_scene_byte_for_byte(scene, cell, connectivity, waiting_corners, random):
     blocks = list(partition(scene.shape, cell))
     random.shuffle(blocks)
 
-    merged = trace_in_blocks(scene, blocks, connectivity, settle_at=settle_at)
+    merged = trace_in_blocks(scene, blocks, connectivity, waiting_corners=waiting_corners)
 
     assert_same(merged, trace_whole(scene, connectivity))
 
@@ -67,7 +67,7 @@ def test_ring_over_four_blocks_keeps_its_hole():
 def test_regions_are_given_back_while_blocks_arrive():
     scene = one_class([[1, 1, 0] * 40])
     blocks = list(partition(scene.shape, (1, 1)))
-    merger = SeamMerger(blocks, settle_at=1)
+    merger = SeamMerger(blocks, waiting_corners=1)
 
     early = sum(len(merger.add(trace_one(scene, block))) for block in blocks)
 

@@ -26,8 +26,10 @@ def in_chunks(regions, size):
     return [regions.where(np.arange(start, min(start + size, len(regions)))) for start in range(0, len(regions), size)]
 
 
-def simplified(regions, size=10_000, settle_at=10_000):
-    return concatenate(list(simplify_regions(in_chunks(regions, size), TOLERANCE, settle_at=settle_at))).sort()
+def simplified(regions, size=10_000, waiting_regions=10_000):
+    return concatenate(
+        list(simplify_regions(in_chunks(regions, size), TOLERANCE, waiting_regions=waiting_regions))
+    ).sort()
 
 
 def test_vertices_become_fewer_by_half(regions):
@@ -62,7 +64,7 @@ def test_adjoining_classes_leave_no_gap():
 
 
 def test_chunks_do_not_matter(regions):
-    whole, cut = simplified(regions), simplified(regions, size=3, settle_at=5)
+    whole, cut = simplified(regions), simplified(regions, size=3, waiting_regions=5)
 
     np.testing.assert_array_equal(cut.first, whole.first)
     assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
@@ -81,7 +83,7 @@ def test_classes_that_share_edges_neither_overlap_nor_gap(seed, classes, connect
     regions = trace_whole(Map(values, values.astype(np.int64), values > 0), connectivity)
     chunks = in_chunks(regions, int(rng.integers(1, 9)))
 
-    polygons = concatenate(list(simplify_regions(chunks, tolerance, settle_at=int(rng.integers(1, 9))))).polygons
+    polygons = concatenate(list(simplify_regions(chunks, tolerance, waiting_regions=int(rng.integers(1, 9))))).polygons
 
     together = shapely.union_all(polygons)
     scene = shapely.box(0, 0, *values.shape[::-1])

@@ -5,7 +5,7 @@ import shapely
 from affine import Affine
 
 from geochange.errors import UnreadableInput
-from geochange.polygons.export import WRITERS, write_layer
+from geochange.polygons.export import LAYER_WRITERS, write_layer
 from geochange.polygons.features import SCHEMA, ChangeLayer
 from geochange.scenes.feature_files import open_features, reproject_polygons
 from geochange.scenes.grid import Grid
@@ -22,7 +22,7 @@ def regions():
     return trace_whole(Map(classes, classes * 7, np.ones((40, 50), bool)))
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", LAYER_WRITERS)
 def test_what_was_written_comes_back_in_batches(regions, tmp_path, suffix):
     path = tmp_path / f"changes{suffix}"
     write_layer(path, [regions], ChangeLayer(grid=GRID))

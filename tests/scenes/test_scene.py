@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from rasterio.enums import Resampling
 
 from geochange.errors import BadOption, BandMismatch, UnreadableInput
+from geochange.probability.stack import ProbabilitySource
 from geochange.scenes.grid import Tile
-from geochange.scenes.scene import iso_date, open_array, open_file, parse_nodata
+from geochange.scenes.scene import iso_date, open_array, open_file, parse_nodata, read_beyond
+from geochange.scenes.warped import WarpedSource
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
 
@@ -15,6 +18,41 @@ def test_a_window_is_what_rasterio_reads(tmp_path):
     read, valid = source.read(Tile(10, 20, 30, 40))
     np.testing.assert_array_equal(read, values[[3, 1], 10:40, 20:60])
     assert valid.all()
+
+
+def open_as(kind, path):
+    """A source of each class, over one file."""
+    file = open_file(str(path))
+    if kind == "file":
+        return file
+    if kind == "array":
+        with xr.open_dataarray(path, engine="rasterio") as array:
+            return open_array(array.load(), "array")
+    if kind == "warped":
+        return WarpedSource(file, file.grid, Resampling.nearest)
+    return ProbabilitySource(file, 1 / 255)
+
+
+@pytest.mark.parametrize("kind", ["file", "array", "warped", "probability"])
+def test_every_source_is_cropped_and_picks_bands(tmp_path, kind):
+    source = open_as(kind, write_raster(tmp_path / "a.tif", textured((40, 50), bands=3), nodata=7))
+    every, valid = source.read(source.grid.area)
+    part = Tile(10, 20, 15, 25)
+    chosen = source.crop(part).with_bands((3, 1))
+    values, there = chosen.read(Tile(1, 2, 5, 6))
+    np.testing.assert_array_equal(values, every[[2, 0], 11:16, 22:28])
+    np.testing.assert_array_equal(there, valid[11:16, 22:28])
+    assert (chosen.count, chosen.bands, chosen.grid) == (3, (3, 1), source.grid.crop(part))
+    assert chosen.whole().grid == source.grid
+    assert chosen.masked
+
+
+def test_beyond_its_area_a_source_is_0_and_not_valid(tmp_path):
+    source = open_file(write_raster(tmp_path / "a.tif", textured((20, 30))))
+    inside, _ = source.read(source.grid.area)
+    values, valid = read_beyond(source.read, source.grid.area, Tile(-4, -6, 30, 50))
+    np.testing.assert_array_equal(values, np.pad(inside, ((0, 0), (4, 6), (6, 14))))
+    np.testing.assert_array_equal(valid, np.pad(np.ones((20, 30), bool), ((4, 6), (6, 14))))
 
 
 @pytest.mark.parametrize(

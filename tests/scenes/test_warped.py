@@ -4,10 +4,11 @@ import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
 
+from geochange.errors import GridMismatch
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import open_file
-from geochange.scenes.warped import WarpedSource, warp
-from tests.stand_ins import UTM, textured, write_raster
+from geochange.scenes.warped import WarpedSource, on_grid, warp_pixels
+from tests.stand_ins import PLACE, UTM, textured, write_raster
 
 
 @pytest.mark.parametrize("target_crs", [UTM, "EPSG:4326"])
@@ -28,6 +29,33 @@ def rasterio_to_pyproj(name):
     from pyproj import CRS
 
     return CRS.from_user_input(name)
+
+
+def test_a_source_is_warped_where_it_lies_on_another_grid(tmp_path):
+    source = open_file(write_raster(tmp_path / "a.tif", textured((40, 50))))
+    assert on_grid(source, source.grid, Resampling.nearest) is source
+    part = source.grid.crop(Tile(3, 4, 20, 30))
+    values, _ = on_grid(source, part, Resampling.nearest).read(part.area)
+    np.testing.assert_array_equal(values, source.read(Tile(3, 4, 20, 30))[0])
+
+
+def test_a_source_of_the_whole_earth_is_brought_to_a_scene(tmp_path):
+    earth = Affine(0.5, 0, -180, 0, -0.5, 90)
+    source = open_file(
+        write_raster(tmp_path / "a.tif", textured((360, 720), bands=1), crs="EPSG:4326", transform=earth)
+    )
+    scene = Grid(rasterio_to_pyproj(UTM), PLACE @ Affine.translation(-20_000, 0), (50, 50))
+    _, valid = on_grid(source, scene, Resampling.nearest).read(scene.area)
+    assert valid.all()
+
+
+@pytest.mark.parametrize(("crs", "reason"), [(UTM, "before.tif and .*b.tif do not overlap"), (None, "no CRS")])
+def test_a_source_beside_a_grid_is_refused(tmp_path, crs, reason):
+    values = textured((40, 50))
+    beside = write_raster(tmp_path / "b.tif", values, crs=crs, transform=PLACE @ Affine.translation(50, 0))
+    grid = open_file(write_raster(tmp_path / "a.tif", values)).grid
+    with pytest.raises(GridMismatch, match=reason):
+        on_grid(open_file(beside), grid, Resampling.nearest, "before.tif")
 
 
 def test_warping_agrees_with_gdals_warped_vrt(tmp_path):
@@ -60,7 +88,7 @@ def test_interpolation_leaves_invalid_pixels_out(tmp_path):
 def test_warping_onto_the_same_grid_changes_nothing(dtype):
     values = textured((40, 50), dtype="uint8").astype(dtype)
     grid = Grid(None, Affine(1, 0, 0, 0, -1, 0), (40, 50))
-    warped, valid = warp(values, np.ones((40, 50), bool), grid, grid, Resampling.cubic)
+    warped, valid = warp_pixels(values, np.ones((40, 50), bool), grid, grid, Resampling.cubic)
     np.testing.assert_array_equal(warped, values)
     assert valid.all()
 
@@ -85,7 +113,9 @@ def test_a_shift_of_a_plain_image_is_moved_back_from_its_first_pixel_on(tmp_path
 @pytest.mark.parametrize("zoom", [0.5, 2.0])
 def test_plain_images_of_other_pixel_size_are_brought_to_each_other(zoom):
     one, other = (Grid(None, Affine(size, 0, 0, 0, -size, 0), (40, 40)) for size in (1.0, zoom))
-    warped, valid = warp(np.full((1, 40, 40), 100, np.uint8), np.ones((40, 40), bool), one, other, Resampling.bilinear)
+    warped, valid = warp_pixels(
+        np.full((1, 40, 40), 100, np.uint8), np.ones((40, 40), bool), one, other, Resampling.bilinear
+    )
     reached = min(round(40 / zoom), 40)
     assert valid[:reached, :reached].all()
     assert (warped[0][valid] == 100).all()

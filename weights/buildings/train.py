@@ -21,6 +21,7 @@ where it was.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +31,10 @@ from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.collection import Collection, CollectionOptions, open_collection, open_folder
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.registry import build_network
+from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.training import fit
-from geochange.learning.training_state import Row
 
 GSD = 0.5  # metres a pixel
 ENLARGED = 1.1  # the training tiles were made from enlarged images (1 to 1.2 times), those for validation were not
@@ -108,10 +109,10 @@ def main() -> None:
         statistics=not arguments.keep_statistics,
     )
 
-    def tell(row: Row) -> None:
+    def show(row: Mapping[str, float]) -> None:
         print({name: round(value, 4) for name, value in row.items()}, flush=True)
 
-    fit(network, about, samples, held_out, arguments.run, options, tell=tell)
+    fit(network, about, samples, held_out, arguments.run, options, listener=Relay(Silent(), show))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ differ in ways of their own. A run that was stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.collection import CollectionOptions, open_collection
 from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples
 from geochange.learning.training import fit
-from geochange.learning.training_state import Row
 
 TABLES = ("half", "one")
 LOOK = LookOptions(
@@ -54,10 +55,18 @@ def main() -> None:
     )
     fitting = TrainOptions(**{name: getattr(chosen, name) for name in ("steps", "batch", "rate", "every", "seed")})
 
-    def tell(row: Row) -> None:
+    def show(row: Mapping[str, float]) -> None:
         print({name: round(value, 4) for name, value in row.items()}, flush=True)
 
-    fit(start.build(), replace(start.about, metrics={}), samples, held_out, chosen.run, fitting, tell=tell)
+    fit(
+        start.build(),
+        replace(start.about, metrics={}),
+        samples,
+        held_out,
+        chosen.run,
+        fitting,
+        listener=Relay(Silent(), show),
+    )
 
 
 if __name__ == "__main__":

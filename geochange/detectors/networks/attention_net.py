@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import timm
@@ -27,12 +28,12 @@ from geochange.detectors.networks.layers import (
     Resample,
     SpatialAttention,
     conv_block,
-    enlarge,
+    upsample,
 )
 from geochange.errors import BadOption
 
 DEFAULT_ENCODER = "tf_efficientnet_lite0"
-STRIDES = (2, 4, 8, 16)
+ENCODER_STRIDES = (2, 4, 8, 16)
 CELLS = range(8, 17)
 POOLING_WINDOWS = (3, 7, 11)  # cells of 16 pixels
 ATTENTION_WINDOW = 7  # cells of 16 pixels
@@ -64,7 +65,7 @@ class AttentionNetOptions:
     """Also estimate, at each pixel, the area of the change that it lies in."""
 
 
-class Fusion(nn.Module):
+class DateFusion(nn.Module):
     """Two dates' features of one scale -> one map."""
 
     def __init__(self, channels_in: int, channels: int, symmetric: bool) -> None:
@@ -92,7 +93,7 @@ class Lateral(nn.Module):
         self.refine = conv_block(channels, channels)
 
     def forward(self, coarse: Tensor, fused: Tensor | None) -> Tensor:
-        x = enlarge(self.narrow(coarse), 2)
+        x = upsample(self.narrow(coarse), 2)
         x = self.join(x if fused is None else x + fused)
         refined: Tensor = self.refine(x)
         return refined
@@ -109,15 +110,14 @@ class AttentionNet(Network):
         if options.cell not in CELLS:
             raise BadOption(f"cell {options.cell} must lie in {CELLS.start}..{CELLS[-1]}")
         self.stride = options.cell
-        self.enter, self.leave = Resample(options.cell, STRIDES[-1]), Resample(STRIDES[-1] // STRIDES[0], options.cell)
-        self.encoder = feature_encoder(options.encoder, options.bands)
-        if tuple(self.encoder.feature_info.reduction()) != STRIDES:
-            raise BadOption(f"{options.encoder} has strides {self.encoder.feature_info.reduction()}, not {STRIDES}")
-        self.encoder_radius = encoder_radius(self.encoder, options.bands)
-        channels, widths, k = self.encoder.feature_info.channels(), options.widths, outputs_needed(options.classes)
+        self.enter = Resample(options.cell, ENCODER_STRIDES[-1])
+        self.leave = Resample(ENCODER_STRIDES[-1] // ENCODER_STRIDES[0], options.cell)
+        self.encoder, channels = feature_encoder(options.encoder, options.bands, ENCODER_STRIDES)
+        self.receptive_radius = _receptive_radius(options, encoder_radius(self.encoder, options.bands))
+        widths, k = options.widths, outputs_needed(options.classes)
         symmetric = len(options.classes) == 1
         scales = range(4) if options.multi_scale else range(3, 4)
-        self.fuse = nn.ModuleDict({str(s): Fusion(channels[s], widths[s], symmetric) for s in scales})
+        self.fuse = nn.ModuleDict({str(s): DateFusion(channels[s], widths[s], symmetric) for s in scales})
         self.context = nn.Sequential(
             PyramidPooling(widths[3], POOLING_WINDOWS) if options.pyramid_pooling else nn.Identity(),
             NeighbourhoodAttention(widths[3], ATTENTION_WINDOW) if options.self_attention else nn.Identity(),
@@ -136,20 +136,6 @@ class AttentionNet(Network):
         self.auxiliary = nn.ModuleList(nn.Conv2d(widths[s], k, 1) for s in (1, 2, 3))
         if options.size:
             self.measure = nn.Sequential(conv_block(widths[0], widths[0]), nn.Conv2d(widths[0], 1, 1))
-
-    @property
-    def receptive_radius(self) -> int:  # type: ignore[override]
-        """Encoder, fusion and context at stride 16, then the way back to full size."""
-        context = 16 + 16  # the depthwise convolution of the fusion, and the cell that a pixel lies in
-        if self.options.pyramid_pooling:
-            context += 16 * (max(POOLING_WINDOWS) // 2 + 1)
-        if self.options.self_attention:
-            context += 16 * (ATTENTION_WINDOW // 2)
-        if self.options.channel_attention:
-            context += 16 * (SQUEEZE_WINDOWS[16] // 2) + 8 * (SQUEEZE_WINDOWS[8] // 2)
-        way_back = sum(stride * 3 for stride in (8, 4, 2)) + 2 * (4 + 2) + 2 + 1
-        enlarged = self.encoder_radius + context + way_back  # in pixels of what the encoder sees
-        return enlarged if self.stride == STRIDES[-1] else ceil(enlarged * self.stride / STRIDES[-1]) + 2
 
     def layers(self, dates: int) -> Mapping[str, int]:
         """The area, in pixels that the network was taught with, of the change that a pixel lies in, if it does."""
@@ -182,7 +168,8 @@ class AttentionNet(Network):
 
     def _log_area(self, pyramid: list[Tensor]) -> Tensor:
         """(n, 1, y, x) base-2 logarithm of an area in pixels."""
-        return self.leave(self.measure(pyramid[0]))
+        log_area: Tensor = self.leave(self.measure(pyramid[0]))
+        return log_area
 
     def _pyramid(self, dates: Tensor) -> list[Tensor]:
         """(n, ws, y/s, x/s) at strides 2, 4, 8 and 16 of the enlarged image; the first has gathered from the others."""
@@ -196,7 +183,7 @@ class AttentionNet(Network):
             x = self.gate[s](self.lateral[s](x, fused.get(s)))  # (n, ws, y/s, x/s)
             pyramid.insert(0, x)
         if self.options.multi_scale:
-            x = x + enlarge(self.gather[0](pyramid[1]), 2) + enlarge(self.gather[1](pyramid[2]), 4)
+            x = x + upsample(self.gather[0](pyramid[1]), 2) + upsample(self.gather[1](pyramid[2]), 4)
         return [x, *pyramid[1:]]
 
     def _logits(self, pyramid: list[Tensor]) -> list[Tensor]:
@@ -204,6 +191,20 @@ class AttentionNet(Network):
         if not self.training:
             return [fine]
         return [fine, *(head(level) for head, level in zip(self.auxiliary, pyramid[1:], strict=True))]
+
+
+def _receptive_radius(options: AttentionNetOptions, encoder: int) -> int:
+    """Add up what the encoder, fusion and context see at stride 16, and the way back to full size; in pixels."""
+    context = 16 + 16  # the depthwise convolution of the fusion, and the cell that a pixel lies in
+    if options.pyramid_pooling:
+        context += 16 * (max(POOLING_WINDOWS) // 2 + 1)
+    if options.self_attention:
+        context += 16 * (ATTENTION_WINDOW // 2)
+    if options.channel_attention:
+        context += 16 * (SQUEEZE_WINDOWS[16] // 2) + 8 * (SQUEEZE_WINDOWS[8] // 2)
+    way_back = sum(stride * 3 for stride in (8, 4, 2)) + 2 * (4 + 2) + 2 + 1
+    seen, coarsest = encoder + context + way_back, ENCODER_STRIDES[-1]  # in pixels of what the encoder sees
+    return seen if options.cell == coarsest else ceil(seen * options.cell / coarsest) + 2
 
 
 def size_loss(log_area: Tensor, labels: Tensor) -> Tensor:
@@ -232,17 +233,28 @@ def _log_areas(labels: Tensor) -> Tensor:
     return torch.from_numpy(np.log2(areas)[regions])
 
 
-def feature_encoder(name: str, bands: int, stages: int = len(STRIDES)) -> nn.Module:
-    """A timm model that gives the features of its first stages, without the layers behind them.
+def feature_encoder(name: str, bands: int, strides: tuple[int, ...]) -> tuple[nn.Module, list[int]]:
+    """Make a timm model that gives the features of its first stages, without the layers behind them.
 
     TensorFlow's padding depends on the size of the input, so the usual one takes its place.
 
+    Args:
+        name: of the model.
+        bands: of the images.
+        strides: that the stages must have.
+
+    Returns:
+        The model, and the channels of each stage.
+
     Raises:
-        BadOption: timm has no such model, or it squeezes whole tiles: scores would depend on where tiles are cut.
+        BadOption: timm has no such model, it has other strides, or squeezes whole tiles: scores would depend on where
+            tiles are cut.
     """
-    padding, places = {"pad_type": ""} if name.startswith("tf_") else {}, tuple(range(stages))
+    settings: dict[str, Any] = {"in_chans": bands, "out_indices": tuple(range(len(strides)))}
+    if name.startswith("tf_"):
+        settings["pad_type"] = ""
     try:
-        encoder = timm.create_model(name, features_only=True, in_chans=bands, out_indices=places, **padding)
+        encoder: Any = timm.create_model(name, features_only=True, **settings)
     except (RuntimeError, AttributeError, AssertionError, IndexError, TypeError) as error:
         raise BadOption(f"timm cannot make an encoder {name!r}: {str(error).splitlines()[0]}") from error
     if hasattr(encoder, "blocks") and isinstance(encoder.blocks, nn.Sequential):
@@ -250,12 +262,13 @@ def feature_encoder(name: str, bands: int, stages: int = len(STRIDES)) -> nn.Mod
         encoder.blocks = encoder.blocks[:last]
     if squeezing := sorted({type(each).__name__ for each in encoder.modules() if "Squeeze" in type(each).__name__}):
         raise BadOption(f"{name} looks at whole tiles ({', '.join(squeezing)}); take one without, as {DEFAULT_ENCODER}")
-    module: nn.Module = encoder
-    return module
+    if tuple(found := encoder.feature_info.reduction()) != strides:
+        raise BadOption(f"{name} has strides {found}, not {strides}; take another encoder, as {DEFAULT_ENCODER}")
+    return encoder, encoder.feature_info.channels()
 
 
 @torch.no_grad()
-def encoder_radius(encoder: nn.Module, bands: int, stride: int = STRIDES[-1], side: int = 64) -> int:
+def encoder_radius(encoder: nn.Module, bands: int, stride: int = ENCODER_STRIDES[-1], side: int = 64) -> int:
     """Pixels on each side that features can depend on, in whole strides of the coarsest.
 
     It is the sum of what each convolution and pooling adds, as seen on a small image; where paths are parallel, this is

@@ -19,10 +19,10 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from geochange.detectors.networks.object_network import (
-    CLOSEST,
-    FARTHEST,
+    BACKGROUND_IOU,
     LARGEST_GROWTH,
-    STRIDES,
+    OBJECT_IOU,
+    PYRAMID_STRIDES,
     ObjectNetwork,
     ObjectNetworkOptions,
     Targets,
@@ -37,7 +37,7 @@ KEPT = {"training": 50, "testing": 50}
 MIDDLE = 16  # pixels: proposals of this size are looked at in the middle level
 
 
-class Proposals(RegionProposalNetwork):
+class Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
     """torchvision's, which is not taught where nothing is known."""
 
     unknown: Sequence[Tensor] = ()
@@ -66,7 +66,7 @@ class Proposed:
 
     def by_sample(self, samples: int) -> list[Tensor]:
         """The boxes of each sample."""
-        return list(self.boxes.split(torch.bincount(self.sample, minlength=samples).tolist()))
+        return list(torch.split(self.boxes, torch.bincount(self.sample, minlength=samples).tolist()))
 
 
 class ChangeRCNN(ObjectNetwork):
@@ -79,8 +79,8 @@ class ChangeRCNN(ObjectNetwork):
         self.proposals = Proposals(
             self.anchors,
             RPNHead(options.width, self.anchors_per_cell),
-            fg_iou_thresh=CLOSEST,
-            bg_iou_thresh=FARTHEST,
+            fg_iou_thresh=OBJECT_IOU,
+            bg_iou_thresh=BACKGROUND_IOU,
             batch_size_per_image=128,
             positive_fraction=0.5,
             pre_nms_top_n=PROPOSED,
@@ -88,7 +88,7 @@ class ChangeRCNN(ObjectNetwork):
             nms_thresh=0.7,
         )
         self.proposals.box_coder.bbox_xform_clip = LARGEST_GROWTH
-        names = [str(stride) for stride in STRIDES]
+        names = [str(stride) for stride in PYRAMID_STRIDES]
         self.judge = RoIHeads(
             MultiScaleRoIAlign(names, POOLED, sampling_ratio=2, canonical_scale=MIDDLE, canonical_level=2),
             TwoMLPHead(options.width * POOLED**2, HIDDEN),
@@ -140,12 +140,12 @@ class ChangeRCNN(ObjectNetwork):
         boxes = self.judge.box_coder.decode_single(moves, proposed.boxes).unflatten(1, (-1, 4))[:, 1:]  # (m, class, 4)
         kinds = boxes.shape[1]
         inside = self.within_reach(boxes.flatten(0, 1), proposed.anchors.repeat_interleave(kinds, 0))
-        scores = scores * inside.unflatten(0, (-1, kinds))
+        scores = scores * inside.view(-1, kinds)
         return rows_of(proposed.sample, boxes, scores, proposed.anchors)
 
 
 def _named(pyramid: Sequence[Tensor]) -> Mapping[str, Tensor]:
-    return {str(stride): level for stride, level in zip(STRIDES, pyramid, strict=True)}
+    return {str(stride): level for stride, level in zip(PYRAMID_STRIDES, pyramid, strict=True)}
 
 
 def _by_anchor(level: Tensor, values: int) -> Tensor:

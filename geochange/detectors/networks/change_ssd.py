@@ -13,9 +13,9 @@ from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from geochange.detectors.networks.layers import conv_block
 from geochange.detectors.networks.object_network import (
-    CLOSEST,
-    FARTHEST,
+    BACKGROUND_IOU,
     LARGEST_GROWTH,
+    OBJECT_IOU,
     ObjectNetwork,
     ObjectNetworkOptions,
     Targets,
@@ -23,7 +23,7 @@ from geochange.detectors.networks.object_network import (
     rows_of,
 )
 
-RARE = 0.01  # what each anchor says at first of each class
+PRIOR_SCORE = 0.01  # what each anchor says at first of each class
 
 
 class ChangeSSD(ObjectNetwork):
@@ -38,9 +38,9 @@ class ChangeSSD(ObjectNetwork):
         self.kind = nn.Conv2d(width, per_cell * len(options.classes), 1)
         self.place = nn.Conv2d(width, per_cell * 4, 1)
         self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0), LARGEST_GROWTH)
-        self.matcher = Matcher(CLOSEST, FARTHEST, allow_low_quality_matches=True)
+        self.matcher = Matcher(OBJECT_IOU, BACKGROUND_IOU, allow_low_quality_matches=True)
         nn.init.normal_(self.kind.weight, std=0.01)
-        nn.init.constant_(self.kind.bias, -log((1 - RARE) / RARE))  # type: ignore[arg-type]
+        nn.init.constant_(self.kind.get_parameter("bias"), -log((1 - PRIOR_SCORE) / PRIOR_SCORE))
 
     def _said(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Of each level (n, anchors a cell, class, y/s, x/s) logits, and (n, anchors a cell, 4, y/s, x/s) moves."""
@@ -61,7 +61,8 @@ class ChangeSSD(ObjectNetwork):
         """(anchor, class) logits and (anchor, 4) moves of one sample."""
         wanted, counted = torch.zeros_like(kinds), ~on_unknown(anchors, targets.unknown)
         if not len(targets.boxes):
-            return sigmoid_focal_loss(kinds[counted], wanted[counted], reduction="sum")
+            background: Tensor = sigmoid_focal_loss(kinds[counted], wanted[counted], reduction="sum")
+            return background
         match = self.matcher(box_iou(targets.boxes, anchors))
         hit = match >= 0
         counted = (counted & (match != Matcher.BETWEEN_THRESHOLDS)) | hit
@@ -69,7 +70,8 @@ class ChangeSSD(ObjectNetwork):
         kind = sigmoid_focal_loss(kinds[counted], wanted[counted], reduction="sum")
         offset = self.coder.encode_single(targets.boxes[match[hit]], anchors[hit])
         place = functional.smooth_l1_loss(moves[hit], offset, beta=1 / 9, reduction="sum")
-        return (kind + place) / hit.sum().clamp(min=1)
+        total: Tensor = (kind + place) / hit.sum().clamp(min=1)
+        return total
 
     def find(self, pyramid: Sequence[Tensor], dates: Tensor) -> Tensor:
         kinds, moves = self._said(pyramid)

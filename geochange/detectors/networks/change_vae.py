@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from geochange.detectors.mixture import bin_values, fit_posterior, statistic_histogram
 from geochange.detectors.networks.contract import Batch, Criterion, Network
-from geochange.detectors.networks.layers import conv_block, enlarge, enlarged_radius
+from geochange.detectors.networks.layers import conv_block, upsample, upsampled_radius
 from geochange.errors import BadOption
 
 UNUSUAL = 3.0  # deviations above the median distance at which change is as likely as none, where little changed
@@ -28,34 +28,34 @@ MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 LOG_VARIANCES = (-10.0, 10.0)  # beyond these exponentials lose their meaning
 
 
-class Posterior(NamedTuple):
+class Latents(NamedTuple):
     """Normal distributions of the latents, independent of each other; (n, latent, y/stride, x/stride) both."""
 
     mean: Tensor
     log_variance: Tensor
 
 
-Distance = Callable[[Posterior, Posterior], Tensor]
+Distance = Callable[[Latents, Latents], Tensor]
 """Two dates' posteriors -> (n, y/stride, x/stride), the same for exchanged dates."""
 
 
-def cosine(a: Posterior, b: Posterior) -> Tensor:
+def cosine(a: Latents, b: Latents) -> Tensor:
     """1 - the cosine of the angle between the means (Růžička 2022)."""
     return 1 - (functional.normalize(a.mean, dim=1) * functional.normalize(b.mean, dim=1)).sum(dim=1)
 
 
-def euclidean(a: Posterior, b: Posterior) -> Tensor:
+def euclidean(a: Latents, b: Latents) -> Tensor:
     """Between the means."""
     return (a.mean - b.mean).square().sum(dim=1).sqrt()
 
 
-def wasserstein(a: Posterior, b: Posterior) -> Tensor:
+def wasserstein(a: Latents, b: Latents) -> Tensor:
     """2-Wasserstein distance of the posteriors (Givens & Shortt 1984, for diagonal covariances)."""
     deviations = torch.exp(a.log_variance / 2) - torch.exp(b.log_variance / 2)
     return ((a.mean - b.mean).square() + deviations.square()).sum(dim=1).sqrt()
 
 
-def jeffreys(a: Posterior, b: Posterior) -> Tensor:
+def jeffreys(a: Latents, b: Latents) -> Tensor:
     """Square root of the mean of both Kullback-Leibler divergences (Jeffreys 1946): sure latents weigh more."""
     between = a.log_variance - b.log_variance
     precisions = torch.exp(-a.log_variance) + torch.exp(-b.log_variance)
@@ -113,7 +113,7 @@ class ChangeVAE(Network):
         leaving = (options.widths[0], *options.widths)
         levels = range(len(options.widths))
         self.stride = 2 ** len(options.widths)
-        self.receptive_radius = reach(len(options.widths))
+        self.receptive_radius = _receptive_radius(len(options.widths))
         self.down = nn.Sequential(*(_halving(entering[s], entering[s + 1]) for s in levels))
         self.mean = nn.Conv2d(options.widths[-1], options.latent, 1)
         self.log_variance = nn.Conv2d(options.widths[-1], options.latent, 1)
@@ -123,16 +123,16 @@ class ChangeVAE(Network):
         self.register_buffer("offset", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(1.0))
 
-    def encode(self, images: Tensor) -> Posterior:
+    def encode(self, images: Tensor) -> Latents:
         """(m, band, y, x) -> posteriors of the latents, (m, latent, y/stride, x/stride)."""
         x = self.down(images.contiguous(memory_format=torch.channels_last))
-        return Posterior(self.mean(x), self.log_variance(x).clamp(*LOG_VARIANCES))
+        return Latents(self.mean(x), self.log_variance(x).clamp(*LOG_VARIANCES))
 
     def decode(self, latents: Tensor) -> Tensor:
         """(m, latent, y/stride, x/stride) -> (m, band, y, x) images."""
         x = self.widen(latents)
         for level in self.back:
-            x = level(enlarge(x, 2))
+            x = level(upsample(x, 2))
         images: Tensor = self.paint(x)
         return images
 
@@ -140,9 +140,9 @@ class ChangeVAE(Network):
         """(n, time, band, y, x) -> (n, y, x) distance of the first date's latents from the last's, enlarged."""
         n = dates.shape[0]
         mean, log_variance = self.encode(torch.cat([dates[:, 0], dates[:, -1]]))
-        first, last = Posterior(mean[:n], log_variance[:n]), Posterior(mean[n:], log_variance[n:])
+        first, last = Latents(mean[:n], log_variance[:n]), Latents(mean[n:], log_variance[n:])
         cells = DISTANCES[self.options.distance](first, last)  # (n, y/stride, x/stride)
-        return enlarge(cells.unsqueeze(1), self.stride).squeeze(1)
+        return upsample(cells.unsqueeze(1), self.stride).squeeze(1)
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
         """(n, 1, y, x): (distance - offset) / scale; 0 where the distance is just unusual, as `calibrate` found it."""
@@ -183,9 +183,10 @@ class ChangeVAE(Network):
         posterior = self.encode(images)
         error = (self.decode(self._draw(posterior)).float() - images).square() * valid
         divergence = divergence_from_prior(posterior) * functional.avg_pool2d(valid, self.stride)
-        return (error.sum() / 2 + self.options.beta * divergence.sum()) / valid.sum().clamp(min=1)
+        total: Tensor = error.sum() / 2 + self.options.beta * divergence.sum()
+        return total / valid.sum().clamp(min=1)
 
-    def _draw(self, posterior: Posterior) -> Tensor:
+    def _draw(self, posterior: Latents) -> Tensor:
         if not self.training:
             return posterior.mean
         return posterior.mean + torch.randn_like(posterior.mean) * torch.exp(posterior.log_variance / 2)
@@ -200,7 +201,7 @@ def even_distance(distances: Tensor) -> Tensor | None:
     return torch.tensor(bin_values()[np.searchsorted(posterior.log_odds, 0)] ** 0.5)
 
 
-def divergence_from_prior(posterior: Posterior) -> Tensor:
+def divergence_from_prior(posterior: Latents) -> Tensor:
     """(m, 1, y/stride, x/stride) Kullback-Leibler divergence from the standard normal (Kingma & Welling 2014)."""
     mean, log_variance = posterior.mean.float(), posterior.log_variance.float()
     return (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1, keepdim=True) / 2
@@ -211,7 +212,7 @@ def _halving(channels_in: int, channels: int) -> nn.Sequential:
     return nn.Sequential(conv_block(channels_in, channels, stride=2), conv_block(channels, channels))
 
 
-def reach(levels: int) -> int:
+def _receptive_radius(levels: int) -> int:
     """Receptive radius in pixels of a distance: the encoder, and the way from cells to pixels."""
     radius = sum(2**s + 2 ** (s + 1) for s in range(levels))
-    return enlarged_radius(radius, 2**levels, 2**levels)
+    return upsampled_radius(radius, 2**levels, 2**levels)

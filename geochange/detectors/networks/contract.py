@@ -83,6 +83,10 @@ class Network(nn.Module, ABC):
         """As `forward`, and each of `layers` as (n, band, y, x)."""
         return self(dates), {}
 
+    def with_objects(self, dates: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and boxes, of networks that find objects: see `object_network`."""
+        raise NotImplementedError(f"{self.name} finds no objects")
+
     def convert_weight(self, name: str, given: Tensor) -> Tensor | None:
         """A weight of a network of this kind with other options, in this one's shape; None where there is no way."""
         return None

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geochange.detectors.networks.contract import IGNORE, Batch, Criterion, Network
-from geochange.detectors.networks.layers import conv_block, conv_blocks, enlarge, enlarged_radius
+from geochange.detectors.networks.layers import conv_block, conv_blocks, upsample, upsampled_radius
 from geochange.errors import BadOption
 
-RARE = -5.0  # log-odds of an interval before anything is learned: else most pixels would begin as changed (Lin 2017)
+PRIOR_LOG_ODDS = -5.0  # of an interval before training: else most pixels would begin as changed (Lin 2017)
 CONVOLUTIONS = 2  # that follow each other at each scale, on either way
 
 
@@ -117,14 +117,14 @@ class ConvGRU(Network):
         widths = options.widths
         entering, finer = (options.bands, *widths), range(len(widths) - 1)
         self.stride = 2 ** (len(widths) - 1)
-        self.receptive_radius = reach(len(widths))
+        self.receptive_radius = _receptive_radius(len(widths))
         self.down = nn.ModuleList(conv_blocks(entering[s], widths[s], CONVOLUTIONS) for s in range(len(widths)))
         self.recurrence = Recurrence(widths[-1])
         self.compare = nn.ModuleList(Comparison(width) for width in widths)
         self.context = conv_blocks(widths[-1], widths[-1], CONVOLUTIONS)
         self.back = nn.ModuleList(conv_blocks(widths[s] + widths[s + 1], widths[s], CONVOLUTIONS) for s in finer)
         self.head = nn.Conv2d(widths[0], 1, 1)
-        nn.init.constant_(self.head.bias, RARE)  # type: ignore[arg-type]
+        nn.init.constant_(self.head.get_parameter("bias"), PRIOR_LOG_ODDS)
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
         """Log-odds (n, 1, y, x) of change within the series."""
@@ -150,7 +150,7 @@ class ConvGRU(Network):
         x = self.context(self.compare[-1](deep, *self.recurrence(deep)))  # (n (time-1), w, y/stride, x/stride)
         for s in reversed(range(len(scales))):
             compared = self.compare[s](scales[s], *running_means(scales[s]))
-            x = self.back[s](torch.cat([enlarge(x, 2), compared], dim=1))  # (n (time-1), ws, y/2^s, x/2^s)
+            x = self.back[s](torch.cat([upsample(x, 2), compared], dim=1))  # (n (time-1), ws, y/2^s, x/2^s)
         found: Tensor = self.head(x).unflatten(0, (n, times - 1)).squeeze(2)
         return found
 
@@ -195,13 +195,14 @@ def _require_intervals(labels: Tensor, intervals: int) -> None:
         )
 
 
-def reach(levels: int) -> int:
+def _receptive_radius(levels: int) -> int:
     """Receptive radius in pixels, whatever the number of dates."""
-    radius, at_scale = 0, []
+    radius: int = 0
+    at_scale: list[int] = []
     for s in range(levels):
         radius += CONVOLUTIONS * 2**s
         at_scale.append(radius)
     radius += (1 + CONVOLUTIONS) * 2 ** (levels - 1)  # what the recurrence sees, and the context
     for s in reversed(range(levels - 1)):
-        radius = max(enlarged_radius(radius, 2 ** (s + 1), 2), at_scale[s]) + CONVOLUTIONS * 2**s
+        radius = max(upsampled_radius(radius, 2 ** (s + 1), 2), at_scale[s]) + CONVOLUTIONS * 2**s
     return radius

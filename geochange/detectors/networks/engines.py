@@ -40,7 +40,7 @@ def with_torch(
     module: nn.Module, call: Callable[[Tensor, Tensor], T], device: torch.device, precision: str
 ) -> Callable[[Tensor, Tensor], T]:
     """A module, or a method of it, on a device and in a precision."""
-    module.to(device, memory_format=torch.channels_last)
+    module.to(device).to(memory_format=torch.channels_last)
     if device.type == "cpu":
         _by_onednn(module)
     if device.type == "cuda" and precision == "fp32":

@@ -15,15 +15,14 @@ def fold_normalisation(module: nn.Module, example: tuple[Tensor, ...]) -> int:
     Which one feeds which is seen by running the example through the module.
     """
     made_by: dict[int, tuple[nn.Conv2d, int]] = {}
-    pairs: dict[nn.Module, set[nn.Conv2d | None]] = {}
+    pairs: dict[nn.BatchNorm2d, set[nn.Conv2d | None]] = {}
     kept: list[Tensor] = []  # so that no address is used twice
 
-    def after_convolution(convolution: nn.Module, inputs: Any, output: Tensor) -> None:
-        assert isinstance(convolution, nn.Conv2d)
+    def after_convolution(convolution: nn.Conv2d, inputs: Any, output: Tensor) -> None:
         made_by[id(output)] = convolution, output._version
         kept.append(output)
 
-    def before_normalisation(normalisation: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def before_normalisation(normalisation: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
         convolution, version = made_by.get(id(inputs[0]), (None, 0))
         unchanged = version == inputs[0]._version  # an activation in place gives the convolution's own tensor
         pairs.setdefault(normalisation, set()).add(convolution if unchanged else None)
@@ -45,8 +44,8 @@ def fold_normalisation(module: nn.Module, example: tuple[Tensor, ...]) -> int:
     return sum(convolution is not None for convolution, _ in feeding)
 
 
-def _fold(module: nn.Module, convolution: nn.Conv2d, normalisation: nn.Module) -> None:
-    fused = fuse_conv_bn_eval(convolution, normalisation)  # type: ignore[type-var]
+def _fold(module: nn.Module, convolution: nn.Conv2d, normalisation: nn.BatchNorm2d) -> None:
+    fused = fuse_conv_bn_eval(convolution, normalisation)
     convolution.weight, convolution.bias = fused.weight, fused.bias
     activation = getattr(normalisation, "act", nn.Identity())  # timm's carry their activation
     for parent in module.modules():

@@ -21,7 +21,7 @@ def conv_blocks(channels_in: int, channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(conv_block(channels if k else channels_in, channels) for k in range(count)))
 
 
-def enlarge(x: Tensor, times: int) -> Tensor:
+def upsample(x: Tensor, times: int) -> Tensor:
     """(n, c, y, x) -> (n, c, times y, times x), bilinear."""
     return functional.interpolate(x, scale_factor=float(times), mode="bilinear", align_corners=False)
 
@@ -32,6 +32,8 @@ class Resample(nn.Module):
     The weights are those of one such group, so groups are treated alike to the last bit wherever a tile was cut; the
     coordinates that `interpolate` computes are rounded, the more the farther they lie from the corner.
     """
+
+    weights: Tensor
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -58,8 +60,8 @@ def _bilinear_weights(before: int, after: int) -> Tensor:
     return (1 - distances).clamp(min=0).float()[:, None, None]
 
 
-def enlarged_radius(radius: int, stride: int, times: int) -> int:
-    """Receptive radius in pixels of what `enlarge` makes of cells with a radius and a stride.
+def upsampled_radius(radius: int, stride: int, times: int) -> int:
+    """Receptive radius in pixels of what `upsample` makes of cells with a radius and a stride.
 
     A new cell looks at the old one that it lies in, and at the next one on the side to which it lies.
     """
@@ -90,7 +92,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, kernel: int = 5) -> None:
         super().__init__()
-        self.kernel = kernel
+        self.window = kernel
         self.gate = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,6 +109,7 @@ class NeighbourhoodAttention(nn.Module):
     """
 
     block = 8  # cells per side that share neighbours
+    entry: Tensor
 
     def __init__(self, channels: int, window: int = 7, heads: int = 4) -> None:
         super().__init__()
@@ -116,7 +119,7 @@ class NeighbourhoodAttention(nn.Module):
         self.place = nn.Parameter(torch.zeros(heads, window * window))
         self.project = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.project.weight)  # begins as the identity
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.project.get_parameter("bias"))
         self.register_buffer("entry", _window_entries(self.block, window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +133,8 @@ class NeighbourhoodAttention(nn.Module):
         mixed = torch.softmax(scores, dim=-1) @ value  # (n, block, heads, cell, depth)
         mixed = mixed.permute(0, 2, 4, 3, 1).flatten(1, 3)  # (n, channels * cell, block)
         whole = functional.fold(mixed, (rows + below, cols + right), self.block, stride=self.block)
-        return x + self.project(whole[..., :rows, :cols])
+        attended: Tensor = x + self.project(whole[..., :rows, :cols])
+        return attended
 
     def _blocks(self, x: Tensor) -> Tensor:
         """(n, c, y, x) -> (n, block, heads, cell of the block, depth)."""

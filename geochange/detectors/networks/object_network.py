@@ -22,20 +22,32 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from geochange.arrays import Floats, Ints
-from geochange.detectors.networks.attention_net import DEFAULT_ENCODER, Fusion, Lateral, encoder_radius, feature_encoder
+from geochange.detectors.networks.attention_net import (
+    DEFAULT_ENCODER,
+    DateFusion,
+    Lateral,
+    encoder_radius,
+    feature_encoder,
+)
 from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch, Criterion, Network, outputs_needed, supervise
-from geochange.detectors.networks.layers import ChannelAttention, SpatialAttention, conv_block, enlarge, enlarged_radius
+from geochange.detectors.networks.layers import (
+    ChannelAttention,
+    SpatialAttention,
+    conv_block,
+    upsample,
+    upsampled_radius,
+)
 from geochange.errors import BadOption
 
-STRIDES = (2, 4, 8)
-SQUEEZE_WINDOWS = {4: 5, 8: 3}  # stride -> cells
+PYRAMID_STRIDES = (2, 4, 8)
+GATE_WINDOWS = {4: 5, 8: 3}  # stride -> cells
 GATE_KERNELS = {2: 5, 4: 3}
 RATIOS = (0.5, 1.0, 2.0)  # height over width of anchors
-LEAST = 2  # pixels of a region that is taught as an object
+LEAST_PIXELS = 2  # pixels of a region that is taught as an object
 FLOOR = 0.05  # score under which nothing is given out
-COLUMNS = 8  # left, top, right, bottom, class, score, row and column of the cell
-CLOSEST = 0.45  # intersection over union from which an anchor is taught as an object
-FARTHEST = 0.3  # and under which as none
+BOX_COLUMNS = 8  # left, top, right, bottom, class, score, row and column of the cell
+OBJECT_IOU = 0.45  # intersection over union from which an anchor is taught as an object
+BACKGROUND_IOU = 0.3  # and under which as none
 LARGEST_GROWTH = log(2.5)  # that a box may be enlarged to from its anchor
 
 
@@ -85,24 +97,24 @@ class ChangePyramid(nn.Module):
 
     def __init__(self, options: ObjectNetworkOptions) -> None:
         super().__init__()
-        self.encoder = feature_encoder(options.encoder, options.bands, len(STRIDES))
-        if tuple(self.encoder.feature_info.reduction()) != STRIDES:
-            raise BadOption(f"{options.encoder} has strides {self.encoder.feature_info.reduction()}, not {STRIDES}")
-        self.encoder_radius = encoder_radius(self.encoder, options.bands, STRIDES[-1])
-        channels, width, symmetric = self.encoder.feature_info.channels(), options.width, len(options.classes) == 1
-        self.fuse = nn.ModuleList(Fusion(each, width, symmetric) for each in channels)
-        self.lateral = nn.ModuleList(Lateral(width, width) for _ in STRIDES[:-1])
-        self.gates = nn.ModuleList(_gates(stride, options) for stride in STRIDES)
+        self.encoder, channels = feature_encoder(options.encoder, options.bands, PYRAMID_STRIDES)
+        self.encoder_radius = encoder_radius(self.encoder, options.bands, PYRAMID_STRIDES[-1])
+        width, symmetric = options.width, len(options.classes) == 1
+        self.fuse = nn.ModuleList(DateFusion(each, width, symmetric) for each in channels)
+        self.lateral = nn.ModuleList(Lateral(width, width) for _ in PYRAMID_STRIDES[:-1])
+        gates = [_gates(stride, options) for stride in PYRAMID_STRIDES]
+        self.gates = nn.ModuleList(nn.Sequential(*each) for each in gates)
+        self.gate_radii = [sum(gate.window // 2 for gate in each) for each in gates]  # cells
 
     @property
     def receptive_radius(self) -> int:
         """Pixels on each side that the finest features can depend on."""
-        radius = self.encoder_radius + STRIDES[-1]  # the fusion's depthwise convolution
+        radius = self.encoder_radius + PYRAMID_STRIDES[-1]  # the fusion's depthwise convolution
         for place in (2, 1, 0):
-            stride = STRIDES[place]
+            stride = PYRAMID_STRIDES[place]
             if place < 2:
-                radius = enlarged_radius(radius, 2 * stride, 2) + 2 * stride
-            radius += stride * sum(map(_gate_radius, self.gates[place]))
+                radius = upsampled_radius(radius, 2 * stride, 2) + 2 * stride
+            radius += stride * self.gate_radii[place]
         return radius
 
     def forward(self, dates: Tensor) -> list[Tensor]:
@@ -119,20 +131,14 @@ class ChangePyramid(nn.Module):
         return pyramid
 
 
-def _gates(stride: int, options: ObjectNetworkOptions) -> nn.Sequential:
-    """The attention at one stride."""
-    channel = [ChannelAttention(options.width, SQUEEZE_WINDOWS[stride])] if stride in SQUEEZE_WINDOWS else []
-    spatial = [SpatialAttention(GATE_KERNELS[stride])] if stride in GATE_KERNELS else []
-    chosen = (channel if options.channel_attention else []) + (spatial if options.spatial_attention else [])
-    return nn.Sequential(*chosen)
-
-
-def _gate_radius(gate: nn.Module) -> int:
-    """Cells on each side that a gate looks at."""
-    if isinstance(gate, ChannelAttention):
-        return gate.window // 2
-    assert isinstance(gate, SpatialAttention)
-    return gate.kernel // 2
+def _gates(stride: int, options: ObjectNetworkOptions) -> list[ChannelAttention | SpatialAttention]:
+    """Make the attention at one stride."""
+    gates: list[ChannelAttention | SpatialAttention] = []
+    if options.channel_attention and stride in GATE_WINDOWS:
+        gates.append(ChannelAttention(options.width, GATE_WINDOWS[stride]))
+    if options.spatial_attention and stride in GATE_KERNELS:
+        gates.append(SpatialAttention(GATE_KERNELS[stride]))
+    return gates
 
 
 class ObjectNetwork(Network):
@@ -140,7 +146,7 @@ class ObjectNetwork(Network):
 
     Options = ObjectNetworkOptions
     objects = True
-    stride = STRIDES[-1]
+    stride = PYRAMID_STRIDES[-1]
 
     def __init__(self, options: ObjectNetworkOptions) -> None:
         super().__init__(options)
@@ -149,39 +155,31 @@ class ObjectNetwork(Network):
         self.mask = nn.Sequential(
             conv_block(options.width, options.width), nn.Conv2d(options.width, outputs_needed(options.classes), 1)
         )
-        share = len(options.anchors) // len(STRIDES)
+        share = len(options.anchors) // len(PYRAMID_STRIDES)
         sizes = tuple(options.anchors[k : k + share] for k in range(0, len(options.anchors), share))
-        self.anchors = AnchorGenerator(sizes, (RATIOS,) * len(STRIDES))
+        self.anchors = AnchorGenerator(sizes, (RATIOS,) * len(PYRAMID_STRIDES))
         self.anchors_per_cell = share * len(RATIOS)
+        self.reach = options.anchors[-1]  # pixels on each side of its cell within which a box lies
+        judged = self.pyramid.receptive_radius + self.reach + 2 * PYRAMID_STRIDES[-1]
+        self.receptive_radius = judged + -judged % PYRAMID_STRIDES[-1]  # of the features of a box, wherever it lies
 
     @property
     def encoder(self) -> nn.Module:
         """The part that can begin with weights of ImageNet."""
         return self.pyramid.encoder
 
-    @property
-    def reach(self) -> int:
-        """Pixels on each side of its cell within which a box lies."""
-        return self.options.anchors[-1]
-
-    @property
-    def receptive_radius(self) -> int:  # type: ignore[override]
-        """Of the features that a box is judged by, wherever it lies within its reach."""
-        judged = self.pyramid.receptive_radius + self.reach + 2 * STRIDES[-1]
-        return judged + -judged % STRIDES[-1]
-
     def outputs(self, dates: Tensor) -> list[Tensor]:
         return [self._mask_of(self.pyramid(dates))]
 
     def _mask_of(self, pyramid: Sequence[Tensor]) -> Tensor:
-        return enlarge(self.mask(pyramid[0]), 2)  # (n, k, y, x)
+        return upsample(self.mask(pyramid[0]), 2)  # (n, k, y, x)
 
     def with_objects(self, dates: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and boxes.
 
         Returns:
-            (n, k, y, x) logits, and (m, 1 + COLUMNS) float32: the sample, then left, top, right and bottom in pixels,
-            the class from 1, its score in 0..1, and row and column of the cell that the box was found at.
+            (n, k, y, x) logits, and (m, 1 + BOX_COLUMNS) float32: the sample, then left, top, right and bottom in
+            pixels, the class from 1, its score in 0..1, and row and column of the cell that the box was found at.
         """
         pyramid = self.pyramid(dates)
         return self._mask_of(pyramid), self.find(pyramid, dates)
@@ -236,10 +234,10 @@ class ObjectNetwork(Network):
 
 def _require_anchors(anchors: tuple[int, ...]) -> None:
     rising = all(a < b for a, b in pairwise(anchors))
-    if not anchors or len(anchors) % len(STRIDES) or not rising or anchors[0] < 2:
+    if not anchors or len(anchors) % len(PYRAMID_STRIDES) or not rising or anchors[0] < 2:
         raise BadOption(
             f"anchors {', '.join(map(str, anchors))} must rise from 2 or more, "
-            f"as many for each of the {len(STRIDES)} strides"
+            f"as many for each of the {len(PYRAMID_STRIDES)} strides"
         )
 
 
@@ -302,7 +300,7 @@ def boxes_in(labels: Ints, numbers: Ints | None = None) -> tuple[Floats, Ints]:
         regions = ndimage.label(own)[0] if numbers is None else np.where(own, numbers, 0)
         areas = np.bincount(regions.ravel())
         for number, place in enumerate(ndimage.find_objects(regions), start=1):
-            if place is not None and areas[number] >= LEAST:
+            if place is not None and areas[number] >= LEAST_PIXELS:
                 rows, cols = place
                 boxes.append((cols.start, rows.start, cols.stop, rows.stop))
                 classes.append(kind)

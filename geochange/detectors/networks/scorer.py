@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from math import gcd
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch.nn import functional
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.networks.contract import Network, probability
-from geochange.detectors.networks.engines import ENGINES, PRECISIONS, Find, Run, with_torch
+from geochange.detectors.networks.engines import ENGINES, Find, Run, with_torch
 from geochange.detectors.networks.folding import fold_normalisation
 from geochange.detectors.networks.symmetry import symmetric_mean
 from geochange.errors import BadOption
@@ -45,7 +46,10 @@ class ScoreOptions:
 
 
 class TileScores(nn.Module):
-    """Stored values → probabilities: what the network was taught with comes before it, and its temperature after."""
+    """Stored values → probabilities: what the network was trained with comes before it, and its temperature after."""
+
+    gain: Tensor
+    offset: Tensor
 
     def __init__(self, network: Network, values: Preparation, *, temperature: float, augment: bool) -> None:
         super().__init__()
@@ -111,7 +115,7 @@ class TileScores(nn.Module):
         if self.zoom != 1:
             size = round(flat.shape[-2] * self.zoom), round(flat.shape[-1] * self.zoom)
             flat = functional.interpolate(flat, size, mode="bilinear", align_corners=False, antialias=self.zoom < 1)
-        return flat.unflatten(0, (n, times))
+        return flat.view(n, times, *flat.shape[1:])
 
 
 Coefficients = tuple[float, ...] | tuple[tuple[float, ...], ...]
@@ -130,7 +134,7 @@ class Preparation:
 
 def input_stride(stride: int, zoom: Fraction) -> int:
     """Pixels of the scene by which a tile may move: they make whole strides of the network."""
-    return stride * zoom.denominator // np.gcd(stride * zoom.denominator, zoom.numerator)
+    return stride * zoom.denominator // gcd(stride * zoom.denominator, zoom.numerator)
 
 
 class Scorer:
@@ -162,7 +166,8 @@ class Scorer:
     def find(self, dates: Floats, valid: Bools) -> tuple[Floats, list[Floats]]:
         """As the call, and for each tile (m, 8) boxes, for a network of objects."""
         assert self.run_find is not None
-        maps, boxes = [], []
+        maps: list[Tensor] = []
+        boxes: list[Floats] = []
         for said, rows in self._score(self.run_find, *_tensors(dates, valid)):
             boxes += [rows[rows[:, 0] == k, 1:].numpy().astype(np.float64) for k in range(len(said))]
             maps.append(said)
@@ -203,7 +208,7 @@ class Scorer:
     def _stream(self) -> torch.cuda.Stream:
         """This thread's: memory that was freed on one stream is not given to another."""
         if not hasattr(self._own, "stream"):
-            self._own.stream = torch.cuda.Stream(self.device)
+            self._own.stream = cast(Any, torch.cuda.Stream)(self.device)  # torch gives it no types
         stream: torch.cuda.Stream = self._own.stream
         return stream
 
@@ -214,8 +219,8 @@ def _tensors(dates: Floats, valid: Bools) -> tuple[Tensor, Tensor]:
 
 def _to_cpu(said: T) -> T:
     """A tensor, or several."""
-    moved: Any = tuple(each.cpu() for each in said) if isinstance(said, tuple) else said.cpu()  # type: ignore[attr-defined]
-    return cast(T, moved)
+    given: Any = said
+    return cast(T, tuple(each.cpu() for each in given) if isinstance(given, tuple) else given.cpu())
 
 
 def _padded(tiles: Tensor, batch: int) -> Tensor:
@@ -231,12 +236,8 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
     """A scorer on a device, by an engine.
 
     Raises:
-        BadOption: the device, engine or precision cannot be had here.
+        BadOption: the device, engine or precision cannot be used here.
     """
-    if options.precision not in PRECISIONS:
-        raise BadOption(f"precision {options.precision!r} is not one of {', '.join(PRECISIONS)}")
-    if options.engine not in ENGINES:
-        raise BadOption(f"engine {options.engine!r} is not one of {', '.join(ENGINES)}")
     if module.augment and options.engine != "torch":
         raise BadOption(f"--augment needs the engine torch: {options.engine} cannot flip and turn images")
     device = find_device(options.device)

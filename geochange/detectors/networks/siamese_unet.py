@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geochange.detectors.networks.contract import Network, outputs_needed
-from geochange.detectors.networks.layers import conv_blocks, enlarged_radius
+from geochange.detectors.networks.layers import conv_blocks, upsampled_radius
 from geochange.errors import BadOption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fusion:
+class FusionScheme:
     """How two dates enter the encoder, and how the features that come out become one map."""
 
     enter: Callable[[Tensor], Tensor]
@@ -65,10 +65,12 @@ def signed_difference(features: Tensor) -> Tensor:
     return after - before
 
 
-FUSIONS: Mapping[str, Fusion] = {
-    "early": Fusion(enter=dates_as_bands, join=joined_already, join_directed=joined_already, images=2, maps=1),
-    "concatenation": Fusion(enter=dates_as_batch, join=side_by_side, join_directed=side_by_side, images=1, maps=2),
-    "difference": Fusion(
+FUSIONS: Mapping[str, FusionScheme] = {
+    "early": FusionScheme(enter=dates_as_bands, join=joined_already, join_directed=joined_already, images=2, maps=1),
+    "concatenation": FusionScheme(
+        enter=dates_as_batch, join=side_by_side, join_directed=side_by_side, images=1, maps=2
+    ),
+    "difference": FusionScheme(
         enter=dates_as_batch, join=absolute_difference, join_directed=signed_difference, images=1, maps=1
     ),
 }
@@ -105,7 +107,7 @@ class SiameseUNet(Network):
         self.fusion = FUSIONS[options.fusion]
         self.join = self.fusion.join if len(options.classes) == 1 else self.fusion.join_directed
         self.stride = 2 ** len(widths)
-        self.receptive_radius = reach(len(widths))
+        self.receptive_radius = _receptive_radius(len(widths))
         entering = (self.fusion.images * options.bands, *widths)
         maps, coarser = self.fusion.maps, (*widths[1:], self.fusion.maps * widths[-1])
         self.down = nn.ModuleList(conv_blocks(entering[s], widths[s], convolutions(s)) for s in levels)
@@ -133,12 +135,12 @@ def convolutions(scale: int) -> int:
     return 2 if scale < 2 else 3
 
 
-def reach(levels: int) -> int:
+def _receptive_radius(levels: int) -> int:
     """Receptive radius in pixels: convolutions on the way down, enlargements and convolutions on the way back."""
     radius, at_scale = 0, []
     for s in range(levels):
         radius += convolutions(s) * 2**s
         at_scale.append(radius)
     for s in reversed(range(levels)):
-        radius = max(enlarged_radius(radius, 2 ** (s + 1), 2), at_scale[s]) + convolutions(s) * 2**s
+        radius = max(upsampled_radius(radius, 2 ** (s + 1), 2), at_scale[s]) + convolutions(s) * 2**s
     return radius

@@ -13,8 +13,8 @@ from geochange.detectors.networks.layers import (  # noqa: E402
     SpatialAttention,
     conv_block,
     conv_blocks,
-    enlarge,
-    enlarged_radius,
+    upsample,
+    upsampled_radius,
     window_mean,
 )
 
@@ -106,8 +106,8 @@ def test_fresh_neighbourhood_attention_is_the_identity():
 def test_an_enlarged_map_depends_on_pixels_up_to_its_radius_and_no_farther(stride, times):
     """A cell of radius 0 depends on its own pixels alone."""
     fine, reached = stride // times, 0
-    weights = enlarge(torch.eye(9)[None, :, None].repeat(1, 1, 2, 1), times)[0, :, 0]  # (old cell, new cell)
+    weights = upsample(torch.eye(9)[None, :, None].repeat(1, 1, 2, 1), times)[0, :, 0]  # (old cell, new cell)
     for old, new in torch.nonzero(weights[:, 2 * times : -2 * times]).tolist():
         first, last = (new + 2 * times) * fine, (new + 2 * times + 1) * fine - 1
         reached = max(reached, first - old * stride, (old + 1) * stride - 1 - last)
-    assert reached == enlarged_radius(0, stride, times)
+    assert reached == upsampled_radius(0, stride, times)
