@@ -24,12 +24,12 @@ from tests.stand_ins import PLACE, UTM, write_raster
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
 
-from exhibits import made, real  # noqa: E402
+from exhibits import real, synthetic  # noqa: E402
 from exhibits.page import Done, Page, Section, run, write_page  # noqa: E402
 from exhibits.panels import SIDE, Panel, Scene, ramp_colours, sheet  # noqa: E402
 
 GALLERY = (DOCS / "gallery.md").read_text(encoding="utf-8")
-MADE = made.page(DOCS.parent / "sample_data")
+SYNTHETIC = synthetic.page(DOCS.parent / "sample_data")
 REAL = real.page(Path("imagery"))
 PACKAGES = {"buildings", "micro-changes"}  # detectors that need not be installed
 SHOWN = re.findall(r"^geochange .*$", GALLERY, re.MULTILINE)
@@ -49,7 +49,7 @@ def test_the_page_is_that_of_the_script():
     blocks = re.findall(r"^## (.*)\n\n(.*)\n\n(?:```sh\n((?:.*\n)*?)```\n\n)?!", GALLERY, re.MULTILINE)
     assert blocks == [
         (section.title, section.text, "".join(f"{command}\n" for command in section.commands))
-        for section in MADE.sections
+        for section in SYNTHETIC.sections
     ]
 
 
@@ -60,7 +60,7 @@ def test_every_command_parses(command):
     assert parsed.get("detector") in {None, *names()} | PACKAGES
 
 
-@pytest.mark.parametrize("page", [MADE, REAL], ids=lambda page: page.title)
+@pytest.mark.parametrize("page", [SYNTHETIC, REAL], ids=lambda page: page.title)
 def test_commands_read_what_is_there_or_was_made_before(page):
     there = set(page.links)
     for command in (command for section in page.sections for command in section.commands):
