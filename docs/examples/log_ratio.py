@@ -1,4 +1,4 @@
-"""Log-ratio detector: the median over 3 x 3 pixels of |log(after / before)|, averaged over the bands."""
+"""Log-ratio detector: |log(after / before)|, the mean of all bands, the median of 3 x 3 pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ class LogRatioFitted(Fitted):
 class LogRatio:
     """Log-ratio of two dates, smoothed over 3 x 3 pixels."""
 
-    medians: float = 4  # change is as likely as not at so many times the scene's median log-ratio
+    medians: float = 4  # 50 % probability at so many times the scene's median
     name: ClassVar = "log-ratio"
     dates: ClassVar = 2
     fitted: ClassVar = LogRatioFitted
