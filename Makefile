@@ -1,12 +1,13 @@
-# make demo: install and run on the sample.  make test: install with the test extra and run the tests.
-# make docs: the pictures of README, and the gallery.  make lint: ruff.
+# make demo: install and run on the sample.        make test: install with the test extra and run the tests.
+# make check: ruff and mypy.                       make docs: the documentation, into site/.
+# make pictures: the pictures of README and gallery, drawn again.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := out/demo
 IMAGERY := ../shared/data
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test check docs pictures clean
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
@@ -15,9 +16,10 @@ demo: .venv/installed
 test: .venv/tested
 	$(BIN)/python -m pytest -n 2
 
-lint: .venv/tested
+check: .venv/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 .venv/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'geochange needs Python 3.11 or newer')"
@@ -33,9 +35,12 @@ lint: .venv/tested
 	@touch $@ .venv/installed
 
 docs: .venv/tested
+	$(BIN)/mkdocs build --quiet
+
+pictures: .venv/tested
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_gallery.py
 	if [ -d $(IMAGERY) ]; then $(BIN)/python docs/make_gallery.py --real $(IMAGERY) -o out/gallery; fi
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv out site

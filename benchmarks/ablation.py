@@ -4,17 +4,16 @@
     python benchmarks/ablation.py RUNS --steps 1000
 
 With `--steps` all variants of `attention-net` have as many updates, and `siamese-unet` as many as it does in the time
-that `full` takes. Teaches on LEVIR-CD's training scenes at 1 m a pixel (crops of 128², of 130² where a cell is 13
+that `full` takes. Trains on LEVIR-CD's training scenes at 1 m a pixel (crops of 128², of 130² where a cell is 13
 pixels), and scores on the validation scenes at 1 m: the threshold is that of the best F1 on the even ones, the figures
-are of the odd ones. `small` are changes of fewer than 100 pixels: hits are their pixels that are called, false alarms
-the pixels of called regions of that size that touch no change. Intervals are of 95 %, from a bootstrap over scenes.
-RUNS keeps each network of one budget; what is there is not taught again. The images are in ../shared/data. Prints a
-line of JSON for each run, then means over seeds.
+are of the odd ones. `small` are changes of fewer than 100 pixels: hits are their pixels that are predicted as change,
+false alarms the pixels of predicted regions of that size that touch no change. Intervals are of 95 %, from a bootstrap
+over scenes. RUNS keeps each network of one budget; what is there is not trained again. Prints a line of JSON for each
+run, then means over seeds.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from imagery import parser_with_data
 from scipy import ndimage
 
 from geochange.allocator import keep_freed_memory
@@ -37,7 +37,6 @@ from geochange.learning.samples import SampleOptions, TrainingSamples, measure_n
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
 from geochange.learning.training import BEST, fit, pick_device
 
-LEVIR = Path(__file__).parents[2] / "shared" / "data" / "levir"
 SMALL = 100  # pixels
 SIZE, BATCH = 128, 8
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -63,8 +62,8 @@ class Material:
     odd: Collection
 
 
-def open_material() -> Material:
-    training, held_out = (open_folder(LEVIR / f"{name}_512px_1m", gsd=1.0) for name in ("train", "val"))
+def open_material(data: Path) -> Material:
+    training, held_out = (open_folder(data / "levir" / f"{name}_512px_1m", gsd=1.0) for name in ("train", "val"))
     parity = [int("".join(filter(str.isdigit, item.pair.name))) % 2 for item in held_out.items]
     even, odd = (held_out.part([k for k, each in enumerate(parity) if each == side]) for side in (0, 1))
     return Material(training, even, odd)
@@ -72,14 +71,14 @@ def open_material() -> Material:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long a variant is taught: for so many minutes, as its first steps let expect, or for so many updates."""
+    """How long a variant is trained: for so many minutes, estimated from its first steps, or for so many updates."""
 
     minutes: float
     steps: int | None
 
 
-def teach(variant: str, seed: int, budget: Budget, material: Material, folder: Path) -> None:
-    """Teach one variant."""
+def train_variant(variant: str, seed: int, budget: Budget, material: Material, folder: Path) -> None:
+    """Train one variant."""
     name, options = VARIANTS[variant]
     normalisation, value_range = measure_normalisation([material.training])
     stride = fresh(name, options, seed).stride
@@ -155,7 +154,7 @@ def score(checkpoint: Path, material: Material) -> dict[str, float]:
     odd = [(probability >= threshold, labels > 0) for probability, labels in scored(material.odd)]
     answer = {"threshold": threshold}
     for name, count in (("all", all_outcomes), ("small", small_outcomes)):
-        outcomes = np.array([count(called, truth) for called, truth in odd])
+        outcomes = np.array([count(predicted, truth) for predicted, truth in odd])
         hits, false, misses = outcomes.sum(axis=0)
         answer[f"f1_{name}"] = 2 * hits / max(2 * hits + false + misses, 1)
         answer[f"recall_{name}"] = hits / max(hits + misses, 1)
@@ -165,19 +164,19 @@ def score(checkpoint: Path, material: Material) -> dict[str, float]:
     return answer
 
 
-def all_outcomes(called: Bools, truth: Bools) -> tuple[int, int, int]:
+def all_outcomes(predicted: Bools, truth: Bools) -> tuple[int, int, int]:
     """Hits, false alarms and misses in pixels."""
-    return int((called & truth).sum()), int((called & ~truth).sum()), int((~called & truth).sum())
+    return int((predicted & truth).sum()), int((predicted & ~truth).sum()), int((~predicted & truth).sum())
 
 
-def small_outcomes(called: Bools, truth: Bools) -> tuple[int, int, int]:
-    """As `all_outcomes`, of changes and called regions of fewer than SMALL pixels."""
+def small_outcomes(predicted: Bools, truth: Bools) -> tuple[int, int, int]:
+    """As `all_outcomes`, of changes and predicted regions of fewer than SMALL pixels."""
     wanted = small_regions(truth)
-    alarms = small_regions(called)
+    alarms = small_regions(predicted)
     regions, count = ndimage.label(alarms)
     touching = np.zeros(count + 1, bool)
     touching[np.unique(regions[truth])] = True
-    return int((called & wanted).sum()), int((alarms & ~touching[regions]).sum()), int((~called & wanted).sum())
+    return int((predicted & wanted).sum()), int((alarms & ~touching[regions]).sum()), int((~predicted & wanted).sum())
 
 
 def small_regions(mask: Bools) -> Bools:
@@ -188,7 +187,7 @@ def small_regions(mask: Bools) -> Bools:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_with_data(__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--steps", type=int, help="updates, in place of minutes")
@@ -198,13 +197,13 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     keep_freed_memory()
-    material, found = open_material(), {}
+    material, found = open_material(chosen.data), {}
     for seed in chosen.seeds:
         for variant in chosen.only.split(","):
             folder, began = chosen.runs / f"{variant}-{seed}", time.perf_counter()
             if not (folder / BEST).exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                teach(variant, seed, Budget(chosen.minutes, chosen.steps), material, folder)
+                train_variant(variant, seed, Budget(chosen.minutes, chosen.steps), material, folder)
             figures = score(folder / BEST, material)
             found.setdefault(variant, []).append(figures)
             row = {"variant": variant, "seed": seed, "minutes": (time.perf_counter() - began) / 60, **figures}

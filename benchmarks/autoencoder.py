@@ -1,22 +1,21 @@
-"""`change-vae`, taught on the pair itself, beside `ir-mad`. Prints JSON.
+"""`change-vae`, trained on the pair itself, compared with `ir-mad`. Prints JSON.
 
     python benchmarks/autoencoder.py OUT [--steps 400] [--seeds 0 1 2]
 
 Taizhou has sparse labels (0 unchanged, 1 changed, 255 not labelled): F1 and kappa at the detector's own threshold, and
-the best F1 of any (`best_f1`), which says how good the ranking is. Pucallpa (1985 and 2020) has none: the share of its
-pixels that is called, and Spearman's correlation of both detectors' scores; OUT has the pictures. The images are in
-../shared/data.
+the best F1 of any (`best_f1`), which measures the ranking. Pucallpa (1985 and 2020) has none: the share of its pixels
+that is predicted as change, and Spearman's correlation of both detectors' scores; OUT has the pictures.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+from imagery import parser_with_data
 from scipy import stats
 
 import geochange
@@ -26,15 +25,14 @@ from geochange.learning.scoring import ProbabilityHistogram
 from geochange.pipeline.evaluate import EvaluateOptions
 from geochange.pipeline.train import train
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 PAIRS = {
-    "taizhou": (DATA / "landsat_taizhou" / "T1.tif", DATA / "landsat_taizhou" / "T2.tif"),
-    "pucallpa": (DATA / "landsat_pucallpa" / "1985.tif", DATA / "landsat_pucallpa" / "2020.tif"),
+    "taizhou": ("landsat_taizhou/T1.tif", "landsat_taizhou/T2.tif"),
+    "pucallpa": ("landsat_pucallpa/1985.tif", "landsat_pucallpa/2020.tif"),
 }
-LABELS = DATA / "landsat_taizhou" / "label.tif"
+LABELS = "landsat_taizhou/label.tif"
 
 
-def teach(pair: tuple[Path, Path], out: Path, steps: int, seed: int) -> Path:
+def train_on(pair: tuple[Path, Path], out: Path, steps: int, seed: int) -> Path:
     settings = {
         "network": "change-vae", "size": 96, "steps": steps, "batch": 8, "every": steps, "seed": seed,
         "overwrite": True, "average": 0.99, "network_options": {"widths": "32"},
@@ -48,11 +46,11 @@ def scored(pair: tuple[Path, Path], out: Path, **settings: Any) -> tuple[Floats,
         return dataset.read(1), found.record
 
 
-def labelled_figures(out: Path, probability: Floats, threshold: float) -> dict[str, float]:
+def labelled_figures(out: Path, truth: Path, probability: Floats, threshold: float) -> dict[str, float]:
     """F1 and kappa at a threshold, and the best F1 of any."""
     chosen = EvaluateOptions(ignore=(255,), threshold=threshold)
-    pixels = geochange.evaluate(out / "probability.tif", LABELS, chosen).to_dict()["pixels"]
-    with rasterio.open(LABELS) as dataset:
+    pixels = geochange.evaluate(out / "probability.tif", truth, chosen).to_dict()["pixels"]
+    with rasterio.open(truth) as dataset:
         labels = dataset.read(1)
     histogram = ProbabilityHistogram()
     histogram.add(probability[labels != 255], labels[labels != 255] == 1)
@@ -62,17 +60,18 @@ def labelled_figures(out: Path, probability: Floats, threshold: float) -> dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_with_data(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     chosen = parser.parse_args()
     answer: dict[str, Any] = {}
-    for name, pair in PAIRS.items():
+    for name, (before, after) in PAIRS.items():
+        pair = chosen.data / before, chosen.data / after
         reference, record = scored(pair, chosen.out / f"{name}-ir-mad", detector="ir-mad")
         runs = {"ir-mad": (reference, record, chosen.out / f"{name}-ir-mad")}
         for seed in chosen.seeds:
-            checkpoint = teach(pair, chosen.out / f"{name}-taught-{seed}", chosen.steps, seed)
+            checkpoint = train_on(pair, chosen.out / f"{name}-trained-{seed}", chosen.steps, seed)
             out = chosen.out / f"{name}-vae-{seed}"
             found = scored(pair, out, detector="network", detector_options={"checkpoint": str(checkpoint)})
             runs[f"change-vae, seed {seed}"] = (*found, out)
@@ -80,11 +79,11 @@ def main() -> None:
             valid = np.isfinite(probability) & np.isfinite(reference)
             threshold = of_run["detector"]["thresholds"]["default"]
             figures = {
-                "called": float((probability[valid] >= threshold).mean()),
+                "predicted": float((probability[valid] >= threshold).mean()),
                 "correlation": float(stats.spearmanr(probability[valid], reference[valid]).statistic),
             }
             if name == "taizhou":
-                figures |= labelled_figures(out, probability, threshold)
+                figures |= labelled_figures(out, chosen.data / LABELS, probability, threshold)
             answer[f"{name}: {run}"] = {key: round(value, 4) for key, value in figures.items()}
     print(json.dumps(answer, indent=1))
 

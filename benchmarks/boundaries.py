@@ -1,18 +1,17 @@
-"""What each correction of boundaries brings: LEVIR with `buildings`, made scenes with `ir-mad`, Landsat of Taizhou.
+"""What each correction brings: LEVIR with `buildings`, synthetic scenes with `ir-mad`, Landsat of Taizhou.
 
-    python benchmarks/boundaries.py ../shared/data CACHE [--only levir,edges,made,taizhou] [--all]
+    python benchmarks/boundaries.py CACHE [--only levir,edges,synthetic,taizhou] [--all]
 
-Probabilities and made scenes are kept in the folder CACHE. Options of a correction are chosen on LEVIR's even scenes
-(on made scenes with an even seed) by the boundary F at 2 px; what is printed are the differences that it makes there,
-and on the odd ones, which chose nothing. Areas below 4 pixels are left out throughout, as `detect` does. Intervals
-are of 95 %: of paired differences, from a bootstrap over scenes (over cells of 128 pixels on made ones).
+Probabilities and synthetic scenes are kept in the folder CACHE. Options of a correction are chosen on LEVIR's even
+scenes (on synthetic scenes with an even seed) by the boundary F at 2 px. Printed are the differences that it makes
+there, and on the odd ones, which served no choice. Areas below 4 pixels are left out throughout, as `detect` does.
+Intervals are of 95 %: of paired differences, from a bootstrap over scenes (over cells of 128 pixels on synthetic ones).
 
 Where the package `buildingregulariser` is installed, its right angles are compared, too.
 """
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ import geopandas
 import numpy as np
 import rasterio
 import shapely
+from imagery import parser_with_data
 from rasterio.features import rasterize
 from scipy.ndimage import sobel
 from sklearn.metrics import cohen_kappa_score, f1_score
@@ -263,11 +263,11 @@ def levir_cases(data: Path, cache: Path) -> list[Case]:
     return cases
 
 
-def made_cases(cache: Path) -> list[Case]:
+def synthetic_cases(cache: Path) -> list[Case]:
     """Made scenes, and the sample, scored by `ir-mad`."""
     root, cases = Path(__file__).parents[1], []
     for seed in (*MADE_SEEDS, None):
-        folder, out = (root / "sample_data", cache / "sample") if seed is None else (cache / f"made-{seed}",) * 2
+        folder, out = (root / "sample_data", cache / "sample") if seed is None else (cache / f"synthetic-{seed}",) * 2
         if not folder.exists():
             script = [sys.executable, root / "sample_data" / "make_scene.py", folder]
             subprocess.run([*script, "--size", str(MADE_SIDE), "--seed", str(seed)], check=True)
@@ -360,8 +360,8 @@ def show_edges(data: Path, cache: Path) -> None:
             print(f"| {name} | {side} | {total[0] / total[1]:.3f} |")
 
 
-def show_made(cache: Path, *, show_all: bool) -> None:
-    *cases, sample = made_cases(cache)
+def show_synthetic(cache: Path, *, show_all: bool) -> None:
+    *cases, sample = synthetic_cases(cache)
     even, odd = ([case for case in cases if int(case.unit) % 2 == parity] for parity in (0, 1))
     families = {
         "guided filter": guided_filters(),
@@ -402,17 +402,16 @@ def show_taizhou(data: Path, cache: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = parser_with_data(__doc__)
     parser.add_argument("cache", type=Path)
-    parser.add_argument("--only", default="levir,edges,made,taizhou")
+    parser.add_argument("--only", default="levir,edges,synthetic,taizhou")
     parser.add_argument("--all", action="store_true", help="print what all options do on even scenes")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     shows = {
         "levir": lambda: show_levir(options.data, options.cache, show_all=options.all),
         "edges": lambda: show_edges(options.data, options.cache),
-        "made": lambda: show_made(options.cache, show_all=options.all),
+        "synthetic": lambda: show_synthetic(options.cache, show_all=options.all),
         "taizhou": lambda: show_taizhou(options.data, options.cache),
     }
     for name in options.only.split(","):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from imagery import parser_with_data
 
 from geochange.datasets.collection import open_folder
 from geochange.detectors.catalogue import find_checkpoint
@@ -31,17 +32,17 @@ from geochange.learning.training import pick_device
 from geochange.pipeline.finetune import FinetuneOptions, finetune
 from geochange.pipeline.train import train
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "dsifn_256px"
+DSIFN = "dsifn_256px"
 LEARN, SCORE = 50, 100
 KINDS = ("none", "tuned", "scratch", "unlabelled")
 GSD = 2.0
 
 
-def linked(names: list[str], folder: Path) -> Path:
+def linked(names: list[str], folder: Path, source: Path) -> Path:
     """A data set of links to the tiles of these names."""
     for part in ("A", "B", "label"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-        for path in (DATA / part).iterdir():
+        for path in (source / part).iterdir():
             target = folder / part / path.name
             if path.stem in names and not target.exists():
                 os.symlink(path, target)
@@ -90,7 +91,7 @@ def runs(chosen: argparse.Namespace, start: str, sets: dict[int, Path]) -> Itera
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_with_data(__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--start", default="buildings", help="a file, or a detector that has one")
     parser.add_argument("--steps", type=int, default=300)
@@ -102,11 +103,12 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     device = pick_device(chosen.device)
-    names = sorted(path.stem for path in (DATA / "A").iterdir())
+    source = (chosen.data / DSIFN).resolve()
+    names = sorted(path.stem for path in (source / "A").iterdir())
     drawn = [names[k] for k in np.random.default_rng(0).permutation(len(names))]
     learn, held = drawn[:LEARN], drawn[LEARN : LEARN + SCORE]
-    sets = {n: linked(learn[:n], chosen.runs / "data" / str(n)) for n in {*chosen.counts, LEARN}}
-    scored_on = linked(held, chosen.runs / "data" / "held")
+    sets = {n: linked(learn[:n], chosen.runs / "data" / str(n), source) for n in {*chosen.counts, LEARN}}
+    scored_on = linked(held, chosen.runs / "data" / "held", source)
     for name, count, checkpoint in runs(chosen, find_checkpoint(chosen.start), sets):
         figures = {key: round(value, 4) for key, value in score(checkpoint, scored_on, device).items()}
         print(json.dumps({"run": name, "tiles": count, **figures}), flush=True)

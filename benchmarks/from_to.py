@@ -1,4 +1,4 @@
-"""`geochange from-to` on made layers: time against geopandas.overlay, and how well shifts in digitising are told apart.
+"""`geochange from-to` on synthetic layers: time against geopandas.overlay, and how well shifts are left out.
 
     python benchmarks/from_to.py --sizes 20000 100000
 

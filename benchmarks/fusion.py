@@ -1,8 +1,8 @@
 """What fusing brings on labelled tiles: sources alone and fused, on scenes that nothing was chosen on. A table.
 
-    python benchmarks/fusion.py ../shared/data/levir/val_256px_0.5m CACHE
+    python benchmarks/fusion.py CACHE [--pairs val_512px_1m]
 
-DATA holds folders A, B and label, of images named after their scenes (`val004_0_3`, `val004`). Weights, models and
+The pairs of LEVIR-CD are named after their scenes (`val004_0_3`, `val004`). Weights, models and
 thresholds are chosen on scenes with an even number, and all figures are of those with an odd one. Each source is
 detected once, by `geochange.detect` with its defaults, and kept in CACHE: the buildings network (`weights/buildings`)
 on the tiles as they are, at half and at one and a half times their size, `landscape`, `ir-mad` and `change-vector`.
@@ -14,7 +14,6 @@ Boundary F is that of outlines within 2 pixels of each other (Csurka 2013), pool
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import rasterio
 from affine import Affine
+from imagery import parser_with_data
 from PIL import Image
 from rasterio.enums import Resampling
 from scipy import ndimage
@@ -156,10 +156,13 @@ def even_threshold(probability: Floats, tiles: Tiles) -> float:
     return best_threshold(chosen, changed, np.ones(chosen.size))
 
 
-def outcomes(called: Bools, tiles: Tiles, *, even: bool) -> Ints:
+def outcomes(predicted: Bools, tiles: Tiles, *, even: bool) -> Ints:
     """(scene, 3) hits, false alarms and misses of the even scenes, or the odd ones."""
     counts = np.stack(
-        [part.sum(axis=(1, 2)) for part in (called & tiles.changed, called & ~tiles.changed, ~called & tiles.changed)],
+        [
+            part.sum(axis=(1, 2))
+            for part in (predicted & tiles.changed, predicted & ~tiles.changed, ~predicted & tiles.changed)
+        ],
         axis=1,
     )
     return np.stack([counts[tiles.scenes == s].sum(axis=0) for s in np.unique(tiles.scenes[tiles.even == even])])
@@ -174,10 +177,10 @@ def outline(mask: Bools) -> Bools:
     return mask & ~ndimage.binary_erosion(mask, border_value=1)
 
 
-def boundary_f(called: Bools, changed: Bools) -> float:
+def boundary_f(predicted: Bools, changed: Bools) -> float:
     """F-score of the outlines of (tile, y, x) masks, within the tolerance."""
     near, total = np.zeros(2), np.zeros(2)
-    for pair in zip(called, changed, strict=True):
+    for pair in zip(predicted, changed, strict=True):
         lines = [outline(mask) for mask in pair]
         for k, (line, other) in enumerate((lines, lines[::-1])):
             total[k] += line.sum()
@@ -207,8 +210,8 @@ def best_weights(even: Sequence[Floats], tiles: Tiles, skip: int = 3) -> FusionR
     for others in choices:
         tried = partial(weighted_mean, weights=(1.0, *others))
         fused = fuse(part, tried)
-        called = fused >= best_threshold(fused.ravel(), changed.ravel(), np.ones(fused.size))
-        f1 = 2 * (called & changed).sum() / (called.sum() + changed.sum())
+        predicted = fused >= best_threshold(fused.ravel(), changed.ravel(), np.ones(fused.size))
+        f1 = 2 * (predicted & changed).sum() / (predicted.sum() + changed.sum())
         if f1 > best:
             best, fusion = f1, tried
     assert fusion is not None
@@ -251,18 +254,18 @@ class Scores:
         return even_threshold(self.probability, self.tiles)
 
     @cached_property
-    def called(self) -> Bools:
+    def predicted(self) -> Bools:
         return self.probability >= self.threshold
 
     @cached_property
     def even(self) -> float:
         """F1."""
-        return f1_of(outcomes(self.called, self.tiles, even=True).sum(axis=0)).item()
+        return f1_of(outcomes(self.predicted, self.tiles, even=True).sum(axis=0)).item()
 
     @cached_property
     def odd(self) -> Ints:
         """(scene, 3) outcomes."""
-        return outcomes(self.called, self.tiles, even=False)
+        return outcomes(self.predicted, self.tiles, even=False)
 
 
 def print_row(sources: Sequence[str], method: str, scores: Scores, best: Scores | None, note: str = "") -> None:
@@ -272,7 +275,7 @@ def print_row(sources: Sequence[str], method: str, scores: Scores, best: Scores 
     odd = f1_of(scores.odd.sum(axis=0)).item()
     change = "" if best is None else f"{odd - f1_of(best.odd.sum(axis=0)).item():+.3f} ({ends(gain, '+')})"
     place = ~scores.tiles.even
-    edges = boundary_f(scores.called[place], scores.tiles.changed[place])
+    edges = boundary_f(scores.predicted[place], scores.tiles.changed[place])
     print(
         f"| {' + '.join(sources)} | {method} | {scores.threshold:.2f} | {scores.even:.3f} | {odd:.3f} ({ends(f1)}) | "
         f"{change} | {edges:.3f} | {note} |",
@@ -286,12 +289,13 @@ def ends(drawn: Floats, sign: str = "") -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = parser_with_data(__doc__)
     parser.add_argument("cache", type=Path)
+    parser.add_argument("--pairs", default="val_256px_0.5m", help="a folder of LEVIR-CD")
     chosen = parser.parse_args()
-    tiles = open_tiles(chosen.data)
-    sources = read_sources(tiles, chosen.data, chosen.cache)
+    pairs = chosen.data / "levir" / chosen.pairs
+    tiles = open_tiles(pairs)
+    sources = read_sources(tiles, pairs, chosen.cache)
     print("| sources | method | threshold | F1, even | F1, odd (95 %) | gain (95 %) | boundary F | chosen |")
     print("|---|---|---|---|---|---|---|---|")
     alone = {name: Scores(source, tiles) for name, source in sources.items()}

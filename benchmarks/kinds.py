@@ -1,17 +1,17 @@
-"""How right kinds of change are: lakes, a river, houses, and a made scene of which all is known. Prints JSON.
+"""How reliable kinds of change are: lakes, a river, houses, and the synthetic sample. Prints JSON.
 
     pip install '.[indices]' ./weights/buildings
     python benchmarks/kinds.py
 
 - `water`: changes that `ir-mad` finds, cut by kind, against masks of their own: where the water index of each date is
   in the highest of three classes (Otsu's, of that date: crops, bare ground, water). `precision`: share of the area
-  called water gain (or loss) that the masks call so too; `recall`: share of what the masks call so, within changes,
-  that is called so.
+  classified as water gain (or loss) that the masks confirm; `recall`: share of what the masks hold, within changes,
+  that is classified so.
 - `vegetation`: likewise, against NDVI fallen or risen by 0.2 where neither date is water.
 - `objects`: on LEVIR-CD's validation scenes with an odd number. Nearly all labelled buildings are new ones. Shares of
   kinds among labelled objects of at least 50 pixels, and with the dates swapped; then of polygons that the `buildings`
   network finds and that overlap a labelled object by half.
-- `made`: kinds of the sample's true changes.
+- `sample`: kinds of the synthetic sample's true changes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import geopandas
 import numpy as np
 import rasterio
 from affine import Affine
+from imagery import parser_with_data
 from PIL import Image
 from rasterio.features import rasterize, shapes
 from shapely.geometry import shape
@@ -35,14 +36,13 @@ import geochange
 from geochange.arrays import Array, Bools, Floats
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data"
-NAIP, PUCALLPA = DATA / "naip_wetlands", DATA / "landsat_pucallpa"
+NAIP, PUCALLPA = Path("naip_wetlands"), Path("landsat_pucallpa")
 PAIRS = {
     "NAIP 2009 to 2012": (NAIP / "naip_20090818.tif", NAIP / "naip_20120731.tif", "red=1,green=2,blue=3,nir=4"),
     "NAIP 2012 to 2017": (NAIP / "naip_20120731.tif", NAIP / "naip_20170827.tif", "red=1,green=2,blue=3,nir=4"),
     "Landsat, Pucallpa 1985 to 2020": (PUCALLPA / "1985.tif", PUCALLPA / "2020.tif", "swir1=1,nir=2,red=3,green=4"),
 }
-LEVIR = {"0.5 m": DATA / "levir" / "val_256px_0.5m", "1 m": DATA / "levir" / "val_512px_1m"}
+LEVIR = {"0.5 m": "val_256px_0.5m", "1 m": "val_512px_1m"}
 RGB = "red=1,green=2,blue=3"
 
 
@@ -50,24 +50,25 @@ def normalised(first: Array, second: Array) -> Floats:
     return (first - second) / np.maximum(first + second, 1e-6)
 
 
-def by_area(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
+def by_area(folder: Path, data: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """Scores of water and vegetation, pair by pair."""
-    for name, (before, after, roles) in PAIRS.items():
+    for name, (*dates, roles) in PAIRS.items():
+        before, after = (data / date for date in dates)
         found = geochange.detect(before, after, folder / name, align=True, min_area=20, formats=("gpkg",))
         options = geochange.KindOptions(band_roles=roles, split=True)
         told = geochange.kinds(found.changes, before, after, folder / f"{name}.gpkg", options)
         with rasterio.open(found.probability) as dataset:
             place, extent = dataset.transform, dataset.shape
         frame = geopandas.read_file(told.path, layer="changes")
-        called = {kind: burnt(frame[frame["kind"] == kind], extent, place) for kind in frame["kind"].unique()}
-        inside = burnt(frame, extent, place)
+        predicted = {kind: burnt(frame[frame["kind"] == kind], extent, place) for kind in frame["kind"].unique()}
+        inside, nowhere = burnt(frame, extent, place), np.zeros(extent, bool)
         gained, lost, greener, barer = masks(before, after, roles)
         truth = {"water gain": gained, "water loss": lost, "vegetation gain": greener, "vegetation loss": barer}
         yield (
             name,
             {
                 "pieces": dict(told.counts),
-                **{kind: agreement(called.get(kind, ~inside & inside), mask & inside) for kind, mask in truth.items()},
+                **{kind: agreement(predicted.get(kind, nowhere), mask & inside) for kind, mask in truth.items()},
             },
         )
 
@@ -95,11 +96,11 @@ def burnt(frame: geopandas.GeoDataFrame, extent: tuple[int, int], place: Affine)
     return rasterize(frame.geometry, extent, transform=place).astype(bool)
 
 
-def agreement(called: Bools, truth: Bools) -> dict[str, float | int | None]:
-    hits = int((called & truth).sum())
+def agreement(predicted: Bools, truth: Bools) -> dict[str, float | int | None]:
+    hits = int((predicted & truth).sum())
     return {
-        "pixels": int(called.sum()),
-        "precision": round(hits / called.sum(), 3) if called.any() else None,
+        "pixels": int(predicted.sum()),
+        "precision": round(hits / predicted.sum(), 3) if predicted.any() else None,
         "recall": round(hits / truth.sum(), 3) if truth.any() else None,
     }
 
@@ -160,12 +161,13 @@ def of_sample(folder: Path) -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
+    data = parser_with_data(__doc__).parse_args().data
     with TemporaryDirectory() as text:
         folder = Path(text)
         report = {
-            "water and vegetation": dict(by_area(folder)),
-            "objects": {gsd: of_objects(folder, tiles, gsd) for gsd, tiles in LEVIR.items()},
-            "made": of_sample(folder),
+            "water and vegetation": dict(by_area(folder, data)),
+            "objects": {gsd: of_objects(folder, data / "levir" / tiles, gsd) for gsd, tiles in LEVIR.items()},
+            "sample": of_sample(folder),
         }
     print(json.dumps(report, indent=1))
 

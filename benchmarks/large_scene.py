@@ -2,7 +2,7 @@
 
     python benchmarks/large_scene.py --sizes 10000 20000 --repeats 3
 
-Prints JSON. Scenes are made once, by sample_data/make_scene.py, under benchmarks/out.
+Prints JSON. Scenes are drawn once, by sample_data/make_scene.py, under benchmarks/out.
 
 - `peak_mb`: the largest resident set of any process of a run, as the system counted it;
 - `seconds`: medians of runs in turn (small, large, small, large, ...), `time_ratio`: large over small;
@@ -37,7 +37,7 @@ OUT = ROOT / "benchmarks" / "out"
 
 
 def made_scene(size: int) -> tuple[str, str]:
-    """Paths of a made pair, made now where it is not there."""
+    """Return the paths of a synthetic pair, which is drawn if it is missing."""
     folder = OUT / f"scene-{size}"
     if not (folder / "after.tif").exists():
         make = [sys.executable, ROOT / "sample_data" / "make_scene.py", folder, "--size", size]

@@ -2,14 +2,13 @@
 
     python benchmarks/network_laws.py [--checkpoint buildings] [--scenes 4]
 
-The scene is a mosaic of LEVIR-CD validation scenes in which much has changed, of ../shared/data, brought from 1 m to
-0.5 m. Differences are of
-the probability in float32 over all pixels; `f1` is at the checkpoint's own threshold, with each overlap.
+The scene is a mosaic of LEVIR-CD validation scenes in which much has changed, enlarged from 1 m to 0.5 m.
+Differences are of the probability in float32 over all pixels; `f1` is at the checkpoint's own threshold, with each
+overlap.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from math import isqrt
 from pathlib import Path
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import rasterio
+from imagery import parser_with_data
 from PIL import Image
 from scipy import ndimage
 
@@ -25,21 +25,21 @@ from geochange.arrays import Array, Bools, Floats
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "levir" / "val_512px_1m"
+SCENES = Path("levir") / "val_512px_1m"
 CHANGED = 0.02  # share of the pixels of a scene
 CORE = 512  # pixels of a tile that are kept with full context
 
 
-def changed_scenes(count: int) -> list[str]:
+def changed_scenes(data: Path, count: int) -> list[str]:
     """Names of the first scenes of which at least `CHANGED` has changed."""
-    labels = sorted((DATA / "label").iterdir())
+    labels = sorted((data / SCENES / "label").iterdir())
     return [path.stem for path in labels if np.asarray(Image.open(path)).astype(bool).mean() >= CHANGED][:count]
 
 
-def mosaic(folder: str, names: list[str], order: int) -> Array:
+def mosaic(folder: Path, names: list[str], order: int) -> Array:
     """(band, y, x) of scenes at 0.5 m, in a square."""
     side = isqrt(len(names))
-    paths = [next((DATA / folder).glob(f"{name}.*")) for name in names]
+    paths = [next(folder.glob(f"{name}.*")) for name in names]
     images = [np.atleast_3d(np.asarray(Image.open(path))).transpose(2, 0, 1) for path in paths]
     rows = [np.concatenate(images[k * side : (k + 1) * side], axis=2) for k in range(side)]
     whole: Array = ndimage.zoom(np.concatenate(rows, axis=1), (1, 2, 2), order=order, mode="nearest", grid_mode=True)
@@ -53,23 +53,24 @@ def write(path: Path, values: Array) -> str:
     return str(path)
 
 
-def f1(called: Bools, truth: Bools) -> float:
-    return float(2 * (called & truth).sum() / max(int(called.sum()) + int(truth.sum()), 1))
+def f1(predicted: Bools, truth: Bools) -> float:
+    return float(2 * (predicted & truth).sum() / max(int(predicted.sum()) + int(truth.sum()), 1))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_with_data(__doc__)
     parser.add_argument("--checkpoint", default="buildings", help="a file, or a detector that has one")
     parser.add_argument("--scenes", type=int, default=4, help="a square number")
     chosen = parser.parse_args()
     path = find_checkpoint(chosen.checkpoint)
     loaded = load_checkpoint(path)
     network, threshold = loaded.build(), loaded.about.thresholds["default"]
-    names = changed_scenes(isqrt(chosen.scenes) ** 2)
-    truth = mosaic("label", names, 0)[0] > 0
+    names = changed_scenes(chosen.data, isqrt(chosen.scenes) ** 2)
+    source = chosen.data / SCENES
+    truth = mosaic(source / "label", names, 0)[0] > 0
     margin = -(-network.receptive_radius // network.stride) * network.stride
     with TemporaryDirectory() as folder:
-        pair = [write(Path(folder) / f"{name}.tif", mosaic(name, names, 1)) for name in ("A", "B")]
+        pair = [write(Path(folder) / f"{name}.tif", mosaic(source / name, names, 1)) for name in ("A", "B")]
 
         def scores(name: str, **tiles: int) -> Floats:
             found = geochange.detect(

@@ -2,14 +2,14 @@
 
     python benchmarks/network_speed.py [--checkpoint FILE] [--size 4096] [--repeats 3]
 
-- `detect_to_bare`: all of `geochange detect` (tile 1024, overlap 64), over the bare forward pass of the same network by
+- `detect_to_forward`: all of `geochange detect` (tile 1024, overlap 64), over the forward pass of the same network by
   the same engine on the same pixels, in memory, in tiles of 1024 without overlap, with as many threads;
 - `not_the_network`: share of `detect`'s time, on one thread, that is not spent inside the network;
 - `eager_to_default`: plain eager torch (contiguous, nothing folded, the allocator as it comes) over the default engine;
 - `one_worker_to_two`: seconds of `--workers 1` over those of `--workers 2`, and the same without what either takes to
   start (`scoring`).
 
-Each figure is measured in processes of their own. The pair is made: smooth noise, three bands of 8 bits, no CRS.
+Each figure is measured in processes of their own. The pair is synthetic: smooth noise, three bands of 8 bits, no CRS.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TILE, OVERLAP = 1024, 64
 
 
 def made_pair(size: int) -> tuple[str, str]:
-    """Paths of a made pair, made now where it is not there."""
+    """Return the paths of a synthetic pair, which is made if it is missing."""
     import rasterio
     from scipy import ndimage
 
@@ -83,7 +83,7 @@ def tiles_of(pair: tuple[str, str]) -> list[np.ndarray]:
     return [stacked[None, :, :, r : r + TILE, c : c + TILE] for r in rows for c in cols]
 
 
-def bare(pair: tuple[str, str], checkpoint: str, threads: int) -> float:
+def forward(pair: tuple[str, str], checkpoint: str, threads: int) -> float:
     """Seconds of the default engine alone."""
     from geochange.detectors.network import Recipe, scorer_of
     from geochange.detectors.networks.checkpoint import load_checkpoint
@@ -150,8 +150,8 @@ def outside(pair: tuple[str, str], checkpoint: str) -> float:
 
 
 ONLY: dict[str, Callable[[tuple[str, str], str], float]] = {
-    "bare": lambda pair, checkpoint: bare(pair, checkpoint, os.cpu_count() or 1),
-    "bare-1": lambda pair, checkpoint: bare(pair, checkpoint, 1),
+    "forward": lambda pair, checkpoint: forward(pair, checkpoint, os.cpu_count() or 1),
+    "forward-1": lambda pair, checkpoint: forward(pair, checkpoint, 1),
     "eager": eager,
     "outside": outside,
 }
@@ -184,9 +184,9 @@ def main() -> None:
     answer = {
         "size": chosen.size,
         "cores": os.cpu_count(),
-        "detect_to_bare": middle["detect"] / middle["bare"],
+        "detect_to_forward": middle["detect"] / middle["forward"],
         "not_the_network": middle["outside"],
-        "eager_to_default": middle["eager"] / middle["bare-1"],
+        "eager_to_default": middle["eager"] / middle["forward-1"],
         "one_worker_to_two": middle["whole of 1"] / middle["whole of 2"],
         "one_worker_to_two_scoring": middle["scoring of 1"] / middle["scoring of 2"],
         "seconds": middle,

@@ -31,7 +31,7 @@ from geochange.polygons.seams import SeamMerger
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 
-STRIP = 1000  # rows made at a time
+STRIP = 1000  # rows at a time
 SIGMA = 6.0  # pixels: the size of blobs
 LEVEL = 1.28  # standard deviations: a tenth of the pixels lie above
 

@@ -1,20 +1,20 @@
-"""What made changes bring before few labels: F1 on LEVIR val, begun with ImageNet's encoder, and with made changes.
+"""What synthetic changes bring before few labels: F1 on LEVIR val, from ImageNet's encoder and from synthetic changes.
 
-    python benchmarks/pretraining.py ../shared/data/levir OUT [--steps 600] [--first 1500]
+    python benchmarks/pretraining.py OUT [--steps 600] [--first 1500]
 
 First `geochange synthesize` makes pairs from the single images of LEVIR's training set, whose labels are not used, and
-a network is taught on them. Then it is taught on 10, 30 and 100 % of the labelled pairs, beside one that begins with
-ImageNet's encoder; both for as many steps. Checkpoints and thresholds are chosen on scenes of an even number, figures
-are those of odd ones. What is done is left alone, so that a run can be gone on with.
+a network is trained on them. Then it is trained on 10, 30 and 100 % of the labelled pairs, beside one that starts from
+ImageNet's encoder; both for as many steps. Checkpoints and thresholds are chosen on scenes with an even number, figures
+are those of odd ones. Finished parts are kept, so that a run can be continued.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 import torch
+from imagery import parser_with_data
 
 from geochange.datasets.collection import Collection, open_folder
 from geochange.datasets.labels import LabelOptions
@@ -49,7 +49,7 @@ def is_even(name: str) -> bool:
 
 
 def taught(data: Path, out: Path, val: Path, steps: int, start: Path | None) -> Path:
-    """A checkpoint; training goes on where it stopped, and is not begun again where it is finished."""
+    """Return a checkpoint; training resumes where it stopped, and a finished one is kept."""
     fitting = TrainOptions(steps=steps, batch=8, every=max(steps // 6, 1), workers=0, device="cpu")
     options = TrainRunOptions(
         val=f"{val}@{GSD}", size=SIDE, start=None if start is None else str(start), fitting=fitting, resume=True
@@ -73,32 +73,31 @@ def odd_f1(path: Path, collection: Collection) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the folder of LEVIR")
+    parser = parser_with_data(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=600, help="on labelled pairs")
-    parser.add_argument("--first", type=int, default=1500, help="on made ones")
+    parser.add_argument("--first", type=int, default=1500, help="on synthetic ones")
     options = parser.parse_args()
     torch.set_num_threads(1)
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    source, val = (options.data / name for name in (TRAIN, VAL))
+    source, val = (options.data / "levir" / name for name in (TRAIN, VAL))
     names = sorted(path.stem for path in (source / "A").iterdir())
     scenes = sorted(path.stem for path in (val / "A").iterdir())
     even = subset(val, out / "even", [name for name in scenes if is_even(name)])
     odd = subset(val, out / "odd", [name for name in scenes if not is_even(name)])
-    made = out / "made"
+    made = out / "synthetic"
     if not made.exists():
         objects = ObjectOptions(sizes=(6, 40), density=250, kinds=("appeared", "vanished"), textured=0.4, shadows=0.6)
         synthesize([source / "A"], made, SynthesizeOptions(objects=objects))
     first = taught(made, out / "first", even, options.first, None)
     reported = open_folder(odd, LabelOptions(), gsd=1.0)
-    print(f"made changes alone: {odd_f1(first, reported)}", flush=True)
+    print(f"synthetic changes alone: {odd_f1(first, reported)}", flush=True)
     for percent, step in SHARES.items():
         part = subset(source, out / f"part{percent}", names[::step])
-        for name, start in (("imagenet", None), ("made", first)):
+        for name, start in (("imagenet", None), ("synthetic", first)):
             best = taught(part, out / f"{name}{percent}", even, options.steps, start)
-            print(f"{percent} % of the labels, begun with {name}: {odd_f1(best, reported)}", flush=True)
+            print(f"{percent} % of the labels, from {name}: {odd_f1(best, reported)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
-"""When did it change: `conv-gru` on the eight Landsat dates of Pucallpa, with made changes of known date.
+"""When did it change: `conv-gru` on the eight Landsat dates of Pucallpa, with synthetic changes of known date.
 
     python benchmarks/series.py OUT [--steps 3000] [--seed 0]
 
-Changes are made by pasting, into every date after a drawn interval, what lies elsewhere on the same date: other ground
-under the same light, of 2 to 18 pixels radius, that stays as it is from there on. The network is taught on the western
-three fifths of the scene (crops with fresh changes, in OUT/taught) and scored on the eastern two fifths. Where the real
-dates differ most from each other, labels are left out: nobody knows what changed there. A made change counts as dated
-right where most of its pixels are called changed and most of these are given the right interval. Prints JSON; leaves
-OUT/intervals.png, the real series beside the intervals found in it.
+Changes are synthesized by pasting, into every date after a drawn interval, what lies elsewhere on the same date: other
+ground under the same light, of 2 to 18 pixels radius, that stays as it is from there on. The network is trained on the
+western three fifths of the scene (crops with fresh changes, in OUT/crops) and scored on the eastern two fifths. Where
+the real dates differ most from each other, labels are left out: the truth is unknown there. A synthetic change counts
+as dated right where most of its pixels are predicted as change and most of these get the right interval. Prints JSON;
+leaves OUT/intervals.png, the real series beside the intervals found in it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from imagery import parser_with_data
 from PIL import Image
 from scipy import ndimage
 
@@ -28,7 +28,7 @@ from geochange.engine.progress import Relay, Silent
 from geochange.learning.run_options import options_from
 from geochange.pipeline.train import train
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "landsat_pucallpa"
+PUCALLPA = "landsat_pucallpa"
 YEARS = ("1985", "1990", "1995", "2000", "2005", "2010", "2015", "2020")
 WEST = 0.6  # of the columns, to learn from
 SIDE = 128
@@ -36,11 +36,11 @@ RADII = 2.0, 18.0  # pixels
 RESTLESS = 0.25  # share of pixels that differ most over the real dates
 
 
-def read_series() -> tuple[Array, Bools]:
+def read_series(folder: Path) -> tuple[Array, Bools]:
     """(time, band, y, x) and (y, x) validity at every date."""
     dates, valid = [], []
     for year in YEARS:
-        with rasterio.open(DATA / f"{year}.tif") as dataset:
+        with rasterio.open(folder / f"{year}.tif") as dataset:
             dates.append(dataset.read())
             valid.append(dataset.dataset_mask() > 0)
     return np.stack(dates), np.all(valid, axis=0)
@@ -102,7 +102,7 @@ def insert_changes(series: Array, calm: Bools, count: int, rng: np.random.Genera
 
 
 def write_data(folder: Path, series: Array, calm: Bools, rng: np.random.Generator, count: int) -> Path:
-    """Folders A to H and label, of crops with made changes."""
+    """Folders A to H and label, of crops with synthetic changes."""
     for name in (*"ABCDEFGH"[: len(series)], "label"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(count):
@@ -135,15 +135,15 @@ def detect(series: list[str], checkpoint: Path, out: Path) -> tuple[Floats, Floa
 def dated_right(
     probability: Floats, intervals: Floats, truth: Ints, numbers: Ints, threshold: float
 ) -> dict[str, float]:
-    """How many made changes are found, and how many of all are given their interval."""
+    """How many synthetic changes are found, and how many of all get their interval."""
     found = right = 0
     which = intervals.argmax(axis=0) + 1
     for number in range(1, numbers.max() + 1):
         pixels = numbers == number
-        called = pixels & (probability >= threshold)
-        if called.sum() * 2 > pixels.sum():
+        predicted = pixels & (probability >= threshold)
+        if predicted.sum() * 2 > pixels.sum():
             found += 1
-            right += bool((which[called] == truth[pixels][0]).mean() > 0.5)
+            right += bool((which[predicted] == truth[pixels][0]).mean() > 0.5)
     count = int(numbers.max())
     return {"changes": count, "found": found / count, "right": right / count, "right_of_found": right / max(found, 1)}
 
@@ -169,17 +169,18 @@ def draw(series: Array, probability: Floats, intervals: Floats, threshold: float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_with_data(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
-    series, valid = read_series()
+    source = chosen.data / PUCALLPA
+    series, valid = read_series(source)
     steps = unrest(series)
     calm = valid & (steps < np.quantile(steps.max(axis=0)[valid], 1 - RESTLESS))
     west = int(WEST * series.shape[-1])
-    taught = write_data(chosen.out / "taught", series[..., :west], calm[..., :west], rng, 60)
+    taught = write_data(chosen.out / "crops", series[..., :west], calm[..., :west], rng, 60)
     settings = {
         "network": "conv-gru", "network_options": {"dated": True}, "size": 64, "steps": chosen.steps, "batch": 4,
         "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99, "overwrite": True,
@@ -188,14 +189,14 @@ def main() -> None:
     checkpoint, threshold = run.folder / "best.pt", run.record["best"]["threshold"]
 
     made, truth, numbers = insert_changes(series[..., west:], calm[..., west:], 60, rng)
-    paths = [chosen.out / f"made-{year}.tif" for year in YEARS]
+    paths = [chosen.out / f"synthetic-{year}.tif" for year in YEARS]
     for path, date in zip(paths, made, strict=True):
         write(path, date)
-    scores = detect([str(path) for path in paths], checkpoint, chosen.out / "made")
+    scores = detect([str(path) for path in paths], checkpoint, chosen.out / "synthetic")
     answer = dated_right(*scores, truth, numbers, threshold)
     unchanged = calm[..., west:].all(axis=0) & (numbers == 0)
-    answer["called_of_quiet"] = float((scores[0] >= threshold)[unchanged].mean())
-    real = detect([str(DATA / f"{year}.tif") for year in YEARS], checkpoint, chosen.out / "real")
+    answer["predicted_of_quiet"] = float((scores[0] >= threshold)[unchanged].mean())
+    real = detect([str(source / f"{year}.tif") for year in YEARS], checkpoint, chosen.out / "real")
     draw(series, *real, threshold, chosen.out / "intervals.png")
     print(json.dumps(answer, indent=1))
 

@@ -2,7 +2,7 @@
 
     python benchmarks/taizhou.py
 
-The labels are sparse (0 unchanged, 1 changed, 255 not labelled); the images are in ../shared/data.
+The labels are sparse (0 unchanged, 1 changed, 255 not labelled).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from imagery import parser_with_data
+
 import geochange
 from geochange.pipeline.evaluate import EvaluateOptions
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "landsat_taizhou"
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "difference": ("difference", {}),
     "change-vector": ("change-vector", {}),
@@ -26,16 +27,16 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def main() -> None:
-    report = {}
+    scene, report = parser_with_data(__doc__).parse_args().data / "landsat_taizhou", {}
     for run, (name, options) in RUNS.items():
         with TemporaryDirectory() as folder:
             found = geochange.detect(
-                DATA / "T1.tif", DATA / "T2.tif", Path(folder) / "out", detector=name, detector_options=options
+                scene / "T1.tif", scene / "T2.tif", Path(folder) / "out", detector=name, detector_options=options
             )
             scores = {}
             for method, threshold in found.record["detector"]["thresholds"].items():
                 chosen = EvaluateOptions(ignore=(255,), threshold=min(threshold, 1.0))
-                pixels = geochange.evaluate(found.probability, DATA / "label.tif", chosen).to_dict()["pixels"]
+                pixels = geochange.evaluate(found.probability, scene / "label.tif", chosen).to_dict()["pixels"]
                 scores[method] = {measure: round(pixels[measure], 4) for measure in ("f1", "kappa")}
                 scores[method]["f1_interval"] = [round(bound, 3) for bound in pixels["intervals"]["f1"]]
         report[run] = scores

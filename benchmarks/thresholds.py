@@ -1,11 +1,11 @@
-"""What the ways to choose a threshold bring, on real labels: methods, haze in a corner, few labels. Prints JSON.
+"""What each way to choose a threshold brings, on real labels: methods, haze in a corner, few labels. Prints JSON.
 
     pip install ./weights/buildings
     python benchmarks/thresholds.py
 
 Scored are the `buildings` network on LEVIR-CD's validation tiles with an odd scene number, side by side as one scene,
-and `ir-mad` on Landsat of Taizhou, both in ../shared/data, and `ir-mad` on the made sample. Haze is made: in one
-corner the log-odds of all pixels are drawn together, and raised.
+and `ir-mad` on Landsat of Taizhou and on the synthetic sample. Haze is simulated: in one corner the log-odds of all
+pixels are compressed, and raised.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import geopandas
 import numpy as np
 import rasterio
 from affine import Affine
+from imagery import parser_with_data
 from PIL import Image
 from rasterio.features import rasterize
 from scipy import ndimage
@@ -35,8 +36,7 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data"
-TILES, TILE = DATA / "levir" / "val_256px_0.5m", 256
+TILES, TILE = Path("levir") / "val_256px_0.5m", 256
 BINS = 1024
 HAZE = (0, 4, 6)  # log-odds
 PLACES = (20, 50, 100, 200)
@@ -61,26 +61,27 @@ class Case:
         return (self.codes != 255) & (self.labels != 255)
 
     def f1(self, threshold: Floats | float) -> float:
-        called, changed = (self.codes / 254 >= threshold)[self.known], self.labels[self.known] == 1
-        return round(float(2 * (called & changed).sum() / (called.sum() + changed.sum())), 3)
+        predicted, changed = (self.codes / 254 >= threshold)[self.known], self.labels[self.known] == 1
+        return round(float(2 * (predicted & changed).sum() / (predicted.sum() + changed.sum())), 3)
 
 
-def levir(folder: Path) -> Case:
-    names = sorted(each.stem for each in (TILES / "A").iterdir() if int(each.stem[3:6]) % 2)
+def levir(folder: Path, data: Path) -> Case:
+    tiles = data / TILES
+    names = sorted(each.stem for each in (tiles / "A").iterdir() if int(each.stem[3:6]) % 2)
     side = int(np.ceil(np.sqrt(len(names))))
     for part, bands in (("A", 3), ("B", 3), ("label", 1)):
         scene = np.full((bands, side * TILE, side * TILE), 255 if part == "label" else 0, np.uint8)
         for place, name in enumerate(names):
             row, col = (TILE * index for index in divmod(place, side))
-            image = np.asarray(Image.open(next((TILES / part).glob(f"{name}.*"))))
+            image = np.asarray(Image.open(next((tiles / part).glob(f"{name}.*"))))
             scene[:, row : row + TILE, col : col + TILE] = image.transpose(2, 0, 1) if bands == 3 else image[None] > 0
         write(folder / f"{part}.tif", scene)
     found = geochange.detect(folder / "A.tif", folder / "B.tif", folder / "out", detector="buildings")
     return Case("buildings, LEVIR-CD val", read(found.probability), read(folder / "label.tif"), 512)
 
 
-def taizhou(folder: Path) -> Case:
-    place = DATA / "landsat_taizhou"
+def taizhou(folder: Path, data: Path) -> Case:
+    place = data / "landsat_taizhou"
     found = geochange.detect(place / "T1.tif", place / "T2.tif", folder / "taizhou", detector="ir-mad")
     return Case("ir-mad, Taizhou", read(found.probability), read(place / "label.tif"), 128)
 
@@ -164,8 +165,9 @@ def by_few_labels(case: Case, wanted: str) -> Iterator[dict[str, float]]:
 
 
 def main() -> None:
+    data = parser_with_data(__doc__).parse_args().data
     with TemporaryDirectory() as folder:
-        cases = [make(Path(folder)) for make in (levir, taizhou, sample)]
+        cases = [levir(Path(folder), data), taizhou(Path(folder), data), sample(Path(folder))]
     report = {
         "f1": {
             case.name: {f"haze {each}": by_method(hazy(case, each) if each else case) for each in HAZE}

@@ -1,4 +1,4 @@
-"""Make the pictures of README from the made sample: `make docs`."""
+"""Make the pictures of README from the synthetic sample: `make pictures`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def shrink(source: Path, target: Path, width: int) -> None:
-    """A copy of a picture, at most `width` pixels wide."""
+    """Write a copy of a picture, at most `width` pixels wide."""
     with Image.open(source) as picture:
         picture.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
         picture.save(target, quality=88, optimize=True)

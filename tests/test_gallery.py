@@ -19,17 +19,18 @@ from skimage.color import rgb2lab
 from geochange.cli.program import app
 from geochange.detectors.catalogue import names
 from geochange.polygons.preview import CHANGE, NODATA
+from tests.docs.renamed import as_parameters
 from tests.stand_ins import PLACE, UTM, write_raster
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
 
-from exhibits import made, real  # noqa: E402
+from exhibits import real, synthetic  # noqa: E402
 from exhibits.page import Done, Page, Section, run, write_page  # noqa: E402
 from exhibits.panels import SIDE, Panel, Scene, ramp_colours, sheet  # noqa: E402
 
 GALLERY = (DOCS / "gallery.md").read_text(encoding="utf-8")
-MADE = made.page(DOCS.parent / "sample_data")
+SYNTHETIC = synthetic.page(DOCS.parent / "sample_data")
 REAL = real.page(Path("imagery"))
 PACKAGES = {"buildings", "micro-changes"}  # detectors that need not be installed
 SHOWN = re.findall(r"^geochange .*$", GALLERY, re.MULTILINE)
@@ -49,18 +50,18 @@ def test_the_page_is_that_of_the_script():
     blocks = re.findall(r"^## (.*)\n\n(.*)\n\n(?:```sh\n((?:.*\n)*?)```\n\n)?!", GALLERY, re.MULTILINE)
     assert blocks == [
         (section.title, section.text, "".join(f"{command}\n" for command in section.commands))
-        for section in MADE.sections
+        for section in SYNTHETIC.sections
     ]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", as_parameters(COMMANDS))
 def test_every_command_parses(command):
     _, name, *arguments = shlex.split(command)
     parsed = typer.main.get_command(app).commands[name].make_context(name, arguments).params
     assert parsed.get("detector") in {None, *names()} | PACKAGES
 
 
-@pytest.mark.parametrize("page", [MADE, REAL], ids=lambda page: page.title)
+@pytest.mark.parametrize("page", [SYNTHETIC, REAL], ids=lambda page: page.title)
 def test_commands_read_what_is_there_or_was_made_before(page):
     there = set(page.links)
     for command in (command for section in page.sections for command in section.commands):

@@ -67,6 +67,7 @@ def room_of(module):
 
 
 EXTRAS = PROJECT["optional-dependencies"]
+DEVELOPMENT = {"docs", "test"}  # what the library itself does not import
 
 
 def foreign(requirements):
@@ -146,13 +147,13 @@ def modules_of(requirements):
 
 def test_dependencies_are_what_the_library_imports():
     imported = {name.split(".")[0] for path in LIBRARY for name in imports_of(path)}
-    optional = [each for name, extra in EXTRAS.items() if name != "test" for each in extra]
+    optional = [each for name, extra in EXTRAS.items() if name not in DEVELOPMENT for each in extra]
     found = imported - set(sys.stdlib_module_names) - {"geochange"}
     assert found == modules_of(PROJECT["dependencies"]) | modules_of(optional)
 
 
 def test_only_the_parts_for_networks_need_the_extras():
-    optional = modules_of(each for name, extra in EXTRAS.items() if name != "test" for each in extra)
+    optional = modules_of(each for name, extra in EXTRAS.items() if name not in DEVELOPMENT for each in extra)
     for path in LIBRARY:
         folder = path.relative_to(ROOT / "geochange").parts
         if folder[0] != "learning" and folder[:2] not in (("detectors", "networks"), ("datasets", "augment.py")):

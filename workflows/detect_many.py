@@ -1,11 +1,11 @@
-"""Find the changes in many pairs of images, one after the other, on one cluster.
+"""Detect the changes in many pairs of images, one after the other, on one cluster.
 
     python workflows/detect_many.py pairs.csv --workers 8
 
-The CSV has the columns before, after and out, and may have more that are named as the fields of
+The CSV has the columns before, after and out, and optionally others with the names of fields of
 `geochange.DetectOptions`, such as detector, align, bands, aoi or threshold; detector_options are "name=value
-name=value". An empty cell is the default. Relative paths start at the CSV's folder. A pair that fails does not stop the
-others: it is listed at the end, and the exit code is 2. Run it again to do what is left.
+name=value". An empty cell means the default. Relative paths start at the CSV's folder. A pair that fails does not stop
+the others: it is listed at the end, and the exit code is 2. Run it again to continue with what is left.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def detect_many(
     scheduler: values.Scheduler = None,
     workers: values.Workers = None,
 ) -> None:
-    """Find the changes in each pair of a CSV; go on past bad pairs, and list them at the end."""
+    """Detect the changes in each pair of a CSV; continue after bad pairs, and list them at the end."""
     failed: list[str] = []
     pairs = read_pairs(table)
     for pair in pairs:

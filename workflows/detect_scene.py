@@ -1,10 +1,10 @@
-"""Find the changes in one pair of images on any Dask cluster.
+"""Detect the changes in one pair of images on any Dask cluster.
 
     python workflows/detect_scene.py BEFORE AFTER OUT --scheduler tcp://host:8786
     python workflows/detect_scene.py BEFORE AFTER OUT --workers 8
 
-Run it again after an interruption: it goes on where it stopped. OUT must be visible to all workers. This is the file to
-copy and adapt: all of geochange's options are fields of `geochange.DetectOptions`.
+Run it again after an interruption: it resumes where it stopped. OUT must be visible to all workers. This file is meant
+to be copied and adapted: all options are fields of `geochange.DetectOptions`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def detect_scene(
     align: values.Align = False,
     bands: values.Bands = None,
 ) -> None:
-    """Find the changes in one pair of images, on a Dask cluster or on worker processes of this machine."""
+    """Detect the changes in one pair of images, on a Dask cluster or on worker processes of this machine."""
     options = geochange.DetectOptions(
         detector=detector,
         align=align,

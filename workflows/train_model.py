@@ -1,4 +1,4 @@
-"""Train a network as a TOML file says, on one machine or on several GPUs.
+"""Train a network from a TOML file, on one machine or on several GPUs.
 
     python workflows/train_model.py buildings.toml
     torchrun --nproc-per-node 4 workflows/train_model.py buildings.toml
@@ -12,7 +12,7 @@ and `geochange.learning.training.TrainOptions`; relative paths start at the file
     gsd = 0.5
     steps = 3600
 
-Run it again after an interruption: it goes on where it stopped. This is the file to copy and adapt.
+Run it again after an interruption: it resumes where it stopped. This file is meant to be copied and adapted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from geochange.errors import BadOption, UnreadableInput
 
 
 def read_plan(path: Path) -> tuple[list[str], Path, dict[str, Any]]:
-    """Data, folder of the run, and options of a TOML file."""
+    """Return the data, the folder of the run, and the options of a TOML file."""
     try:
         plan = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -44,7 +44,7 @@ def read_plan(path: Path) -> tuple[list[str], Path, dict[str, Any]]:
 
 
 def train_model(plan: Annotated[Path, typer.Argument(help="A TOML file of data, out and options.")]) -> None:
-    """Train a network as a TOML file says; go on where an earlier run stopped."""
+    """Train a network from a TOML file; resume where an earlier run stopped."""
     from geochange.learning.ranks import here
     from geochange.learning.run_options import options_from
     from geochange.pipeline.train import train

@@ -1,1 +1,1 @@
-"""The gallery: what each command makes of an image, in pictures."""
+"""The gallery: the result of each command on one scene, in pictures."""

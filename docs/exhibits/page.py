@@ -79,8 +79,8 @@ def write_page(page: Page, path: Path) -> None:
 
 def run(command: str, folder: Path) -> str:
     """What `geochange …` prints in a folder; the end of all where it fails."""
-    called = [sys.executable, "-m", *shlex.split(command)]
-    ran = subprocess.run(called, cwd=folder, capture_output=True, text=True, check=False)
+    program = [sys.executable, "-m", *shlex.split(command)]
+    ran = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
     if ran.returncode:
         sys.exit(f"{command}\n{ran.stderr}")
     return ran.stdout

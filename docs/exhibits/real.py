@@ -55,11 +55,17 @@ SECTIONS = (
         "houses/label.png",
         HOUSE_LABELS,
     ),
-    detection("houses: ir-mad", "Pixels, not houses.", HOUSES, "-d ir-mad", "houses/label.png"),
-    detection("houses: buildings", "A network taught for this.", HOUSES, "-d buildings", "houses/label.png"),
+    detection(
+        "houses: ir-mad",
+        "A detector of changed pixels finds more than houses.",
+        HOUSES,
+        "-d ir-mad",
+        "houses/label.png",
+    ),
+    detection("houses: buildings", "A network trained for this.", HOUSES, "-d buildings", "houses/label.png"),
     Section(
         title="houses: boxes",
-        text="A network taught on changes of a few pixels.",
+        text="A network trained on changes of a few pixels.",
         commands=(f"geochange detect {HOUSES.before} {HOUSES.after} -o houses/boxes -d micro-changes",),
         draw=draw_boxes,
         needs="micro-changes",
@@ -79,12 +85,12 @@ SECTIONS = (
 
 
 def page(imagery: Path) -> Page:
-    """The page of a folder as the README of ../shared/data describes it."""
+    """Return the page of a folder that holds the data sets of docs/measurements.md."""
     levir, naip = imagery / "levir" / "val_256px_0.5m", imagery / "naip_wetlands"
     taizhou, pucallpa = imagery / "landsat_taizhou", imagery / "landsat_pucallpa"
     return Page(
         title="Gallery of real imagery",
-        text="The pairs were chosen by eye, as examples: one tile is no measure of a detector.",
+        text="The pairs were chosen by eye, as examples: one tile does not measure a detector.",
         sections=SECTIONS,
         links={
             HOUSES.before: levir / "A" / "val059_0_2.jpg",

@@ -1,4 +1,4 @@
-"""The gallery of the made sample, which is part of the documentation."""
+"""The gallery of the synthetic sample, which is part of the documentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geochange.polygons.style import KIND_COLOURS
 
 PAIR = "before.tif after.tif"
 TRUTH = "truth.gpkg --grid before.tif"
-# A bit of everything: houses, woods, a felled tree, a new way, bare soil, foil on a field, vans.
+# A bit of everything: houses, woods, a felled tree, a new path, open soil, foil on a field, vans.
 SCENE = Scene(before="before.tif", after="after.tif", col=708, row=512, size=240)
 
 
@@ -24,7 +24,8 @@ def draw_input(done: Done) -> Rows:
 
 INPUT = Section(
     title="The input",
-    text="Two made aerial images of one place, and what truly changed between them ([more](../sample_data/README.md)).",
+    text="Two synthetic aerial images of one place, the second also with near infrared shown in red, and the true "
+    "changes between them ([how they were drawn](../sample_data/README.md)).",
     draw=draw_input,
 )
 
@@ -47,20 +48,27 @@ def detection(name: str, text: str, options: str = "") -> Section:
 DETECTORS = (
     detection(
         "difference",
-        "The difference of one band, or, as here, of the normalised index of two: NDVI, from near infrared and red.",
+        "The difference of one band or, as here, of a normalised index of two bands: NDVI, from near infrared and "
+        "red. It finds changes of vegetation only.",
         " --option index=4,1",
     ),
-    detection("change-vector", "The length of the difference of all bands, each brought to mean 0 and deviation 1."),
+    detection(
+        "change-vector",
+        "The length of the difference of all bands, after each has been scaled to mean 0 and deviation 1.",
+    ),
     detection(
         "ir-mad",
-        "Differences of canonical variates, which gain and offset do not touch. It is the default from three bands on.",
+        "Multivariate alteration detection, iteratively reweighted: it ignores differences of gain and offset between "
+        "the dates. The default for images of three bands or more.",
     ),
-    detection("slow-features", "The differences that vary least over the scene."),
-    detection("pca-kmeans", "The difference over a small neighbourhood, in its principal components, in two clusters."),
+    detection(
+        "slow-features", "Slow feature analysis: the combinations of bands that differ least over the scene as a whole."
+    ),
+    detection("pca-kmeans", "Principal components of the difference in a small neighbourhood, in two clusters."),
     detection(
         "landscape",
-        "The network that comes with geochange. It was taught on other made scenes, by the same script as the sample: "
-        "its F1 here says little about real images ([more](networks.md)).",
+        "The neural network that comes with geochange. It was trained on other scenes of the script that drew the "
+        "sample, so its F1 here says little about real images ([networks](networks.md)).",
         " --bands 1,2,3",
     ),
 )
@@ -75,8 +83,9 @@ def draw_thresholds(done: Done) -> Rows:
 
 CUT = Section(
     title="vectorize: thresholds",
-    text="Polygons from one raster of probabilities, by Otsu's threshold, by that of least error (`kittler`), by a "
-    "number, and by hysteresis: what is over 0.5 and somewhere reaches 0.95 ([more](thresholds.md)).",
+    text="Polygons from one probability raster with four thresholds: Otsu's, the one of least expected error "
+    "(`kittler`), a number, and hysteresis, which keeps regions above 0.5 that reach 0.95 somewhere "
+    "([thresholds](thresholds.md)).",
     commands=tuple(
         command
         for name, threshold in THRESHOLDS.items()
@@ -99,7 +108,7 @@ def draw_fusion(done: Done) -> Rows:
 
 FUSE = Section(
     title="fuse",
-    text="The probabilities of several detectors as one; here their mean ([more](fusion.md)).",
+    text="The mean of the probabilities of three detectors ([fusion](fusion.md)).",
     commands=(
         f"geochange fuse {' '.join(f'{name}/probability.tif' for name in FUSED)} -o fused.tif",
         f"geochange evaluate fused.tif {TRUTH} --json",
@@ -130,8 +139,8 @@ def draw_refined(done: Done) -> Rows:
 
 REFINE = Section(
     title="refine",
-    text="Probabilities corrected by a guided filter and by a local random field, both led by the later image, and by "
-    "an opening with a disc ([more](boundaries.md#correct-a-probability-raster)).",
+    text="Probabilities corrected by a guided filter and by a local random field, both guided by the later image, and "
+    "by a morphological opening, which removes specks ([refine](boundaries.md#correct-a-probability-raster)).",
     commands=(
         *(
             command
@@ -158,8 +167,8 @@ def draw_outlines(done: Done) -> Rows:
 
 VECTORIZE = Section(
     title="vectorize: outlines",
-    text="Outlines along the edges of pixels, simplified, and with right angles where these fit "
-    "([more](boundaries.md#outlines-with-right-angles)).",
+    text="Outlines along the edges of pixels, simplified ones, and outlines with right angles where these fit, as on "
+    "buildings ([right angles](boundaries.md#outlines-with-right-angles)).",
     commands=tuple(
         f"geochange vectorize landscape/probability.tif -o {name}.gpkg{options}" for name, options in OUTLINES.items()
     ),
@@ -174,7 +183,7 @@ def draw_scores(done: Done) -> Rows:
 
 EVALUATE = Section(
     title="evaluate",
-    text="Where the polygons of the opened probabilities hit, miss, and give a false alarm.",
+    text="Hits, misses and false alarms of the polygons from the opened probabilities ([evaluate](evaluate.md)).",
     commands=(f"geochange evaluate open.gpkg {TRUTH} --picture scores.png --json",),
     draw=draw_scores,
 )
@@ -182,16 +191,17 @@ EVALUATE = Section(
 
 def draw_pair(done: Done) -> Rows:
     place, folder = replace(SCENE, col=240, row=380), done.folder
-    images = {"the single image": "before.tif", "A": "made/A/before.tif", "B": "made/B/before.tif"}
-    label = place.labels(folder, "label, with the boxes", "made/label/before.tif", dict(enumerate(DARK_AND_LIGHT)))
-    boxed = replace(label, picture=place.outline(folder, "made/objects/before.gpkg", label.picture))
+    images = {"the single image": "before.tif", "A": "synthetic/A/before.tif", "B": "synthetic/B/before.tif"}
+    label = place.labels(folder, "label, with the boxes", "synthetic/label/before.tif", dict(enumerate(DARK_AND_LIGHT)))
+    boxed = replace(label, picture=place.outline(folder, "synthetic/objects/before.gpkg", label.picture))
     return [[*(Panel(caption, place.image(folder, raster)) for caption, raster in images.items()), boxed]]
 
 
 SYNTHESIZE = Section(
     title="synthesize",
-    text="A pair with known changes, made from a single image, to train and to test with ([more](made_changes.md)).",
-    commands=("geochange synthesize before.tif -o made --sizes 5:24 --density 400 --strength 0.6 --seed 1",),
+    text="A pair with known changes, synthesized from a single image, for training and testing "
+    "([synthesize](synthesize.md)).",
+    commands=("geochange synthesize before.tif -o synthetic --sizes 5:24 --density 400 --strength 0.6 --seed 1",),
     draw=draw_pair,
 )
 
@@ -204,8 +214,8 @@ def draw_boxes(done: Done) -> Rows:
 
 BOXES = Section(
     title="detect: boxes",
-    text="A network that finds changes of a few pixels as objects, each with its box and score; its weights are a "
-    "package of their own ([more](objects.md)).",
+    text="A network that finds changes of a few pixels as objects, each with a box and a score. Its weights are a "
+    "package of their own ([small changes](objects.md)).",
     commands=(f"geochange detect {PAIR} -o boxes -d micro-changes --bands 1,2,3",),
     draw=draw_boxes,
     needs="micro-changes",
@@ -223,10 +233,10 @@ def draw_kinds(done: Done) -> Rows:
 
 KIND = Section(
     title="kinds",
-    text="What kind of change it is: gain and loss of vegetation (green, brown), water (blue, light blue) and "
-    "built-up land (red, grey), objects that appeared or vanished (purple, yellow), and others (white) "
-    "([more](kinds.md)).",
-    commands=(f"geochange kinds open.gpkg {PAIR} -o kinds.gpkg --split",),
+    text="Changes classified: gain and loss of vegetation (green, brown), water (blue, light blue) and built-up land "
+    "(red, grey), objects that appeared or vanished (purple, yellow), and others (white) ([kinds of "
+    "change](kinds.md)).",
+    commands=(f"geochange kinds open.gpkg {PAIR} -o kinds.gpkg --split-kinds",),
     draw=draw_kinds,
 )
 
@@ -238,8 +248,8 @@ def draw_explanation(done: Done) -> Rows:
 
 EXPLAIN = Section(
     title="explain",
-    text="Where the network looked, at each date, when it called the foil on the field a change; not only there "
-    "([more](networks.md)).",
+    text="Where a network found its evidence, at each date, for predicting the foil on the field as change "
+    "([explain](networks.md#explain-a-detection)).",
     commands=(f"geochange explain {PAIR} -o heat.tif -d landscape --bands 1,2,3 --at 512833,5346286",),
     draw=draw_explanation,
 )
@@ -248,10 +258,10 @@ EXPLAIN = Section(
 def page(sample: Path) -> Page:
     return Page(
         title="Gallery",
-        text="What each command makes of the [sample](../sample_data/README.md). `make docs` writes this page: it runs "
-        "the commands as they stand here, in one folder, and draws what they leave. Most pictures show the same "
-        "240 × 240 m; the scores are those of the whole sample, of which the truth is known to the pixel. F1 is by "
-        "pixel, with its 95 % interval.",
+        text="The result of each command on the synthetic [sample](../sample_data/README.md). The commands run as "
+        "they stand here, in one folder that holds `before.tif`, `after.tif` and `truth.gpkg`, and the pictures show "
+        "what they write; `make pictures` repeats it. Most pictures show the same 240 × 240 m. F1 is by pixel over "
+        "the whole sample, whose true changes are known exactly, with its 95 % interval.",
         sections=(
             INPUT,
             *DETECTORS,
