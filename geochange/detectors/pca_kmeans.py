@@ -121,6 +121,8 @@ class PcaKMeansFitted:
     layers: ClassVar[Mapping[str, int]] = {"difference": 1, "response": 1}
     stride: ClassVar[int] = 1
     tiles_at_once: ClassVar[int] = 1
+    default_tile: ClassVar[int] = DEFAULT_TILE
+    objects: ClassVar[bool] = False
     contrast: Contrast
     kernel: Floats
     """(h, h)."""
@@ -130,32 +132,29 @@ class PcaKMeansFitted:
 
     @property
     def bands(self) -> int:
+        """As many as the scene that it was fitted on has."""
         return len(self.contrast.mean) // 2
 
     @property
     def receptive_radius(self) -> int:
+        """What the filter and the posterior need."""
         return len(self.kernel) // 2 + self.posterior.radius
 
     @property
-    def default_tile(self) -> int:
-        return DEFAULT_TILE
-
-    @property
-    def objects(self) -> bool:
-        return False
-
-    @property
     def default_overlap(self) -> int:
+        """Twice the receptive radius, so that tiles are exact."""
         return 2 * self.receptive_radius
 
     @property
     def thresholds(self) -> Mapping[str, float]:
+        """Those of the posterior, and that of k-means."""
         fitted = dict(self.posterior.thresholds)
         if self.posterior.mixture.share:
             fitted["kmeans"] = self.posterior.threshold_at(self.boundary)
         return fitted
 
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        """Score tiles, see `Fitted.score`."""
         joint = jointly_valid(valid)
         pairs = zip(dates, valid, strict=True)
         images = np.stack([difference_image(tile, there, self.contrast) for tile, there in pairs])
@@ -168,16 +167,19 @@ class PcaKMeansFitted:
         return Scores(probability[:, None], drawn)
 
     def summary(self) -> Mapping[str, Any]:
+        """Return the mixture, the thresholds and the filter."""
         mixture = self.posterior.to_json()["mixture"]
         return {"mixture": mixture, "thresholds": dict(self.thresholds), "kernel": self.kernel.tolist()}
 
     def save(self, folder: Path) -> None:
+        """Write the posterior, the contrast and the filter."""
         numbers = {"posterior": self.posterior.to_json(), "boundary": self.boundary}
         arrays = {"weights": self.contrast.weights, "mean": self.contrast.mean, "kernel": self.kernel}
         write_fitted(folder, self.name, numbers, arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
         numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", "kernel"))
         contrast = Contrast(arrays["weights"], arrays["mean"])
         return cls(contrast, arrays["kernel"], Posterior.from_json(numbers["posterior"]), numbers["boundary"])
@@ -204,6 +206,7 @@ class PcaKMeans:
             raise BadOption(f"energy is {self.energy}; it must lie above 0 and at most at 1")
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> PcaKMeansFitted:
+        """Find the filter, and take the histogram of its response."""
         require_pair(series, self.name)
         moments = scene_moments(map_blocks)
         contrast = standardised_pair(moments, series)
@@ -213,7 +216,7 @@ class PcaKMeans:
         return PcaKMeansFitted(contrast, kernel, fit_posterior(counts, 0.0, STATISTIC_ROUNDING), boundary)
 
     def _filter(self, series: Series, map_blocks: MapBlocks, contrast: Contrast, pixels: float) -> tuple[Floats, float]:
-        """The (h, h) filter, and the squared response midway between the means."""
+        """Return the (h, h) filter, and the squared response midway between the means."""
         h = self.size
         cut = partial(patch_block, contrast=contrast, h=h)
         patches = reduce(Moments.__add__, map_blocks(cut, h - 1))

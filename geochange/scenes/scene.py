@@ -93,7 +93,7 @@ class Source(Protocol):
         """Return the part that a tile of this source's grid covers."""
 
     def whole(self) -> Source:
-        """Return all of the image that this is made of, on the image's own grid."""
+        """Return all of the image that this comes from, on the image's own grid."""
 
     def with_bands(self, bands: tuple[int, ...]) -> Source:
         """Return other bands of the same image."""
@@ -262,7 +262,7 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class DerivedSource:
-    """A source made of another one, which answers for it; what differs takes its place in the classes derived."""
+    """A source derived from another one, whose properties it has unless a class overrides them."""
 
     source: Source
 
@@ -388,7 +388,7 @@ def open_array(
 
 
 def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
-    """The array as (band, y, x), rows and columns found by rioxarray, whatever they are called."""
+    """Return the array as (band, y, x), rows and columns found by rioxarray, whatever they are called."""
     import rioxarray  # registers the accessor
 
     refusal = f"{name} has dimensions {array.dims}; (band, y, x) or (y, x) are needed"
@@ -438,7 +438,7 @@ def _colours(interpretations: tuple[ColorInterp, ...]) -> tuple[int, int, int] |
 
 
 def pick_bands(name: str, wanted: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
-    """The band numbers wanted, or all; BandMismatch where one is out of range."""
+    """Return the band numbers wanted, or all; BandMismatch where one is out of range."""
     if wanted is None:
         return tuple(range(1, count + 1))
     wrong = [band for band in wanted if not 1 <= band <= count]
@@ -460,7 +460,7 @@ def parse_nodata(text: str | None) -> NodataRule:
 
 
 def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:
-    """A pyproj CRS as rasterio wants it."""
+    """Convert a pyproj CRS to rasterio's."""
     return None if crs is None else rasterio.CRS.from_user_input(crs)
 
 
@@ -471,7 +471,7 @@ def readable(path: str) -> Iterator[None]:
         with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM=False):  # with it, GDAL 3.10 makes up the rest of a cut-off PNG
             yield
     except RasterioError as error:
-        _handles.close()  # an open dataset would tell of GDAL's error again, as if it were its own
+        _handles.close()  # an open dataset would report GDAL's error again, as if it were its own
         cause = error.__cause__ or error
         if not path.startswith("/vsi") and "://" not in path and not os.path.exists(path):
             raise UnreadableInput(f"{path} does not exist") from error
@@ -517,7 +517,7 @@ class _Handles(threading.local):
 
 
 def _version(path: str) -> tuple[int, ...]:
-    """What tells a file from one that has since taken its place."""
+    """Return what identifies a file, and differs from one that has since taken its place."""
     try:
         status = os.stat(path)
     except OSError:
