@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from geochange.arrays import Bools, Floats, Ints
-from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, require_pair, standardised_pair
-from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
+from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, ContrastFitted, require_pair, standardised_pair
+from geochange.detectors.detector import MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, fit_posterior, statistic_histogram
 from geochange.detectors.statistics import (
@@ -113,37 +113,24 @@ def squared_response(image: Floats, kernel: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class PcaKMeansFitted:
+class PcaKMeansFitted(ContrastFitted):
     """The filter that PCA and k-means amount to on a scene, with the posterior of its response."""
 
     name: ClassVar[str] = "pca-kmeans"
-    classes: ClassVar[tuple[str, ...]] = ("change",)
-    layers: ClassVar[Mapping[str, int]] = {"difference": 1, "response": 1}
-    stride: ClassVar[int] = 1
-    tiles_at_once: ClassVar[int] = 1
-    default_tile: ClassVar[int] = DEFAULT_TILE
-    objects: ClassVar[bool] = False
-    contrast: Contrast
     kernel: Floats
     """(h, h)."""
-    posterior: Posterior
     boundary: float
     """Squared response midway between the two means."""
 
     @property
-    def bands(self) -> int:
-        """As many as the scene that it was fitted on has."""
-        return len(self.contrast.mean) // 2
+    def layers(self) -> Mapping[str, int]:
+        """The difference image, and the filter's response."""
+        return {"difference": 1, "response": 1}
 
     @property
     def receptive_radius(self) -> int:
         """What the filter and the posterior need."""
         return len(self.kernel) // 2 + self.posterior.radius
-
-    @property
-    def default_overlap(self) -> int:
-        """Twice the receptive radius, so that tiles are exact."""
-        return 2 * self.receptive_radius
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -182,7 +169,7 @@ class PcaKMeansFitted:
         """Read what `save` wrote."""
         numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", "kernel"))
         contrast = Contrast(arrays["weights"], arrays["mean"])
-        return cls(contrast, arrays["kernel"], Posterior.from_json(numbers["posterior"]), numbers["boundary"])
+        return cls(contrast, Posterior.from_json(numbers["posterior"]), arrays["kernel"], numbers["boundary"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +200,7 @@ class PcaKMeans:
         kernel, boundary = self._filter(series, map_blocks, contrast, moments.weight)
         respond = partial(response_block, contrast=contrast, kernel=kernel)
         counts = total_counts(map_blocks(respond, self.size // 2))
-        return PcaKMeansFitted(contrast, kernel, fit_posterior(counts, 0.0, STATISTIC_ROUNDING), boundary)
+        return PcaKMeansFitted(contrast, fit_posterior(counts, 0.0, STATISTIC_ROUNDING), kernel, boundary)
 
     def _filter(self, series: Series, map_blocks: MapBlocks, contrast: Contrast, pixels: float) -> tuple[Floats, float]:
         """Return the (h, h) filter, and the squared response midway between the means."""
