@@ -22,10 +22,11 @@ import numpy as np
 import torch
 from imagery import parser_with_data
 
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import open_folder
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
-from geochange.detectors.networks.contract import IGNORE, probability
+from geochange.detectors.networks.contract import probability
 from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
 from geochange.learning.training import pick_device

@@ -20,11 +20,11 @@ import torch
 from scipy import ndimage
 
 import geochange
-from geochange.arrays import Array, Floats
+from geochange.arrays import IGNORE, Array, Floats
 from geochange.datasets.collection import Collection, Sample, open_collection
 from geochange.detectors.boxes import PIXEL_PARTS, SCORE_STEPS
 from geochange.detectors.networks.checkpoint import load_checkpoint
-from geochange.detectors.networks.contract import IGNORE, probability
+from geochange.detectors.networks.contract import probability
 from geochange.detectors.networks.object_network import boxes_in
 from geochange.evaluation.average_precision import PrecisionOptions, average_precision
 from geochange.learning.object_scoring import ItemObjects, find_boxes, joined

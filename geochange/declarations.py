@@ -72,7 +72,7 @@ def _choose(choices: Mapping[str, Any], text: str) -> Any:
 
 
 def describe_type(hint: Any) -> str:
-    """A field's type in words, for messages and help."""
+    """Describe a field's type in words, for messages and help."""
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return " or ".join(map(describe_type, inner))

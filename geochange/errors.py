@@ -1,10 +1,10 @@
-"""Errors that a user can mend: each message gives both values and the fix, on one line."""
+"""Errors that a user can fix: each message gives both values and the fix, on one line."""
 
 from __future__ import annotations
 
 
 class GeochangeError(Exception):
-    """Base of all errors that a user can mend; the command line prints it on one line and exits with 2."""
+    """Base of all errors that a user can fix; the command line prints it on one line and exits with 2."""
 
 
 class UnreadableInput(GeochangeError, OSError):
@@ -20,7 +20,7 @@ class BandMismatch(GeochangeError, ValueError):
 
 
 class NothingValid(GeochangeError, ValueError):
-    """No pixel holds data at every date, or none that can be told from the others."""
+    """No pixel holds data at every date, or all of them are alike."""
 
 
 class BadOption(GeochangeError, ValueError):
@@ -40,4 +40,4 @@ class BlockFailed(GeochangeError, RuntimeError):
 
 
 class NotFinite(GeochangeError, ArithmeticError):
-    """The loss, its gradient or the scores of a network are no finite numbers."""
+    """The loss, its gradient or the scores of a network are not finite numbers."""

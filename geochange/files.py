@@ -28,7 +28,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, with its suffix; renamed to it at the end, removed on an error."""
+    """Yield a temporary path beside `path`, with its suffix; renamed to it at the end, removed on an error."""
     temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
@@ -56,7 +56,7 @@ def require_writable(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ())
     Args:
         path: the file.
         overwrite: whether one that is there may be replaced.
-        inputs: what it is made of; only paths count.
+        inputs: what it is computed from; only paths count.
 
     Raises:
         OutputInTheWay: the message says why.
@@ -71,7 +71,7 @@ def require_writable(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ())
 
 
 def require_geotiff(path: Path) -> None:
-    """Raise BadOption where a GeoTIFF would be written under another suffix."""
+    """Refuse, with BadOption, a suffix other than a GeoTIFF's."""
     if path.suffix.lower() not in GEOTIFF_SUFFIXES:
         raise BadOption(f"output {path.name} must end in {' or '.join(GEOTIFF_SUFFIXES)}")
 

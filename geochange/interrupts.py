@@ -51,6 +51,6 @@ class Interrupts:
 
 
 def ignore_interrupts() -> None:
-    """For processes that work for another one: a terminal and a cluster signal all of them, and that one decides."""
+    """Ignore both signals, in processes that work for another one, which decides: terminals and clusters signal all."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)

@@ -101,7 +101,7 @@ def test_commands_are_front_ends_only():
     assert callers <= {"pipeline", "cli", None}
 
 
-SOURCES = {"FileSource", "ArraySource", "WarpedSource", "DerivedSource", "ProbabilitySource", "Source"}
+SOURCES = {"StoredSource", "FileSource", "ArraySource", "WarpedSource", "DerivedSource", "ProbabilitySource", "Source"}
 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) != "scenes"))

@@ -277,12 +277,12 @@ def _radiometry(bands: Sequence[dict[str, Any]]) -> Table:
 
 
 def _findings(findings: Sequence[dict[str, Any]]) -> Table:
-    """A row for each finding, and below those that one thing mends, that."""
+    """A row for each finding, and below those that have one fix, that."""
     table = plain_table()
     table.add_column(overflow="fold")
-    for (severity, mend), alike in groupby(findings, itemgetter("severity", "mend")):
+    for (severity, fix), alike in groupby(findings, itemgetter("severity", "fix")):
         for finding in alike:
             table.add_row(severity, finding["subject"], Text(finding["text"]))
-        if mend:
-            table.add_row("", "", Text(f"-> {mend}"))
+        if fix:
+            table.add_row("", "", Text(f"-> {fix}"))
     return table

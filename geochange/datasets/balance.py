@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geochange.arrays import Floats, Ints
+from geochange.arrays import IGNORE, Floats, Ints
 from geochange.datasets.collection import Collection
-from geochange.datasets.labels import IGNORE
 from geochange.errors import BadOption
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from geochange.arrays import Bools, Floats, Ints
-from geochange.datasets.labels import IGNORE
+from geochange.arrays import IGNORE, Bools, Floats, Ints
 from geochange.datasets.sprites import SHAPES, Cutouts, Sprite, draw_cover, draw_texture, shortened, turned
 from geochange.datasets.unchanged import (
     EFFECTS,

@@ -15,8 +15,7 @@ import numpy as np
 import rasterio
 import shapely
 
-from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.datasets.labels import IGNORE
+from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
 from geochange.datasets.listings import LABEL
 from geochange.datasets.synthesis import CELL, KINDS, MadeObject, Making, make_cell
 from geochange.datasets.unchanged import HALO

@@ -1,6 +1,6 @@
 """Boxes around objects, in whole numbers, and of several that mean one object the best: non-maximum suppression. Pure.
 
-All comparisons are of whole numbers and in an order that the boxes themselves say, so the result depends neither on
+All comparisons are of whole numbers and in an order that the boxes themselves define, so the result depends neither on
 where tiles were cut nor on the order in which boxes come.
 """
 
@@ -43,11 +43,11 @@ class Boxes:
         return len(self.scores)
 
     def where(self, chosen: Bools | Ints | slice) -> Boxes:
-        """The chosen ones, in their order."""
+        """Return the chosen ones, in their order."""
         return Boxes(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
     def move(self, row: int, col: int) -> Boxes:
-        """The boxes as many pixels further down and to the right."""
+        """Return the boxes so many pixels further down and to the right."""
         return replace(
             self,
             corners=self.corners + np.array([col, row, col, row]) * PIXEL_PARTS,
@@ -80,22 +80,22 @@ class Boxes:
 
     @classmethod
     def unpack(cls, packed: Ints) -> Boxes:
-        """What `pack` gave."""
+        """Return the boxes that `pack` packed."""
         return cls(packed[:, :4], packed[:, 4], packed[:, 5], packed[:, 6:8], packed[:, 8].astype(bool))
 
 
 def no_boxes() -> Boxes:
-    """None."""
+    """Return boxes of length 0."""
     return Boxes.unpack(np.zeros((0, 9), np.int64))
 
 
 def join_boxes(parts: Iterable[Boxes]) -> Boxes:
-    """One after the other."""
+    """Join boxes, one part after the other."""
     return Boxes.unpack(np.concatenate([no_boxes().pack(), *(part.pack() for part in parts)]))
 
 
 def boxes_of(rows: Floats) -> Boxes:
-    """What a network said, in whole numbers.
+    """Convert a network's boxes to whole numbers.
 
     Args:
         rows: (n, 8) left, top, right, bottom, class, score, and row and column of the cell; in pixels.
@@ -110,7 +110,7 @@ def boxes_of(rows: Floats) -> Boxes:
 
 
 def suppress(boxes: Boxes) -> Boxes:
-    """Of boxes that mean one object the one with the highest score, whatever its class; best first.
+    """Keep, of boxes that mean one object, the one with the highest score, whatever its class; best first.
 
     Two boxes mean one object where they share enough, where one lies in the other, or where their centres lie in one
     pixel. As in all greedy suppression, a box that was itself left out leaves out no other.
@@ -148,7 +148,7 @@ def _rivals(boxes: Boxes) -> tuple[Ints, Ints]:
 
 
 def groups_of(boxes: Boxes) -> Ints:
-    """(n,) a number for each box, the same for those that are linked by meaning one object: suppression acts within."""
+    """Number boxes, (n,), alike where they are linked by meaning one object: suppression acts within."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -55,10 +55,10 @@ def available() -> list[Offer]:
 
 
 def offer(name: str) -> Offer:
-    """What a detector says of itself.
+    """Describe a detector.
 
     Raises:
-        BadOption: there is no such detector.
+        BadOption: the detector is unknown.
     """
     kind = detector_class(name)
     summary = (inspect.getdoc(kind) or name).splitlines()[0]
@@ -66,10 +66,10 @@ def offer(name: str) -> Offer:
 
 
 def detector_class(name: str) -> type[Any]:
-    """The class of a detector, imported now.
+    """Import the class of a detector.
 
     Raises:
-        BadOption: there is no such detector.
+        BadOption: the detector is unknown.
     """
     known = names()
     if name not in known:
@@ -80,14 +80,14 @@ def detector_class(name: str) -> type[Any]:
 
 
 def detector(name: str, options: Mapping[str, str] | None = None) -> Detector:
-    """A detector with options given as text, as on the command line.
+    """Make a detector with options given as text, as on the command line.
 
     Args:
         name: in the catalogue.
         options: option -> text, such as `{"iterations": "20", "index": "4,3"}`.
 
     Raises:
-        BadOption: there is no such detector or option, or the text is not of the option's type.
+        BadOption: the detector or the option is unknown, or the text is not of the option's type.
     """
     kind = detector_class(name)
     hints = get_type_hints(kind)
@@ -97,27 +97,27 @@ def detector(name: str, options: Mapping[str, str] | None = None) -> Detector:
         if option not in known:
             raise BadOption(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
         values[option] = parse_option(f"option {option} of {name}", text, hints[option])
-    made: Detector = kind(**values)
-    return made
+    chosen: Detector = kind(**values)
+    return chosen
 
 
 def find_checkpoint(text: str) -> str:
-    """The path of a checkpoint: the text itself, or the weights of the detector of that name.
+    """Find the path of a checkpoint: the text itself, or the weights of the detector of that name.
 
     Raises:
         BadOption: the detector of that name has no weights.
     """
     if Path(text).exists() or text not in names():
         return text
-    made = detector(text)
-    if not hasattr(made, "weights"):
+    named: Any = detector(text)
+    if not hasattr(named, "weights"):
         raise BadOption(f"{text} is a detector without weights; name a checkpoint, as geochange train leaves it")
-    path: str = made.weights()
+    path: str = named.weights()
     return path
 
 
 def load_fitted(folder: Path) -> Fitted:
-    """The fitted detector that was saved in a folder.
+    """Read the fitted detector that was saved in a folder.
 
     Raises:
         UnreadableInput: there is none, or it is damaged.
@@ -128,7 +128,7 @@ def load_fitted(folder: Path) -> Fitted:
 
 
 def default_name(bands: int) -> str:
-    """The detector for scenes with this many bands, unless the user says otherwise."""
+    """Return the default detector for scenes with this many bands."""
     return "ir-mad" if bands >= 3 else "change-vector"
 
 

@@ -31,6 +31,7 @@ class ChangeVectorFitted(ContrastFitted):
 
     @property
     def layers(self) -> Mapping[str, int]:
+        """Magnitude and direction of the change vector."""
         return {"magnitude": 1, "direction": len(self.contrast.weights)}
 
     def layer(self, name: str, dates: Floats) -> Floats:
@@ -51,6 +52,7 @@ class ChangeVector(PairOptions):
     fitted: ClassVar[type[ChangeVectorFitted]] = ChangeVectorFitted
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> ChangeVectorFitted:
+        """Take the scene's moments and the histogram of the vectors' lengths."""
         require_pair(series, self.name)
         contrast = standardised_pair(scene_moments(map_blocks), series)
         counts = contrast_histogram(map_blocks, contrast)

@@ -107,7 +107,7 @@ class PairOptions:
 
 
 def require_pair(series: Series, name: str) -> None:
-    """Raises BadOption unless there are two dates."""
+    """Refuse, with BadOption, anything but two dates."""
     if series.dates != 2:
         raise BadOption(f"{name} compares 2 dates, but {series.dates} were given; name the two to compare")
 
@@ -132,33 +132,32 @@ class ContrastFitted:
     classes: ClassVar[tuple[str, ...]] = ("change",)
     stride: ClassVar[int] = 1
     tiles_at_once: ClassVar[int] = 1
+    default_tile: ClassVar[int] = DEFAULT_TILE
+    objects: ClassVar[bool] = False
 
     @property
     def bands(self) -> int:
+        """As many as the scene that it was fitted on has."""
         return len(self.contrast.mean) // 2
 
     @property
     def receptive_radius(self) -> int:
+        """What the posterior needs."""
         return self.posterior.radius
 
     @property
-    def default_tile(self) -> int:
-        return DEFAULT_TILE
-
-    @property
-    def objects(self) -> bool:
-        return False
-
-    @property
     def default_overlap(self) -> int:
+        """Twice the receptive radius, so that tiles are exact."""
         return 2 * self.receptive_radius
 
     @property
     def layers(self) -> Mapping[str, int]:
+        """None, unless a detector draws some."""
         return {}
 
     @property
     def thresholds(self) -> Mapping[str, float]:
+        """Those of the posterior."""
         return self.posterior.thresholds
 
     def layer(self, name: str, dates: Floats) -> Floats:
@@ -166,6 +165,7 @@ class ContrastFitted:
         raise KeyError(name)
 
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        """Score tiles, see `Fitted.score`."""
         joint = jointly_valid(valid)
         statistic = np.stack([self.contrast.tile_statistic(tile) for tile in dates])
         probability = self.posterior.probability(statistic, joint)
@@ -175,6 +175,7 @@ class ContrastFitted:
         return Scores(probability[:, None], drawn)
 
     def summary(self) -> Mapping[str, Any]:
+        """Return the mixture, the thresholds and the bands' means."""
         return {
             "mixture": self.posterior.to_json()["mixture"],
             "thresholds": dict(self.thresholds),
@@ -182,15 +183,17 @@ class ContrastFitted:
         }
 
     def numbers(self) -> dict[str, Any]:
-        """What `save` writes as JSON beside the posterior; the further fields of the class."""
+        """Return the further fields of the class, which `save` writes beside the posterior."""
         return {}
 
     def save(self, folder: Path) -> None:
+        """Write the posterior and the contrast."""
         numbers = {"posterior": self.posterior.to_json(), **self.numbers()}
         write_fitted(folder, self.name, numbers, {"weights": self.contrast.weights, "mean": self.contrast.mean})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
         numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean"))
         posterior = Posterior.from_json(numbers.pop("posterior"))
         further = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()}

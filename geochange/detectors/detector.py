@@ -58,18 +58,19 @@ class MapBlocks(Protocol):
     order of the results are the same for any number of workers. Each call is one pass over the scene's pixels.
     """
 
-    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]: ...
+    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+        """Run a kernel over all blocks, each with `halo` pixels more on each side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a detector says of a batch of tiles."""
+    """What a detector gives for a batch of tiles."""
 
     probability: Floats
     """(n, class, y, x) float32 in 0..1; any finite number where a pixel is not valid."""
 
     layers: Mapping[str, Floats] = field(default_factory=dict)
-    """Name -> (n, band, y, x) float32, for each layer asked for; NaN where the layer says nothing."""
+    """Name -> (n, band, y, x) float32, for each layer asked for; NaN where the layer has no value."""
 
     boxes: tuple[Boxes, ...] = ()
     """Of each tile, in its pixels, where a detector finds objects: all that are likely at all, many for one object."""
@@ -103,11 +104,11 @@ class Fitted(Protocol):
 
     @property
     def default_overlap(self) -> int:
-        """Pixels that neighbouring tiles share, unless the user says otherwise."""
+        """Pixels that neighbouring tiles share by default."""
 
     @property
     def default_tile(self) -> int:
-        """Pixels per side of a tile, unless the user says otherwise."""
+        """Pixels per side of a tile by default."""
 
     @property
     def objects(self) -> bool:
@@ -139,7 +140,7 @@ class Fitted(Protocol):
 
     @classmethod
     def load(cls, folder: Path) -> Fitted:
-        """What `save` wrote."""
+        """Read what `save` wrote."""
 
 
 class Detector(Protocol):
@@ -147,7 +148,7 @@ class Detector(Protocol):
 
     name: ClassVar[str]
     dates: ClassVar[int | None]
-    """How many dates it compares; None where `fit` says."""
+    """How many dates it compares; None where `fit` checks that itself."""
     fitted: ClassVar[type[Fitted]]
     """What `fit` returns; its `load` reads what was saved."""
 

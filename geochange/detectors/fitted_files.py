@@ -23,7 +23,7 @@ def write_fitted(folder: Path, name: str, numbers: Mapping[str, Any], arrays: Ma
 
 
 def fitted_name(folder: Path) -> str:
-    """The name of the detector whose statistics lie in a folder.
+    """Read the name of the detector whose statistics lie in a folder.
 
     Raises:
         UnreadableInput: there are none, or they are damaged.

@@ -56,6 +56,7 @@ class SelectedBlocks:
     selection: Selection
 
     def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+        """Run a kernel on the selected quantity."""
         return self.map_blocks(partial(run_selected, kernel=kernel, selection=self.selection), halo)
 
 
@@ -69,10 +70,12 @@ class ImageDifferenceFitted(ContrastFitted):
 
     @property
     def bands(self) -> int:
+        """As many as the scene that it was fitted on has."""
         return self.band_count
 
     @property
     def layers(self) -> Mapping[str, int]:
+        """The difference itself."""
         return {"difference": 1}
 
     def layer(self, name: str, dates: Floats) -> Floats:
@@ -80,9 +83,11 @@ class ImageDifferenceFitted(ContrastFitted):
         return next(self.contrast.variates(dates.reshape(2, *dates.shape[2:])))[None]
 
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        """Score the selected quantity of tiles."""
         return super().score(Selection(self.places)(dates), valid, layers)
 
     def numbers(self) -> dict[str, Any]:
+        """Return what selects the quantity."""
         return {"places": list(self.places), "band_count": self.band_count}
 
 
@@ -117,6 +122,7 @@ class ImageDifference(PairOptions):
         return Selection(tuple(bands.index(number) for number in wanted))
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> ImageDifferenceFitted:
+        """Take the scene's moments and the histogram of the selected quantity."""
         require_pair(series, self.name)
         selection = self.selection(series.bands)
         blocks = SelectedBlocks(map_blocks, selection)

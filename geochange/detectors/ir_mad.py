@@ -75,6 +75,7 @@ class IrMad(Reweighting):
     fitted: ClassVar[type[IrMadFitted]] = IrMadFitted
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> IrMadFitted:
+        """Iterate to the scene's canonical variates, and take the histogram of their statistic."""
         require_pair(series, self.name)
         moments = scene_moments(map_blocks)
         solve = on_bands(partial(mad_variates, ridge=self.ridge), varying_bands(moments, series.bands))

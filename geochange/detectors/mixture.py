@@ -56,13 +56,13 @@ def robit(log_odds: Floats | np.float64) -> Floats:
     """Probability from log-odds by Student's t with two degrees of freedom in place of the logistic (Liu 2004).
 
     As the logistic it is 1/2 with slope 1/4 at 0. Its tails fall as 1 / log_odds**2, because a mixture's own tails are
-    an extrapolation: a byte still tells log-odds of 5 from 20.
+    an extrapolation: a byte still separates log-odds of 5 from 20.
     """
     return (log_odds / np.sqrt(log_odds * log_odds + 4) + 1) / 2
 
 
 def otsu_split(values: Floats, counts: Array) -> float:
-    """The threshold on ascending values that separates two classes best (Otsu 1979); `> threshold` is the upper one.
+    """Find the threshold that separates two classes best (Otsu 1979); `> threshold` is the upper one.
 
     Args:
         values: (k,) ascending values of a histogram's bins.
@@ -103,8 +103,8 @@ class Mixture:
     def rising_log_odds(self, root: Floats | np.float64) -> Floats:
         """As `log_odds`, but rising everywhere.
 
-        Beyond the turning point of the parabola, where two normal classes would call the stillest pixels changed, they
-        go on with a slope of one for each deviation of the unchanged.
+        Beyond the turning point of the parabola, where two normal classes would predict the stillest pixels as change,
+        they go on with a slope of one for each deviation of the unchanged.
         """
         if self.share == 0:
             return np.full(np.shape(root), -CERTAIN_LOG_ODDS)
@@ -211,7 +211,7 @@ class Posterior:
         return 1 if self.context else 0
 
     def probability(self, statistic: Floats, valid: Bools) -> Floats:
-        """(n, y, x) float32 probability of change of a statistic; pixels that are not valid have no say in it.
+        """(n, y, x) float32 probability of change of a statistic; pixels that are not valid do not count.
 
         The arrays are mirrored beyond their edges.
         """
@@ -231,7 +231,7 @@ class Posterior:
         return {"default": 0.5, "em": float(robit(np.float64(-self.even))), "otsu": self.threshold_at(self.otsu)}
 
     def threshold_at(self, statistic: float) -> float:
-        """The probability of a pixel with this statistic among undecided neighbours."""
+        """Return the probability of a pixel with this statistic among undecided neighbours."""
         odds = self.mixture.rising_log_odds(np.float64(statistic) ** 0.25) - self.even
         return float(robit(np.float64(odds)))
 
@@ -241,7 +241,7 @@ class Posterior:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Posterior:
-        """What `to_json` gave."""
+        """Read what `to_json` returned."""
         parts = dict(saved)
         mixture = parts.pop("mixture")
         means, deviations = tuple(mixture["means"]), tuple(mixture["deviations"])
@@ -253,8 +253,8 @@ def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0) -
 
     What counts as even lies midway, among fourth roots, between the mixture's own threshold and Otsu's. They err to
     opposite sides: the mixture takes the heavy tail of many covers that hardly changed for change, and Otsu's split
-    leaves out weak change where there is strong change too. Where EM calls more than `MOST` of the scene changed, it
-    has split the unchanged, and Otsu's counts alone.
+    leaves out weak change where there is strong change too. Where EM predicts more than `MOST` of the scene as change,
+    it has split the unchanged, and Otsu's counts alone.
 
     Args:
         counts: (STATISTIC_BINS,) of `statistic_histogram`.

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 WEIGHTS = "network.pt"
 FINEST_RATIO = 4  # the scene's pixels and the network's stand in ratios of whole numbers, one of them up to this
 LARGEST_ZOOM = 8
-SPARE = 1.25  # how far a pixel size may lie outside what was taught before it counts as foreign
+SPARE = 1.25  # how far a pixel size may lie outside the range of training before it counts as foreign
 OVERLAP = 64  # pixels
 OBJECT_TILE = 1024  # pixels per side, where tiles overlap by all that a box depends on
-DIM, BRIGHT = 0.05, 1.2  # share of the taught range that the largest value must reach, and may
+DIM, BRIGHT = 0.05, 1.2  # share of the range of training that the largest value must reach, and may
 
-_making = threading.Lock()
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,37 +84,44 @@ class NetworkFitted:
 
     @property
     def default_tile(self) -> int:
+        """Larger for networks that find objects."""
         return OBJECT_TILE if self.objects else DEFAULT_TILE
 
     @property
     def bands(self) -> int:
+        """Those that the network takes."""
         return len(self.recipe.gain[0])
 
     @property
     def tiles_at_once(self) -> int:
+        """The batch size."""
         return self.recipe.batch
 
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        """Score tiles, see `Fitted.score`."""
         if self.objects:
             probability, rows = scorer_of(self.recipe).find(dates, valid)
             return Scores(probability, boxes=tuple(map(boxes_of, rows)))
         if not layers:
             return Scores(scorer_of(self.recipe)(dates, valid))
-        said = scorer_of(self.recipe)(dates, valid, layers=True)
+        bands = scorer_of(self.recipe)(dates, valid, layers=True)
         ends = np.cumsum([len(self.classes), *self.layers.values()])
-        parts = {name: said[:, start:end] for name, start, end in zip(self.layers, ends, ends[1:], strict=False)}
-        return Scores(said[:, : ends[0]], {name: parts[name] for name in layers})
+        parts = {name: bands[:, start:end] for name, start, end in zip(self.layers, ends, ends[1:], strict=False)}
+        return Scores(bands[:, : ends[0]], {name: parts[name] for name in layers})
 
     def summary(self) -> Mapping[str, Any]:
+        """Return the network, and how it is run."""
         return {**self.about, **{key: value for key, value in _plain(self.recipe).items() if key != "checkpoint"}}
 
     def save(self, folder: Path) -> None:
+        """Write the weights, and how they are run."""
         shutil.copyfile(self.recipe.checkpoint, folder / WEIGHTS)
         numbers = {key: value for key, value in asdict(self).items() if key != "recipe"}
         write_fitted(folder, self.name, numbers | {"recipe": _plain(self.recipe)}, {})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
         numbers, _ = read_fitted(folder, cls.name, ())
         recipe = numbers.pop("recipe") | {"checkpoint": str(folder / WEIGHTS)}
         for key in ("gain", "offset"):
@@ -180,6 +187,7 @@ class NetworkDetector:
         return str(self.shipped)
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> NetworkFitted:
+        """Match the network to the scene's bands, values and pixel size."""
         require_torch(self.name)
         from geochange.detectors.networks.checkpoint import load_checkpoint
         from geochange.detectors.networks.scorer import find_device, input_stride
@@ -204,7 +212,7 @@ class NetworkDetector:
             batch=batch,
             **options,
         )
-        scorer_of(recipe)  # an engine or device that cannot be had is told now
+        scorer_of(recipe)  # an engine or device that cannot be used is refused now
         return NetworkFitted(
             recipe=recipe,
             classes=about.classes,
@@ -237,16 +245,16 @@ class NetworkDetector:
         low, high = about.gsd
         if low / SPARE <= series.gsd <= high * SPARE:
             return Fraction(1)
-        taught = f"{low:.3g} to {high:.3g} m" if low < high else f"{low:.3g} m"
+        trained = f"{low:.3g} to {high:.3g} m" if low < high else f"{low:.3g} m"
         if not self.match_gsd:
             raise BadOption(
-                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was taught with {taught}; "
+                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was trained with {trained}; "
                 "add --match-gsd to score the scene at that size"
             )
         wanted = series.gsd / sqrt(low * high)
         if not 1 / LARGEST_ZOOM <= wanted <= LARGEST_ZOOM:
             raise BadOption(
-                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was taught with {taught}: more than "
+                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was trained with {trained}: more than "
                 f"{LARGEST_ZOOM} times apart, too far to resample"
             )
         return simple_ratio(wanted)
@@ -280,13 +288,13 @@ class NetworkDetector:
     def _require_range(self, about: About, series: Series, map_blocks: MapBlocks) -> None:
         low, high = about.value_range
         if series.largest <= high:
-            return  # the type alone says that values fit, as with 8 bits
+            return  # by the type alone values fit, as with 8 bits
         greatest = max((found for found in map_blocks(block_maximum) if found is not None), default=None)
         if greatest is None:
             raise NothingValid("no pixel holds data at every date; check --nodata and --aoi")
         if not low + DIM * (high - low) <= greatest <= high * BRIGHT:
             raise BadOption(
-                f"the scene's values reach {greatest:g}, {self.name} was taught with {low:g} to {high:g}; add --scale "
+                f"the scene's values reach {greatest:g}, {self.name} was trained with {low:g} to {high:g}; add --scale "
                 f"LOW:HIGH, the values that stand for {low:g} and {high:g}, or --scale auto"
             )
 
@@ -298,7 +306,7 @@ def block_maximum(dates: Floats, valid: Bools, tile: Tile) -> float | None:
 
 
 def standardising(map_blocks: MapBlocks, series: Series, *, matched: bool) -> tuple[Floats, Floats]:
-    """Gain and offset that bring each band to mean 0 and deviation 1: over all dates, or the one that others match."""
+    """Find gain and offset that bring each band to mean 0 and deviation 1, over all dates or the one others match."""
     moments = scene_moments(map_blocks)
     means, variances = moments.mean.reshape(series.dates, -1), moments.variance.reshape(series.dates, -1)
     if matched:
@@ -325,22 +333,22 @@ def parse_scale(text: str) -> tuple[float, float]:
 
 
 def simple_ratio(ratio: float) -> Fraction:
-    """The nearest ratio with a small denominator, or a small numerator where it is below 1."""
+    """Return the nearest ratio with a small denominator, or a small numerator where it is below 1."""
     if ratio >= 1:
         return Fraction(ratio).limit_denominator(FINEST_RATIO)
     return 1 / Fraction(1 / ratio).limit_denominator(FINEST_RATIO)
 
 
 def require_torch(name: str) -> None:
-    """Raises BadOption where torch is not installed."""
+    """Refuse, with BadOption, to go on where torch is not installed."""
     missing = [module for module in ("torch", "timm") if importlib.util.find_spec(module) is None]
     if missing:
         raise BadOption(f"{name} needs {' and '.join(missing)}: pip install 'geochange[torch]'")
 
 
 def scorer_of(recipe: Recipe) -> Scorer:
-    """The network in memory: once a process, whatever the number of threads."""
-    with _making:
+    """Return the network in memory: once a process, whatever the number of threads."""
+    with _loading:
         return _make(recipe)
 
 

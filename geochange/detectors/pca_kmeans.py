@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from geochange.arrays import Bools, Floats, Ints
-from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, require_pair, standardised_pair
-from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
+from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, ContrastFitted, require_pair, standardised_pair
+from geochange.detectors.detector import MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, fit_posterior, statistic_histogram
 from geochange.detectors.statistics import (
@@ -113,49 +113,35 @@ def squared_response(image: Floats, kernel: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class PcaKMeansFitted:
+class PcaKMeansFitted(ContrastFitted):
     """The filter that PCA and k-means amount to on a scene, with the posterior of its response."""
 
     name: ClassVar[str] = "pca-kmeans"
-    classes: ClassVar[tuple[str, ...]] = ("change",)
-    layers: ClassVar[Mapping[str, int]] = {"difference": 1, "response": 1}
-    stride: ClassVar[int] = 1
-    tiles_at_once: ClassVar[int] = 1
-    contrast: Contrast
     kernel: Floats
     """(h, h)."""
-    posterior: Posterior
     boundary: float
     """Squared response midway between the two means."""
 
     @property
-    def bands(self) -> int:
-        return len(self.contrast.mean) // 2
+    def layers(self) -> Mapping[str, int]:
+        """The difference image, and the filter's response."""
+        return {"difference": 1, "response": 1}
 
     @property
     def receptive_radius(self) -> int:
+        """What the filter and the posterior need."""
         return len(self.kernel) // 2 + self.posterior.radius
 
     @property
-    def default_tile(self) -> int:
-        return DEFAULT_TILE
-
-    @property
-    def objects(self) -> bool:
-        return False
-
-    @property
-    def default_overlap(self) -> int:
-        return 2 * self.receptive_radius
-
-    @property
     def thresholds(self) -> Mapping[str, float]:
+        """Those of the posterior, and that of k-means."""
         fitted = dict(self.posterior.thresholds)
         if self.posterior.mixture.share:
             fitted["kmeans"] = self.posterior.threshold_at(self.boundary)
         return fitted
 
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
+        """Score tiles, see `Fitted.score`."""
         joint = jointly_valid(valid)
         pairs = zip(dates, valid, strict=True)
         images = np.stack([difference_image(tile, there, self.contrast) for tile, there in pairs])
@@ -168,19 +154,22 @@ class PcaKMeansFitted:
         return Scores(probability[:, None], drawn)
 
     def summary(self) -> Mapping[str, Any]:
+        """Return the mixture, the thresholds and the filter."""
         mixture = self.posterior.to_json()["mixture"]
         return {"mixture": mixture, "thresholds": dict(self.thresholds), "kernel": self.kernel.tolist()}
 
     def save(self, folder: Path) -> None:
+        """Write the posterior, the contrast and the filter."""
         numbers = {"posterior": self.posterior.to_json(), "boundary": self.boundary}
         arrays = {"weights": self.contrast.weights, "mean": self.contrast.mean, "kernel": self.kernel}
         write_fitted(folder, self.name, numbers, arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
         numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", "kernel"))
         contrast = Contrast(arrays["weights"], arrays["mean"])
-        return cls(contrast, arrays["kernel"], Posterior.from_json(numbers["posterior"]), numbers["boundary"])
+        return cls(contrast, Posterior.from_json(numbers["posterior"]), arrays["kernel"], numbers["boundary"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,16 +193,17 @@ class PcaKMeans:
             raise BadOption(f"energy is {self.energy}; it must lie above 0 and at most at 1")
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> PcaKMeansFitted:
+        """Find the filter, and take the histogram of its response."""
         require_pair(series, self.name)
         moments = scene_moments(map_blocks)
         contrast = standardised_pair(moments, series)
         kernel, boundary = self._filter(series, map_blocks, contrast, moments.weight)
         respond = partial(response_block, contrast=contrast, kernel=kernel)
         counts = total_counts(map_blocks(respond, self.size // 2))
-        return PcaKMeansFitted(contrast, kernel, fit_posterior(counts, 0.0, STATISTIC_ROUNDING), boundary)
+        return PcaKMeansFitted(contrast, fit_posterior(counts, 0.0, STATISTIC_ROUNDING), kernel, boundary)
 
     def _filter(self, series: Series, map_blocks: MapBlocks, contrast: Contrast, pixels: float) -> tuple[Floats, float]:
-        """The (h, h) filter, and the squared response midway between the means."""
+        """Return the (h, h) filter, and the squared response midway between the means."""
         h = self.size
         cut = partial(patch_block, contrast=contrast, h=h)
         patches = reduce(Moments.__add__, map_blocks(cut, h - 1))

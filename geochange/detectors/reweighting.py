@@ -61,7 +61,7 @@ class Variates:
     """Number of variates that are not degenerate: the degrees of freedom of their squared sum."""
 
     def standardised(self, consistency: float) -> tuple[Contrast, Floats]:
-        """The contrast whose variates have variance 1 without change, and the (k,) deviations taken out."""
+        """Return the contrast whose variates have variance 1 without change, and the (k,) deviations taken out."""
         scales = np.sqrt(self.variance / consistency)
         return Contrast(self.weights / scales[:, None], self.mean), scales
 
@@ -79,6 +79,7 @@ class NoChange:
     """(STATISTIC_BINS,)."""
 
     def __call__(self, pixels: Floats) -> Floats:
+        """Return (n,) probabilities of (2 b, n) pixels."""
         return self.table[statistic_bins(self.contrast.statistic(pixels))]
 
 
@@ -185,7 +186,7 @@ def _until_still(
 
 
 def reweighted_posterior(map_blocks: MapBlocks, found: Reweighted, options: Reweighting) -> Posterior:
-    """The posterior of the statistic over the whole scene."""
+    """Fit the posterior of the statistic over the whole scene."""
     counts = contrast_histogram(map_blocks, found.contrast)
     return fit_posterior(counts, options.context, STATISTIC_ROUNDING / options.ridge)
 
@@ -202,9 +203,11 @@ class ReweightedFitted(ContrastFitted):
 
     @property
     def layers(self) -> Mapping[str, int]:
+        """The variates, their statistic, and the weight of each pixel."""
         return {self.variates_layer: len(self.scales), "chi-square": 1, "weights": 1}
 
     def layer(self, name: str, dates: Floats) -> Floats:
+        """Draw one of the layers, see `ContrastFitted.layer`."""
         if name == self.variates_layer:
             pixels = dates.reshape(-1, *dates.shape[2:])
             pairs = zip(self.contrast.variates(pixels), self.scales, strict=True)
@@ -215,6 +218,7 @@ class ReweightedFitted(ContrastFitted):
         return statistic[None]
 
     def numbers(self) -> dict[str, Any]:
+        """Return where the iteration ended."""
         return {
             "scales": list(self.scales),
             "similarity": list(self.similarity),
@@ -223,10 +227,11 @@ class ReweightedFitted(ContrastFitted):
         }
 
     def summary(self) -> Mapping[str, Any]:
+        """Return what `ContrastFitted.summary` does, and where the iteration ended."""
         return {**super().summary(), **self.numbers()}
 
 
 def fitted_parts(found: Reweighted, posterior: Posterior) -> tuple[Any, ...]:
-    """The fields of a `ReweightedFitted`, in order."""
+    """Return the fields of a `ReweightedFitted`, in order."""
     scales, similarity = found.scales.tolist(), found.variates.similarity.tolist()
     return found.contrast, posterior, tuple(scales), tuple(similarity), found.freedom, found.iterations

@@ -69,6 +69,7 @@ class SlowFeatures(Reweighting):
     fitted: ClassVar[type[SlowFeaturesFitted]] = SlowFeaturesFitted
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> SlowFeaturesFitted:
+        """Iterate to the scene's slow features, and take the histogram of their statistic."""
         require_pair(series, self.name)
         moments = scene_moments(map_blocks)
         solve = on_bands(partial(slow_features, ridge=self.ridge), varying_bands(moments, series.bands))

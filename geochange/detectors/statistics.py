@@ -19,7 +19,7 @@ from geochange.errors import NothingValid
 from geochange.scenes.grid import Tile
 
 CHUNK_PIXELS = 1 << 14  # pixels of all bands that are worked on at once: few enough for the cache, enough for the calls
-CONSTANT = 1e-12  # variance over squared mean under which float32 cannot tell a band from a constant
+CONSTANT = 1e-12  # variance over squared mean under which float32 cannot separate a band from a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def sample_block(dates: Floats, valid: Bools, tile: Tile, *, steps: tuple[int, i
 
 
 def sample_scene(map_blocks: MapBlocks, pixels: float, wanted: int) -> tuple[list[Floats], bool]:
-    """A regular sample of at least `wanted` of the valid pixels, or all of them where the scene has fewer.
+    """Draw a regular sample of at least `wanted` of the valid pixels, or all of them where the scene has fewer.
 
     Args:
         map_blocks: runs the kernel.
@@ -192,7 +192,7 @@ def sample_scene(map_blocks: MapBlocks, pixels: float, wanted: int) -> tuple[lis
 
 
 def chunks_of(blocks: Iterable[Floats]) -> Iterator[Floats]:
-    """Views of at most `CHUNK_PIXELS` pixels, in order."""
+    """Yield views of at most `CHUNK_PIXELS` pixels, in order."""
     for block in blocks:
         for start in range(0, block.shape[1], CHUNK_PIXELS):
             yield block[:, start : start + CHUNK_PIXELS]

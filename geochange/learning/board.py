@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from geochange.arrays import Array, Bools, Floats
+from geochange.arrays import IGNORE, Array, Bools, Floats
 from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE, Network, probability
+from geochange.detectors.networks.contract import Network, probability
 from geochange.learning.scoring import BINS, CollectionScores, ProbabilityHistogram, score_sample
 
 ITEMS = 4  # held-out items that are drawn

@@ -12,10 +12,10 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import Bools, Floats
+from geochange.arrays import IGNORE, Bools, Floats
 from geochange.datasets.collection import Collection, evenly
 from geochange.detectors.networks.checkpoint import Checkpoint, Normalisation
-from geochange.detectors.networks.contract import IGNORE, Network, probability
+from geochange.detectors.networks.contract import Network, probability
 from geochange.errors import NothingValid
 from geochange.learning.object_scoring import find_items, score_histogram
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, score_sample

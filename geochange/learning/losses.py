@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.detectors.networks.contract import IGNORE, Criterion
+from geochange.arrays import IGNORE
+from geochange.detectors.networks.contract import Criterion
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,11 +9,10 @@ import numpy as np
 import shapely
 import torch
 
-from geochange.arrays import Bools, Floats, Ints
+from geochange.arrays import IGNORE, Bools, Floats, Ints
 from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.boxes import PIXEL_PARTS, SCORE_STEPS, Boxes, boxes_of, suppress
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE
 from geochange.detectors.networks.object_network import ObjectNetwork, boxes_in
 from geochange.evaluation.average_precision import Objects, PrecisionOptions, average_precision
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, network_input

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
-from geochange.arrays import Array
+from geochange.arrays import IGNORE, Array
 from geochange.datasets.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
 from geochange.datasets.balance import drawing_weights, label_counts
 from geochange.datasets.collection import Collection, Sample, evenly
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch
+from geochange.detectors.networks.contract import OBJECT, Batch
 from geochange.errors import BandMismatch, GeochangeError, NothingValid
 
 log = logging.getLogger("geochange")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
 from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE, Network, probability
+from geochange.detectors.networks.contract import Network, probability
 from geochange.detectors.networks.symmetry import symmetric_mean
 from geochange.errors import NotFinite
 from geochange.evaluation.bootstrap import Bootstrap, Interval, bound_figures, hit_rates, resample_sums

@@ -34,9 +34,9 @@ class Difference:
     after: str
 
     amount: str
-    """How much, where that can be said: pixels of BEFORE and map units; else empty."""
+    """How much, where that is known: pixels of BEFORE and map units; else empty."""
 
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
         amount = f" ({self.amount})" if self.amount else ""
@@ -44,7 +44,7 @@ class Difference:
 
 
 def grid_differences(before: Grid, after: Grid) -> list[Difference]:
-    """What keeps two dates from lying on one grid; empty where they do.
+    """List what keeps two dates from lying on one grid; empty where they do.
 
     Corners that differ by less than 1e-6 px are the same. Where the CRSs differ, origin and rotation have no common
     measure and are left out; where one cannot be brought to the other, so has nothing else.
@@ -53,8 +53,8 @@ def grid_differences(before: Grid, after: Grid) -> list[Difference]:
     if share is None and before.crs and after.crs:
         return [Difference("CRS", crs_name(before.crs), crs_name(after.crs), "", GIVE_ONE_CRS)]
     if not _same_crs(before.crs, after.crs):
-        mend = ALIGN if before.crs and after.crs else GIVE_CRS
-        found = [Difference("CRS", crs_name(before.crs), crs_name(after.crs), "", mend), _resolution(before, after)]
+        fix = ALIGN if before.crs and after.crs else GIVE_CRS
+        found = [Difference("CRS", crs_name(before.crs), crs_name(after.crs), "", fix), _resolution(before, after)]
     else:
         found = [_resolution(before, after), _rotation(before, after), _origin(before, after)]
     found += [_size(before, after), _overlap(before, after, share)]
@@ -64,7 +64,7 @@ def grid_differences(before: Grid, after: Grid) -> list[Difference]:
 def overlap_share(before: Grid, after: Grid) -> float | None:
     """Share of BEFORE's area, 0..1, that AFTER covers.
 
-    None where nobody can say: just one has a CRS, or one CRS cannot be brought to the other (a local one, Mars).
+    None where that cannot be known: just one has a CRS, or one CRS cannot be brought to the other (a local one, Mars).
     """
     if (before.crs is None) != (after.crs is None):
         return None
@@ -165,6 +165,6 @@ def _size(before: Grid, after: Grid) -> Difference | None:
 def _overlap(before: Grid, after: Grid, share: float | None) -> Difference | None:
     if share is None or (1 - share) * before.area.size <= GRID_TOLERANCE * sum(before.shape):
         return None
-    mend = ALIGN if share else CHOOSE_OTHERS
+    fix = ALIGN if share else CHOOSE_OTHERS
     own, other = (",".join(f"{edge:.10g}" for edge in grid.bounds) for grid in (before, after))
-    return Difference("overlap", own, other, f"AFTER covers {share:.1%} of BEFORE", mend)
+    return Difference("overlap", own, other, f"AFTER covers {share:.1%} of BEFORE", fix)

@@ -48,7 +48,7 @@ class FeatureFile:
         """Columns, and (n,) two-dimensional polygons with counter-clockwise shells, in the order of the file.
 
         Raises:
-            UnreadableInput: a feature is no polygon, or the file breaks off.
+            UnreadableInput: a feature is not a polygon, or the file breaks off.
         """
         try:
             for batch in self._stored(size):

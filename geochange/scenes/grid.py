@@ -25,18 +25,22 @@ class Tile:
 
     @property
     def stop_row(self) -> int:
+        """The row behind the last one."""
         return self.row + self.height
 
     @property
     def stop_col(self) -> int:
+        """The column behind the last one."""
         return self.col + self.width
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
         return self.height, self.width
 
     @property
     def window(self) -> Window:
+        """The tile as a window of rasterio."""
         return Window(self.col, self.row, self.width, self.height)
 
     def slices(self, origin: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
@@ -45,11 +49,11 @@ class Tile:
         return slice(row, row + self.height), slice(col, col + self.width)
 
     def grow(self, pixels: int) -> Tile:
-        """The tile with `pixels` more on each side."""
+        """Return the tile with `pixels` more on each side."""
         return Tile(self.row - pixels, self.col - pixels, self.height + 2 * pixels, self.width + 2 * pixels)
 
     def intersect(self, other: Tile) -> Tile:
-        """The part in both; of zero size where they do not meet."""
+        """Return the part in both; of zero size where they do not meet."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         height = max(min(self.stop_row, other.stop_row) - row, 0)
         width = max(min(self.stop_col, other.stop_col) - col, 0)
@@ -57,6 +61,7 @@ class Tile:
 
     @property
     def size(self) -> int:
+        """The number of pixels."""
         return self.height * self.width
 
 
@@ -106,7 +111,7 @@ class Grid:
         return float(np.sqrt(across * down))
 
     def crop(self, tile: Tile) -> Grid:
-        """The grid of a part of this one."""
+        """Return the grid of a part of this one."""
         return Grid(self.crs, self.transform @ Affine.translation(tile.col, tile.row), tile.shape)
 
     def offset_of(self, other: Grid) -> tuple[float, float]:
@@ -152,7 +157,7 @@ def extent_of(grid: Grid) -> str:
 
 
 def reflect(start: int, stop: int, length: int) -> Ints:
-    """Indices start..stop-1 of an axis of `length`, mirrored at its first and last pixel (as numpy's "reflect").
+    """Return indices start..stop-1 of an axis of `length`, mirrored at its first and last pixel (as numpy's "reflect").
 
     Law: indices inside 0..length-1 map to themselves, and index(-k) == index(k).
     """

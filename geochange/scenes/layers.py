@@ -33,6 +33,7 @@ class VectorLabels:
         return STRtree(self.polygons)
 
     def read(self, tile: Tile) -> tuple[Ints, Bools]:
+        """Burn the polygons into a tile: (y, x) labels, valid everywhere."""
         box = shapely.box(tile.col, tile.row, tile.stop_col, tile.stop_row)
         near = np.sort(self._index.query(box))
         labels = np.zeros(tile.shape, np.int32)
@@ -89,7 +90,7 @@ def open_layer(path: str) -> Layer:
 
 
 def first_layer(path: str) -> str:
-    """The first layer with geometries: a GeoPackage may keep styles in another."""
+    """Name the first layer with geometries: a GeoPackage may keep styles in another."""
     import pyogrio
 
     layers = pyogrio.list_layers(path)

@@ -66,22 +66,27 @@ class Scene:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
         return self.grid.shape
 
     @property
     def dates(self) -> int:
+        """How many there are."""
         return len(self.sources)
 
     @property
     def bands(self) -> tuple[int, ...]:
+        """Band numbers in the files, from 1, as arrays hold them."""
         return self.sources[0].bands
 
     @property
     def gsd(self) -> float | None:
+        """Ground sampling distance in metres, see `Grid.gsd`."""
         return self.grid.gsd
 
     @property
     def largest(self) -> float:
+        """The largest value that the dates' types can hold; infinite for floats."""
         return max(float(np.iinfo(s.dtype).max) if s.dtype.kind in "iu" else np.inf for s in self.sources)
 
     @cached_property
@@ -111,7 +116,7 @@ class Scene:
         return dates, valid.take(above, axis=1).take(left, axis=2)
 
     def move(self, place: int, shift: tuple[float, float], resampling: Resampling) -> Scene:
-        """The scene with one date's content moved back by a (row, col) shift in pixels, while it is read."""
+        """Return the scene with one date's content moved back by a (row, col) shift in pixels, while it is read."""
         source = self.sources[place]
         total = source.shift[0] + shift[0], source.shift[1] + shift[1]
         moved = WarpedSource(source.whole(), self.grid, resampling, total)
@@ -128,7 +133,7 @@ class Scene:
         return wanted
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this input from another: names, grids, and a hash of sampled pixels."""
+        """Return what identifies this input: names, grids, and a hash of sampled pixels."""
         return {
             "shape": list(self.shape),
             "transform": list(self.grid.transform)[:6],
@@ -143,7 +148,7 @@ def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> 
     """Open dates as one scene on the first one's grid.
 
     Raises:
-        UnreadableInput: an image is missing or is no raster.
+        UnreadableInput: an image is missing or is not a raster.
         GridMismatch: the dates do not lie on one grid and `align` is off, or they do not overlap.
         BandMismatch: they differ in bands.
     """
@@ -212,7 +217,7 @@ def _brought(source: Source, first: Source, options: SceneOptions) -> Source:
 
 
 def _restrict(scene: Scene, options: SceneOptions) -> Scene:
-    """The scene within the area of interest."""
+    """Crop the scene to the area of interest."""
     if options.aoi is None:
         return scene
     geometry = _aoi_geometry(options.aoi, scene.grid)

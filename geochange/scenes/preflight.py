@@ -41,13 +41,13 @@ class Finding:
 
     text: str
 
-    mend: str = ""
+    fix: str = ""
     """What the user can do about it; empty where nothing needs doing."""
 
 
 @dataclass(frozen=True, slots=True)
 class DateFacts:
-    """What the preflight report says of one date as it is stored."""
+    """What the preflight report states of one date as it is stored."""
 
     name: str
     grid: Grid
@@ -89,12 +89,12 @@ class Report:
 
     @cached_property
     def overlap(self) -> float | None:
-        """Share of BEFORE's area that AFTER covers; None where nobody can say."""
+        """Share of BEFORE's area that AFTER covers; None where that cannot be known."""
         return overlap_share(self.before.grid, self.after.grid)
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """Everything that there is to say, in the order in which a user would mend it."""
+        """All findings, in the order in which a user would fix them."""
         found = _grid_findings(self.differences) + _overlap_findings(self.before.grid, self.after.grid, self.overlap)
         found += _storage_findings(self.before, self.after)
         if self.nodata is not None:
@@ -105,7 +105,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """ "ready", "usable with care", "needs alignment" or "not comparable"."""
+        """One of "ready", "usable with care", "needs alignment" and "not comparable"."""
         worst = max(finding.severity for finding in self.findings)
         if worst < Severity.PROBLEM:
             return "usable with care" if worst == Severity.WARNING else "ready"
@@ -113,7 +113,7 @@ class Report:
         return "needs alignment" if problems <= {"grid", "shift"} else "not comparable"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report in plain numbers, strings, lists and dicts, for JSON; what is not known is None."""
+        """Return the report in plain numbers, strings, lists and dicts, for JSON; what is not known is None."""
         return {
             "verdict": self.verdict,
             "before": _facts_dict(self.before),
@@ -142,7 +142,7 @@ def _facts_dict(facts: DateFacts) -> dict[str, Any]:
 
 def _grid_findings(differences: Sequence[Difference]) -> list[Finding]:
     found = [
-        Finding(Severity.PROBLEM, "grid", str(difference), difference.mend)
+        Finding(Severity.PROBLEM, "grid", str(difference), difference.fix)
         for difference in differences
         if difference.subject != "overlap"  # it has a finding of its own
     ]
@@ -179,7 +179,7 @@ def _storage_findings(before: DateFacts, after: DateFacts) -> list[Finding]:
 def _nodata_finding(share: float) -> Finding:
     text = f"{share:.1%} of the pixels hold no data at one date or both"
     if share >= 1:
-        return Finding(Severity.PROBLEM, "nodata", text, "check the files' nodata values, or say --nodata")
+        return Finding(Severity.PROBLEM, "nodata", text, "check the files' nodata values, or give --nodata")
     return Finding(Severity.WARNING if share > MOST_NODATA else Severity.OK, "nodata", text)
 
 

@@ -103,7 +103,7 @@ def window_shift(before: Array, after: Array, valid: Bools) -> WindowShift | Unm
         valid: (y, x), True where both dates hold data.
 
     Returns:
-        The shift in pixels; `Unmeasured` where there is too little data, texture or likeness to tell.
+        The shift in pixels; `Unmeasured` where there is too little data, texture or likeness.
 
     Raises:
         ValueError: the shapes do not fit each other.
@@ -185,7 +185,7 @@ def _whole_peak(spectrum: Array) -> tuple[int, int, float, float]:
 
 
 def _common_slices(shape: tuple[int, int], row: int, col: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The part of BEFORE, and of AFTER, that shows what both show when AFTER's content lies at (row, col)."""
+    """Return the parts of BEFORE and of AFTER that show what both show when AFTER's content lies at (row, col)."""
     places = list(zip((row, col), shape, strict=True))
     here = tuple(slice(max(-moved, 0), length - max(moved, 0)) for moved, length in places)
     there = tuple(slice(max(moved, 0), length - max(-moved, 0)) for moved, length in places)
@@ -214,7 +214,7 @@ def _parabola_peak(values: Floats, index: int) -> float:
 
 
 def combine_shifts(windows: Iterable[WindowShift | Unmeasured]) -> Shift | Unmeasured:
-    """The scene's shift: the median over windows, weighted by their quality, without outliers.
+    """Combine windows to the scene's shift: the median over windows, weighted by their quality, without outliers.
 
     An outlier is more than three robust standard deviations (and 0.3 px) away from the median in either axis.
     """

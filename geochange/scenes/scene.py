@@ -93,7 +93,7 @@ class Source(Protocol):
         """Return the part that a tile of this source's grid covers."""
 
     def whole(self) -> Source:
-        """Return all of the image that this is made of, on the image's own grid."""
+        """Return all of the image that this comes from, on the image's own grid."""
 
     def with_bands(self, bands: tuple[int, ...]) -> Source:
         """Return other bands of the same image."""
@@ -123,46 +123,52 @@ def read_beyond(read: Callable[[Tile], tuple[Array, Bools]], area: Tile, tile: T
     return np.pad(values, ((0, 0),) * (values.ndim - 2) + around), np.pad(valid, around)
 
 
-@dataclass(frozen=True)
-class FileSource:
-    """A raster file, or a part of it, in its own pixels."""
+@dataclass(frozen=True, kw_only=True)
+class StoredSource:
+    """An image as it is stored, or a part of it, in its own pixels; see `Source`."""
 
-    path: str
+    name: str
     grid: Grid
     bands: tuple[int, ...]
+    count: int  # bands of the image, alpha apart
     dtype: np.dtype[Any]
-    count: int  # bands in the file, alpha apart
     nodata: NodataRule
-    origin: tuple[int, int] = (0, 0)  # (row, col) of the grid's first pixel in the file
-    extent: tuple[int, int] | None = None  # (rows, cols) of the file; None where the grid is all of it
-    storage: tuple[int, int] = (256, 256)
-    date: str | None = None
-    masked: bool = True  # whether the file can hold invalid pixels at all
-    fill: float | None = None  # the file's nodata value
-    colours: tuple[int, int, int] | None = None  # numbers of the red, green and blue bands, where the file names them
+    extent: tuple[int, int]  # (rows, cols) of the image
+    origin: tuple[int, int] = (0, 0)  # (row, col) of the grid's first pixel in the image
+    storage: tuple[int, int]
+    date: str | None
+    masked: bool
+    fill: float | None
+    path: str | None = None
+    colours: tuple[int, int, int] | None = None
     shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
-    @property
-    def name(self) -> str:
-        """The path."""
-        return self.path
-
-    def crop(self, tile: Tile) -> FileSource:
+    def crop(self, tile: Tile) -> Self:
         """Return the part that a tile of this source's grid covers."""
         origin = self.origin[0] + tile.row, self.origin[1] + tile.col
         return replace(self, grid=self.grid.crop(tile), origin=origin)
 
-    def whole(self) -> FileSource:
-        """Return all of the file that this is a part of."""
-        return self.crop(Tile(-self.origin[0], -self.origin[1], *(self.extent or self.grid.shape)))
+    def whole(self) -> Self:
+        """Return all of the image that this is a part of."""
+        return self.crop(Tile(-self.origin[0], -self.origin[1], *self.extent))
 
-    def with_bands(self, bands: tuple[int, ...]) -> FileSource:
-        """Return other bands of the same file."""
+    def with_bands(self, bands: tuple[int, ...]) -> Self:
+        """Return other bands of the same image."""
         return replace(self, bands=bands)
+
+    def _in_image(self, tile: Tile) -> Tile:
+        return Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource(StoredSource):
+    """A raster file, or a part of it."""
+
+    path: str
 
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         """Read a tile inside the grid, see `Source.read`."""
-        window = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).window
+        window = self._in_image(tile).window
         with readable(self.path):
             dataset = _open_in_thread(self.path)
             values = dataset.read(self.bands, window=window)
@@ -198,59 +204,15 @@ def _masked_by_value(dataset: Any) -> bool:
     return all(flags == [MaskFlags.nodata] for flags in dataset.mask_flag_enums) and len(set(dataset.nodatavals)) == 1
 
 
-@dataclass(frozen=True)
-class ArraySource:
+@dataclass(frozen=True, kw_only=True)
+class ArraySource(StoredSource):
     """An xarray DataArray (band, y, x) or (y, x) with rioxarray's conventions; dask-backed ones are read lazily."""
 
     array: xr.DataArray
-    grid: Grid
-    bands: tuple[int, ...]
-    nodata: NodataRule
-    name: str
-    date: str | None = None
-    origin: tuple[int, int] = (0, 0)
-    fill: float | None = None
-    path: ClassVar[str | None] = None
-    colours: ClassVar[tuple[int, int, int] | None] = None
-    shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
-
-    @property
-    def count(self) -> int:
-        """How many bands the array has."""
-        return int(self.array.shape[0])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The array's own."""
-        return np.dtype(self.array.dtype)
-
-    @property
-    def masked(self) -> bool:
-        """Whether there is a value that stands for nodata."""
-        return self.fill is not None or self.nodata not in ("any", "all")
-
-    @property
-    def storage(self) -> tuple[int, int]:
-        """(rows, cols) of a chunk."""
-        rows, cols = [sizes[0] for sizes in self.array.chunks[1:]] if self.array.chunks else self.array.shape[1:]
-        return rows, cols
-
-    def crop(self, tile: Tile) -> ArraySource:
-        """Return the part that a tile of this source's grid covers."""
-        origin = self.origin[0] + tile.row, self.origin[1] + tile.col
-        return replace(self, grid=self.grid.crop(tile), origin=origin)
-
-    def whole(self) -> ArraySource:
-        """Return all of the array that this is a part of."""
-        return self.crop(Tile(-self.origin[0], -self.origin[1], *self.array.shape[1:]))
-
-    def with_bands(self, bands: tuple[int, ...]) -> ArraySource:
-        """Return other bands of the same array."""
-        return replace(self, bands=bands)
 
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         """Read a tile inside the grid, see `Source.read`."""
-        rows, cols = Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape).slices()
+        rows, cols = self._in_image(tile).slices()
         every = self.array[:, rows, cols].compute(scheduler="synchronous").values
         values = every[[band - 1 for band in self.bands]]
         valid = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else np.ones(values.shape[1:], bool)
@@ -262,7 +224,7 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class DerivedSource:
-    """A source made of another one, which answers for it; what differs takes its place in the classes derived."""
+    """A source derived from another one, whose properties it has unless a class overrides them."""
 
     source: Source
 
@@ -346,6 +308,7 @@ def open_file(path: str, *, bands: tuple[int, ...] | None = None, nodata: Nodata
         count = dataset.count - _has_alpha(dataset)
         dtype = np.result_type(*dataset.dtypes[:count])
         return FileSource(
+            name=path,
             path=path,
             grid=_grid_of(dataset),
             bands=pick_bands(path, bands, count),
@@ -372,23 +335,27 @@ def open_array(
     """
     cube = _cube_of(array, name)
     crs = CRS(array.rio.crs) if array.rio.crs else None
-    grid = Grid(crs, _transform_of(crs, array.rio.transform()), (cube.shape[1], cube.shape[2]))
+    count, rows, cols = cube.shape
     fill = array.rio.nodata if array.rio.nodata is not None else array.rio.encoded_nodata
     date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
-    _real(name, np.dtype(cube.dtype))
     return ArraySource(
-        cube,
-        grid,
-        pick_bands(name, bands, cube.shape[0]),
-        nodata,
-        name,
+        name=name,
+        array=cube,
+        grid=Grid(crs, _transform_of(crs, array.rio.transform()), (rows, cols)),
+        bands=pick_bands(name, bands, count),
+        dtype=_real(name, np.dtype(cube.dtype)),
+        count=count,
+        nodata=nodata,
+        extent=(rows, cols),
+        storage=(cube.chunks[1][0], cube.chunks[2][0]) if cube.chunks else (rows, cols),
         date=iso_date(None if date is None else str(date)),
+        masked=fill is not None or nodata not in ("any", "all"),
         fill=fill,
     )
 
 
 def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
-    """The array as (band, y, x), rows and columns found by rioxarray, whatever they are called."""
+    """Return the array as (band, y, x), rows and columns found by rioxarray, whatever they are called."""
     import rioxarray  # registers the accessor
 
     refusal = f"{name} has dimensions {array.dims}; (band, y, x) or (y, x) are needed"
@@ -438,7 +405,7 @@ def _colours(interpretations: tuple[ColorInterp, ...]) -> tuple[int, int, int] |
 
 
 def pick_bands(name: str, wanted: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
-    """The band numbers wanted, or all; BandMismatch where one is out of range."""
+    """Return the band numbers wanted, or all; BandMismatch where one is out of range."""
     if wanted is None:
         return tuple(range(1, count + 1))
     wrong = [band for band in wanted if not 1 <= band <= count]
@@ -460,7 +427,7 @@ def parse_nodata(text: str | None) -> NodataRule:
 
 
 def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:
-    """A pyproj CRS as rasterio wants it."""
+    """Convert a pyproj CRS to rasterio's."""
     return None if crs is None else rasterio.CRS.from_user_input(crs)
 
 
@@ -471,7 +438,7 @@ def readable(path: str) -> Iterator[None]:
         with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM=False):  # with it, GDAL 3.10 makes up the rest of a cut-off PNG
             yield
     except RasterioError as error:
-        _handles.close()  # an open dataset would tell of GDAL's error again, as if it were its own
+        _handles.close()  # an open dataset would report GDAL's error again, as if it were its own
         cause = error.__cause__ or error
         if not path.startswith("/vsi") and "://" not in path and not os.path.exists(path):
             raise UnreadableInput(f"{path} does not exist") from error
@@ -517,7 +484,7 @@ class _Handles(threading.local):
 
 
 def _version(path: str) -> tuple[int, ...]:
-    """What tells a file from one that has since taken its place."""
+    """Return what identifies a file, and differs from one that has since taken its place."""
     try:
         status = os.stat(path)
     except OSError:

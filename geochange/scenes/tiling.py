@@ -55,24 +55,30 @@ class Cut:
 
     @property
     def ramp(self) -> int:
+        """Pixels that neighbouring tiles blend over."""
         return self.size - 2 * self.margin - self.step
 
     @property
     def tiles(self) -> int:
+        """How many there are."""
         return max(1, ceil((self.length - self.ramp) / self.step))
 
     @property
     def blocks(self) -> int:
+        """How many there are."""
         return ceil(self.tiles / self.tiles_per_block)
 
     def tile_start(self, tile: int) -> int:
+        """Return the first pixel of a tile, which may lie before the axis."""
         return tile * self.step - self.margin
 
     def tile_size(self, tile: int) -> int:
+        """Return the pixels of a tile."""
         needed = self.length + self.margin - self.tile_start(tile)
         return min(self.size, ceil(needed / self.stride) * self.stride)
 
     def block_tiles(self, block: int) -> range:
+        """Return the numbers of a block's tiles."""
         first = block * self.tiles_per_block
         return range(first, min(first + self.tiles_per_block, self.tiles))
 
@@ -119,6 +125,7 @@ class Block:
 
     @property
     def name(self) -> str:
+        """What the block's files are called."""
         return f"{self.index[0]:05d}_{self.index[1]:05d}"
 
 
@@ -144,6 +151,7 @@ class Tiling:
         return (self.block((row, col)) for row in range(self.rows.blocks) for col in range(self.cols.blocks))
 
     def block(self, index: tuple[int, int]) -> Block:
+        """Return the block at (row, col)."""
         spans = [cut.block_span(i) for cut, i in zip((self.rows, self.cols), index, strict=True)]
         tiles = [cut.block_tiles(i) for cut, i in zip((self.rows, self.cols), index, strict=True)]
         contexts = [
@@ -165,7 +173,7 @@ class Tiling:
 
 
 def partition(shape: tuple[int, int], cell: tuple[int, int]) -> Iterator[Tile]:
-    """A grid's pixels in cells of (rows, cols), the last ones ragged, in raster order."""
+    """Cut a grid's pixels into cells of (rows, cols), the last ones ragged, in raster order."""
     for row in range(0, shape[0], cell[0]):
         for col in range(0, shape[1], cell[1]):
             yield Tile(row, col, min(cell[0], shape[0] - row), min(cell[1], shape[1] - col))

@@ -160,7 +160,7 @@ def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resamplin
 
 
 def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> Tile:
-    """The source pixels that interpolation at the target's pixels asks for; of zero size where there are none."""
+    """Find the source pixels that interpolation at the target's asks for; of zero size where there are none."""
     rows, cols = pixel_corners(source, bounds_in(target, source.crs))
     if not np.isfinite([*cols, *rows]).all():
         return Tile(0, 0, 0, 0)

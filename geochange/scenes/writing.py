@@ -1,4 +1,4 @@
-"""What a new raster takes over from the one that it is made of."""
+"""What a new raster takes over from its source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def describe_like(dataset: Any, source: Source) -> None:
 
 
 def _colour_of_values(colour: ColorInterp) -> ColorInterp:
-    """Return the colour of a band that was read as values: never a mask."""
+    """Return the colour for a band that was read as values: never a mask."""
     return ColorInterp.undefined if colour is ColorInterp.alpha else colour
 
 

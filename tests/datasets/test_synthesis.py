@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from geochange.datasets.labels import IGNORE
+from geochange.arrays import IGNORE
 from geochange.datasets.sprites import BORDER, SHAPES, Sprite
 from geochange.datasets.synthesis import CELL, KINDS, ObjectOptions, make_cell, plan_pair
 from geochange.datasets.unchanged import HALO, Tone

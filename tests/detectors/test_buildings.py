@@ -33,7 +33,7 @@ def test_the_weights_are_small_and_know_what_they_are():
 
 def test_a_coarse_scene_is_refused_with_both_pixel_sizes(tmp_path):
     images = [write_raster(tmp_path / f"{i}.tif", date) for i, date in enumerate(changed_pair((64, 64)))]
-    with pytest.raises(BadOption, match=r"pixels of 2 m, buildings was taught with 0\.\d+ to"):
+    with pytest.raises(BadOption, match=r"pixels of 2 m, buildings was trained with 0\.\d+ to"):
         geochange.detect(*images, tmp_path / "out", detector="buildings")
 
 

@@ -237,11 +237,11 @@ def test_matched_dates_do_not_see_the_gain_and_offset_of_either(pair, tmp_path):
 
 
 def test_values_outside_the_taught_range_are_refused_with_both_numbers(small, tmp_path):
-    with pytest.raises(BadOption, match=r"values reach \d+, network was taught with 0 to 255; add --scale"):
+    with pytest.raises(BadOption, match=r"values reach \d+, network was trained with 0 to 255; add --scale"):
         run(sixteen_bit(tmp_path), tmp_path / "out", small)
     assert not (tmp_path / "out").exists()
     reflectance = sixteen_bit(tmp_path, factor=1 / 255, dtype=np.float32, add=0)
-    with pytest.raises(BadOption, match=r"values reach 0\.\d+, network was taught with 0 to 255"):
+    with pytest.raises(BadOption, match=r"values reach 0\.\d+, network was trained with 0 to 255"):
         run(reflectance, tmp_path / "out", small)
 
 
@@ -258,7 +258,7 @@ def test_scales_that_are_none_are_refused(pair, small, tmp_path, scale):
 
 def test_another_pixel_size_is_refused_with_both_numbers_or_resampled(pair, tmp_path):
     fine = save_small(tmp_path / "fine.pt", "siamese-unet", gsd=(0.4, 0.6))
-    with pytest.raises(BadOption, match=r"pixels of 2 m, network was taught with 0.4 to 0.6 m; add --match-gsd"):
+    with pytest.raises(BadOption, match=r"pixels of 2 m, network was trained with 0.4 to 0.6 m; add --match-gsd"):
         run(pair, tmp_path / "out", fine)
     found = run(pair, tmp_path / "out", fine, options={"match_gsd": "true"})
     assert found.record["detector"]["zoom"] == "4"

@@ -7,11 +7,12 @@ import shapely
 
 torch = pytest.importorskip("torch")
 
+from geochange.arrays import IGNORE  # noqa: E402
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK  # noqa: E402
 from geochange.datasets.collection import CollectionOptions, Sample, open_collection, open_folder  # noqa: E402
 from geochange.datasets.labels import LabelOptions  # noqa: E402
 from geochange.detectors.boxes import PIXEL_PARTS  # noqa: E402
-from geochange.detectors.networks.contract import IGNORE, Batch  # noqa: E402
+from geochange.detectors.networks.contract import Batch  # noqa: E402
 from geochange.detectors.networks.object_network import Targets, boxes_in, on_unknown, targets_of  # noqa: E402
 from geochange.detectors.networks.registry import build_network  # noqa: E402
 from geochange.errors import BadOption  # noqa: E402

@@ -12,8 +12,9 @@ from PIL import Image
 from scipy import ndimage
 
 import geochange
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import open_collection
-from geochange.datasets.labels import IGNORE, LabelOptions
+from geochange.datasets.labels import LabelOptions
 from geochange.datasets.synthesis import KINDS, ObjectOptions
 from geochange.engine.cluster import ClusterOptions
 from geochange.pipeline.synthesize import SynthesizeOptions

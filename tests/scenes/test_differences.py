@@ -58,7 +58,7 @@ def test_grid_differences_gives_both_values_pixels_and_map_units() -> None:
     assert str(origin) == (
         "origin 500000,5200000 against 500010,5199997.5 (+2 columns and +0.5 rows; +10, -2.5 map units)"
     )
-    assert "geochange align" in origin.mend
+    assert "geochange align" in origin.fix
     assert "95.5%" in overlap.amount
 
 
@@ -104,4 +104,4 @@ def test_report_says_that_one_crs_cannot_be_brought_to_the_other() -> None:
     (finding,) = (finding for finding in report.findings if "one CRS cannot be brought to the other" in finding.text)
     assert finding.severity is Severity.PROBLEM
     assert report.verdict == "not comparable"
-    assert not any("align" in finding.mend for finding in report.findings)
+    assert not any("align" in finding.fix for finding in report.findings)

@@ -56,7 +56,7 @@ def test_report_offers_a_mend_for_everything_that_is_wrong() -> None:
     report = Report(FACTS, after, 1.0, replace(STEADY, row=3.0, spread_row=1.0), (replace(ALIKE[0], gain=9.0),))
     wrong = [finding for finding in report.findings if finding.severity > 0]
     assert {finding.subject for finding in wrong} == {"grid", "bands", "dtype", "nodata", "shift", "radiometry"}
-    assert all(finding.mend and "\n" not in finding.text + finding.mend for finding in wrong)
+    assert all(finding.fix and "\n" not in finding.text + finding.fix for finding in wrong)
 
 
 @pytest.mark.parametrize("shift", [STEADY, Unmeasured("no texture"), None])

@@ -20,7 +20,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geochange.detectors.networks.contract import IGNORE, Batch, Criterion, Network, outputs_needed, supervise
+from geochange.arrays import IGNORE
+from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed, supervise
 from geochange.detectors.networks.layers import (
     ChannelAttention,
     NeighbourhoodAttention,
@@ -76,6 +77,7 @@ class DateFusion(nn.Module):
         self.join = conv_block(channels, channels, 1)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """(n, c, y, x) both -> (n, channels, y, x)."""
         difference = torch.abs(a - b)
         parts = [difference, a + b] if self.symmetric else [difference, a, b]
         x = self.mix(torch.cat(parts, dim=1))
@@ -93,6 +95,7 @@ class Lateral(nn.Module):
         self.refine = conv_block(channels, channels)
 
     def forward(self, coarse: Tensor, fused: Tensor | None) -> Tensor:
+        """(n, c, y/2, x/2) and (n, channels, y, x) -> (n, channels, y, x)."""
         x = upsample(self.narrow(coarse), 2)
         x = self.join(x if fused is None else x + fused)
         refined: Tensor = self.refine(x)
@@ -138,13 +141,15 @@ class AttentionNet(Network):
             self.measure = nn.Sequential(conv_block(widths[0], widths[0]), nn.Conv2d(widths[0], 1, 1))
 
     def layers(self, dates: int) -> Mapping[str, int]:
-        """The area, in pixels that the network was taught with, of the change that a pixel lies in, if it does."""
+        """Name the area, in pixels of the training, of the change that a pixel lies in, if it does."""
         return {"size": 1} if self.options.size else {}
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
+        """Compute the logits, see `Network.outputs`."""
         return self._logits(self._pyramid(dates))
 
     def with_layers(self, dates: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Compute the logits and the size, see `Network.with_layers`."""
         pyramid = self._pyramid(dates)
         logits = self._logits(pyramid)[0]
         if not self.options.size:
@@ -160,7 +165,7 @@ class AttentionNet(Network):
         return loss + SIZE_WEIGHT * size_loss(self._log_area(pyramid)[:, 0], batch.labels)
 
     def convert_weight(self, name: str, given: Tensor) -> Tensor | None:
-        """What mixed |a - b| and a + b mixes |a - b|, a and b to the same."""
+        """Let what mixed |a - b| and a + b mix |a - b|, a and b to the same."""
         if name.startswith("fuse.") and name.endswith(".mix.0.0.weight") and len(self.classes) > 1:
             difference, total = given.chunk(2, dim=1)
             return torch.cat([difference, total, total], dim=1)

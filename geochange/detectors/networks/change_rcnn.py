@@ -2,7 +2,7 @@
 
 Proposals, sampling, pooling and losses are torchvision's. When scoring, a proposal is an anchor that is the best around
 it, in place of the best few hundred of the tile: what is proposed does not depend on the tile. The second stage is
-taught on both: the likeliest boxes of torchvision, which nearly all lie at objects, and those that stand out anywhere.
+trained on both: the likeliest boxes of torchvision, which nearly all lie at objects, and those that stand out anywhere.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ MIDDLE = 16  # pixels: proposals of this size are looked at in the middle level
 
 
 class Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's, which is not taught where nothing is known."""
+    """torchvision's, which is not trained where nothing is known."""
 
     unknown: Sequence[Tensor] = ()
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
+        """Let anchors on unknown pixels be neither object nor background."""
         labels, boxes = super().assign_targets_to_anchors(anchors, targets)
         for own, each, target in zip(labels, anchors, targets, strict=True):
             own[(own == 0) & on_unknown(each, target["unknown"])] = -1
@@ -65,7 +66,7 @@ class Proposed:
     """(m, 4) that they were found at."""
 
     def by_sample(self, samples: int) -> list[Tensor]:
-        """The boxes of each sample."""
+        """Return the boxes of each sample."""
         return list(torch.split(self.boxes, torch.bincount(self.sample, minlength=samples).tolist()))
 
 
@@ -104,6 +105,7 @@ class ChangeRCNN(ObjectNetwork):
         )
 
     def object_loss(self, pyramid: Sequence[Tensor], dates: Tensor, targets: Sequence[Targets]) -> Tensor:
+        """Return the losses of both stages."""
         if all(each.unknown.all() for each in targets):
             return pyramid[0].sum() * 0.0  # torchvision's losses are means, of nothing here
         for part in (self.proposals, self.judge):
@@ -120,7 +122,7 @@ class ChangeRCNN(ObjectNetwork):
 
     @torch.no_grad()
     def propose(self, pyramid: Sequence[Tensor], dates: Tensor) -> Proposed:
-        """Anchors that stand out, where they say that an object is."""
+        """Propose a box for each anchor that stands out."""
         objectness, moves = self.proposals.head(list(pyramid))
         peaks = self.peaks_of([torch.sigmoid(each.float()) for each in objectness])
         chosen = torch.cat([_by_anchor(each, 4) for each in moves], dim=1)[peaks.sample, peaks.anchor]  # (m, 4)
@@ -130,6 +132,7 @@ class ChangeRCNN(ObjectNetwork):
         return Proposed(peaks.sample[kept], boxes[kept], peaks.score[kept], anchors[kept])
 
     def find(self, pyramid: Sequence[Tensor], dates: Tensor) -> Tensor:
+        """Find boxes by both stages."""
         proposed = self.propose(pyramid, dates)
         sides = [(dates.shape[-2], dates.shape[-1])] * len(dates)
         features = _named([level.float() for level in pyramid])

@@ -1,4 +1,4 @@
-"""One stage: each anchor says at once what it is and where (Liu 2016), taught with the focal loss (Lin 2017)."""
+"""One stage: each anchor predicts at once what it is and where (Liu 2016), trained with the focal loss (Lin 2017)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from geochange.detectors.networks.object_network import (
     rows_of,
 )
 
-PRIOR_SCORE = 0.01  # what each anchor says at first of each class
+PRIOR_SCORE = 0.01  # of each class at each anchor before training
 
 
 class ChangeSSD(ObjectNetwork):
@@ -42,7 +42,7 @@ class ChangeSSD(ObjectNetwork):
         nn.init.normal_(self.kind.weight, std=0.01)
         nn.init.constant_(self.kind.get_parameter("bias"), -log((1 - PRIOR_SCORE) / PRIOR_SCORE))
 
-    def _said(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def _predictions(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Of each level (n, anchors a cell, class, y/s, x/s) logits, and (n, anchors a cell, 4, y/s, x/s) moves."""
         looked = [self.look(level) for level in pyramid]
         split = (self.anchors_per_cell, -1)
@@ -52,7 +52,8 @@ class ChangeSSD(ObjectNetwork):
         )
 
     def object_loss(self, pyramid: Sequence[Tensor], dates: Tensor, targets: Sequence[Targets]) -> Tensor:
-        kinds, moves = (torch.cat([_by_anchor(level) for level in part], dim=1) for part in self._said(pyramid))
+        """Return the focal loss of the classes and Huber's loss of the boxes."""
+        kinds, moves = (torch.cat([_by_anchor(level) for level in part], dim=1) for part in self._predictions(pyramid))
         anchors = self.all_anchors(pyramid, dates)
         total = [self._sample_loss(*each, anchors) for each in zip(kinds, moves, targets, strict=True)]
         return torch.stack(total).mean()
@@ -74,7 +75,8 @@ class ChangeSSD(ObjectNetwork):
         return total
 
     def find(self, pyramid: Sequence[Tensor], dates: Tensor) -> Tensor:
-        kinds, moves = self._said(pyramid)
+        """Find boxes at the anchors that stand out."""
+        kinds, moves = self._predictions(pyramid)
         peaks = self.peaks_of([torch.sigmoid(level).amax(dim=2) for level in kinds])
         scores = torch.sigmoid(torch.cat([_by_anchor(level) for level in kinds], dim=1)[peaks.sample, peaks.anchor])
         chosen = torch.cat([_by_anchor(level) for level in moves], dim=1)[peaks.sample, peaks.anchor]

@@ -2,8 +2,8 @@
 
 As RaVAEn (Růžička 2022), which encodes tiles of 32 x 32 pixels one by one. Here the autoencoder is convolutional
 throughout, so each cell of a grid with the network's stride has a latent of its own, which sees somewhat beyond its
-cell, and a score does not depend on where a tile was cut. Teach it with `loss`, on any images; then let `calibrate`
-see distances of unlabelled pairs, which says how large a distance is unusual.
+cell, and a score does not depend on where a tile was cut. Train it with `loss`, on any images; then give
+`calibrate` distances of unlabelled pairs, which define how large a distance is unusual.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ DISTANCES: Mapping[str, Distance] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeVAEOptions:
-    """How the autoencoder is built and taught, and what distance is taken."""
+    """How the autoencoder is built and trained, and what distance is taken."""
 
     bands: int = 3
     classes: tuple[str, ...] = ("change",)
@@ -175,8 +175,8 @@ class ChangeVAE(Network):
         """Half the squared error of the reconstruction plus beta times the divergence from the prior, a valid pixel.
 
         Every date is an image of its own; neither labels nor criterion are used. Pixels that are 0 in all bands hold
-        no data and are left out; a cell's divergence counts by its share of valid pixels. While the network is
-        taught, latents are drawn from their posterior; else they are its mean.
+        no data and are left out; a cell's divergence counts by its share of valid pixels. In training,
+        latents are drawn from their posterior; else they are its mean.
         """
         images = batch.dates.flatten(0, 1)
         valid = (images != 0).any(dim=1, keepdim=True).float()  # (n time, 1, y, x)
@@ -193,7 +193,7 @@ class ChangeVAE(Network):
 
 
 def even_distance(distances: Tensor) -> Tensor | None:
-    """The distance at which a mixture of unchanged and changed is even; None where it finds no change."""
+    """Find the distance at which a mixture of unchanged and changed is even; None where it finds no change."""
     squared = distances.flatten().square().cpu().numpy()
     posterior = fit_posterior(statistic_histogram(squared, np.ones(squared.shape, bool)))
     if posterior.mixture.share == 0:

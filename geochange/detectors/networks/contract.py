@@ -10,9 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-IGNORE = 255
-"""A label that is neither taught nor scored."""
-
 OBJECT = 256
 """What an object's number is multiplied with where it is added to a label, for networks of objects."""
 
@@ -32,6 +29,7 @@ class Batch:
     number may be added where objects are told apart."""
 
     def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
         return Batch(self.dates.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
@@ -47,7 +45,7 @@ class Network(nn.Module, ABC):
     dates: ClassVar[int | None] = 2
     """How many dates it compares; None for two and more."""
     supervised: ClassVar[bool] = True
-    """Whether it is taught with labels."""
+    """Whether it is trained with labels."""
     objects: ClassVar[bool] = False
     """Whether it gives boxes of objects beside its map, see `object_network`."""
 
@@ -68,12 +66,12 @@ class Network(nn.Module, ABC):
         return names
 
     def layers(self, dates: int) -> Mapping[str, int]:
-        """What it can say beside logits of a series of so many dates: name -> bands."""
+        """Name what it gives beside logits of a series of so many dates: name -> bands."""
         return {}
 
     @abstractmethod
     def outputs(self, dates: Tensor) -> Sequence[Tensor]:
-        """Logits (n, k, y, x), then those of coarser auxiliary heads, (n, k, y/s, x/s), which only teaching needs."""
+        """Logits (n, k, y, x), then those of coarser auxiliary heads, (n, k, y/s, x/s), which only training needs."""
 
     def forward(self, dates: Tensor) -> Tensor:
         """(n, time, band, y, x) normalised dates -> (n, k, y, x) logits; see `probability`."""
@@ -88,11 +86,11 @@ class Network(nn.Module, ABC):
         raise NotImplementedError(f"{self.name} finds no objects")
 
     def convert_weight(self, name: str, given: Tensor) -> Tensor | None:
-        """A weight of a network of this kind with other options, in this one's shape; None where there is no way."""
+        """Bring a weight of a network with other options to this one's shape; None where that cannot be."""
         return None
 
     def loss(self, batch: Batch, criterion: Criterion) -> Tensor:
-        """The criterion on the logits, and with a smaller weight on those of auxiliary heads."""
+        """Apply the criterion to the logits, and with a smaller weight to those of auxiliary heads."""
         return supervise(self.outputs(batch.dates), batch.labels, criterion)
 
 
@@ -100,7 +98,7 @@ AUXILIARY_WEIGHT = 0.3
 
 
 def supervise(outputs: Sequence[Tensor], labels: Tensor, criterion: Criterion) -> Tensor:
-    """The criterion on the first logits, and with a smaller weight on coarser ones (Lee 2015)."""
+    """Apply the criterion to the first logits, and with a smaller weight to coarser ones (Lee 2015)."""
     fine, *coarse = outputs
     loss = criterion(fine.float(), labels)
     for logits in coarse:

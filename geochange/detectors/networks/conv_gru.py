@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geochange.detectors.networks.contract import IGNORE, Batch, Criterion, Network
+from geochange.arrays import IGNORE
+from geochange.detectors.networks.contract import Batch, Criterion, Network
 from geochange.detectors.networks.layers import conv_block, conv_blocks, upsample, upsampled_radius
 from geochange.errors import BadOption
 
@@ -35,7 +36,7 @@ class ConvGRUOptions:
 
     bands: int = 3
     classes: tuple[str, ...] = ("change",)
-    """One; the intervals are no classes."""
+    """One; the intervals are not classes."""
     widths: tuple[int, ...] = (16, 32, 48, 64)
     """Channels at strides 1, 2, 4, ...; the recurrent state has those of the last."""
     dated: bool = False
@@ -131,10 +132,11 @@ class ConvGRU(Network):
         return [change_log_odds(self.interval_logits(dates))]
 
     def layers(self, dates: int) -> Mapping[str, int]:
-        """The probability of each interval, given that there was change."""
+        """Name the probability of each interval, given that there was change."""
         return {"interval": dates - 1}
 
     def with_layers(self, dates: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Compute the log-odds of change, and the probability of each interval."""
         logits = self.interval_logits(dates)
         return change_log_odds(logits), {"interval": torch.softmax(logits, dim=1)}
 
@@ -164,7 +166,7 @@ class ConvGRU(Network):
         return scales
 
     def loss(self, batch: Batch, criterion: Criterion) -> Tensor:
-        """The criterion on change or none; where labels are dated, its mean with that on (never, interval 1, ...).
+        """Apply the criterion to change or none; for dated labels, its mean with that of (never, interval 1, ...).
 
         With `dated`, label 0 is no change and k in 1..time-1 a change between dates k - 1 and k, counted from 0. Else
         every label from 1 on is a change at some time. IGNORE is neither.
@@ -191,7 +193,7 @@ def _require_intervals(labels: Tensor, intervals: int) -> None:
     if latest > intervals:
         raise BadOption(
             f"a label names interval {latest}, but {intervals + 1} dates have {intervals}; number them from 1, or "
-            " teach without dates (dated=False)"
+            "train without dates (dated=False)"
         )
 
 

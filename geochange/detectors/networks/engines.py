@@ -39,7 +39,7 @@ def _torch_engine(module: nn.Module, device: torch.device, precision: str) -> Ru
 def with_torch(
     module: nn.Module, call: Callable[[Tensor, Tensor], T], device: torch.device, precision: str
 ) -> Callable[[Tensor, Tensor], T]:
-    """A module, or a method of it, on a device and in a precision."""
+    """Bring a module, or a method of it, to a device and a precision."""
     module.to(device).to(memory_format=torch.channels_last)
     if device.type == "cpu":
         _by_onednn(module)
@@ -101,7 +101,7 @@ def _openvino_engine(module: nn.Module, device: torch.device, precision: str) ->
 
 
 def convert_to_openvino(module: nn.Module, dates: Tensor, valid: Tensor) -> Any:
-    """An OpenVINO model for tiles of one shape."""
+    """Convert a module to an OpenVINO model for tiles of one shape."""
     import openvino
 
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
@@ -135,7 +135,7 @@ model([np.ones((1, 64, 32, 32), np.float32)])
 
 @cache
 def require_bf16(engine: str) -> None:
-    """Raises BadOption where the CPU cannot do it.
+    """Refuse, with BadOption, a CPU that cannot compute in bf16.
 
     Some virtual machines announce instructions (AMX) that end the process when they are used, so another one tries.
     """

@@ -1,8 +1,8 @@
-"""What a network looked at when it called something a change: gradient-weighted activations (Selvaraju 2017).
+"""What a network looked at when it predicted a change: gradient-weighted activations (Selvaraju 2017).
 
-Each scale of the encoder says where features lie that raise the score of the chosen pixels: its channels, weighted with
-their mean gradient, as far as the sum is positive. Scales are brought to one size and averaged, each as a share of its
-greatest value. Both dates go through one encoder, so each has a map of its own.
+Each scale of the encoder shows where features lie that raise the score of the chosen pixels: its channels, weighted
+with their mean gradient, as far as the sum is positive. Scales are brought to one size and averaged, each as a share of
+its greatest value. Both dates go through one encoder, so each has a map of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from geochange.errors import BadOption
 
 
 def activation_maps(network: Network, dates: Tensor, wanted: Tensor) -> Tensor:
-    """Where a network looked.
+    """Find where a network looked.
 
     Args:
         network: with an encoder that gives features of several scales, for all dates in one batch.

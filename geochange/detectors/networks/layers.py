@@ -41,6 +41,7 @@ class Resample(nn.Module):
         self.register_buffer("weights", _bilinear_weights(before, after), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, c, y, x) -> (n, c, y * after / before, x * after / before)."""
         if self.before == self.after:
             return x
         return self._along_rows(self._along_rows(x).transpose(-1, -2)).transpose(-1, -2)
@@ -69,7 +70,7 @@ def upsampled_radius(radius: int, stride: int, times: int) -> int:
 
 
 def window_mean(x: Tensor, window: int) -> Tensor:
-    """The mean over a window x window neighbourhood of each cell; cells beyond the border do not count."""
+    """Average over a window x window neighbourhood of each cell; cells beyond the border do not count."""
     return functional.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
 
 
@@ -84,6 +85,7 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, c, y, x) -> the same, gated channel by channel."""
         return x * torch.sigmoid(self.gate(window_mean(x, self.window)))
 
 
@@ -96,6 +98,7 @@ class SpatialAttention(nn.Module):
         self.gate = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, c, y, x) -> the same, gated pixel by pixel."""
         seen = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)  # (n, 2, y, x)
         return x * torch.sigmoid(self.gate(seen))
 
@@ -123,6 +126,7 @@ class NeighbourhoodAttention(nn.Module):
         self.register_buffer("entry", _window_entries(self.block, window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, c, y, x) -> the same, with what was attended to added."""
         rows, cols = x.shape[-2:]
         below, right = -rows % self.block, -cols % self.block
         query, key, value = functional.pad(self.qkv(self.norm(x)), (0, right, 0, below)).chunk(3, dim=1)
@@ -179,6 +183,7 @@ class PyramidPooling(nn.Module):
         self.join = conv_block(channels + part * len(windows), channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, c, y, x) -> the same, with context."""
         parts = [reduce(window_mean(x, window)) for reduce, window in zip(self.reduce, self.windows, strict=True)]
         joined: Tensor = self.join(torch.cat([x, *parts], dim=1))
         return joined

@@ -21,7 +21,7 @@ from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from geochange.arrays import Floats, Ints
+from geochange.arrays import IGNORE, Floats, Ints
 from geochange.detectors.networks.attention_net import (
     DEFAULT_ENCODER,
     DateFusion,
@@ -29,7 +29,7 @@ from geochange.detectors.networks.attention_net import (
     encoder_radius,
     feature_encoder,
 )
-from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch, Criterion, Network, outputs_needed, supervise
+from geochange.detectors.networks.contract import OBJECT, Batch, Criterion, Network, outputs_needed, supervise
 from geochange.detectors.networks.layers import (
     ChannelAttention,
     SpatialAttention,
@@ -43,10 +43,10 @@ PYRAMID_STRIDES = (2, 4, 8)
 GATE_WINDOWS = {4: 5, 8: 3}  # stride -> cells
 GATE_KERNELS = {2: 5, 4: 3}
 RATIOS = (0.5, 1.0, 2.0)  # height over width of anchors
-LEAST_PIXELS = 2  # pixels of a region that is taught as an object
+LEAST_PIXELS = 2  # pixels of a region that is trained as an object
 FLOOR = 0.05  # score under which nothing is given out
 BOX_COLUMNS = 8  # left, top, right, bottom, class, score, row and column of the cell
-OBJECT_IOU = 0.45  # intersection over union from which an anchor is taught as an object
+OBJECT_IOU = 0.45  # intersection over union from which an anchor is trained as an object
 BACKGROUND_IOU = 0.3  # and under which as none
 LARGEST_GROWTH = log(2.5)  # that a box may be enlarged to from its anchor
 
@@ -169,6 +169,7 @@ class ObjectNetwork(Network):
         return self.pyramid.encoder
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
+        """Compute the logits of the map, see `Network.outputs`."""
         return [self._mask_of(self.pyramid(dates))]
 
     def _mask_of(self, pyramid: Sequence[Tensor]) -> Tensor:
@@ -186,14 +187,14 @@ class ObjectNetwork(Network):
 
     @abstractmethod
     def find(self, pyramid: Sequence[Tensor], dates: Tensor) -> Tensor:
-        """The boxes of `with_objects`."""
+        """Find the boxes of `with_objects`."""
 
     @abstractmethod
     def object_loss(self, pyramid: Sequence[Tensor], dates: Tensor, targets: Sequence[Targets]) -> Tensor:
-        """What boxes and classes are off, a scalar."""
+        """Return how far boxes and classes are off, a scalar."""
 
     def loss(self, batch: Batch, criterion: Criterion) -> Tensor:
-        """The criterion on the map, and the loss of the objects that the labels hold."""
+        """Add the criterion on the map and the loss of the objects that the labels hold."""
         pyramid = self.pyramid(batch.dates)
         targets = [targets_of(each, self.options.anchors) for each in batch.labels]
         loss = supervise([self._mask_of(pyramid)], batch.labels % OBJECT, criterion)
@@ -226,7 +227,7 @@ class ObjectNetwork(Network):
         return Peaks(*(column[order] for column in columns))
 
     def within_reach(self, boxes: Tensor, anchors: Tensor) -> Tensor:
-        """(m,) whether a box lies within reach of its anchor's centre, and is no line."""
+        """(m,) whether a box lies within reach of its anchor's centre, and is not a line."""
         centre = (anchors[:, :2] + anchors[:, 2:]) / 2
         far = torch.maximum(centre - boxes[:, :2], boxes[:, 2:] - centre).amax(dim=1)
         return (far <= self.reach) & ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= 1)
@@ -263,9 +264,9 @@ def rows_of(sample: Tensor, boxes: Tensor, scores: Tensor, anchors: Tensor) -> T
 
 
 def targets_of(labels: Tensor, anchors: tuple[int, ...]) -> Targets:
-    """The objects of a sample: those that have numbers, else each connected region of one class.
+    """Find the objects of a sample: those that have numbers, else each connected region of one class.
 
-    Objects too large for the anchors are not taught, as boxes; nor is anything inside them.
+    Objects too large for the anchors are not trained as boxes; nor is anything inside them.
 
     Args:
         labels: (y, x) int64.

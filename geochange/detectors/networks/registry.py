@@ -20,27 +20,27 @@ NETWORKS = {
 
 
 def network_class(name: str) -> type[Any]:
-    """The class of a network, imported now.
+    """Import the class of a network.
 
     Raises:
-        BadOption: there is no such network.
+        BadOption: the network is unknown.
     """
     if name not in NETWORKS:
-        raise BadOption(f"there is no network {name!r}; there are {', '.join(NETWORKS)}")
+        raise BadOption(f"unknown network {name!r}; choose from {', '.join(NETWORKS)}")
     module, _, attribute = NETWORKS[name].partition(":")
     kind: type[Any] = getattr(import_module(module), attribute)
     return kind
 
 
 def build_network(name: str, options: Mapping[str, Any]) -> Any:
-    """A network with fresh weights.
+    """Build a network with fresh weights.
 
     Args:
         name: in `NETWORKS`.
         options: fields of the network's options; lists stand for tuples, as in JSON.
 
     Raises:
-        BadOption: there is no such network or option.
+        BadOption: the network or the option is unknown.
     """
     kind = network_class(name)
     known = [field.name for field in fields(kind.Options)]

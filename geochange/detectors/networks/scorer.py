@@ -60,13 +60,13 @@ class TileScores(nn.Module):
 
     def forward(self, dates: Tensor, valid: Tensor) -> Tensor:
         """(n, time, band, y, x) as stored and (n, time, y, x) validity as 0 and 1 -> (n, class, y, x)."""
-        return probability(self._ask(self.network, dates, valid), self.temperature)
+        return probability(self._run(self.network, dates, valid), self.temperature)
 
     def with_layers(self, dates: Tensor, valid: Tensor) -> Tensor:
         """As `forward`, followed by the bands of all layers of the network: (n, class + bands, y, x)."""
-        said = self._ask(self._joined_layers, dates, valid)
+        output = self._run(self._joined_layers, dates, valid)
         bands = sum(self.network.layers(dates.shape[1]).values())
-        logits, layers = said[:, : said.shape[1] - bands], said[:, said.shape[1] - bands :]
+        logits, layers = output[:, : output.shape[1] - bands], output[:, output.shape[1] - bands :]
         return torch.cat([probability(logits, self.temperature), layers], dim=1)
 
     def find(self, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,15 +81,15 @@ class TileScores(nn.Module):
         logits, layers = self.network.with_layers(dates)
         return torch.cat([logits, *layers.values()], dim=1)
 
-    def _ask(self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor) -> Tensor:
-        """What a network says of stored values, pixel by pixel of the tile."""
+    def _run(self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor) -> Tensor:
+        """Run a network on stored values, and bring its output to the tile's pixels."""
         rows, cols = dates.shape[-2:]
         fitting = self.prepared(dates, valid)
-        said = symmetric_mean(network, fitting) if self.augment else network(fitting)
-        return self.restored(said, rows, cols)
+        output = symmetric_mean(network, fitting) if self.augment else network(fitting)
+        return self.restored(output, rows, cols)
 
     def prepared(self, dates: Tensor, valid: Tensor) -> Tensor:
-        """Stored values as the network takes them."""
+        """Bring stored values to what the network takes."""
         return self._fit(self._normalise(dates, valid))
 
     def _normalise(self, dates: Tensor, valid: Tensor) -> Tensor:
@@ -97,12 +97,12 @@ class TileScores(nn.Module):
         normalised: Tensor = (dates * self.gain + self.offset) * at_every_date
         return normalised
 
-    def restored(self, said: Tensor, rows: int, cols: int) -> Tensor:
-        """A map of what `prepared` gave, on the tile's pixels."""
+    def restored(self, output: Tensor, rows: int, cols: int) -> Tensor:
+        """Bring a map of what `prepared` returned back to the tile's pixels."""
         if self.zoom != 1:
-            size = round(said.shape[-2] / self.zoom), round(said.shape[-1] / self.zoom)
-            said = functional.interpolate(said, size, mode="bilinear", align_corners=False)
-        return said[..., :rows, :cols].float()
+            size = round(output.shape[-2] / self.zoom), round(output.shape[-1] / self.zoom)
+            output = functional.interpolate(output, size, mode="bilinear", align_corners=False)
+        return output[..., :rows, :cols].float()
 
     def _fit(self, dates: Tensor) -> Tensor:
         """Dates with the pixel size that the network knows, and sides that are multiples of its stride."""
@@ -123,7 +123,7 @@ Coefficients = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How stored values and pixels are brought to those that a network was taught with."""
+    """How stored values and pixels are brought to those that a network was trained with."""
 
     gain: Coefficients
     offset: Coefficients
@@ -168,13 +168,13 @@ class Scorer:
         assert self.run_find is not None
         maps: list[Tensor] = []
         boxes: list[Floats] = []
-        for said, rows in self._score(self.run_find, *_tensors(dates, valid)):
-            boxes += [rows[rows[:, 0] == k, 1:].numpy().astype(np.float64) for k in range(len(said))]
-            maps.append(said)
+        for output, rows in self._score(self.run_find, *_tensors(dates, valid)):
+            boxes += [rows[rows[:, 0] == k, 1:].numpy().astype(np.float64) for k in range(len(output))]
+            maps.append(output)
         return torch.cat(maps)[: len(dates)].numpy(), boxes[: len(dates)]
 
     def _score(self, run: Callable[[Tensor, Tensor], T], dates: Tensor, valid: Tensor) -> list[T]:
-        """What is said of each batch."""
+        """Run each batch."""
         n, batch = len(dates), self.batch
         try:
             return [
@@ -206,7 +206,7 @@ class Scorer:
             return _to_cpu(run(*moved))
 
     def _stream(self) -> torch.cuda.Stream:
-        """This thread's: memory that was freed on one stream is not given to another."""
+        """Return this thread's stream: memory that was freed on one is not given to another."""
         if not hasattr(self._own, "stream"):
             self._own.stream = cast(Any, torch.cuda.Stream)(self.device)  # torch gives it no types
         stream: torch.cuda.Stream = self._own.stream
@@ -217,14 +217,14 @@ def _tensors(dates: Floats, valid: Bools) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(dates), torch.from_numpy(valid.astype(np.float32))
 
 
-def _to_cpu(said: T) -> T:
-    """A tensor, or several."""
-    given: Any = said
+def _to_cpu(output: T) -> T:
+    """Move a tensor, or several."""
+    given: Any = output
     return cast(T, tuple(each.cpu() for each in given) if isinstance(given, tuple) else given.cpu())
 
 
 def _padded(tiles: Tensor, batch: int) -> Tensor:
-    """A last batch of fewer tiles, filled up: a batch of another size may be summed in another order."""
+    """Fill up a last batch of fewer tiles: a batch of another size may be summed in another order."""
     return tiles if len(tiles) == batch else torch.cat([tiles, tiles[:1].expand(batch - len(tiles), *tiles.shape[1:])])
 
 
@@ -233,7 +233,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: int = 2) -> Scorer:
-    """A scorer on a device, by an engine.
+    """Make a scorer on a device, by an engine.
 
     Raises:
         BadOption: the device, engine or precision cannot be used here.
@@ -251,10 +251,10 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes a GPU where there is one.
+    """Find the device of a name; "auto" takes a GPU where there is one.
 
     Raises:
-        BadOption: there is no such device here.
+        BadOption: the device cannot be used here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

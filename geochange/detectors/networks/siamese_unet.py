@@ -118,6 +118,7 @@ class SiameseUNet(Network):
         self.head = nn.Conv2d(widths[0], outputs_needed(options.classes), 1)
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
+        """Compute the logits, see `Network.outputs`."""
         x = self.fusion.enter(dates).contiguous(memory_format=torch.channels_last)
         skips = []
         for level in self.down:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def symmetric_mean(network: Callable[[Tensor], Tensor], dates: Tensor) -> Tensor:
-    """Mean of what a network says over the symmetries of the square, each turned back.
+    """Average a network's output over the symmetries of the square, each turned back.
 
     Args:
         network: (n, time, band, y, x) -> (n, k, y, x), logits for one.
@@ -22,8 +22,8 @@ def symmetric_mean(network: Callable[[Tensor], Tensor], dates: Tensor) -> Tensor
     for turned in (False, True):
         for flips in ((), (-1,), (-2,), (-2, -1)):
             seen = dates.transpose(-1, -2) if turned else dates
-            said = torch.flip(network(torch.flip(seen, flips)), flips)
-            said = said.transpose(-1, -2) if turned else said
-            total = said if total is None else total + said
+            output = torch.flip(network(torch.flip(seen, flips)), flips)
+            output = output.transpose(-1, -2) if turned else output
+            total = output if total is None else total + output
     assert total is not None
     return total / 8
