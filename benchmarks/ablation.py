@@ -27,7 +27,8 @@ from scipy import ndimage
 
 from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Ints
-from geochange.datasets.collection import Collection, open_folder
+from geochange.datasets.collection import Collection, open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.contract import IGNORE, Network
 from geochange.detectors.networks.registry import build_network
@@ -64,7 +65,9 @@ class Material:
 
 
 def open_material() -> Material:
-    training, held_out = (open_folder(LEVIR / f"{name}_512px_1m", gsd=1.0) for name in ("train", "val"))
+    training, held_out = (
+        open_collection(LEVIR / f"{name}_512px_1m", CollectionOptions(gsd=1.0)) for name in ("train", "val")
+    )
     parity = [int("".join(filter(str.isdigit, item.pair.name))) % 2 for item in held_out.items]
     even, odd = (held_out.part([k for k, each in enumerate(parity) if each == side]) for side in (0, 1))
     return Material(training, even, odd)

@@ -71,22 +71,18 @@ def synthesize(
     """Make pairs with known changes from single images: exact masks, boxes and kinds, to train and to test with."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json, print_synthesized
-    from geochange.datasets.synthesis import ObjectOptions
+    from geochange.datasets.options import SynthesizeOptions
     from geochange.engine.cluster import ClusterOptions
-    from geochange.pipeline.synthesize import SynthesizeOptions
     from geochange.pipeline.synthesize import synthesize as run
     from geochange.scenes.scene import parse_nodata
 
     chosen = {"kinds": values.parse_names(kinds), "shapes": values.parse_names(shapes)}
-    objects = ObjectOptions(
+    named = {"none": {"effects": ()}, None: {}}.get(effects, {"effects": values.parse_names(effects)})
+    options = SynthesizeOptions(
         sizes=_parse_span("sizes", sizes),
         contrast=_parse_span("contrast", contrast),
         density=density,
         **{name: names for name, names in chosen.items() if names},
-    )
-    named = {"none": {"effects": ()}, None: {}}.get(effects, {"effects": values.parse_names(effects)})
-    options = SynthesizeOptions(
-        objects=objects,
         strength=strength,
         after=after,
         changed=changed,
@@ -94,16 +90,15 @@ def synthesize(
         outlines=outlines,
         cut_from=cut_from,
         pictures=pictures,
-        classes=classes,
+        label_kinds=classes,
         seed=seed,
         bands=values.parse_bands(bands),
         nodata=parse_nodata(nodata),
-        overwrite=overwrite,
         **named,
     )
     cluster = ClusterOptions(workers=workers, scheduler=scheduler)
     with progress_bar(quiet=quiet or as_json) as listener:
-        made = run(images, out, options, cluster=cluster, listener=listener)
+        made = run(images, out, options, overwrite=overwrite, cluster=cluster, listener=listener)
     if as_json:
         print_json(made.record)
     elif not quiet:

@@ -66,6 +66,11 @@ SkipBad: TypeAlias = Annotated[
 Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
 
 
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def print_trained(trained: Trained) -> None:
     """The best of a run, where it lies, and what was left out."""
     from geochange.cli.tables import plain_table, show

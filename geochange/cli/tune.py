@@ -40,28 +40,31 @@ def tune(
     require_torch("tune")
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
+    from geochange.learning.options import TuneOptions
     from geochange.learning.run_options import options_from
-    from geochange.learning.tuning import BEST_OPTIONS, TuneOptions
+    from geochange.learning.tuning import BEST_OPTIONS
     from geochange.pipeline.tune import tune as run
 
-    options = options_from(
-        {"steps": steps, "seed": seed},
-        every=every or max(1, steps // 5),
-        val=val,
-        network=network,
-        network_options=values.parse_settings(network_option) or None,
-        gsd=gsd,
-        size=size,
-        bands=values.parse_bands(bands),
-        classes=values.parse_names(classes) or None,
-        pretrained=pretrained,
-        device=device,
-        workers=workers,
-        overwrite=overwrite or None,
-    )
+    settings = {
+        "trials": trials,
+        "steps": steps,
+        "every": every,
+        "val": val,
+        "network": network,
+        "network_options": values.parse_settings(network_option) or None,
+        "gsd": gsd,
+        "size": size,
+        "bands": values.parse_bands(bands),
+        "classes": values.parse_names(classes) or None,
+        "pretrained": pretrained,
+        "device": device,
+        "loaders": workers,
+        "seed": seed,
+    }
+    options = options_from(TuneOptions, training.given(settings))
     silent = quiet or as_json
     with progress_bar(quiet=silent) as listener:
-        best = run(data, out, options, TuneOptions(trials=trials, seed=seed), listener=listener)
+        best = run(data, out, options, overwrite=overwrite, listener=listener)
     if as_json:
         print_json(best)
     elif not quiet:

@@ -20,7 +20,7 @@ def count_labels(labels: Ints, classes: int) -> Ints:
 
 def label_counts(collection: Collection) -> Ints:
     """(item, 1 + classes + 1) pixels: unchanged, of each class, not labelled; reads all labels, not the images."""
-    classes = len(collection.labels.classes)
+    classes = len(collection.options.classes)
     counts = [count_labels(collection.read_labels(k), classes) for k in range(len(collection))]
     return np.array(counts, np.int64).reshape(-1, classes + 2)
 
@@ -55,7 +55,7 @@ def require_classes(collections: Sequence[Collection]) -> None:
     Raises:
         BadOption: the message names the classes that no pixel is labelled with.
     """
-    classes = ("unchanged", *collections[0].labels.classes)
+    classes = ("unchanged", *collections[0].options.classes)
     missing = {*range(len(classes))}
     for collection in collections:
         for index in range(len(collection)):

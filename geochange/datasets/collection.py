@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.datasets.labels import IGNORE, LabelOptions, read_labels, read_objects
+from geochange.datasets.labels import IGNORE, read_labels, read_objects
 from geochange.datasets.listings import SPLITS, LabelledPair, LeaveOut, is_table, list_pairs, refuse
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.statistics import Matching, Moments, matching_of, moments_of, valid_pixels
 from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import is_layer
-from geochange.scenes.pairing import SceneOptions, open_scene
+from geochange.scenes.pairing import Scene, SceneOptions, open_scene
 from geochange.scenes.scene import open_file
 
 MOST_MATCHED = 64
@@ -53,44 +54,13 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionOptions:
-    """How labelled pairs are opened."""
-
-    labels: LabelOptions = field(default_factory=LabelOptions)
-
-    bands: tuple[int, ...] | None = None
-    """Band numbers from 1; None for all."""
-
-    gsd: float | None = None
-    """Metres a pixel; None: as scenes of a CSV say, unknown for folders of images."""
-
-    share: float | None = None
-    """Of the training samples; None: by area."""
-
-    tile: int = 512
-    """Largest rows and columns of an item of a scene; images in folders are not cut."""
-
-    labelled: bool = True
-    """Whether labels are asked for; without, every pixel counts as not labelled."""
-
-    def __post_init__(self) -> None:
-        if self.tile < 1:
-            raise BadOption(f"tile {self.tile} must be at least 1 pixel")
-        if self.gsd is not None and not 0 < self.gsd < float("inf"):
-            raise BadOption(f"gsd {self.gsd} must be above 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
     """Items of one pixel size, and how they are read."""
 
     items: tuple[Item, ...]
-    labels: LabelOptions
-    bands: tuple[int, ...] | None = None
+    options: CollectionOptions
     gsd: float | None = None
     """Metres a pixel, as the images lie; None where it is not known."""
-    share: float | None = None
-    """Of the training samples; None: by area."""
     matching: Mapping[tuple[str, ...], Matching] = field(default_factory=dict)
     """For the dates of a scene, what brings them to its first date; see `matched`."""
 
@@ -107,7 +77,7 @@ class Collection:
             BadOption: a label has a value that stands for no class.
         """
         item = self.items[index]
-        scene = open_scene(list(item.pair.dates), SceneOptions(bands=self.bands))
+        scene = _open(item.pair, self.options)
         labels = self._labels(item, scene.grid)
         dates, valid = scene.read(item.tile)
         if item.pair.dates in self.matching:
@@ -116,18 +86,34 @@ class Collection:
         return Sample(tuple(dates), valid, labels, self._objects(item, scene.grid))
 
     def read_labels(self, index: int) -> Ints:
-        """(y, x) labels of one item alone: as in `read`, but for pixels without data at some date."""
-        return self._labels(self.items[index], _grid_of(self.items[index].pair))
+        """Return (y, x) labels of one item alone: as in `read`, but for pixels without data at some date."""
+        return self._labels(self.items[index], self._grid(self.items[index].pair))
 
     def _labels(self, item: Item, grid: Grid) -> Ints:
         if item.pair.labels is None:
             return np.full(item.tile.shape, IGNORE, np.uint8)
-        return read_labels(item.pair.labels, item.tile, grid, item.pair.dates[0], self.labels)
+        tile, first = self._on_first_date(item, grid)
+        return read_labels(item.pair.labels, tile, first, item.pair.dates[0], self.options)
 
     def _objects(self, item: Item, grid: Grid) -> Ints | None:
-        if item.pair.labels is None or not self.labels.objects:
+        if item.pair.labels is None or not self.options.objects:
             return None
-        return read_objects(item.pair.labels, item.tile, grid, item.pair.dates[0])
+        return read_objects(item.pair.labels, self._on_first_date(item, grid)[0], item.pair.dates[0])
+
+    def label_tile(self, item: Item) -> Tile:
+        """Return an item's tile on the grid of its labels, which is that of its first date."""
+        return self._on_first_date(item, self._grid(item.pair))[0]
+
+    def _on_first_date(self, item: Item, grid: Grid) -> tuple[Tile, Grid]:
+        """An item's tile, which lies on the scene's grid, on that of the first date; and that grid."""
+        if not self.options.align:
+            return item.tile, grid
+        first = _grid_of(item.pair)
+        row, col = map(round, first.offset_of(grid))
+        return replace(item.tile, row=item.tile.row + row, col=item.tile.col + col), first
+
+    def _grid(self, pair: LabelledPair) -> Grid:
+        return _open(pair, self.options).grid if self.options.align else _grid_of(pair)
 
     def part(self, keep: Sequence[int]) -> Collection:
         """The collection with some of its items."""
@@ -160,20 +146,20 @@ def open_collection(
     """
     options, path = options or CollectionOptions(), Path(path)
     pairs = list_pairs(path, leave_out, labelled=options.labelled)
-    labels, pairs = _settle(pairs, options.labels, leave_out)  # over all splits: each must read 255 alike
+    options, pairs = _with_values(pairs, options, leave_out)  # over all splits: each must read 255 alike
     if split is not None:
         pairs = _of_split(pairs, split, path)
     items, sizes = [], []
     for pair in pairs:
         try:
-            grid = _scene_grid(pair, options) if is_table(path) else _grid_of(pair)
+            grid = _open(pair, options).grid if is_table(path) or options.align else _grid_of(pair)
         except GeochangeError as error:
             leave_out(pair.name, error)
             continue
-        items += [Item(pair, tile) for tile in (cut(grid.shape, options.tile) if is_table(path) else [grid.area])]
+        items += [Item(pair, tile) for tile in (cut(grid.shape, options.tile_size) if is_table(path) else [grid.area])]
         sizes.append(grid.gsd)
     gsd = _common_gsd(sizes) if options.gsd is None and is_table(path) else options.gsd
-    return Collection(items=tuple(items), labels=labels, bands=options.bands, gsd=gsd, share=options.share)
+    return Collection(items=tuple(items), options=options, gsd=gsd)
 
 
 def open_images(dates: Sequence[str | os.PathLike[str]], options: CollectionOptions | None = None) -> Collection:
@@ -189,10 +175,9 @@ def open_images(dates: Sequence[str | os.PathLike[str]], options: CollectionOpti
     """
     options, names = options or CollectionOptions(), tuple(os.fspath(date) for date in dates)
     pair = LabelledPair(Path(names[0]).stem, names, None)
-    grid = _scene_grid(pair, options)
-    items = tuple(Item(pair, tile) for tile in cut(grid.shape, options.tile))
-    gsd = options.gsd or grid.gsd
-    return Collection(items=items, labels=options.labels, bands=options.bands, gsd=gsd, share=options.share)
+    grid = _open(pair, options).grid
+    items = tuple(Item(pair, tile) for tile in cut(grid.shape, options.tile_size))
+    return Collection(items=items, options=options, gsd=options.gsd or grid.gsd)
 
 
 def matched(collection: Collection) -> Collection:
@@ -220,19 +205,6 @@ def _matching(collection: Collection, indices: Sequence[int]) -> Matching:
     return matching_of(total, len(dates))
 
 
-def open_folder(
-    folder: str | os.PathLike[str],
-    labels: LabelOptions | None = None,
-    *,
-    bands: tuple[int, ...] | None = None,
-    gsd: float | None = None,
-    share: float | None = None,
-) -> Collection:
-    """`open_collection` with the options one by one."""
-    options = CollectionOptions(labels=labels or LabelOptions(), bands=bands, gsd=gsd, share=share)
-    return open_collection(folder, options)
-
-
 def cut(shape: tuple[int, int], tile: int) -> Iterator[Tile]:
     """A grid's pixels in tiles of nearly one size, at most `tile` on a side, in raster order: no slivers."""
     rows, cols = (np.linspace(0, length, ceil(length / tile) + 1).round().astype(int).tolist() for length in shape)
@@ -245,8 +217,8 @@ def _grid_of(pair: LabelledPair) -> Grid:
     return open_file(pair.dates[0]).grid
 
 
-def _scene_grid(pair: LabelledPair, options: CollectionOptions) -> Grid:
-    return open_scene(list(pair.dates), SceneOptions(bands=options.bands)).grid
+def _open(pair: LabelledPair, options: CollectionOptions) -> Scene:
+    return open_scene(list(pair.dates), SceneOptions(bands=options.bands, align=options.align))
 
 
 def _of_split(pairs: Sequence[LabelledPair], split: str, path: Path) -> tuple[LabelledPair, ...]:
@@ -267,22 +239,21 @@ def _common_gsd(sizes: Sequence[float | None]) -> float | None:
     return float(np.mean(known))
 
 
-def _settle(
-    pairs: Sequence[LabelledPair], options: LabelOptions, leave_out: LeaveOut
-) -> tuple[LabelOptions, tuple[LabelledPair, ...]]:
+def _with_values(
+    pairs: Sequence[LabelledPair], options: CollectionOptions, leave_out: LeaveOut
+) -> tuple[CollectionOptions, tuple[LabelledPair, ...]]:
     """With one class and no values given, 255 is the class where only 0 and 255 occur; and the pairs not left out."""
-    rasters = [pair for pair in pairs if pair.labels is not None and not is_layer(pair.labels)]
-    said = options.values is not None or options.column is not None or options.dated
+    rasters = [(pair.name, pair.labels) for pair in pairs if pair.labels is not None and not is_layer(pair.labels)]
+    said = options.values is not None or options.label_column is not None or options.dated
     if said or len(options.classes) > 1 or not rasters:
         return options, tuple(pairs)
     broken, binary = set(), True
-    for pair in rasters:
-        assert pair.labels is not None
+    for name, labels in rasters:
         try:
-            binary = _is_binary(pair.labels)
+            binary = _is_binary(labels)
         except GeochangeError as error:
-            leave_out(pair.name, error)
-            broken.add(pair.name)
+            leave_out(name, error)
+            broken.add(name)
         if not binary:
             break
     kept = tuple(pair for pair in pairs if pair.name not in broken)
@@ -294,7 +265,7 @@ def _is_binary(path: str) -> bool:
     source = open_file(path)
     return all(
         {*np.unique(stored[0][valid]).tolist()} <= {0, IGNORE}
-        for stored, valid in map(source.read, cut(source.grid.shape, CollectionOptions().tile))
+        for stored, valid in map(source.read, cut(source.grid.shape, CollectionOptions().tile_size))
     )
 
 

@@ -1,4 +1,4 @@
-"""Things that are pasted into images to make changes: drawn shapes, and objects cut out of images.
+"""Things that are pasted into images as changes: drawn shapes, and objects cut out of images.
 
 A sprite is what covers some pixels, softly at its rim, and what these pixels then show.
 """
@@ -17,6 +17,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from geochange.arrays import Array, Bools, Floats
+from geochange.datasets.options import ShapeName
 
 FINE = 4  # sub-pixels per side that a shape is drawn with
 BORDER = 2  # pixels around a shape into which its rim may fade
@@ -72,11 +73,11 @@ def _blob(down: Floats, right: Floats, size: float, rng: np.random.Generator) ->
     return np.hypot(down, right) < radius
 
 
-SHAPES: Mapping[str, Shape] = {"square": _square, "rectangle": _rectangle, "blob": _blob}
+SHAPES: Mapping[ShapeName, Shape] = {"square": _square, "rectangle": _rectangle, "blob": _blob}
 """Name -> shape. Squares lie on whole pixels."""
 
 
-def draw_cover(shape: str, size: float, softness: float, rng: np.random.Generator) -> Floats:
+def draw_cover(shape: ShapeName, size: float, softness: float, rng: np.random.Generator) -> Floats:
     """How much of each pixel a drawn shape covers.
 
     Args:

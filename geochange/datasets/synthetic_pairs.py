@@ -1,4 +1,4 @@
-"""One made pair as files: both dates, labels, and the boxes of its changes; cell by cell, in parallel."""
+"""One synthetic pair as files: both dates, labels, and the boxes of its changes; cell by cell, in parallel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import shapely
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.datasets.labels import IGNORE
 from geochange.datasets.listings import LABEL
-from geochange.datasets.synthesis import CELL, KINDS, MadeObject, Making, make_cell
+from geochange.datasets.options import CHANGE_KINDS
+from geochange.datasets.synthesis import CELL, PairPlan, SyntheticChange, synthesize_cell
 from geochange.datasets.unchanged import HALO
 from geochange.engine.cluster import Crew
 from geochange.engine.progress import Stages
@@ -40,20 +41,20 @@ class StoredCell:
     dates: tuple[Array, ...]
     valid: Bools
     labels: Ints
-    objects: tuple[MadeObject, ...]
+    objects: tuple[SyntheticChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One pair, to be made and written."""
+    """One pair, to be synthesized and written."""
 
     scene: Scene
     changed: FileSource | None
-    making: Making
+    plan: PairPlan
     name: str
     folder: Path
     nodata: NodataRule = "all"
-    classes: bool = False
+    label_kinds: bool = False
     """Whether labels tell the kinds of change apart."""
 
     @property
@@ -82,19 +83,19 @@ class Pair:
 
     def label(self, stored: StoredCell) -> Ints:
         changed = (stored.labels > 0) & (stored.labels != IGNORE)
-        return stored.labels if self.classes else np.where(changed, np.uint8(1), stored.labels)
+        return stored.labels if self.label_kinds else np.where(changed, np.uint8(1), stored.labels)
 
 
-def make_task(pair: Pair, cell: Tile) -> StoredCell:
-    """Make one cell of a pair."""
+def synthesize_task(pair: Pair, cell: Tile) -> StoredCell:
+    """Synthesize one cell of a pair."""
     around = cell.grow(HALO)
     images, masks = pair.scene.read(around)
     valid, known = masks.all(axis=0), ~pair.really_changed(around)
-    made = make_cell([image.astype(float) for image in images], valid & known, cell, pair.making)
+    cell_pair = synthesize_cell([image.astype(float) for image in images], valid & known, cell, pair.plan)
     inside, known = (mask[HALO:-HALO, HALO:-HALO] for mask in (valid, known))
-    dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in made.dates)
-    labels = np.where(inside & known, made.labels, IGNORE).astype(np.uint8)
-    return StoredCell(dates, inside, labels, made.objects)
+    dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in cell_pair.dates)
+    labels = np.where(inside & known, cell_pair.labels, IGNORE).astype(np.uint8)
+    return StoredCell(dates, inside, labels, cell_pair.objects)
 
 
 def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | None) -> Array:
@@ -115,9 +116,9 @@ def write_pair(pair: Pair, crew: Crew, stages: Stages) -> Counter[str]:
     own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
     profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
     cells = list(partition(scene.shape, (CELL, CELL)))
-    made = crew.map_ordered(partial(make_task, pair), cells)
+    stored_cells = crew.map_ordered(partial(synthesize_task, pair), cells)
     with (
-        stages.stage("make", len(cells), scene.grid.area.size) as listener,
+        stages.stage("synthesize", len(cells), scene.grid.area.size) as listener,
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         ExitStack() as stack,
     ):
@@ -127,7 +128,7 @@ def write_pair(pair: Pair, crew: Crew, stages: Stages) -> Counter[str]:
         )
         for file in dates:
             describe_like(file, pair.source)
-        for cell, stored in zip(cells, made, strict=True):
+        for cell, stored in zip(cells, stored_cells, strict=True):
             for file, values in zip(dates, stored.dates, strict=True):
                 file.write(values, window=cell.window)
                 if pair.fill is None and pair.source.masked:
@@ -158,7 +159,7 @@ def _profile(grid: Grid) -> dict[str, Any]:
     }
 
 
-def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
+def write_objects(found: Sequence[SyntheticChange], grid: Grid, path: Path) -> None:
     """The boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
     import geopandas
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -169,7 +170,7 @@ def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
     columns = {
         "id": np.arange(1, len(found) + 1),
         "kind": np.array([each.kind for each in found], dtype=object),
-        "label": np.array([KINDS.index(each.kind) + 1 for each in found], np.int32),
+        "label": np.array([CHANGE_KINDS.index(each.kind) + 1 for each in found], np.int32),
         "area_px": np.array([each.area for each in found], np.int32),
         "rows": rows.astype(np.int32),
         "cols": cols.astype(np.int32),

@@ -1,6 +1,6 @@
 """What makes two images of one place differ though nothing changed: season, haze, view, sharpness, noise, JPEG.
 
-All of it is a function of a seed and of the place in the scene, so that a scene made in parts is the scene made whole.
+All of it is a function of a seed and of the place in the scene, so that a scene in parts is the scene as a whole.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from PIL import Image
 from scipy import ndimage
 
 from geochange.arrays import Array, Floats
-from geochange.errors import BadOption
+from geochange.datasets.options import EFFECTS, Effect
 from geochange.scenes.grid import Tile
 
-EFFECTS = ("season", "haze", "view", "blur", "noise", "jpeg")
 KNOTS = 6  # of the curve that a season bends a band with
 PATCH = 96  # pixels between the nodes of what varies over a scene
 HALO = 8  # pixels around a tile that its view and blur need
@@ -37,7 +36,7 @@ class Tone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DateLook:
-    """How one date of a made pair looks."""
+    """How one date of a synthetic pair looks."""
 
     seed: int
     curve: Floats
@@ -59,7 +58,7 @@ class DateLook:
 
 
 def draw_look(
-    rng: np.random.Generator, bands: int, effects: tuple[str, ...] = EFFECTS, strength: float = 1.0
+    rng: np.random.Generator, bands: int, effects: tuple[Effect, ...] = EFFECTS, strength: float = 1.0
 ) -> DateLook:
     """How a date looks, at random.
 
@@ -68,14 +67,7 @@ def draw_look(
         bands: of the image.
         effects: names of `EFFECTS` that may occur.
         strength: 1 for what images a year apart show; 0 for nothing.
-
-    Raises:
-        BadOption: an effect has another name, or the strength is below 0.
     """
-    if unknown := sorted(set(effects) - set(EFFECTS)):
-        raise BadOption(f"effect {unknown[0]!r} is not one of {', '.join(EFFECTS)}")
-    if not 0 <= strength < float("inf"):
-        raise BadOption(f"strength {strength} must be 0 or more")
     common, own = rng.normal(0, 0.3, KNOTS), rng.normal(0, 0.2, (bands, KNOTS))
     drawn = {
         "season": {"curve": strength * (common + own), "patchy": float(rng.uniform(0, 0.8))},

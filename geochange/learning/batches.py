@@ -22,7 +22,7 @@ class Reading:
 
     steps: int  # forward passes of the whole training
     batch: int  # samples of a forward pass, on each process
-    workers: int  # processes that read ahead
+    loaders: int  # processes that read ahead
     seed: int
     pinned: bool = False  # in memory that a GPU can copy from
     rank: int = 0
@@ -51,11 +51,11 @@ def _loader(samples: TrainingSamples, step: int, options: Reading) -> DataLoader
     return DataLoader(
         _Told(samples),
         batch_sampler=FromStep(step, options.steps, options.batch, options.rank, options.ranks),
-        num_workers=options.workers,
+        num_workers=options.loaders,
         collate_fn=_collate,
-        prefetch_factor=4 if options.workers else None,
+        prefetch_factor=4 if options.loaders else None,
         worker_init_fn=_begin_worker,
-        multiprocessing_context="spawn" if options.workers else None,
+        multiprocessing_context="spawn" if options.loaders else None,
         pin_memory=options.pinned,
         generator=torch.Generator().manual_seed(options.seed),  # the global one must not depend on when a run resumed
     )

@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from geochange.arrays import Ints
 from geochange.datasets.collection import Collection, Item
-from geochange.datasets.labels import LabelOptions
 from geochange.detectors.networks.checkpoint import About, Checkpoint, adapt_bands
 from geochange.detectors.networks.contract import IGNORE, Batch, Network, probability
 from geochange.detectors.networks.registry import build_network
@@ -130,16 +129,17 @@ def pseudo_label(
             labels = _sure_labels(probability(logits, about.temperature)[0], threshold, sure)
             labels[~sample.valid.all(axis=0)] = IGNORE
             changed += int(((labels > 0) & (labels != IGNORE)).sum())
-            parts.append((collection.items[index].tile, labels))
+            parts.append((collection.label_tile(collection.items[index]), labels))
         path = folder / f"{number:05d}.tif"
         _write_labels(path, collection.items[indices[0]], parts)
         labelled += [
             replace(item, pair=replace(item.pair, labels=str(path)))
             for item in (collection.items[index] for index in indices)
         ]
+    options = replace(collection.options, classes=about.classes, values=None, ignore=(), objects=False, dated=False)
     if not changed:
         raise NothingValid("the network is sure of no change in the target, so there is nothing to learn from it")
-    return replace(collection, items=tuple(labelled), labels=LabelOptions(classes=about.classes))
+    return replace(collection, items=tuple(labelled), options=options)
 
 
 def _sure_labels(scores: torch.Tensor, threshold: float, sure: float) -> Ints:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geochange.detectors.networks.contract import IGNORE, Criterion
+from geochange.learning.options import Loss
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def cross_entropy_lovasz(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits, labels) + lovasz(logits, labels)
 
 
-LOSSES: Mapping[str, Criterion] = {
+LOSSES: Mapping[Loss, Criterion] = {
     "bce-dice": cross_entropy_dice,
     "cross-entropy": cross_entropy,
     "dice": dice,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import ceil
 from typing import Any
 
@@ -11,14 +11,15 @@ import numpy as np
 
 from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.balance import require_classes
-from geochange.datasets.collection import Collection, CollectionOptions, Item, matched, open_collection, open_images
-from geochange.datasets.labels import LabelOptions
+from geochange.datasets.collection import Collection, Item, matched, open_collection, open_images
 from geochange.datasets.listings import is_table
+from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network, network_class
 from geochange.errors import BadOption, BandMismatch, GeochangeError
-from geochange.learning.run_options import Source, TrainRunOptions, parse_network_options, parse_source
+from geochange.learning.options import TrainRunOptions
+from geochange.learning.run_options import TrainingData, parse_network_options, parse_training_data
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import scene_of
 from geochange.scenes.scene import open_file
@@ -54,7 +55,7 @@ def _name_of(options: TrainRunOptions, start: Checkpoint | None) -> str:
     return options.network or (DEFAULT_NETWORK if start is None else start.about.network)
 
 
-def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoint | None = None) -> Material:
+def gather(sources: Sequence[TrainingData], options: TrainRunOptions, start: Checkpoint | None = None) -> Material:
     """Open the data, leave out what is broken where that is wanted, and hold some out.
 
     Raises:
@@ -62,13 +63,13 @@ def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoin
         BandMismatch: folders differ in their number of bands.
         UnreadableInput: a file is broken or missing.
     """
-    held = [] if options.val is None else [parse_source(options.val)]
-    labels = _label_options(options, start)
+    held = [] if options.val is None else [parse_training_data(options.val)]
     labelled = uses_labels(options, start)
-    opened, left_out = _open_all(sources, options, labels, labelled=labelled)
+    how = _collection_options(options, start)
+    opened, left_out = _open_all(sources, options, replace(how, labelled=labelled))
     opened, held_out = split(opened, options) if labelled else (opened, ())
     if held:
-        given, left_out_there = _open_all(held, options, labels)
+        given, left_out_there = _open_all(held, options, how)
         held_out, left_out = tuple(_held_out_of(each) for each in given), left_out | left_out_there
     _require_alike((*opened, *held_out))
     if not any(map(len, opened)):
@@ -84,7 +85,7 @@ def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoin
 
 
 def _wants_matching(
-    sources: Sequence[Source], options: TrainRunOptions, start: Checkpoint | None, *, labelled: bool
+    sources: Sequence[TrainingData], options: TrainRunOptions, start: Checkpoint | None, *, labelled: bool
 ) -> bool:
     """Raises BadOption where dates cannot be matched, or a checkpoint would see them otherwise than before."""
     folders = [each.path for each in sources if not (each.dates or is_table(each.path))]
@@ -109,22 +110,21 @@ def require_labels(material: Material, options: TrainRunOptions, start: Checkpoi
     Raises:
         BadOption: the message names the classes.
     """
-    if uses_labels(options, start) and not _label_options(options, start).dated:
+    if uses_labels(options, start) and not _collection_options(options, start).dated:
         require_classes(material.training)
 
 
-def _label_options(options: TrainRunOptions, start: Checkpoint | None) -> LabelOptions:
+def _collection_options(options: TrainRunOptions, start: Checkpoint | None) -> CollectionOptions:
     own: Mapping[str, Any] = options.network_options if start is None else start.about.options
-    return LabelOptions(
-        classes=options.classes,
-        column=options.label_column,
+    return CollectionOptions(
+        **{each.name: getattr(options, each.name) for each in fields(DataOptions)},
         dated=str(own.get("dated", "false")).lower() in TRUE,
         objects=bool(network_class(_name_of(options, start)).objects),
     )
 
 
 def _open_all(
-    sources: Sequence[Source], options: TrainRunOptions, labels: LabelOptions, *, labelled: bool = True
+    sources: Sequence[TrainingData], options: TrainRunOptions, how: CollectionOptions
 ) -> tuple[tuple[Collection, ...], dict[str, str]]:
     """Open folders or tables; with `skip_bad`, read all of it once, and say what is broken and why."""
     opened, broken = [], {}
@@ -135,11 +135,11 @@ def _open_all(
         broken[name] = str(error)
 
     for each in sources:
-        how = CollectionOptions(labels=labels, bands=options.bands, gsd=each.gsd, labelled=labelled)
+        sized = replace(how, gsd=each.gsd)
         if each.dates:
-            collection = open_images(each.dates, how)
+            collection = open_images(each.dates, sized)
         else:
-            collection = open_collection(each.path, how, leave_out=leave_out)
+            collection = open_collection(each.path, sized, leave_out=leave_out)
         if options.gsd is not None and collection.gsd is None:
             raise BadOption(f"gsd {options.gsd:g} needs the pixel size of {each.path}: give it as {each.path}@GSD")
         opened.append(drop_broken(collection, leave_out) if options.skip_bad else collection)
@@ -176,7 +176,7 @@ def split(
         return taught, held_out
     scenes = sorted({scene_of(item.pair.name) for each in taught for item in each.items})
     count = min(max(1, round(options.val_share * len(scenes))), len(scenes) - 1)
-    drawn = np.random.default_rng(options.fitting.seed).permutation(len(scenes))[: max(count, 0)]
+    drawn = np.random.default_rng(options.seed).permutation(len(scenes))[: max(count, 0)]
     held = {scenes[k] for k in drawn}
     return (
         _part(taught, lambda item: scene_of(item.pair.name) not in held),
@@ -200,7 +200,7 @@ def _require_alike(collections: Sequence[Collection]) -> None:
     counts = {first.dates[0]: colours_of(first.dates[0], None) for first in firsts}
     for first in firsts[1:]:
         one, other = firsts[0].dates, first.dates
-        if collections[0].bands is None and len(counts[one[0]]) != len(counts[other[0]]):
+        if collections[0].options.bands is None and len(counts[one[0]]) != len(counts[other[0]]):
             raise BandMismatch(
                 f"{one[0]} has {len(counts[one[0]])} bands, {other[0]} has {len(counts[other[0]])}; pick with --bands"
             )
@@ -231,7 +231,7 @@ def make_network(
 
     pair = material.training[0].items[0].pair
     colours = colours_of(pair.dates[0], options.bands)
-    torch.manual_seed(options.fitting.seed)
+    torch.manual_seed(options.seed)
     if start is None:
         name = _name_of(options, start)
         own = parse_network_options(name, options.network_options)
@@ -250,7 +250,7 @@ def make_network(
         bands=colours,
         normalisation=material.normalisation,
         value_range=material.value_range,
-        gsd=taught_gsd(material, options),
+        gsd=training_gsd(material, options),
         matched=material.matched,
         trained_on=", ".join(names),
     )
@@ -278,7 +278,7 @@ def _teach_encoder(network: Network, options: TrainRunOptions) -> str | None:
     return use_pretrained_encoder(network) if wanted else None
 
 
-def taught_gsd(material: Material, options: TrainRunOptions) -> tuple[float, float] | None:
+def training_gsd(material: Material, options: TrainRunOptions) -> tuple[float, float] | None:
     """Smallest and largest pixel, in metres, of the samples that are drawn; None where that is not known."""
     sizes = [each.gsd for each in material.training] if options.gsd is None else [options.gsd]
     known = [size for size in sizes if size is not None]
@@ -308,7 +308,7 @@ def make_samples(material: Material, options: TrainRunOptions, network: Network)
     drawn = SampleOptions(
         size=sample_size(options, network),
         gsd=options.gsd,
-        seed=options.fitting.seed,
+        seed=options.seed,
         look=look,
         balanced=options.balanced,
     )

@@ -151,7 +151,7 @@ def _require_bands(sample: Sample, normalisation: Normalisation, names: Sequence
 def shares_of(collections: Sequence[Collection], options: SampleOptions) -> Array:
     """How often each collection is drawn: as its share says, else by its area in crops' pixels."""
     areas = np.array([_area(each, options) for each in collections], float)
-    given = np.array([np.nan if each.share is None else each.share for each in collections])
+    given = np.array([np.nan if each.options.share is None else each.options.share for each in collections])
     left, unsaid = max(0.0, 1 - np.nansum(given)), np.isnan(given)
     shares = np.where(unsaid, left * areas / max(areas[unsaid].sum(), 1), given)
     total: Array = shares / shares.sum()

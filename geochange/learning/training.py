@@ -27,7 +27,7 @@ from geochange.learning.freezing import freeze, set_training
 from geochange.learning.losses import LOSSES
 from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
-from geochange.learning.options import PRECISIONS, TrainOptions
+from geochange.learning.options import Precision, TrainOptions
 from geochange.learning.ranks import Ranks, joined
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import (
@@ -42,6 +42,7 @@ from geochange.learning.scoring import (
 from geochange.learning.training_state import Row, Running, State, naming_full_disks, write_history
 
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
+PRECISIONS: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 HeldOut = Collection | Sequence[Collection] | None
 
@@ -70,7 +71,7 @@ class _Run:
         return Reading(
             steps=options.steps * options.accumulate,
             batch=options.batch,
-            workers=options.workers,
+            loaders=options.loaders,
             seed=options.seed,
             pinned=self.device.type == "cuda",
             rank=self.ranks.rank,
@@ -200,7 +201,7 @@ def _finish_epoch(state: State, teacher: nn.Module, batches: Iterator[Batch], ru
     """Updates up to the end of the epoch that the state is in."""
     options, interrupts = run.options, run.interrupts
     end = min(options.steps, (state.scored_step // options.every + 1) * options.every)
-    set_training(state.network, statistics=options.statistics)
+    set_training(state.network, statistics=options.batch_statistics)
     state.running.confusion = state.running.confusion.to(run.device)
     while state.step < end:
         began = time.perf_counter()
@@ -342,7 +343,7 @@ def checkpoint_of(network: Network, about: About, metrics: Mapping[str, float], 
     return Checkpoint(replace(about, metrics=dict(metrics), thresholds={"default": threshold}), weights)
 
 
-def autocast(precision: str, device: torch.device) -> Any:
+def autocast(precision: Precision, device: torch.device) -> Any:
     """Mixed precision where it is asked for."""
     if precision == "fp32":
         return nullcontext()

@@ -19,7 +19,7 @@ from geochange.detectors.networks.contract import Network
 from geochange.errors import BadOption, DiskFull, UnreadableInput
 from geochange.files import write_whole
 
-MAY_DIFFER = ("workers", "device", "patience", "every")  # between the parts of a run that was resumed
+MAY_DIFFER = ("loaders", "device", "patience", "every")  # between the parts of a run that was resumed
 
 Row = dict[str, float]
 """An epoch in figures."""

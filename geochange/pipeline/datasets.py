@@ -14,8 +14,9 @@ import numpy as np
 
 from geochange.arrays import Array, Bools, Ints
 from geochange.datasets.balance import class_shares, count_labels
-from geochange.datasets.collection import Collection, CollectionOptions, Item, Sample, open_collection
+from geochange.datasets.collection import Collection, Item, Sample, open_collection
 from geochange.datasets.listings import find_datasets
+from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import GeochangeError
 
@@ -139,7 +140,7 @@ class _Tally:
 
 def describe_datasets(
     path: str | os.PathLike[str],
-    options: CollectionOptions | None = None,
+    options: DataOptions | None = None,
     *,
     listener: Listener | None = None,
 ) -> DatasetsReport:
@@ -148,13 +149,13 @@ def describe_datasets(
     Args:
         path: a folder A, B, label, a CSV of scenes, or a folder with several of them.
         options: classes and how they are stored; bands; the tiles of scenes.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: nothing is there, or lists and tables cannot be read.
         BadOption: a split has an unknown name, or a pair two of them.
     """
-    options, stages = options or CollectionOptions(), Stages(listener or Silent())
+    options, stages = CollectionOptions(**vars(options or DataOptions())), Stages(listener or Silent())
     parts: list[PartFacts] = []
     broken: list[Broken] = []
     seen: dict[bytes, list[Place]] = {}
@@ -166,13 +167,13 @@ def describe_datasets(
 
         collection = open_collection(dataset, options, leave_out=leave_out)
         tallies: dict[str | None, _Tally] = {item.pair.split: _Tally() for item in collection.items}
-        with stages.stage(name, len(collection)) as hearing:
+        with stages.stage(name, len(collection)) as news:
             for index, item in enumerate(collection.items):
                 if sample := _read(collection, index, broken, name):
-                    tallies[item.pair.split].add(sample, len(options.labels.classes))
+                    tallies[item.pair.split].add(sample, len(options.classes))
                     _remember(seen, sample, name, item)
-                hearing.advance(item.tile.size)
-        parts += [tally.facts(name, split, options.labels.classes) for split, tally in tallies.items()]
+                news.advance(item.tile.size)
+        parts += [tally.facts(name, split, options.classes) for split, tally in tallies.items()]
     return DatasetsReport(os.fspath(path), tuple(parts), _duplicates(seen.values()), tuple(broken))
 
 

@@ -36,34 +36,33 @@ if TYPE_CHECKING:
 FARTHEST = 24  # pixels from the point to the region that is explained
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainOptions:
-    """What is explained, and by which network."""
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(SceneOptions):
+    """What `explain` explains, and by which network."""
 
     detector: str = "network"
-    """A network's name in the catalogue."""
+    """Name of a network among the detectors."""
 
     detector_options: Mapping[str, str] = field(default_factory=dict)
-    """Its options by name, as text; `checkpoint` for one of your own."""
+    """Option of the detector, as NAME=VALUE; checkpoint=FILE for a network of one's own."""
 
     at: tuple[float, float] | None = None
-    """A place in map units, x and y; in plain images the column and minus the row."""
+    """Place to explain, X,Y in map units; in plain images the column and minus the row."""
 
     changes: str | None = None
-    """A layer of changes, in place of `at`."""
+    """Layer of changes, in place of a place."""
 
-    number: int | None = None
-    """The `id` of the change in that layer."""
+    id: int | None = None
+    """Id of the change in that layer."""
 
     size: int = 256
-    """Pixels per side of the raster, about the place."""
-
-    scene: SceneOptions = field(default_factory=SceneOptions)
+    """Side of the raster about the place, in pixels."""
 
     def __post_init__(self) -> None:
+        SceneOptions.__post_init__(self)
         if (self.at is None) == (self.changes is None):
             raise BadOption("give the place to explain: either at, or a layer of changes and the id of one of them")
-        if (self.changes is None) != (self.number is None):
+        if (self.changes is None) != (self.id is None):
             raise BadOption("a change is named by its layer and its id: give both")
         if not 32 <= self.size <= 4096:
             raise BadOption(f"size {self.size} must lie in 32..4096 pixels")
@@ -119,7 +118,7 @@ def explain(
     require_geotiff(path)
     inputs = before, after, options.changes, options.detector_options.get("checkpoint")
     require_writable(path, overwrite=overwrite, inputs=inputs)
-    scene = open_scene([before, after], options.scene)
+    scene = open_scene([before, after], options)
     detector = make_detector(options.detector, options.detector_options)
     if not isinstance(detector, NetworkDetector):
         raise BadOption(f"{options.detector} is no network: it looks at each place alike")
@@ -143,9 +142,9 @@ def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
     layer = open_layer(options.changes)
     if "id" not in layer.frame.columns:
         raise BadOption(f"{options.changes} has no column id")
-    rows = np.flatnonzero((layer.frame["id"] == options.number).to_numpy())
+    rows = np.flatnonzero((layer.frame["id"] == options.id).to_numpy())
     if not rows.size:
-        raise BadOption(f"{options.changes} has no change with the id {options.number}")
+        raise BadOption(f"{options.changes} has no change with the id {options.id}")
     grid = replace(scene.grid, transform=map_transform(scene.grid))
     outline: shapely.Geometry = in_pixels(layer.polygons(grid)[rows[:1]], grid)[0]
     return outline

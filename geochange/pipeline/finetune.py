@@ -1,4 +1,4 @@
-"""`finetune`: a trained network taught further, on labels of one's own or on a target that nobody labelled."""
+"""`finetune`: a trained network trained further, on labels of one's own or on a target that nobody labelled."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Relay, Silent
@@ -25,11 +26,11 @@ from geochange.learning.material import (
     make_samples,
     require_labels,
     sample_size,
-    taught_gsd,
+    training_gsd,
 )
-from geochange.learning.options import TrainOptions
+from geochange.learning.options import FinetuneOptions, TrainOptions
 from geochange.learning.ranks import here
-from geochange.learning.run_options import TrainRunOptions, parse_sources
+from geochange.learning.run_options import parse_all_training_data
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
 from geochange.learning.training import BEST, LAST, fit, require_possible
@@ -51,33 +52,6 @@ FROZEN, PSEUDO = "frozen", "pseudo-labels"
 STATISTICS = "statistics.pt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneOptions:
-    """What is done besides what `TrainRunOptions` say."""
-
-    classes: tuple[str, ...] | None = None
-    """Names of the labels 1, 2, ...; None: those that the checkpoint knows."""
-    frozen_steps: int | None = None
-    """Updates with the encoder as it is, before all of the network learns; None: a quarter of the steps."""
-    whole_rate: float = 0.3
-    """Learning rate once all of the network learns, relative to that before."""
-    statistics: float = 0.5
-    """Without labels: share of the target's own statistics in normalisation layers."""
-    statistics_batches: int = 24
-    """Without labels: batches that these are measured on."""
-    sure: float = 0.8
-    """Without labels: how far from the threshold to the end of the range a score must lie to be learnt from."""
-
-    def __post_init__(self) -> None:
-        if self.frozen_steps is not None and self.frozen_steps < 0:
-            raise BadOption(f"frozen_steps {self.frozen_steps} must be at least 0")
-        if not 0 < self.whole_rate <= 1:
-            raise BadOption(f"whole_rate {self.whole_rate} must lie in 0..1, above 0")
-        for name in ("statistics", "sure"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadOption(f"{name} {getattr(self, name)} must lie in 0..1")
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """One of the trainings that a run is made of."""
@@ -94,8 +68,7 @@ class _Tuning:
     folder: Path
     start: Checkpoint
     material: Material
-    options: TrainRunOptions
-    more: FinetuneOptions
+    options: FinetuneOptions
     listener: Listener
 
     def fit(
@@ -104,7 +77,7 @@ class _Tuning:
         """Fit, with pictures for TensorBoard, counting steps from those done before; return the averaged network."""
 
         def report(figures: Mapping[str, float]) -> None:
-            steps = {"step": figures["step"] + done, "steps": self.options.fitting.steps}
+            steps = {"step": figures["step"] + done, "steps": self.options.steps}
             self.listener.report({**figures, **steps})
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,31 +103,32 @@ class _Tuning:
         items = (
             item for each in self.material.held_out for item in score_items(network, each, about.normalisation, options)
         )
-        return pool_scores(items).figures(about.thresholds.get("default", 0.5), self.options.fitting.seed)
+        return pool_scores(items).figures(about.thresholds.get("default", 0.5), self.options.seed)
 
 
 def finetune(
     data: Sequence[str],
     out: str | os.PathLike[str],
-    options: TrainRunOptions,
-    more: FinetuneOptions | None = None,
+    options: FinetuneOptions | None = None,
     *,
+    resume: bool = False,
+    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> Trained:
-    """Teach a trained network further.
+    """Train a trained network further.
 
-    With labels, the decoder learns first and then all of the network, at a smaller rate; for other bands or classes,
-    weights that fit are taken over. Without labels (`options.unlabelled`), normalisation layers take on statistics
-    of the target, then the network learns its own confident labels of the target from varied views. Where labels are
-    held out, run.json has their scores before and after, and a line is said where they became worse.
+    With labels, the decoder is trained first and then all of the network, at a smaller rate; for other bands or
+    classes, weights that fit are taken over. Without labels (`options.unlabelled`), normalisation layers take on
+    statistics of the target, then the network is trained on its own confident labels of the target from varied views.
+    Where labels are held out, run.json has their scores before and after, and a notice reports both.
 
     OUT holds what `train` leaves; with `unlabelled` also statistics.pt and pseudo-labels/.
 
     Args:
         data: as for `train`; with `unlabelled` folders A and B, tables, or the dates of one scene.
         out: folder of the run.
-        options: as for `train`; `start` is the checkpoint to begin with.
-        more: what only fine-tuning has.
+        options: all else; `start` is the checkpoint to begin with.
+        resume, overwrite: as for `train`.
         listener: receives each update, the figures of each epoch, and notices.
 
     Raises:
@@ -163,32 +137,32 @@ def finetune(
         UnreadableInput: an image or the checkpoint is broken or missing.
         NothingValid: without labels, the network is sure of no change in the target.
     """
-    more, folder, began = more or FinetuneOptions(), Path(out), time.perf_counter()
+    options, folder, began = options or FinetuneOptions(), Path(out), time.perf_counter()
     listener = listener or Silent()
     if options.start is None:
         raise BadOption("fine-tuning begins with a checkpoint; name it with --from")
     if here()[1] > 1:
         raise BadOption("fine-tuning runs in one process; start it without torchrun")
-    start = load_checkpoint(options.start)
-    options = replace(options, classes=more.classes or start.about.classes)
-    sources = parse_sources(data, unlabelled=options.unlabelled)
-    identity = {"data": [source_name(each) for each in sources], **options.settings(), **asdict(more)}
+    start = load_checkpoint(find_checkpoint(options.start))
+    warmup = min(options.warmup, options.steps // 10)
+    options = replace(options, classes=options.classes or start.about.classes, warmup=warmup)
+    sources = parse_all_training_data(data, unlabelled=options.unlabelled)
+    identity = {"data": [source_name(each) for each in sources], **options.settings()}
     require_apart(folder, sources)
-    require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
+    require_own(folder, identity, resume=resume, overwrite=overwrite)
     material = _material(sources, options, start)
     network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
-    require_possible(options.fitting, material.held_out)
-    _require_steps(options, more)
+    require_possible(options, material.held_out)
     record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
-    begin_folder(folder, record, overwrite=options.overwrite)
-    if options.overwrite:
+    begin_folder(folder, record, overwrite=overwrite)
+    if overwrite:
         _remove_parts(folder)
     if fresh:
         listener.notice(
             f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew"
         )
-    tuning = _Tuning(folder, start, material, options, more, listener)
+    tuning = _Tuning(folder, start, material, options, listener)
     comparable = not fresh and about.bands == start.about.bands
     before = tuning.score(start) if comparable else {}
     best_part = (_adapt if options.unlabelled else _supervise)(tuning, network, about)
@@ -202,11 +176,6 @@ def finetune(
     return Trained(folder, record)
 
 
-def _require_steps(options: TrainRunOptions, more: FinetuneOptions) -> None:
-    if more.frozen_steps is not None and more.frozen_steps > options.fitting.steps:
-        raise BadOption(f"frozen_steps {more.frozen_steps} are part of the steps, which are {options.fitting.steps}")
-
-
 def _remove_parts(folder: Path) -> None:
     """What only fine-tuning leaves."""
     for name in (FROZEN, PSEUDO):
@@ -214,7 +183,7 @@ def _remove_parts(folder: Path) -> None:
     (folder / STATISTICS).unlink(missing_ok=True)
 
 
-def _material(sources: Sequence[Any], options: TrainRunOptions, start: Checkpoint) -> Material:
+def _material(sources: Sequence[Any], options: FinetuneOptions, start: Checkpoint) -> Material:
     """Values stay as the checkpoint has them, unless it is for other bands, or the target is not labelled."""
     material = gather(sources, options, start)
     colours = colours_of(material.training[0].items[0].pair.dates[0], options.bands)
@@ -225,7 +194,7 @@ def _material(sources: Sequence[Any], options: TrainRunOptions, start: Checkpoin
 
 
 def _begin(
-    material: Material, options: TrainRunOptions, start: Checkpoint, names: Sequence[str]
+    material: Material, options: FinetuneOptions, start: Checkpoint, names: Sequence[str]
 ) -> tuple[Network, About, tuple[str, ...]]:
     """The network to tune, what its checkpoints say, and which weights are new."""
     import torch
@@ -237,7 +206,7 @@ def _begin(
             f"without labels the target must have the checkpoint's {len(start.about.bands)} bands and its classes "
             f"{', '.join(start.about.classes)}; it has {len(colours)} bands: pick them with --bands"
         )
-    torch.manual_seed(options.fitting.seed)
+    torch.manual_seed(options.seed)
     moved = transfer(start, len(colours), options.classes)
     if not moved.network.supervised:
         raise BadOption(f"{start.about.network} learns without labels; go on with `geochange train --from`")
@@ -252,7 +221,7 @@ def _begin(
         bands=colours,
         normalisation=material.normalisation,
         value_range=material.value_range,
-        gsd=taught_gsd(material, options) or start.about.gsd,
+        gsd=training_gsd(material, options) or start.about.gsd,
         thresholds={},
         temperature=1.0,
         metrics={},
@@ -263,15 +232,16 @@ def _begin(
 
 def _supervise(tuning: _Tuning, network: Network, about: About) -> Part:
     """The decoder, then all of the network; returns the part that best.pt is of."""
-    options, more = tuning.options.fitting, tuning.more
+    options, fitting = tuning.options, tuning.options.fitting()
     scales = len(encoder_scales(network))
-    first = (options.steps // 4 if more.frozen_steps is None else more.frozen_steps) if scales else 0
+    first = (options.steps // 4 if options.frozen_steps is None else options.frozen_steps) if scales else 0
     if first:
-        fitting = replace(options, steps=first, frozen=scales, patience=None, every=min(options.every, first))
-        network = tuning.fit(network.train(), about, tuning.material, tuning.folder / FROZEN, fitting)
+        frozen = replace(fitting, steps=first, frozen=scales, patience=None, every=min(options.every, first))
+        network = tuning.fit(network.train(), about, tuning.material, tuning.folder / FROZEN, frozen)
     if options.steps > first:
-        fitting = replace(options, steps=options.steps - first, rate=options.rate * (more.whole_rate if first else 1))
-        tuning.fit(network.requires_grad_(True), about, tuning.material, tuning.folder, fitting, done=first)
+        rate = options.rate * (options.whole_rate if first else 1)
+        whole = replace(fitting, steps=options.steps - first, rate=rate)
+        tuning.fit(network.requires_grad_(True), about, tuning.material, tuning.folder, whole, done=first)
         best_part = _keep_better(tuning, first)
     else:
         best_part = Part(tuning.folder / FROZEN)
@@ -305,20 +275,22 @@ def _adapt(tuning: _Tuning, network: Network, about: About) -> Part:
     about = adapted_about(about, tuning.start)
     statistics = tuning.folder / STATISTICS
     samples = make_samples(tuning.material, tuning.options, network)
-    size = tuning.options.fitting.batch
+    size = tuning.options.batch
     batches = (
         collate([samples[number] for number in range(k * size, (k + 1) * size)])
-        for k in range(tuning.more.statistics_batches)
+        for k in range(tuning.options.statistics_batches)
     )
-    adapt_statistics(network, batches, tuning.more.statistics)
+    adapt_statistics(network, batches, tuning.options.statistics)
     adapted = Checkpoint(about, dict(network.state_dict()))
     adapted.save(statistics)
     labelled = tuple(
-        pseudo_label(adapted, each, tuning.folder / PSEUDO / str(place), sure=tuning.more.sure, gsd=tuning.options.gsd)
+        pseudo_label(
+            adapted, each, tuning.folder / PSEUDO / str(place), sure=tuning.options.sure, gsd=tuning.options.gsd
+        )
         for place, each in enumerate(tuning.material.training)
     )
     material = replace(tuning.material, training=labelled)
-    tuning.fit(network.train(), about, material, tuning.folder, tuning.options.fitting)
+    tuning.fit(network.train(), about, material, tuning.folder, tuning.options.fitting())
     _keep_thresholds(tuning)
     return Part(tuning.folder)
 

@@ -18,7 +18,8 @@ import shapely
 from pyproj import CRS
 
 from geochange.arrays import Array, Ints
-from geochange.datasets.labels import IGNORE, MOST_CLASSES, value_text
+from geochange.datasets.labels import IGNORE, value_text
+from geochange.datasets.options import MOST_CLASSES
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.files import appearing, require_writable, write_whole

@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import reduce
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +21,11 @@ import numpy as np
 from geochange.arrays import Bools, Floats
 from geochange.datasets.cutouts import open_outlines, open_pictures
 from geochange.datasets.listings import COLUMNS, IMAGE_SUFFIXES
+from geochange.datasets.options import CHANGE_KINDS, SynthesizeOptions
 from geochange.datasets.sprites import Cutouts
-from geochange.datasets.synthesis import KINDS, ObjectOptions, plan_pair
+from geochange.datasets.synthesis import plan_pair
 from geochange.datasets.synthetic_pairs import FOLDERS, OBJECTS, Pair, write_pair
-from geochange.datasets.unchanged import EFFECTS, Tone
+from geochange.datasets.unchanged import Tone
 from geochange.detectors.statistics import Moments, moments_of, valid_pixels
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.lattice import SceneBlocks
@@ -38,62 +39,6 @@ from geochange.scenes.scene import FileSource, NodataRule, open_file
 RECORD, TABLE = "run.json", "pairs.csv"
 FARTHEST = 5.0  # standard deviations from the mean to what counts as black and white
 FLAT = 1e-3  # deviation of a band that never varies, relative to its range or to 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SynthesizeOptions:
-    """What is made of each image."""
-
-    objects: ObjectOptions = field(default_factory=ObjectOptions)
-
-    effects: tuple[str, ...] = EFFECTS
-    """What differs between the dates without being change."""
-
-    strength: float = 1.0
-    """Of these effects; 0: none."""
-
-    after: str | None = None
-    """A real second date: an image, or a folder of images with the same names. None: both dates are made of the one."""
-
-    changed: str | None = None
-    """What really changed between such dates: a mask, or a folder of masks with the same names. It is not labelled, and
-    nothing is pasted there."""
-
-    copies: int = 1
-    """Pairs of each image."""
-
-    outlines: str | None = None
-    """A layer of polygons; the objects in them are cut out and pasted elsewhere."""
-
-    cut_from: str | None = None
-    """The image that `outlines` are of; None: each image itself."""
-
-    pictures: str | None = None
-    """A folder of pictures of objects, with opacity, to paste."""
-
-    classes: bool = False
-    """Whether labels tell the kinds of change apart, 1 to 5 in the order of `KINDS`; else 1 is change."""
-
-    seed: int = 0
-    bands: tuple[int, ...] | None = None
-    nodata: NodataRule = "all"
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.copies < 1:
-            raise BadOption(f"copies {self.copies} must be at least 1")
-        if self.seed < 0:
-            raise BadOption(f"seed {self.seed} must be at least 0")
-        if self.changed is not None and self.after is None:
-            raise BadOption("changed needs after: between one image and itself nothing has changed")
-        if self.outlines is not None and self.pictures is not None:
-            raise BadOption("outlines and pictures exclude each other: objects come from one of them")
-        if self.cut_from is not None and self.outlines is None:
-            raise BadOption("cut_from needs outlines: they say what is cut out")
-        if unknown := sorted(set(self.effects) - set(EFFECTS)):
-            raise BadOption(f"effect {unknown[0]!r} is not one of {', '.join(EFFECTS)}")
-        if not 0 <= self.strength < float("inf"):
-            raise BadOption(f"strength {self.strength} must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +55,7 @@ def synthesize(
     out: str | os.PathLike[str],
     options: SynthesizeOptions | None = None,
     *,
+    overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> Synthesized:
@@ -122,9 +68,10 @@ def synthesize(
     Args:
         images: rasters, or folders of them.
         out: the folder.
-        options: what is made.
+        options: what is synthesized.
+        overwrite: replace what an earlier run left.
         cluster: where the work is done.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: an image, layer or picture cannot be read.
@@ -134,7 +81,7 @@ def synthesize(
     options, folder, stages = options or SynthesizeOptions(), Path(out), Stages(listener or Silent())
     paths = find_images(images)
     names = _names(paths, options.copies)
-    require_replaceable(folder, overwrite=options.overwrite)
+    require_replaceable(folder, overwrite=overwrite)
     _spare(folder, [*paths, *filter(None, _further_inputs(options))])
     with open_crew(cluster or ClusterOptions()) as crew, _folder_appearing(folder) as temporary:
         for name in (*FOLDERS, OBJECTS):
@@ -147,15 +94,15 @@ def synthesize(
             tone = tone_of(scene, crew, stages)
             cutouts = _cutouts(scene, tone, options, crew, stages)
             for copy, name in enumerate(copies):
-                making = plan_pair(
+                plan = plan_pair(
                     _seed_of(options.seed, number, copy),
                     tone,
-                    options.objects,
+                    options,
                     effects=options.effects,
                     strength=options.strength,
                     cutouts=cutouts,
                 )
-                pair = Pair(scene, changed, making, name, temporary, options.nodata, options.classes)
+                pair = Pair(scene, changed, plan, name, temporary, options.nodata, options.label_kinds)
                 counts += write_pair(pair, crew, stages)
         _write_table(temporary / TABLE, [name for copies in names for name in copies])
         record = _record(paths, options, counts, sum(map(len, names)))
@@ -331,12 +278,11 @@ def _write_table(path: Path, names: Sequence[str]) -> None:
 
 
 def _record(paths: Sequence[str], options: SynthesizeOptions, counts: Counter[str], pairs: int) -> dict[str, Any]:
-    own = {key: value for key, value in asdict(options).items() if key != "overwrite"}
     return {
         "command": "synthesize",
         "images": [Path(path).name for path in paths],
         "pairs": pairs,
-        "changes": {kind: counts[kind] for kind in KINDS},
-        "options": json.loads(json.dumps(own)),
+        "changes": {kind: counts[kind] for kind in CHANGE_KINDS},
+        "options": json.loads(json.dumps(asdict(options))),
         "versions": {name: version(name) for name in ("geochange", "numpy", "scipy", "pillow")},
     }

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from geochange.datasets.collection import Collection
+from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import NothingValid, OutputInTheWay
+from geochange.errors import BadOption, NothingValid, OutputInTheWay
 from geochange.files import write_whole
 from geochange.learning.board import Board
 from geochange.learning.calibration import calibrate, settle_distances
 from geochange.learning.material import Material, gather, make_network, make_samples, require_labels, uses_labels
+from geochange.learning.options import TrainRunOptions
 from geochange.learning.ranks import here
-from geochange.learning.run_options import Source, TrainRunOptions, parse_sources, plain
+from geochange.learning.run_options import TrainingData, parse_all_training_data, plain
 from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
 from geochange.learning.training_state import MAY_DIFFER, Row
@@ -47,9 +49,11 @@ def train(
     out: str | os.PathLike[str],
     options: TrainRunOptions | None = None,
     *,
+    resume: bool = False,
+    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> Trained:
-    """Teach a network on folders of labelled pairs, or `change-vae` on pairs that nobody labelled.
+    """Train a network on folders of labelled pairs, or `change-vae` on pairs that nobody labelled.
 
     OUT holds last.pt (the whole state), best.pt (the checkpoint to use), history.csv, run.json and tensorboard/.
     Under torchrun, all processes call this alike.
@@ -59,6 +63,8 @@ def train(
             dates of a scene.
         out: folder of the run.
         options: all else.
+        resume: go on with the same run, which was interrupted.
+        overwrite: replace what an earlier run left.
         listener: receives each update, the figures of each epoch, and notices.
 
     Raises:
@@ -68,20 +74,20 @@ def train(
     """
     options, folder, began = options or TrainRunOptions(), Path(out), time.perf_counter()
     listener = listener or Silent()
-    start = None if options.start is None else load_checkpoint(options.start)
-    sources = parse_sources(data, unlabelled=not uses_labels(options, start))
+    start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
+    sources = parse_all_training_data(data, unlabelled=not uses_labels(options, start))
     identity = {"data": [source_name(each) for each in sources], **options.settings()}
     require_apart(folder, sources)
     first = here()[0] == 0
     if first:
-        require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
+        require_own(folder, identity, resume=resume, overwrite=overwrite)
     material = gather(sources, options, start)
     network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
-    require_possible(options.fitting, material.held_out)
+    require_possible(options, material.held_out)
     record = first_record(identity, material, network, about, origin)
     if first:
-        begin_folder(folder, record, overwrite=options.overwrite)
+        begin_folder(folder, record, overwrite=overwrite)
     board = open_board(folder / BOARD, material, listener) if first else None
     try:
         state = fit(
@@ -90,7 +96,7 @@ def train(
             make_samples(material, options, network),
             material.held_out,
             folder,
-            options.fitting,
+            options.fitting(),
             show=None if board is None else board.show,
             listener=listener,
         )
@@ -114,6 +120,8 @@ def require_own(folder: Path, identity: Mapping[str, Any], *, resume: bool, over
     Raises:
         OutputInTheWay: the message names the first option that differs, and both values.
     """
+    if resume and overwrite:
+        raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
     if overwrite or not ((folder / RECORD).exists() or (folder / LAST).exists()):
         return
     if not resume:
@@ -142,7 +150,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def require_apart(folder: Path, sources: Sequence[Source]) -> None:
+def require_apart(folder: Path, sources: Sequence[TrainingData]) -> None:
     """Raises OutputInTheWay where a run would be written among the data."""
     if folder.resolve() in [each.path.resolve() for each in sources]:
         raise OutputInTheWay(f"{folder} holds the data; name another folder for what comes out")
@@ -166,7 +174,7 @@ def open_board(folder: Path, material: Material, listener: Listener) -> Board | 
         return None
 
 
-def source_name(source: Source) -> str:
+def source_name(source: TrainingData) -> str:
     """A source as text that another machine would give too."""
     name = source.path.absolute().name
     return name if source.gsd is None else f"{name}@{source.gsd:g}"

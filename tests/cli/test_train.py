@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from geochange.datasets.collection import open_folder
+from geochange.datasets.collection import open_collection
 from geochange.detectors.networks import registry
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.errors import BadOption, GeochangeError
 from geochange.learning import training
 from geochange.learning.material import split
-from geochange.learning.run_options import TrainRunOptions, options_from, parse_source
+from geochange.learning.options import TrainRunOptions
+from geochange.learning.run_options import options_from, parse_training_data
 from tests.commands import refused
 from tests.stand_ins import textured, write_raster
 from tests.tiny_network import TinyNet, break_image, write_pairs
@@ -221,21 +222,21 @@ def test_options_lie_in_a_file_and_the_command_line_wins(run, data, tmp_path):
 )
 def test_options_of_another_type_are_refused(settings, words):
     with pytest.raises(BadOption, match=words):
-        options_from(settings)
+        options_from(TrainRunOptions, settings)
 
 
 def test_sources_may_say_their_pixel_size(tmp_path):
-    assert parse_source("a/b@0.5").gsd == 0.5
-    assert parse_source("a/b").gsd is None
+    assert parse_training_data("a/b@0.5").gsd == 0.5
+    assert parse_training_data("a/b").gsd is None
     (tmp_path / "me@home").mkdir()
-    assert parse_source(str(tmp_path / "me@home")).path.name == "me@home"
+    assert parse_training_data(str(tmp_path / "me@home")).path.name == "me@home"
     for wrong in ("a@b", "a@-1", "a@nan"):
         with pytest.raises(BadOption, match="metres a pixel"):
-            parse_source(wrong)
+            parse_training_data(wrong)
 
 
 def test_no_scene_lies_on_both_sides(data):
-    collection = open_folder(data)
+    collection = open_collection(data)
     training_part, held = split([collection], TrainRunOptions(val_share=0.4))
     names = [{item.pair.name for item in part[0].items} for part in (training_part, held)]
     scenes = [{name[:6] for name in part} for part in names]
@@ -246,7 +247,7 @@ def test_no_scene_lies_on_both_sides(data):
 
 
 def test_splits_of_the_data_are_kept(data):
-    collection = open_folder(data)
+    collection = open_collection(data)
     parts = ["train", "val", "test", None] * 2
     items = [
         replace(item, pair=replace(item.pair, split=part)) for item, part in zip(collection.items, parts, strict=True)
@@ -270,7 +271,7 @@ rate = 0.01
 steps = 2
 every = 1
 batch = {batch}
-workers = 0
+loaders = 0
 loss = "cross-entropy"
 device = "cpu"
 """

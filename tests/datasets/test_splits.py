@@ -8,8 +8,9 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geochange.datasets.collection import CollectionOptions, open_collection
+from geochange.datasets.collection import open_collection
 from geochange.datasets.listings import SPLITS
+from geochange.datasets.options import CollectionOptions
 from geochange.datasets.splits import (
     SplitOptions,
     group_of,
@@ -158,7 +159,7 @@ def write_scenes(folder, places):
             values = np.zeros((1, 96, 96), np.uint8) if name.startswith("l") else textured((96, 96))
             write_raster(folder / name, values, transform=PLACE @ Affine.translation(col, row))
     (folder / "scenes.csv").write_text("\n".join(rows))
-    return open_collection(folder / "scenes.csv", CollectionOptions(tile=16))
+    return open_collection(folder / "scenes.csv", CollectionOptions(tile_size=16))
 
 
 def test_scenes_that_overlap_are_divided_as_one(tmp_path):

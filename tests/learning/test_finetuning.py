@@ -7,7 +7,8 @@ import pytest
 import rasterio
 import torch
 
-from geochange.datasets.collection import CollectionOptions, open_collection, open_images
+from geochange.datasets.collection import open_collection, open_images
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Checkpoint
 from geochange.detectors.networks.contract import IGNORE, Batch
 from geochange.detectors.networks.registry import build_network
@@ -111,7 +112,7 @@ def test_pseudo_labels_are_what_the_network_is_sure_of(tmp_path):
 def test_pseudo_labels_of_a_scene_lie_where_it_lies(tmp_path):
     before, after = changed_pair((70, 90))
     paths = [write_raster(tmp_path / f"{k}.tif", date) for k, date in enumerate((before, after))]
-    collection = open_images(paths, CollectionOptions(tile=40))
+    collection = open_images(paths, CollectionOptions(tile_size=40))
     labelled = pseudo_label(undecided("siamese-unet", collection), collection, tmp_path / "labels", sure=0.0)
     assert len(labelled) == len(collection) == 6
     with rasterio.open(labelled.items[0].pair.labels) as found, rasterio.open(paths[0]) as scene:

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK, GeometryOptions, LookOptions
 from geochange.datasets.balance import class_shares, drawing_weights, label_counts, require_classes
-from geochange.datasets.collection import CollectionOptions, open_collection, open_folder
-from geochange.datasets.labels import LabelOptions
+from geochange.datasets.collection import open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import IGNORE
 from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
@@ -216,7 +216,7 @@ def test_data_without_a_valid_pixel_are_refused(tmp_path):
 
 
 def test_shares_are_given_ones_and_the_rest_by_area(pairs):
-    parts = [replace(pairs, share=0.5), pairs.part([0]), pairs.part([0, 1, 2])]
+    parts = [replace(pairs, options=CollectionOptions(share=0.5)), pairs.part([0]), pairs.part([0, 1, 2])]
     assert shares_of(parts, STILL).tolist() == pytest.approx([0.5, 0.125, 0.375])
     coarse = [replace(pairs, gsd=2.0), replace(pairs, gsd=1.0)]
     assert shares_of(coarse, replace(STILL, gsd=1.0)).tolist() == pytest.approx([0.8, 0.2])
@@ -228,7 +228,7 @@ def rare(folder):
     write_pairs(folder / "two", ["rare"], labels=(1, 2))
     for letter in ("A", "B", "label"):
         (folder / "two" / letter / "rare.png").rename(folder / "one" / letter / "rare.png")
-    return open_collection(folder / "one", CollectionOptions(labels=LabelOptions(classes=("built", "felled"))))
+    return open_collection(folder / "one", CollectionOptions(classes=("built", "felled")))
 
 
 def test_items_with_rare_classes_are_drawn_more_often(tmp_path):
@@ -259,7 +259,7 @@ def test_a_class_that_never_occurs_is_named_before_training(tmp_path):
     require_classes([collection])
     with pytest.raises(BadOption, match="labelled felled"):
         require_classes([collection.part(range(9))])
-    more = replace(collection, labels=LabelOptions(classes=("built", "felled", "flooded")))
+    more = replace(collection, options=CollectionOptions(classes=("built", "felled", "flooded")))
     with pytest.raises(BadOption, match=r"labelled flooded.*10 items"):
         require_classes([more])
 
@@ -273,7 +273,9 @@ def test_edges_that_are_not_known_exactly_are_left_out(width, expected):
 
 
 def test_edges_are_left_out_where_an_image_is_enlarged_alone(tmp_path):
-    coarse, fine = (open_folder(write_pairs(tmp_path / f"{gsd}", ["a"]), gsd=gsd) for gsd in (1.0, 0.5))
+    coarse, fine = (
+        open_collection(write_pairs(tmp_path / f"{gsd}", ["a"]), CollectionOptions(gsd=gsd)) for gsd in (1.0, 0.5)
+    )
     options = SampleOptions(size=16, gsd=0.5, edge=1.0, geometry=replace(NO_GEOMETRY, centred=1.0), look=NO_LOOK)
     enlarged, kept = (TrainingSamples([each], NORMALISATION, options)[0][1] for each in (coarse, fine))
     assert (enlarged == IGNORE).any()

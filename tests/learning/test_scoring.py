@@ -6,7 +6,8 @@ import torch
 from sklearn import metrics as reference
 from torchmetrics.classification import BinaryAveragePrecision, BinaryF1Score, BinaryPrecisionRecallCurve
 
-from geochange.datasets.collection import LabelOptions, Sample, open_folder
+from geochange.datasets.collection import Sample, open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.errors import NotFinite
 from geochange.learning.scoring import (
     BINS,
@@ -134,7 +135,7 @@ def test_groups_that_are_alike_leave_no_doubt():
 def test_tiles_are_pooled_by_scene(tmp_path):
     names = ["val004_0_0", "val004_0_1", "val005_0_0", "lonely", "area_2"]
     assert [scene_of(name) for name in names] == ["val004", "val004", "val005", "lonely", "area_2"]
-    pairs = open_folder(write_pairs(tmp_path / "pairs", names))
+    pairs = open_collection(write_pairs(tmp_path / "pairs", names))
     scores = pool_scores(score_items(make_network(), pairs, NORMALISATION, ScoringOptions()))
     assert list(scores.scenes) == ["area_2", "lonely", "val004", "val005"]
     assert scores.histogram.counts.sum() == 5 * 24 * 24
@@ -222,7 +223,7 @@ def test_scores_of_another_pixel_size_come_back_on_the_labels():
 
 def test_several_classes_have_a_confusion_and_a_macro_f1(tmp_path):
     folder = write_pairs(tmp_path / "pairs", ["a", "b"], labels=(1, 2))
-    pairs = open_folder(folder, LabelOptions(classes=("built", "felled")))
+    pairs = open_collection(folder, CollectionOptions(classes=("built", "felled")))
     network = make_network(classes=("built", "felled"))
     scores = pool_scores(score_items(network, pairs, NORMALISATION, ScoringOptions()))
     assert scores.confusion.shape == (3, 3)

@@ -9,8 +9,9 @@ import pytest
 from geochange.cli import main
 from geochange.detectors.networks import registry
 from geochange.errors import BadOption
+from geochange.learning.options import TuneOptions
 from geochange.learning.training import NotFinite
-from geochange.learning.tuning import TuneOptions, search
+from geochange.learning.tuning import search
 from tests.tiny_network import TinyNet, write_pairs
 
 

@@ -13,10 +13,9 @@ from scipy import ndimage
 
 import geochange
 from geochange.datasets.collection import open_collection
-from geochange.datasets.labels import IGNORE, LabelOptions
-from geochange.datasets.synthesis import KINDS, ObjectOptions
+from geochange.datasets.labels import IGNORE
+from geochange.datasets.options import CHANGE_KINDS, LabelOptions, SynthesizeOptions
 from geochange.engine.cluster import ClusterOptions
-from geochange.pipeline.synthesize import SynthesizeOptions
 from geochange.pipeline.synthesize import synthesize as make
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_raster
@@ -57,7 +56,7 @@ def test_the_files_are_on_the_images_grid_and_train_as_they_are(image, tmp_path,
 
 
 def test_objects_are_boxes_in_map_units_around_the_labels(image, tmp_path):
-    made = geochange.synthesize([image], tmp_path / "made", SynthesizeOptions(classes=True))
+    made = geochange.synthesize([image], tmp_path / "made", SynthesizeOptions(label_kinds=True))
     objects = geopandas.read_file(made.folder / "objects" / "scene.gpkg")
     labels = read(made.folder / "label" / "scene.tif")[0]
     assert objects.crs == UTM
@@ -65,7 +64,7 @@ def test_objects_are_boxes_in_map_units_around_the_labels(image, tmp_path):
     for each in objects.itertuples():
         left, bottom, right, top = each.geometry.bounds
         (col, row), (stop_col, stop_row) = ~PLACE @ (left, top), ~PLACE @ (right, bottom)
-        part = labels[round(row) : round(stop_row), round(col) : round(stop_col)] == KINDS.index(each.kind) + 1
+        part = labels[round(row) : round(stop_row), round(col) : round(stop_col)] == CHANGE_KINDS.index(each.kind) + 1
         regions, count = ndimage.label(part)
         assert count >= 1
         assert max(np.bincount(regions.ravel())[1:]) == each.area_px
@@ -134,7 +133,7 @@ def test_plain_pictures_and_folders_of_them_will_do(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("b", "a"):
         Image.fromarray(np.moveaxis(textured((80, 90), seed=ord(name)), 0, -1)).save(tmp_path / "in" / f"{name}.png")
-    made = make([tmp_path / "in"], tmp_path / "made", SynthesizeOptions(objects=ObjectOptions(density=2000)))
+    made = make([tmp_path / "in"], tmp_path / "made", SynthesizeOptions(density=2000))
     assert made.record["images"] == ["a.png", "b.png"]
     collection = open_collection(made.folder)
     assert [item.pair.name for item in collection.items] == ["a", "b"]
@@ -144,12 +143,12 @@ def test_plain_pictures_and_folders_of_them_will_do(tmp_path):
 
 
 def test_classes_are_the_kinds(image, tmp_path):
-    made = make([image], tmp_path / "made", SynthesizeOptions(classes=True))
+    made = make([image], tmp_path / "made", SynthesizeOptions(label_kinds=True))
     sample = open_collection(made.folder)
     assert len(sample) == 1
     labels = read(made.folder / "label" / "scene.tif")
     assert {*np.unique(labels)} - {IGNORE} == {0, 1, 2, 3, 4, 5}
-    assert LabelOptions(classes=KINDS).classes == KINDS
+    assert LabelOptions(classes=CHANGE_KINDS).classes == CHANGE_KINDS
 
 
 def test_outlines_are_cut_from_the_image_or_from_another(image, tmp_path):
@@ -160,7 +159,7 @@ def test_outlines_are_cut_from_the_image_or_from_another(image, tmp_path):
     options = {
         "outlines": str(layer),
         "effects": (),
-        "objects": ObjectOptions(cut=1.0, kinds=("appeared",), shadows=0.0, standing=0.0, contrast=(0.01, 50)),
+        **{"cut": 1.0, "kinds": ("appeared",), "shadows": 0.0, "standing": 0.0, "contrast": (0.01, 50)},
     }
     made = make([image], tmp_path / "made", SynthesizeOptions(**options))
     assert {*geopandas.read_file(made.folder / "objects" / "scene.gpkg").area_px} == {800}
@@ -176,8 +175,8 @@ def test_pictures_are_pasted(image, tmp_path):
     disc = np.zeros((30, 30, 4), np.uint8)
     disc[10:20, 8:24] = 255, 0, 0, 255
     Image.fromarray(disc).save(tmp_path / "pictures" / "red.png")
-    objects = ObjectOptions(cut=1.0, kinds=("vanished",), shadows=0.0, standing=0.0, contrast=(0.01, 50))
-    options = SynthesizeOptions(pictures=str(tmp_path / "pictures"), effects=(), objects=objects)
+    objects = {"cut": 1.0, "kinds": ("vanished",), "shadows": 0.0, "standing": 0.0, "contrast": (0.01, 50)}
+    options = SynthesizeOptions(pictures=str(tmp_path / "pictures"), effects=(), **objects)
     made = make([image], tmp_path / "made", options)
     before, labels = read(made.folder / "A" / "scene.tif"), read(made.folder / "label" / "scene.tif")[0]
     assert {*geopandas.read_file(made.folder / "objects" / "scene.gpkg").area_px} == {160}
