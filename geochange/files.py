@@ -48,24 +48,32 @@ def load_array(path: Path) -> Array:
     return np.load(path, allow_pickle=False)
 
 
-def require_writable(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
-    """Refuse, before any work is done, a file that could not be written at the end, or would replace an input.
+def require_writable(targets: Iterable[Path], *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
+    """Refuse, before any work is done, files that could not be written at the end, or would replace an input.
 
     Args:
-        path: the file.
-        overwrite: whether one that is there may be replaced.
-        inputs: what it is made of; only paths count.
+        targets: all files to write, in folders that exist.
+        overwrite: whether files that exist may be replaced.
+        inputs: all that is read; only paths count.
 
     Raises:
         OutputInTheWay: the message says why.
     """
-    for each in inputs:
-        if isinstance(each, str | os.PathLike) and Path(each).resolve() == path.resolve():
+    targets = list(targets)
+    spare_inputs(targets, inputs)
+    for path in targets:
+        if path.exists() and not overwrite:
+            raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
+        if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
+
+
+def spare_inputs(targets: Iterable[Path], inputs: Iterable[Any]) -> None:
+    """Raise OutputInTheWay where a file or folder to write is an input, by whatever path or link it is named."""
+    read = {Path(each).resolve() for each in inputs if isinstance(each, str | os.PathLike)}
+    for path in targets:
+        if path.resolve() in read:
             raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output")
-    if path.exists() and not overwrite:
-        raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
-    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
 
 
 def require_geotiff(path: Path) -> None:

@@ -73,7 +73,7 @@ def align(
     path, stages = Path(out), Stages(listener or Silent())
     options = replace(options or SceneOptions(), align=True)
     require_geotiff(path)
-    require_writable(path, overwrite=overwrite, inputs=[before, after])
+    require_writable([path], overwrite=overwrite, inputs=[before, after])
     scene = open_scene([before, after], options)
     with open_crew(cluster or ClusterOptions()) as crew:
         shift = measure_shift(scene, crew, stages) if remove_shift else None

@@ -117,7 +117,7 @@ def explain(
     path = Path(out)
     require_geotiff(path)
     inputs = before, after, options.changes, options.detector_options.get("checkpoint")
-    require_writable(path, overwrite=overwrite, inputs=inputs)
+    require_writable([path], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
     detector = make_detector(options.detector, options.detector_options)
     if not isinstance(detector, NetworkDetector):

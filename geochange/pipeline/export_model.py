@@ -14,8 +14,8 @@ import numpy as np
 from geochange.arrays import Floats
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.network import require_torch
-from geochange.errors import BadOption, OutputInTheWay, require_known
-from geochange.files import appearing
+from geochange.errors import BadOption, require_known
+from geochange.files import appearing, require_writable
 
 Format: TypeAlias = Literal["onnx", "openvino"]
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
@@ -81,11 +81,8 @@ def export_model(
     require_torch("export-model")
     checkpoint = find_checkpoint(os.fspath(checkpoint))
     paths = {name: Path(f"{os.fspath(out)}{SUFFIXES[name]}") for name in options.formats}
-    for path in paths.values():
-        if path.exists() and not overwrite:
-            raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
-        if not path.absolute().parent.is_dir():
-            raise OutputInTheWay(f"{path.parent} is not a folder")
+    weights = [path.with_suffix(".bin") for name, path in paths.items() if name == "openvino"]
+    require_writable([*paths.values(), *weights], overwrite=overwrite, inputs=[checkpoint])
     module, bands = _module_of(checkpoint)
     inputs = [_synthetic_input(k, bands, options) for k in range(CHECKS)]
     exported = []

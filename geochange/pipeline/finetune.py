@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,23 +31,20 @@ from geochange.learning.ranks import here
 from geochange.learning.run_options import parse_all_training_data
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
-from geochange.learning.training import BEST, LAST, fit, require_possible
+from geochange.learning.training import BEST, LAST, require_possible
 from geochange.pipeline.train import (
-    BOARD,
-    RECORD,
+    FROZEN,
+    PSEUDO,
+    STATISTICS,
     Trained,
-    begin_folder,
     calibrate_best,
     first_record,
-    open_board,
+    fit_with_board,
+    folder_of,
+    identity_of,
     outcome,
-    require_apart,
-    require_own,
-    source_name,
+    require_folder,
 )
-
-FROZEN, PSEUDO = "frozen", "pseudo-labels"
-STATISTICS = "statistics.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +76,9 @@ class _Tuning:
             self.listener.report({**figures, **steps})
 
         folder.mkdir(parents=True, exist_ok=True)
-        board = open_board(folder / BOARD, material, self.listener)
         samples = make_samples(material, self.options, network)
-        show = None if board is None else board.show
-        try:
-            state = fit(
-                network, about, samples, material.held_out, folder, fitting,
-                show=show, listener=Relay(self.listener, report),
-            )  # fmt: skip
-        finally:
-            if board is not None:
-                board.close()
-        return state.averaged
+        listener = Relay(self.listener, report)
+        return fit_with_board(network, about, samples, material, folder, fitting, listener).averaged
 
     def score(self, checkpoint: Checkpoint) -> dict[str, float]:
         """Figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
@@ -137,7 +123,7 @@ def finetune(
         UnreadableInput: an image or the checkpoint is broken or missing.
         NothingValid: without labels, the network is sure of no change in the target.
     """
-    options, folder, began = options or FinetuneOptions(), Path(out), time.perf_counter()
+    options, began = options or FinetuneOptions(), time.perf_counter()
     listener = listener or Silent()
     if options.start is None:
         raise BadOption("fine-tuning begins with a checkpoint; name it with --from")
@@ -147,40 +133,31 @@ def finetune(
     warmup = min(options.warmup, options.steps // 10)
     options = replace(options, classes=options.classes or start.about.classes, warmup=warmup)
     sources = parse_all_training_data(data, unlabelled=options.unlabelled)
-    identity = {"data": [source_name(each) for each in sources], **options.settings()}
-    require_apart(folder, sources)
-    require_own(folder, identity, resume=resume, overwrite=overwrite)
+    identity = identity_of(sources, options)
+    folder = folder_of(out, sources, options)
+    require_folder(folder, identity, resume=resume, overwrite=overwrite)
     material = _material(sources, options, start)
     network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
     require_possible(options, material.held_out)
     record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
-    begin_folder(folder, record, overwrite=overwrite)
-    if overwrite:
-        _remove_parts(folder)
+    folder.start(record, overwrite=overwrite)
     if fresh:
         listener.notice(
             f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew"
         )
-    tuning = _Tuning(folder, start, material, options, listener)
+    tuning = _Tuning(folder.out, start, material, options, listener)
     comparable = not fresh and about.bands == start.about.bands
     before = tuning.score(start) if comparable else {}
     best_part = (_adapt if options.unlabelled else _supervise)(tuning, network, about)
-    after = tuning.score(load_checkpoint(folder / BEST))
+    after = tuning.score(load_checkpoint(folder.out / BEST))
     steps = {"before": before, "after": after}
     if options.unlabelled:
-        steps["statistics"] = tuning.score(load_checkpoint(folder / STATISTICS))
-    record |= outcome_of(folder, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
-    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
+        steps["statistics"] = tuning.score(load_checkpoint(folder.out / STATISTICS))
+    record |= outcome_of(folder.out, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
+    folder.write(record)
     _compare(before, after, listener)
-    return Trained(folder, record)
-
-
-def _remove_parts(folder: Path) -> None:
-    """What only fine-tuning leaves."""
-    for name in (FROZEN, PSEUDO):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / STATISTICS).unlink(missing_ok=True)
+    return Trained(folder.out, record)
 
 
 def _material(sources: Sequence[Any], options: FinetuneOptions, start: Checkpoint) -> Material:

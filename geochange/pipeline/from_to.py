@@ -161,10 +161,10 @@ def _outputs(out: Any, grid: Any, inputs: Sequence[Any], *, overwrite: bool) -> 
         if path.suffix.lower() in RASTERS:
             if grid is None:
                 raise BadOption(f"{path.name} is a raster: say on which grid, with --raster IMAGE")
-            require_writable(path.with_suffix(".csv"), overwrite=overwrite, inputs=inputs)
+            require_writable([path.with_suffix(".csv")], overwrite=overwrite, inputs=inputs)
         else:
             writer_of(path)
-        require_writable(path, overwrite=overwrite, inputs=inputs)
+        require_writable([path], overwrite=overwrite, inputs=inputs)
     return paths
 
 

@@ -265,7 +265,7 @@ def refine(
     steps = options.steps(raster.source.grid)
     _require_images(steps, image is not None, before is not None)
     require_geotiff(path)
-    require_writable(path, overwrite=overwrite, inputs=[probability, *images])
+    require_writable([path], overwrite=overwrite, inputs=[probability, *images])
     sources = [_on_grid(name, raster, options) for name in images]
     dtype = np.dtype("uint8" if raster.source.dtype.kind in "iub" and raster.steps <= UINT8_LEVELS else "float32")
     require_space(path.parent, int(raster.source.grid.area.size * len(raster.classes) * dtype.itemsize * 2.4))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -30,13 +28,14 @@ from geochange.detectors.statistics import Moments, moments_of, valid_pixels
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
+from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import require_space
+from geochange.pipeline.run_folder import RunFolder
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene, SceneOptions, open_scene
 from geochange.scenes.scene import FileSource, NodataRule, open_file
 
-RECORD, TABLE = "run.json", "pairs.csv"
+COMMAND, TABLE = "synthesize", "pairs.csv"
 FARTHEST = 5.0  # standard deviations from the mean to what counts as black and white
 FLAT = 1e-3  # deviation of a band that never varies, relative to its range or to 1
 
@@ -76,38 +75,63 @@ def synthesize(
     Raises:
         UnreadableInput: an image, layer or picture cannot be read.
         NothingValid: an image holds no data.
-        OutputInTheWay: OUT exists, and `overwrite` is off or it holds something else.
+        OutputInTheWay: OUT holds a run or files of its names, and `overwrite` is off; or an input would be replaced.
     """
-    options, folder, stages = options or SynthesizeOptions(), Path(out), Stages(listener or Silent())
+    options, stages = options or SynthesizeOptions(), Stages(listener or Silent())
     paths = find_images(images)
     names = _names(paths, options.copies)
-    require_replaceable(folder, overwrite=overwrite)
-    _spare(folder, [*paths, *filter(None, _further_inputs(options))])
-    with open_crew(cluster or ClusterOptions()) as crew, _folder_appearing(folder) as temporary:
-        for name in (*FOLDERS, OBJECTS):
-            (temporary / name).mkdir()
-        counts: Counter[str] = Counter()
-        for number, (path, copies) in enumerate(zip(paths, names, strict=True)):
-            scene, changed = _open(path, options)
-            _require_fill(options.nodata, scene)
-            require_space(temporary, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
-            tone = tone_of(scene, crew, stages)
-            cutouts = _cutouts(scene, tone, options, crew, stages)
-            for copy, name in enumerate(copies):
-                plan = plan_pair(
-                    _seed_of(options.seed, number, copy),
-                    tone,
-                    options,
-                    effects=options.effects,
-                    strength=options.strength,
-                    cutouts=cutouts,
-                )
-                pair = Pair(scene, changed, plan, name, temporary, options.nodata, options.label_kinds)
-                counts += write_pair(pair, crew, stages)
-        _write_table(temporary / TABLE, [name for copies in names for name in copies])
-        record = _record(paths, options, counts, sum(map(len, names)))
-        (temporary / RECORD).write_text(json.dumps(record, indent=2))
-    return Synthesized(folder, record)
+    files = _files([name for copies in names for name in copies])
+    inputs = [*paths, options.after, options.changed, options.outlines, options.cut_from, options.pictures]
+    folder = RunFolder(Path(out), [escape(name) for each in files.values() for name in each], inputs)
+    kept = folder.out.exists()
+    folder.begin({"command": COMMAND}, resume=None, overwrite=overwrite)
+    try:
+        with open_crew(cluster or ClusterOptions()) as crew:
+            counts = _write_pairs(list(zip(paths, names, strict=True)), folder, options, crew, stages)
+        _write_table(folder.ready / TABLE, [name for copies in names for name in copies])
+        record = _record(paths, options, counts, sum(map(len, names))) | {"files": files}
+        folder.publish(record)
+    except BaseException:
+        folder.abandon(keep_folder=kept)
+        raise
+    return Synthesized(folder.out, record)
+
+
+def _files(names: Sequence[str]) -> dict[str, list[str]]:
+    """What a run leaves, by folder."""
+    parts = {part: [f"{part}/{name}.tif" for name in names] for part in FOLDERS}
+    return {**parts, OBJECTS: [f"{OBJECTS}/{name}.gpkg" for name in names], "table": [TABLE]}
+
+
+def _write_pairs(
+    named: Sequence[tuple[str, Sequence[str]]],
+    folder: RunFolder,
+    options: SynthesizeOptions,
+    crew: Crew,
+    stages: Stages,
+) -> Counter[str]:
+    """Write the pairs of all images; how many changes there are of each kind."""
+    counts: Counter[str] = Counter()
+    for name in (*FOLDERS, OBJECTS):
+        (folder.ready / name).mkdir()
+    for number, (path, copies) in enumerate(named):
+        scene, changed = _open(path, options)
+        _require_fill(options.nodata, scene)
+        require_space(folder.out, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
+        tone = tone_of(scene, crew, stages)
+        cutouts = _cutouts(scene, tone, options, crew, stages)
+        for copy, name in enumerate(copies):
+            plan = plan_pair(
+                _seed_of(options.seed, number, copy),
+                tone,
+                options,
+                effects=options.effects,
+                strength=options.strength,
+                cutouts=cutouts,
+            )
+            pair = Pair(scene, changed, plan, name, folder.ready, options.nodata, options.label_kinds)
+            counts += write_pair(pair, crew, stages)
+    return counts
 
 
 def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -125,17 +149,6 @@ def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     if not found:
         raise BadOption(f"there is no image in {images}")
     return found
-
-
-def _further_inputs(options: SynthesizeOptions) -> tuple[str | None, ...]:
-    return options.after, options.changed, options.outlines, options.cut_from, options.pictures
-
-
-def _spare(folder: Path, inputs: Sequence[str]) -> None:
-    """Raises OutputInTheWay where an input lies in the folder that is to be replaced."""
-    for path in inputs:
-        if folder.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
-            raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output folder")
 
 
 def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | None]:
@@ -186,42 +199,6 @@ def _names(paths: Sequence[str], copies: int) -> list[list[str]]:
 
 def _seed_of(seed: int, number: int, copy: int) -> int:
     return int(np.random.SeedSequence([seed, number, copy]).generate_state(1, np.uint64)[0] >> 2)
-
-
-def require_replaceable(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds something else than what is made here, or that nobody asked to replace.
-
-    Raises:
-        OutputInTheWay: it is in the way, or its parent cannot be written to.
-    """
-    parent = folder.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputInTheWay(f"{parent} is not a folder that can be written to")
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        own = json.loads((folder / RECORD).read_text()).get("command") == "synthesize"
-    except (OSError, ValueError, AttributeError):
-        own = False
-    if not own:
-        raise OutputInTheWay(f"{folder} exists, and was not made by `geochange synthesize`; choose another folder")
-    if others := sorted({each.name for each in folder.iterdir()} - {*FOLDERS, OBJECTS, TABLE, RECORD}):
-        raise OutputInTheWay(f"{folder} holds {others[0]}, which was not made there; move it, or choose another folder")
-    if not overwrite:
-        raise OutputInTheWay(f"{folder} exists; --overwrite replaces it")
-
-
-@contextmanager
-def _folder_appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside this one, which takes its place at the end, and is removed on an error."""
-    temporary = folder.absolute().with_name(f".{folder.name}-{uuid4().hex[:8]}")
-    temporary.mkdir()
-    try:
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def tone_of(scene: Scene, crew: Crew, stages: Stages) -> Tone:
@@ -279,7 +256,7 @@ def _write_table(path: Path, names: Sequence[str]) -> None:
 
 def _record(paths: Sequence[str], options: SynthesizeOptions, counts: Counter[str], pairs: int) -> dict[str, Any]:
     return {
-        "command": "synthesize",
+        "command": COMMAND,
         "images": [Path(path).name for path in paths],
         "pairs": pairs,
         "changes": {kind: counts[kind] for kind in CHANGE_KINDS},

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,21 +16,28 @@ from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import BadOption, NothingValid, OutputInTheWay
-from geochange.files import write_whole
+from geochange.errors import NothingValid
 from geochange.learning.board import Board
 from geochange.learning.calibration import calibrate, settle_distances
 from geochange.learning.material import Material, gather, make_network, make_samples, require_labels, uses_labels
-from geochange.learning.options import TrainRunOptions
+from geochange.learning.options import TrainOptions, TrainRunOptions
 from geochange.learning.ranks import here
 from geochange.learning.run_options import TrainingData, parse_all_training_data, plain
+from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
-from geochange.learning.training_state import MAY_DIFFER, Row
+from geochange.learning.training_state import MAY_DIFFER, Row, State
 from geochange.learning.tuning import SEARCH_FILES
+from geochange.pipeline.run_folder import RECORD, RunFolder
 
-RECORD, BOARD = "run.json", "tensorboard"
-TRIAL_FOLDERS = "trials"
+BOARD, TRIAL_FOLDERS = "tensorboard", "trials"
+FROZEN, PSEUDO, STATISTICS = "frozen", "pseudo-labels", "statistics.pt"
+_FITTED = (LAST, BEST, HISTORY, f"{BOARD}/events.*")
+TARGETS = (
+    *(f"{folder}{name}" for folder in ("", f"{FROZEN}/", f"{TRIAL_FOLDERS}/*/") for name in _FITTED),
+    *(*SEARCH_FILES, STATISTICS, f"{PSEUDO}/*/*.tif"),
+)
+"""Patterns of the files that `train`, `finetune` and `tune` leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,98 +77,71 @@ def train(
         BadOption: options do not fit each other or the data.
         UnreadableInput: an image is broken or missing.
     """
-    options, folder, began = options or TrainRunOptions(), Path(out), time.perf_counter()
-    listener = listener or Silent()
+    options, began = options or TrainRunOptions(), time.perf_counter()
+    listener, first = listener or Silent(), here()[0] == 0
     start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
     sources = parse_all_training_data(data, unlabelled=not uses_labels(options, start))
-    identity = {"data": [source_name(each) for each in sources], **options.settings()}
-    require_apart(folder, sources)
-    first = here()[0] == 0
+    identity = identity_of(sources, options)
+    folder = folder_of(out, sources, options)
     if first:
-        require_own(folder, identity, resume=resume, overwrite=overwrite)
+        require_folder(folder, identity, resume=resume, overwrite=overwrite)
     material = gather(sources, options, start)
     network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
     require_possible(options, material.held_out)
     record = first_record(identity, material, network, about, origin)
     if first:
-        begin_folder(folder, record, overwrite=overwrite)
-    board = open_board(folder / BOARD, material, listener) if first else None
+        folder.start(record, overwrite=overwrite)
+    samples = make_samples(material, options, network)
+    state = fit_with_board(network, about, samples, material, folder.out, options.fitting(), listener)
+    if first:
+        best = folder.out / BEST
+        if not network.supervised:
+            settle_distances(load_checkpoint(best), material.training, options.gsd).save(best)
+        if material.held_out or uses_labels(options, start):
+            calibrate_best(best, material, options, listener)
+    record |= outcome(state.history, state.best_epoch, state.step, folder.out, time.perf_counter() - began)
+    if first:
+        folder.write(record)
+    return Trained(folder.out, record)
+
+
+def identity_of(sources: Sequence[TrainingData], options: TrainRunOptions) -> dict[str, Any]:
+    """Return what makes a run what it is, by names that another machine would give too."""
+    names = [each.path.absolute().name for each in sources]
+    sized = [name if each.gsd is None else f"{name}@{each.gsd:g}" for name, each in zip(names, sources, strict=True)]
+    return plain({"data": sized, **options.settings()})
+
+
+def folder_of(out: str | os.PathLike[str], sources: Sequence[TrainingData], options: TrainRunOptions) -> RunFolder:
+    """Return the folder of a training."""
+    return RunFolder(Path(out), TARGETS, [*(each.path for each in sources), options.val, options.start])
+
+
+def require_folder(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+    """Refuse the folder of another run; see `RunFolder.require`."""
+    if resume and (folder.out / LAST).exists() and not (folder.out / RECORD).exists():
+        folder = replace(folder, targets=())  # `fit` compares with what last.pt says
+    folder.require(identity, resume=resume, overwrite=overwrite, may_differ=(*MAY_DIFFER, "skip_bad"))
+
+
+def fit_with_board(  # noqa: PLR0917, as `fit`
+    network: Network,
+    about: About,
+    samples: TrainingSamples,
+    material: Material,
+    folder: Path,
+    options: TrainOptions,
+    listener: Listener,
+) -> State:
+    """Fit a network, with figures and pictures for TensorBoard."""
+    board = open_board(folder / BOARD, material, listener) if here()[0] == 0 else None
+    show = None if board is None else board.show
     try:
-        state = fit(
-            network,
-            about,
-            make_samples(material, options, network),
-            material.held_out,
-            folder,
-            options.fitting(),
-            show=None if board is None else board.show,
-            listener=listener,
-        )
+        return fit(network, about, samples, material.held_out, folder, options, show=show, listener=listener)
     finally:
         if board is not None:
             board.close()
-    if first:
-        if not network.supervised:
-            settle_distances(load_checkpoint(folder / BEST), material.training, options.gsd).save(folder / BEST)
-        if material.held_out or uses_labels(options, start):
-            calibrate_best(folder / BEST, material, options, listener)
-    record |= outcome(state.history, state.best_epoch, state.step, folder, time.perf_counter() - began)
-    if first:
-        write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
-    return Trained(folder, record)
-
-
-def require_own(folder: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds another run, or one that nobody asked to go on with.
-
-    Raises:
-        OutputInTheWay: the message names the first option that differs, and both values.
-    """
-    if resume and overwrite:
-        raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
-    if overwrite or not ((folder / RECORD).exists() or (folder / LAST).exists()):
-        return
-    if not resume:
-        raise OutputInTheWay(f"{folder} holds a run; --resume goes on with it, --overwrite replaces it")
-    if not (folder / RECORD).exists():
-        return  # `fit` compares with what last.pt says
-    before = _read_record(folder).get("identity")
-    if not isinstance(before, dict):
-        raise OutputInTheWay(f"{folder / RECORD} is not of `geochange train`; --overwrite begins anew")
-    now = plain(identity)
-    for name in sorted(({*before} | {*now}) - {*MAY_DIFFER, "skip_bad"}):
-        if before.get(name) != now.get(name):
-            raise OutputInTheWay(
-                f"{folder} was begun with {name} {json.dumps(before.get(name))}, now it is "
-                f"{json.dumps(now.get(name))}; give the same, or --overwrite begins anew"
-            )
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / RECORD).read_text())
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise OutputInTheWay(f"{folder / RECORD} is damaged; --overwrite begins anew")
-    return record
-
-
-def require_apart(folder: Path, sources: Sequence[TrainingData]) -> None:
-    """Raises OutputInTheWay where a run would be written among the data."""
-    if folder.resolve() in [each.path.resolve() for each in sources]:
-        raise OutputInTheWay(f"{folder} holds the data; name another folder for what comes out")
-
-
-def begin_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        for name in (LAST, BEST, HISTORY, RECORD, *SEARCH_FILES):
-            (folder / name).unlink(missing_ok=True)
-        for name in (BOARD, TRIAL_FOLDERS):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
 def open_board(folder: Path, material: Material, listener: Listener) -> Board | None:
@@ -174,19 +152,13 @@ def open_board(folder: Path, material: Material, listener: Listener) -> Board | 
         return None
 
 
-def source_name(source: TrainingData) -> str:
-    """A source as text that another machine would give too."""
-    name = source.path.absolute().name
-    return name if source.gsd is None else f"{name}@{source.gsd:g}"
-
-
 def first_record(
     identity: Mapping[str, Any], material: Material, network: Network, about: About, origin: str | None
 ) -> dict[str, Any]:
-    """What run.json says before the first step."""
+    """Return what run.json says before the first step."""
     return {
         "finished": False,
-        "identity": plain(identity),
+        "identity": dict(identity),
         "training": [_counts(each) for each in material.training],
         "held_out": [_counts(each) for each in material.held_out],
         "left_out": [{"item": name, "why": why} for name, why in material.left_out.items()],

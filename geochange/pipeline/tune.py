@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from geochange.detectors.catalogue import find_checkpoint
@@ -15,10 +13,10 @@ from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
 from geochange.learning.material import gather, make_network, make_samples, require_labels
 from geochange.learning.options import TuneOptions
-from geochange.learning.run_options import parse_training_data, plain
-from geochange.learning.training import fit
+from geochange.learning.run_options import parse_training_data
+from geochange.learning.training import LAST, fit
 from geochange.learning.tuning import Prune, merit_of, require_optuna, search
-from geochange.pipeline.train import TRIAL_FOLDERS, begin_folder, require_own, source_name
+from geochange.pipeline.train import TRIAL_FOLDERS, folder_of, identity_of
 
 
 def tune(
@@ -48,24 +46,25 @@ def tune(
         OutputInTheWay: OUT holds a search on other data or options.
     """
     require_optuna()
-    options, folder, news = options or TuneOptions(), Path(out), listener or Silent()
+    options, news = options or TuneOptions(), listener or Silent()
     options = replace(options, every=options.every or max(1, options.steps // 5))
     start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
     sources = [parse_training_data(text) for text in data]
-    identity = {"data": [source_name(each) for each in sources], **options.settings()}
+    identity = identity_of(sources, options)
     identity.pop("trials")
-    require_own(folder, identity, resume=not overwrite, overwrite=overwrite)
+    folder = folder_of(out, sources, options)
+    folder.require(identity, resume=not overwrite, overwrite=overwrite)
     material = gather(sources, options, start)
     if not material.held_out:
         raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
     require_labels(material, options, start)
-    begin_folder(folder, {"identity": plain(identity)}, overwrite=overwrite)
+    folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
 
     def run_trial(number: int, chosen: Mapping[str, Any], report: Prune) -> float:
         network, about, _ = make_network(material, options, start, [each.path.name for each in sources])
-        own = folder / TRIAL_FOLDERS / f"{number:03d}"
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir(parents=True)
+        own = folder.out / TRIAL_FOLDERS / f"{number:03d}"
+        own.mkdir(parents=True, exist_ok=True)
+        (own / LAST).unlink(missing_ok=True)  # of a trial that was interrupted
         fitting = replace(options.fitting(), **chosen)
 
         def pass_on(figures: Mapping[str, float]) -> None:
@@ -76,4 +75,6 @@ def tune(
         state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(news, pass_on))
         return max(merit_of(row) for row in state.history)
 
-    return search(run_trial, folder, options)
+    best = search(run_trial, folder.out, options)
+    folder.write({"finished": True, "identity": identity, "best": best})
+    return best

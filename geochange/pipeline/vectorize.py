@@ -90,7 +90,7 @@ def vectorize(
     path, options, stages = Path(out), options or RegionOptions(), Stages(listener or Silent())
     scores = open_scores(os.fspath(raster))
     writer_of(path)
-    require_writable(path, overwrite=overwrite, inputs=[raster, options.labels])
+    require_writable([path], overwrite=overwrite, inputs=[raster, options.labels])
     with (
         tempfile.TemporaryDirectory(prefix=".geochange-", dir=path.parent) as scratch,
         open_crew(cluster or ClusterOptions()) as crew,

@@ -73,7 +73,7 @@ def test_options_that_are_refused_leave_nothing_behind(run, data, start, tmp_pat
         (("--device", "cuda:9"), "cannot be used here"),
         (("--precision", "fp16"), "needs a GPU"),
         (("--frozen-steps", 99), "part of the steps, which are 4"),
-        (("-o", data), "holds the data"),
+        (("-o", data), "is an input"),
     ):
         code, _, errors = run("finetune", data, "--from", start, "-o", tmp_path / "run", *SHORT, *wrong)
         assert code == 2

@@ -106,7 +106,7 @@ def test_another_run_is_neither_replaced_nor_gone_on_with_unasked(run, data, tmp
     out = tmp_path / "run"
     run("train", data, "-o", out, *SHORT, "-q")
     refused(run("train", data, "-o", out, *SHORT), "--resume", "--overwrite")
-    refused(run("train", data, "-o", out, *SHORT, "--resume", "--rate", 0.5), "rate 0.001", "0.5")
+    refused(run("train", data, "-o", out, *SHORT, "--resume", "--rate", 0.5), "rate (0.001 then, 0.5 now)")
     refused(run("train", f"{data}@2", "-o", out, *SHORT, "--resume"), "data", "data@2")
     before = (out / "last.pt").read_bytes()
     assert run("train", data, "-o", out, *SHORT, "--resume", "--patience", 9)[0] == 0

@@ -218,6 +218,9 @@ def test_inputs_are_not_replaced(image, tmp_path, run):
     own = tmp_path / "made" / "A" / "scene.tif"
     refused(run("synthesize", own, "-o", tmp_path / "made", "--overwrite"), "input")
     assert own.exists()
+    other = tmp_path / "made" / "B" / "scene.tif"  # which would be removed, not replaced
+    refused(run("synthesize", other, "-o", tmp_path / "made", "--overwrite", "--copies", "2"), "input")
+    assert other.exists()
 
 
 def test_mistakes_get_one_line(image, tmp_path, run):
@@ -231,26 +234,29 @@ def test_mistakes_get_one_line(image, tmp_path, run):
     refused(run("synthesize", image, "-o", out, "--cut-from", image), "outlines")
     refused(run("synthesize", image, "-o", out, "--outlines", tmp_path / "no.gpkg"), "no.gpkg")
     refused(run("synthesize", image, "-o", out, "--pictures", tmp_path / "no"), "no")
-    refused(run("synthesize", image, "-o", tmp_path / "a" / "b"), "is not a folder")
+    refused(run("synthesize", image, "-o", tmp_path / "scene.tif" / "b"), "cannot be written to")
     refused(run("synthesize", image, image, "-o", out), "scene")
     refused(run("synthesize", image, "-o", out, "--bands", "7"), "7")
     assert not out.exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_only_an_own_folder_is_replaced(image, tmp_path, run):
+def test_only_own_files_are_replaced(image, tmp_path, run):
     out = tmp_path / "made"
     assert run("synthesize", image, "-o", out, "-q")[0] == 0
     refused(run("synthesize", image, "-o", out), "--overwrite")
     assert run("synthesize", image, "-o", out, "-q", "--overwrite", "--seed", "3")[0] == 0
-    (out / "run").mkdir()
-    refused(run("synthesize", image, "-o", out, "--overwrite"), "run")
-    assert (out / "run").exists()
+    for name in ("thesis.doc", "A/thesis.tif"):
+        (out / name).write_text("years")
+    assert run("synthesize", image, "-o", out, "-q", "--overwrite", "--copies", "2")[0] == 0
+    assert sorted(path.name for path in (out / "A").iterdir()) == ["scene-1.tif", "scene-2.tif", "thesis.tif"]
+    assert (out / "thesis.doc").read_text() == "years"
     foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "thesis.doc").write_text("years")
-    refused(run("synthesize", image, "-o", foreign, "--overwrite"), "another folder")
-    assert (foreign / "thesis.doc").exists()
+    (foreign / "A").mkdir(parents=True)
+    (foreign / "A" / "scene.tif").write_text("years")
+    refused(run("synthesize", image, "-o", foreign), "scene.tif exists", "--overwrite")
+    assert (foreign / "A" / "scene.tif").read_text() == "years"
+    assert [path.name for path in foreign.iterdir()] == ["A"]
 
 
 def test_outlines_elsewhere_and_pictures_that_do_not_fit_are_refused(image, tmp_path, run):
