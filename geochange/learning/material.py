@@ -14,6 +14,7 @@ from geochange.datasets.balance import require_classes
 from geochange.datasets.collection import Collection, Item, matched, open_collection, open_images
 from geochange.datasets.listings import is_table
 from geochange.datasets.options import CollectionOptions, DataOptions
+from geochange.datasets.splits import divide_scene
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network, network_class
@@ -165,16 +166,19 @@ def drop_broken(collection: Collection, leave_out: Callable[[str, GeochangeError
 def split(
     collections: Sequence[Collection], options: TrainRunOptions
 ) -> tuple[tuple[Collection, ...], tuple[Collection, ...]]:
-    """What to learn from, and what to hold out: as the data say, else a seeded share of the scenes.
+    """Return training and held-out collections: as the data say, else with a seeded share of the scenes held out.
 
-    Tiles of one scene stay together; see `scene_of`. With a single scene nothing is held out, and what the data keep
-    for a test is never touched.
+    Tiles of one scene stay together; see `scene_of`. Of a single large scene, blocks are held out behind a gap; see
+    `divide_scene`. Test data are never used.
     """
     taught = _part(collections, lambda item: item.pair.split in (None, "train"))
     held_out = _part(collections, lambda item: item.pair.split == "val")
     if options.val is not None or any(map(len, held_out)) or options.val_share == 0:
         return taught, held_out
-    scenes = sorted({scene_of(item.pair.name) for each in taught for item in each.items})
+    pairs = [(each, item.pair) for each in taught for item in each.items]
+    if len({pair for _, pair in pairs}) == 1 == len(list(filter(len, taught))):
+        return _split_scene(pairs[0][0], options)
+    scenes = sorted({scene_of(pair.name) for _, pair in pairs})
     count = min(max(1, round(options.val_share * len(scenes))), len(scenes) - 1)
     drawn = np.random.default_rng(options.seed).permutation(len(scenes))[: max(count, 0)]
     held = {scenes[k] for k in drawn}
@@ -182,6 +186,15 @@ def split(
         _part(taught, lambda item: scene_of(item.pair.name) not in held),
         _part(taught, lambda item: scene_of(item.pair.name) in held),
     )
+
+
+def _split_scene(
+    collection: Collection, options: TrainRunOptions
+) -> tuple[tuple[Collection, ...], tuple[Collection, ...]]:
+    pair, tiles = collection.items[0].pair, [item.tile for item in collection.items]
+    parts = divide_scene(tiles, options.val_share, options.seed, options.tile_size)
+    training, held_out = (replace(collection, items=tuple(Item(pair, tile) for tile in part)) for part in parts)
+    return (training,), (held_out,)
 
 
 def _held_out_of(collection: Collection) -> Collection:

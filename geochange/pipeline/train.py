@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from geochange.datasets.collection import Collection
+from geochange.datasets.splits import GAP
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
@@ -161,6 +162,7 @@ def first_record(
         "identity": dict(identity),
         "training": [_counts(each) for each in material.training],
         "held_out": [_counts(each) for each in material.held_out],
+        "held_out_blocks": _blocks(material) if identity["val"] is None else None,
         "left_out": [{"item": name, "why": why} for name, why in material.left_out.items()],
         "network": {
             "name": about.network,
@@ -175,6 +177,15 @@ def first_record(
             **{name: version(name) for name in ("geochange", "torch", "timm", "numpy")},
         },
     }
+
+
+def _blocks(material: Material) -> dict[str, Any] | None:
+    """Where tiles of the training scene itself are held out: [row, column, height, width] of each, in pixels."""
+    training, held_out = (
+        [item for each in part for item in each.items] for part in (material.training, material.held_out)
+    )
+    tiles = [item.tile for item in held_out if item.pair == training[0].pair]
+    return {"gap": GAP, "tiles": [[tile.row, tile.col, *tile.shape] for tile in tiles]} if tiles else None
 
 
 def _counts(collection: Collection) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +22,7 @@ from geochange.learning.material import split
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import options_from, parse_training_data
 from tests.commands import refused
-from tests.stand_ins import textured, write_raster
+from tests.stand_ins import changed_pair, textured, write_raster
 from tests.tiny_network import TinyNet, break_image, write_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -244,6 +245,23 @@ def test_no_scene_lies_on_both_sides(data):
     assert names[0] | names[1] == set(NAMES)
     assert len(scenes[1]) == 2
     assert split([collection], TrainRunOptions(val_share=0.4)) == (training_part, held)
+
+
+def test_blocks_of_a_single_large_scene_are_held_out_and_recorded(run, tmp_path):
+    before, after = changed_pair((600, 700))
+    for name, values in (("before", before), ("after", after), ("truth", (after[:1] > 120).astype(np.uint8))):
+        write_raster(tmp_path / f"{name}.tif", values)
+    (tmp_path / "scene.csv").write_text("before,after,labels\nbefore.tif,after.tif,truth.tif\n")
+    assert run("train", tmp_path / "scene.csv", "-o", tmp_path / "run", *SHORT, "-q")[0] == 0
+    record = record_of(tmp_path / "run")
+    assert record["held_out_blocks"]["gap"] == 64
+    tiles = record["held_out_blocks"]["tiles"]
+    assert sum(height * width for _, _, height, width in tiles) == record["held_out"][0]["pixels"]
+    assert record["held_out"][0]["pixels"] == pytest.approx(0.15 * 600 * 700, rel=0.01)
+    assert "f1" in record["best"]
+    options = (*SHORT, "--val", tmp_path / "scene.csv", "-q")
+    assert run("train", tmp_path / "scene.csv", "-o", tmp_path / "other", *options)[0] == 0
+    assert record_of(tmp_path / "other")["held_out_blocks"] is None
 
 
 def test_splits_of_the_data_are_kept(data):
