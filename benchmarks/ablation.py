@@ -26,11 +26,11 @@ import torch
 from scipy import ndimage
 
 from geochange.allocator import keep_freed_memory
-from geochange.arrays import Bools, Ints
+from geochange.arrays import IGNORE, Bools, Ints
 from geochange.datasets.collection import Collection, open_collection
 from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
-from geochange.detectors.networks.contract import IGNORE, Network
+from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network
 from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import open_collection
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
-from geochange.detectors.networks.contract import IGNORE, probability
+from geochange.detectors.networks.contract import probability
 from geochange.learning.options import FinetuneOptions, TrainRunOptions
 from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample

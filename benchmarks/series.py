@@ -22,8 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 import geochange
-from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.datasets.labels import IGNORE
+from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
 from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import options_from

@@ -1,4 +1,4 @@
-"""Names for the array types that signatures speak of."""
+"""Array types that signatures name, and the label that stands for none."""
 
 from __future__ import annotations
 
@@ -11,3 +11,6 @@ Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Ints: TypeAlias = npt.NDArray[np.integer[Any]]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+IGNORE = 255
+"""Label of a pixel that is neither trained on nor scored."""

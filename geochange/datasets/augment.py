@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import Array, Floats, Ints
+from geochange.arrays import IGNORE, Array, Floats, Ints
 
-INVALID = 255  # the label of a pixel without data at some date
 WHOLE = 1e-9  # pixels by which a place may lie off a pixel and be called its own
 
 
@@ -112,7 +111,7 @@ def _draw_centre(rng: np.random.Generator, labels: Array, extent: float, centred
     wanted, place = rng.random() < centred, rng.random(2)
     centre = low + place * (high - low)
     if wanted:
-        rows, cols = np.nonzero((labels > 0) & (labels != INVALID))
+        rows, cols = np.nonzero((labels > 0) & (labels != IGNORE))
         if rows.size:
             k = rng.integers(rows.size)
             jitter = rng.uniform(-0.4, 0.4, 2) * extent
@@ -120,7 +119,7 @@ def _draw_centre(rng: np.random.Generator, labels: Array, extent: float, centred
     return centre
 
 
-def warp(image: Array, placement: Placement, size: int, *, nearest: bool = False) -> Tensor:
+def take_crop(image: Array, placement: Placement, size: int, *, nearest: bool = False) -> Tensor:
     """Take a crop.
 
     Args:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geochange.arrays import Floats, Ints
+from geochange.arrays import IGNORE, Floats, Ints
 from geochange.datasets.collection import Collection
-from geochange.datasets.labels import IGNORE
 from geochange.errors import BadOption
 
 
-def count_labels(labels: Ints, classes: int) -> Ints:
+def count_classes(labels: Ints, classes: int) -> Ints:
     """(y, x) labels -> pixels: unchanged, of each class, and last those not labelled."""
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     return np.append(counts[: classes + 1], counts[IGNORE])
@@ -21,7 +20,7 @@ def count_labels(labels: Ints, classes: int) -> Ints:
 def label_counts(collection: Collection) -> Ints:
     """(item, 1 + classes + 1) pixels: unchanged, of each class, not labelled; reads all labels, not the images."""
     classes = len(collection.options.classes)
-    counts = [count_labels(collection.read_labels(k), classes) for k in range(len(collection))]
+    counts = [count_classes(collection.read_labels(k), classes) for k in range(len(collection))]
     return np.array(counts, np.int64).reshape(-1, classes + 2)
 
 

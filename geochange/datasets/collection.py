@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from geochange.arrays import Array, Bools, Ints
-from geochange.datasets.labels import IGNORE, read_labels, read_objects
+from geochange.arrays import IGNORE, Array, Bools, Ints
+from geochange.datasets.labels import read_labels, read_objects
 from geochange.datasets.listings import SPLITS, LabelledPair, LeaveOut, is_table, list_pairs, refuse
 from geochange.datasets.options import CollectionOptions
 from geochange.detectors.statistics import Matching, Moments, matching_of, moments_of, valid_pixels

@@ -20,9 +20,9 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.scene import Source
 
-LARGEST = 96  # pixels per side of what is cut out
-LEAST = 3.0  # pixels of area
-PICTURES = (".png", ".webp", ".tif", ".tiff")
+LARGEST_CUTOUT = 96  # pixels per side of what is cut out
+SMALLEST_CUTOUT = 3.0  # pixels of area
+PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 SOFTNESS = 0.5  # pixels
 
 
@@ -65,15 +65,15 @@ def open_outlines(path: str | os.PathLike[str], source: Source, own: Tone, wante
     outlines = in_pixels(layer.polygons(source.grid), source.grid)
     kept = [each for each in outlines if _can_be_cut(each, source)]
     if not kept:
-        raise UnreadableInput(
-            f"{path} has no outline of {LEAST:g} pixels to {LARGEST} pixels a side that lies within {source.name}"
-        )
+        sizes = f"{SMALLEST_CUTOUT:g} pixels to {LARGEST_CUTOUT} pixels a side"
+        raise UnreadableInput(f"{path} has no outline of {sizes} that lies within {source.name}")
     return OutlineCutouts(source, np.array(kept, object), own, wanted)
 
 
 def _can_be_cut(outline: shapely.Geometry, source: Source) -> bool:
     window = _window(outline)
-    return outline.area >= LEAST and max(window.shape) <= LARGEST and window.intersect(source.grid.area) == window
+    fits = outline.area >= SMALLEST_CUTOUT and max(window.shape) <= LARGEST_CUTOUT
+    return bool(fits) and window.intersect(source.grid.area) == window
 
 
 def _window(outline: shapely.Geometry) -> Tile:
@@ -116,9 +116,9 @@ def open_pictures(folder: str | os.PathLike[str], wanted: Tone) -> PictureCutout
     """
     if not Path(folder).is_dir():
         raise UnreadableInput(f"{folder} is no folder of pictures to paste")
-    paths = tuple(sorted(each for each in Path(folder).iterdir() if each.suffix.lower() in PICTURES))
+    paths = tuple(sorted(each for each in Path(folder).iterdir() if each.suffix.lower() in PICTURE_SUFFIXES))
     if not paths:
-        raise UnreadableInput(f"{folder} holds no picture to paste: {', '.join(PICTURES)}")
+        raise UnreadableInput(f"{folder} holds no picture to paste: {', '.join(PICTURE_SUFFIXES)}")
     for path in paths:
         read_picture(path, len(wanted.mean))
     return PictureCutouts(paths, wanted)
@@ -141,8 +141,8 @@ def read_picture(path: Path, bands: int) -> Floats:
         raise BandMismatch(f"{path} has {pixels.shape[-1] - 1} colours, the image has {bands} bands; pick with --bands")
     values = np.moveaxis(pixels.astype(float) / 255, -1, 0)
     rows, cols = (np.flatnonzero((values[-1] > 0).any(axis=axis)) for axis in (1, 0))
-    if not rows.size or max(np.ptp(rows), np.ptp(cols)) + 1 > LARGEST - 2 * BORDER:
-        raise UnreadableInput(f"{path} must show an object of at most {LARGEST - 2 * BORDER} pixels a side")
+    if not rows.size or max(np.ptp(rows), np.ptp(cols)) + 1 > LARGEST_CUTOUT - 2 * BORDER:
+        raise UnreadableInput(f"{path} must show an object of at most {LARGEST_CUTOUT - 2 * BORDER} pixels a side")
     cut = values[:, rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     padded = np.pad(cut, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)), mode="edge")
     padded[-1] = trim(cut[-1])

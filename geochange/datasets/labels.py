@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geochange.arrays import Array, Ints
+from geochange.arrays import IGNORE, Array, Ints
 from geochange.datasets.options import CollectionOptions
 from geochange.errors import BadOption, GridMismatch
 from geochange.scenes.differences import grid_differences
@@ -17,7 +17,6 @@ from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
 from geochange.scenes.scene import open_file
 
-IGNORE = 255
 JPEG_HALF = 127  # a label stored as JPEG is blurred: change is what lies above
 LAYERS_KEPT = 16
 _UNKNOWN = 254

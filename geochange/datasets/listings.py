@@ -13,7 +13,7 @@ from geochange.errors import BadOption, GeochangeError, UnreadableInput
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SPLITS = ("train", "val", "test")
 LABEL, LISTS = "label", "list"
-COLUMNS = ("before", "after", "labels")
+TABLE_COLUMNS = ("before", "after", "labels")
 
 LeaveOut: TypeAlias = Callable[[str, GeochangeError], None]
 """Hears of a pair, by name, that cannot be used, and why; the pair is left out, unless this raises."""
@@ -92,11 +92,11 @@ def _not_a_dataset(path: Path, labelled: bool = True) -> UnreadableInput:
     if not labelled:
         return UnreadableInput(
             f"{path} must hold the folders A and B, with files of the same names; or be a CSV with the columns "
-            f"{', '.join(COLUMNS[:2])}"
+            f"{', '.join(TABLE_COLUMNS[:2])}"
         )
     return UnreadableInput(
         f"{path} must hold the folders A, B and label, with files of the same names, or folders train, val and test "
-        f"with those; or be a CSV with the columns {', '.join(COLUMNS)}"
+        f"with those; or be a CSV with the columns {', '.join(TABLE_COLUMNS)}"
     )
 
 
@@ -182,11 +182,11 @@ def _pair(
 
 def _is_scene_table(path: Path) -> bool:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return {*COLUMNS} <= {*next(csv.reader(file), [])}
+        return {*TABLE_COLUMNS} <= {*next(csv.reader(file), [])}
 
 
 def _pairs_in_table(path: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
-    columns = COLUMNS if labelled else COLUMNS[:2]
+    columns = TABLE_COLUMNS if labelled else TABLE_COLUMNS[:2]
     for line, row in _rows(path, columns):
         name = f"{Path(row[columns[-1]]).stem} (line {line})"
         split = row.get("split") or None

@@ -10,14 +10,14 @@ import numpy as np
 from geochange.datasets.collection import cut
 from geochange.scenes.grid import Tile
 
-CELL = 2048  # pixels per side, at most, of the parts of a scene that hold out one block each
-GAP = 64  # pixels between held-out tiles and training tiles
-NARROWEST = 64  # pixels, of a training tile
+SCENE_PART = 2048  # pixels per side, at most, of the parts of a scene that hold out one block each
+SPLIT_GAP = 64  # pixels between held-out tiles and training tiles
+NARROWEST_TILE = 64  # pixels, of a training tile
 LEAST_LEFT = 0.5  # share of the scene that must be left for training
 
 
 def divide_scene(tiles: Sequence[Tile], share: float, seed: int, side: int) -> tuple[list[Tile], list[Tile]]:
-    """Divide a scene into training tiles and held-out tiles, at least `GAP` pixels apart.
+    """Divide a scene into training tiles and held-out tiles, at least `SPLIT_GAP` pixels apart.
 
     Args:
         tiles: the parts of the scene that can be read.
@@ -31,7 +31,7 @@ def divide_scene(tiles: Sequence[Tile], share: float, seed: int, side: int) -> t
     shape = max(tile.stop_row for tile in tiles), max(tile.stop_col for tile in tiles)
     blocks = _place_blocks(shape, share, seed)
     pieces = [_largest_outside(piece, blocks) for tile in tiles for piece in _cut(tile, side)]
-    training = [piece for piece in pieces if min(piece.shape) >= NARROWEST]
+    training = [piece for piece in pieces if min(piece.shape) >= NARROWEST_TILE]
     if sum(piece.size for piece in training) < LEAST_LEFT * sum(tile.size for tile in tiles):
         return list(tiles), []
     held_out = [piece for block in blocks for piece in _cut(block, side)]
@@ -41,7 +41,7 @@ def divide_scene(tiles: Sequence[Tile], share: float, seed: int, side: int) -> t
 def _place_blocks(shape: tuple[int, int], share: float, seed: int) -> list[Tile]:
     """One block for each cell of the scene, at a random corner of it."""
     rng, blocks = np.random.default_rng(seed), []
-    for cell in cut(shape, CELL):
+    for cell in cut(shape, SCENE_PART):
         height, width = (round(length * np.sqrt(share)) for length in cell.shape)
         down, right = rng.integers(2, size=2).tolist()
         row, col = cell.row + down * (cell.height - height), cell.col + right * (cell.width - width)
@@ -57,7 +57,7 @@ def _cut(tile: Tile, side: int) -> Iterator[Tile]:
 def _largest_outside(tile: Tile, blocks: Sequence[Tile]) -> Tile:
     """The largest part of a tile beyond the gap around each block; of zero size where there is none."""
     for block in blocks:
-        near = tile.intersect(block.grow(GAP))
+        near = tile.intersect(block.grow(SPLIT_GAP))
         if near.size:
             above = replace(tile, height=near.row - tile.row)
             below = replace(tile, row=near.stop_row, height=tile.stop_row - near.stop_row)

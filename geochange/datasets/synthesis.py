@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from geochange.arrays import Bools, Floats, Ints
-from geochange.datasets.labels import IGNORE
+from geochange.arrays import IGNORE, Bools, Floats, Ints
 from geochange.datasets.options import CHANGE_KINDS, EFFECTS, Effect, SyntheticObjects
 from geochange.datasets.sprites import Cutouts, Sprite, draw_cover, draw_texture, shortened, turned
 from geochange.datasets.unchanged import (
-    HALO,
+    EFFECT_HALO,
     DateLook,
     Tone,
     apply_light,
@@ -29,7 +28,7 @@ from geochange.datasets.unchanged import (
 )
 from geochange.scenes.grid import Tile
 
-CELL = 256  # pixels per side of what is synthesized at once, always the same: blocks do not change the result
+SYNTHETIC_CELL = 256  # pixels per side of what is synthesized at once, always the same: blocks do not change the result
 SPACING = 3  # pixels between objects, and from the edge of a cell
 TRIES = 30  # for a free place
 SMALLEST_CHANGE = 3  # pixels
@@ -113,16 +112,16 @@ def plan_pair(
 def synthesize_cell(images: Sequence[Floats], free: Bools, cell: Tile, plan: PairPlan) -> SyntheticCell:
     """Make one cell of a pair.
 
-    Law: a cell depends on its own pixels, and on `HALO` more for the view and the blur; nothing else matters.
+    Law: a cell depends on its own pixels, and on `EFFECT_HALO` more for the view and the blur; nothing else matters.
 
     Args:
-        images: (band, y, x) of the cell and `HALO` pixels on each side, of one date for both, or of two.
+        images: (band, y, x) of the cell and `EFFECT_HALO` pixels on each side, of one date for both, or of two.
         free: (y, x) of the same pixels, True where there are data and something may be pasted.
-        cell: its place in the scene, at multiples of `CELL`.
+        cell: its place in the scene, at multiples of `SYNTHETIC_CELL`.
         plan: of the pair.
     """
-    around = cell.grow(HALO)
-    rng = np.random.default_rng([plan.seed, 1, cell.row // CELL, cell.col // CELL])
+    around = cell.grow(EFFECT_HALO)
+    rng = np.random.default_rng([plan.seed, 1, cell.row // SYNTHETIC_CELL, cell.col // SYNTHETIC_CELL])
     grounds = images[0], images[-1]
     dates = [move_view(ground, around, look).copy() for ground, look in zip(grounds, plan.looks, strict=True)]
     canvas = _Canvas(dates, free, rng, plan)
@@ -161,7 +160,7 @@ class _Canvas:
     changes: list[_Change] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        rim = HALO + SPACING
+        rim = EFFECT_HALO + SPACING
         self.taken = ~self.free
         self.taken[:rim] = self.taken[-rim:] = True
         self.taken[:, :rim] = self.taken[:, -rim:] = True
@@ -170,7 +169,7 @@ class _Canvas:
     def fill(self) -> None:
         """Paste as many objects as the density asks for."""
         options, rng = self.plan.objects, self.rng
-        area = (self.free.shape[0] - 2 * HALO) * (self.free.shape[1] - 2 * HALO)
+        area = (self.free.shape[0] - 2 * EFFECT_HALO) * (self.free.shape[1] - 2 * EFFECT_HALO)
         for _ in range(rng.poisson(options.density * area / 1e6)):
             self._change(options.kinds[rng.integers(len(options.kinds))])
         for _ in range(rng.poisson(options.standing * options.density * area / 1e6)):

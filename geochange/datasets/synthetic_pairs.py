@@ -15,12 +15,11 @@ import numpy as np
 import rasterio
 import shapely
 
-from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.datasets.labels import IGNORE
+from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
 from geochange.datasets.listings import LABEL
 from geochange.datasets.options import CHANGE_KINDS
-from geochange.datasets.synthesis import CELL, PairPlan, SyntheticChange, synthesize_cell
-from geochange.datasets.unchanged import HALO
+from geochange.datasets.synthesis import SYNTHETIC_CELL, PairPlan, SyntheticChange, synthesize_cell
+from geochange.datasets.unchanged import EFFECT_HALO
 from geochange.engine.cluster import Crew
 from geochange.engine.progress import Stages
 from geochange.errors import OutputInTheWay
@@ -88,11 +87,11 @@ class Pair:
 
 def synthesize_task(pair: Pair, cell: Tile) -> StoredCell:
     """Synthesize one cell of a pair."""
-    around = cell.grow(HALO)
+    around = cell.grow(EFFECT_HALO)
     images, masks = pair.scene.read(around)
     valid, known = masks.all(axis=0), ~pair.really_changed(around)
     cell_pair = synthesize_cell([image.astype(float) for image in images], valid & known, cell, pair.plan)
-    inside, known = (mask[HALO:-HALO, HALO:-HALO] for mask in (valid, known))
+    inside, known = (mask[EFFECT_HALO:-EFFECT_HALO, EFFECT_HALO:-EFFECT_HALO] for mask in (valid, known))
     dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in cell_pair.dates)
     labels = np.where(inside & known, cell_pair.labels, IGNORE).astype(np.uint8)
     return StoredCell(dates, inside, labels, cell_pair.objects)
@@ -115,7 +114,7 @@ def write_pair(pair: Pair, crew: Crew, stages: Stages) -> Counter[str]:
     scene, folder, found = pair.scene, pair.folder, []
     own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
     profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
-    cells = list(partition(scene.shape, (CELL, CELL)))
+    cells = list(partition(scene.shape, (SYNTHETIC_CELL, SYNTHETIC_CELL)))
     stored_cells = crew.map_ordered(partial(synthesize_task, pair), cells)
     with (
         stages.stage("synthesize", len(cells), scene.grid.area.size) as listener,
@@ -152,8 +151,8 @@ def _profile(grid: Grid) -> dict[str, Any]:
         "transform": grid.transform,
         "photometric": "MINISBLACK",
         "tiled": True,
-        "blockxsize": CELL,
-        "blockysize": CELL,
+        "blockxsize": SYNTHETIC_CELL,
+        "blockysize": SYNTHETIC_CELL,
         "compress": "DEFLATE",
         "bigtiff": "IF_SAFER",
     }

@@ -18,7 +18,7 @@ from geochange.scenes.grid import Tile
 
 KNOTS = 6  # of the curve that a season bends a band with
 PATCH = 96  # pixels between the nodes of what varies over a scene
-HALO = 8  # pixels around a tile that its view and blur need
+EFFECT_HALO = 8  # pixels around a tile that its view and blur need
 JPEG_CELL = 16  # pixels that JPEG packs together, colours at half the size
 
 
@@ -82,7 +82,7 @@ def draw_look(
 
 
 def move_view(image: Floats, tile: Tile, look: DateLook) -> Floats:
-    """The ground as this date's view shows it: (band, y, x) -> likewise, exact `HALO` pixels from the tile's border."""
+    """Return the ground as this date's view shows it, (band, y, x); exact `EFFECT_HALO` pixels from the border."""
     if look.shift == (0.0, 0.0) and look.wander == 0:
         return image
     moves = [
@@ -105,9 +105,9 @@ def apply_light(image: Floats, tile: Tile, look: DateLook, tone: Tone) -> Floats
 
 
 def apply_sensor(image: Floats, tile: Tile, look: DateLook, tone: Tone) -> Floats:
-    """Blur and noise: (band, y, x) of a tile -> likewise; exact `HALO` pixels from its border."""
+    """Blur and noise: (band, y, x) of a tile -> likewise; exact `EFFECT_HALO` pixels from its border."""
     if look.blur > 0:
-        image = ndimage.gaussian_filter(image, (0, look.blur, look.blur), truncate=HALO / 2 / look.blur)
+        image = ndimage.gaussian_filter(image, (0, look.blur, look.blur), truncate=EFFECT_HALO / 2 / look.blur)
     if look.noise > 0:
         image = image + look.noise * tone.spread[:, None, None] * white_noise(look.seed + 5, tile, len(image))
     return image

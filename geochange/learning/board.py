@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from geochange.arrays import Array, Bools, Floats
+from geochange.arrays import IGNORE, Array, Bools, Floats
 from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE, Network, probability
-from geochange.learning.scoring import BINS, CollectionScores, ProbabilityHistogram, score_sample
+from geochange.detectors.networks.contract import Network, probability
+from geochange.learning.scoring import SCORE_BINS, CollectionScores, ProbabilityHistogram, score_sample
 
 ITEMS = 4  # held-out items that are drawn
-SIDE = 256  # px of each picture, at most
+PICTURE_SIDE = 256  # px of each picture, at most
 CURVE_POINTS = 127  # TensorBoard's own number
 
 
@@ -49,7 +49,7 @@ class Board:
         self.writer.close()
 
     def _draw_curve(self, histogram: ProbabilityHistogram, step: int) -> None:
-        at = np.linspace(0, BINS - 1, CURVE_POINTS).round().astype(int)
+        at = np.linspace(0, SCORE_BINS - 1, CURVE_POINTS).round().astype(int)
         hits, false = (counts[at] for counts in histogram.called())
         unchanged, changed = histogram.counts.sum(axis=1)
         precision, recall = (curve[at] for curve in histogram.precision_recall())
@@ -78,7 +78,7 @@ def shown_items(collections: Sequence[Collection], most: int) -> list[tuple[Coll
 
 def draw_sample(sample: Sample, changed: Floats) -> Array:
     """The dates, the labels and the probability of change side by side: (3, y, x) float32 in 0..1."""
-    step = max(1, -(-max(changed.shape) // SIDE))
+    step = max(1, -(-max(changed.shape) // PICTURE_SIDE))
     dates = [_stretch(date, valid) for date, valid in zip(sample.dates, sample.valid, strict=True)]
     labels = np.where(sample.labels == IGNORE, 0.5, sample.labels > 0)
     grey = [np.broadcast_to(each.astype(np.float32), (3, *changed.shape)) for each in (labels, changed)]

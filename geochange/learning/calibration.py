@@ -12,10 +12,10 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import Bools, Floats
+from geochange.arrays import IGNORE, Bools, Floats
 from geochange.datasets.collection import Collection, evenly
 from geochange.detectors.networks.checkpoint import Checkpoint, Normalisation
-from geochange.detectors.networks.contract import IGNORE, Network, probability
+from geochange.detectors.networks.contract import Network, probability
 from geochange.errors import NothingValid
 from geochange.learning.object_scoring import find_items, score_histogram
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, score_sample
@@ -27,7 +27,7 @@ MOST_SETTLING = 200  # items whose distances are measured
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class LabelledLogits:
     """Logits and labels of pixels that were not taught."""
 
     logits: Tensor
@@ -36,7 +36,7 @@ class HeldOut:
     """(pixel,) int64, none of them IGNORE."""
 
 
-def fit_temperature(held_out: HeldOut) -> float:
+def fit_temperature(held_out: LabelledLogits) -> float:
     """The number by which logits are divided so that their likelihood is greatest (Guo et al. 2017)."""
 
     def cost(log_temperature: float) -> float:
@@ -150,7 +150,7 @@ class _Distances(Network):
         return [self.network.distance(dates).unsqueeze(1)]
 
 
-def pool(parts: Sequence[HeldOut], most: int = PIXELS) -> HeldOut:
+def pool(parts: Sequence[LabelledLogits], most: int = PIXELS) -> LabelledLogits:
     """Every so many pixels of all parts.
 
     Raises:
@@ -159,14 +159,14 @@ def pool(parts: Sequence[HeldOut], most: int = PIXELS) -> HeldOut:
     step = max(1, sum(len(each.labels) for each in parts) // most)
     if not sum(len(each.labels) for each in parts):
         raise NothingValid("no held-out pixel is labelled")
-    return HeldOut(
+    return LabelledLogits(
         torch.cat([each.logits[::step] for each in parts]), torch.cat([each.labels[::step] for each in parts])
     )
 
 
 def _scored(
     network: Network, normalisation: Normalisation, collection: Collection, gsd: float | None
-) -> Iterator[HeldOut]:
+) -> Iterator[LabelledLogits]:
     """The labelled pixels of each item."""
     zoom = collection.gsd / gsd if collection.gsd and gsd else 1.0
     for index in range(len(collection)):
@@ -174,4 +174,4 @@ def _scored(
         logits = score_sample(network, sample, normalisation, zoom=zoom)[0].float()
         labels = torch.from_numpy(sample.labels.astype(np.int64))
         counted = labels != IGNORE
-        yield HeldOut(logits[:, counted].T.contiguous(), labels[counted])
+        yield LabelledLogits(logits[:, counted].T.contiguous(), labels[counted])

@@ -11,10 +11,10 @@ import rasterio
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from geochange.arrays import Ints
+from geochange.arrays import IGNORE, Ints
 from geochange.datasets.collection import Collection, Item
 from geochange.detectors.networks.checkpoint import About, Checkpoint, adapt_bands
-from geochange.detectors.networks.contract import IGNORE, Batch, Network, probability
+from geochange.detectors.networks.contract import Batch, Network, probability
 from geochange.detectors.networks.registry import build_network
 from geochange.errors import NothingValid
 from geochange.files import appearing

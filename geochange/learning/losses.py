@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.detectors.networks.contract import IGNORE, Criterion
-from geochange.learning.options import Loss
+from geochange.arrays import IGNORE
+from geochange.detectors.networks.contract import Criterion
+from geochange.learning.options import LossName
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def cross_entropy_lovasz(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits, labels) + lovasz(logits, labels)
 
 
-LOSSES: Mapping[Loss, Criterion] = {
+LOSSES: Mapping[LossName, Criterion] = {
     "bce-dice": cross_entropy_dice,
     "cross-entropy": cross_entropy,
     "dice": dice,

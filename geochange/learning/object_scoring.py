@@ -9,11 +9,10 @@ import numpy as np
 import shapely
 import torch
 
-from geochange.arrays import Bools, Floats, Ints
+from geochange.arrays import IGNORE, Bools, Floats, Ints
 from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, boxes_of, suppress
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE
 from geochange.detectors.networks.object_network import ObjectNetwork, boxes_in
 from geochange.evaluation.average_precision import Objects, PrecisionOptions, average_precision
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, network_input
@@ -75,7 +74,7 @@ def find_boxes(
 
 def object_figures(items: Sequence[ItemObjects]) -> dict[str, float]:
     """AP and AP50, and recall of half overlap at one false alarm on a million pixels; 0 where nothing is there."""
-    found, there = joined(items)
+    found, there = pool_objects(items)
     options = PrecisionOptions(pixels=float(sum(item.pixels for item in items)), sizes={})
     measured = average_precision(found, there, options).all
     return {"ap50": measured.ap50 or 0.0, "ap": measured.ap or 0.0, "object_recall": measured.recall or 0.0}
@@ -113,7 +112,7 @@ def box_iou(one: Floats, other: Floats) -> Floats:
     return iou
 
 
-def joined(items: Sequence[ItemObjects]) -> tuple[Objects, Objects]:
+def pool_objects(items: Sequence[ItemObjects]) -> tuple[Objects, Objects]:
     """What was found in all items, and what is there."""
     images = [np.full(len(item.found), k) for k, item in enumerate(items)]
     places = [np.full(len(item.there), k) for k, item in enumerate(items)]

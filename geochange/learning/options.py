@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 from geochange.datasets.options import DataOptions
 from geochange.errors import BadOption, require_known
 
-Loss: TypeAlias = Literal["bce-dice", "cross-entropy", "dice", "focal", "lovasz", "bce-lovasz"]
-Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+LossName: TypeAlias = Literal["bce-dice", "cross-entropy", "dice", "focal", "lovasz", "bce-lovasz"]
+PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ class TrainOptions:
     accumulate: int = 1
     """Batches whose gradients are added up for one update."""
 
-    loss: Loss = "bce-dice"
-    """Loss function."""
+    loss: LossName = "bce-dice"
+    """LossName function."""
 
     rate: float = 1e-3
     """Learning rate of AdamW."""
@@ -59,7 +59,7 @@ class TrainOptions:
     average: float = 0.998
     """Decay of the averaged weights, which are those that are kept."""
 
-    precision: Precision = "fp32"
+    precision: PrecisionName = "fp32"
     """Number format of the forward pass; fp16 needs a GPU."""
 
     device: str = "auto"
@@ -78,8 +78,8 @@ class TrainOptions:
     """Seed of weights and samples."""
 
     def __post_init__(self) -> None:
-        require_known("loss", [self.loss], get_args(Loss))
-        require_known("precision", [self.precision], get_args(Precision))
+        require_known("loss", [self.loss], get_args(LossName))
+        require_known("precision", [self.precision], get_args(PrecisionName))
         for name, bound in self.LEAST.items():
             value = getattr(self, name)
             if value is not None and value < bound:
@@ -228,8 +228,8 @@ class TuneOptions(TrainRunOptions):
     encoder_rates: tuple[float, float] = (0.05, 1.0)
     """Least and greatest rate of a pretrained encoder, relative to that of the rest, by its logarithm."""
 
-    losses: tuple[Loss, ...] = ("bce-dice", "focal", "bce-lovasz")
-    """Loss functions to choose from."""
+    losses: tuple[LossName, ...] = ("bce-dice", "focal", "bce-lovasz")
+    """LossName functions to choose from."""
 
     batches: tuple[int, ...] = (4, 8, 16)
     """Batch sizes to choose from."""
@@ -239,4 +239,4 @@ class TuneOptions(TrainRunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_known("loss", self.losses, get_args(Loss))
+        require_known("loss", self.losses, get_args(LossName))

@@ -68,7 +68,7 @@ def here() -> tuple[int, int]:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
+def join_ranks(device: torch.device) -> Iterator[Ranks]:
     """Meet the other processes: over nccl on GPUs, over gloo on CPUs."""
     rank, count = here()
     if count == 1:

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
-from geochange.arrays import Array
-from geochange.datasets.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
+from geochange.arrays import IGNORE, Array
+from geochange.datasets.augment import GeometryOptions, LookOptions, Placement, draw_placement, take_crop, vary_look
 from geochange.datasets.balance import drawing_weights, label_counts
 from geochange.datasets.collection import Collection, Sample, evenly
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch
+from geochange.detectors.networks.contract import OBJECT, Batch
 from geochange.errors import BandMismatch, GeochangeError, NothingValid
 
 log = logging.getLogger("geochange")
@@ -26,7 +26,7 @@ log = logging.getLogger("geochange")
 CACHE_BYTES = 3 * 2**30
 MOST_BROKEN = 100  # samples drawn in vain, one after the other
 ALL_VALID = 0.9999  # of an interpolated validity; below it, nodata was mixed in
-ROUNDING = 1e-12  # of a variance, relative to the mean square
+VARIANCE_ROUNDING = 1e-12  # of a variance, relative to the mean square
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +86,11 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
     def _vary(self, sample: Sample, zoom: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         size, geometry, look = self.options.size, self.options.geometry, self.options.look
         placement = draw_placement(rng, sample.labels, size, zoom, geometry)
-        labels = warp(sample.labels[None], placement, size, nearest=True)[0].long()
+        labels = take_crop(sample.labels[None], placement, size, nearest=True)[0].long()
         if zoom > 1 and self.options.edge:
             labels = without_edges(labels, self.options.edge * zoom)
         if sample.objects is not None:
-            numbers = warp(sample.objects[None], placement, size, nearest=True)[0].long()
+            numbers = take_crop(sample.objects[None], placement, size, nearest=True)[0].long()
             labels = labels + OBJECT * numbers * ((labels > 0) & (labels != IGNORE))
         placements = _placements(rng, placement, len(sample.dates), geometry)
         dates, valid = zip(*(self._crop(sample, k, own) for k, own in enumerate(placements)), strict=True)
@@ -104,10 +104,10 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
     def _crop(self, sample: Sample, date: int, placement: Placement) -> tuple[Tensor, Tensor]:
         """(band, y, x) normalised pixels, 0 where not valid, and (y, x) validity: nothing else was mixed in."""
         size = self.options.size
-        pixels = normalise(warp(sample.dates[date], placement, size), self.normalisation)
+        pixels = normalise(take_crop(sample.dates[date], placement, size), self.normalisation)
         if sample.valid[date].all():
             return pixels, torch.ones(size, size, dtype=torch.bool)
-        valid = warp(sample.valid[date][None], placement, size)[0] > ALL_VALID
+        valid = take_crop(sample.valid[date][None], placement, size)[0] > ALL_VALID
         return pixels * valid, valid
 
 
@@ -245,5 +245,5 @@ def measure_normalisation(
         raise NothingValid(f"no pixel holds data in the {len(picked)} training images that were read")
     mean = total / count
     variance = squares / count - mean**2
-    spread = np.sqrt(np.where(variance > ROUNDING * squares / count, variance, 1))
+    spread = np.sqrt(np.where(variance > VARIANCE_ROUNDING * squares / count, variance, 1))
     return Normalisation(mean=tuple(mean.tolist()), spread=tuple(spread.tolist())), (float(low), float(high))

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
 from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE, Network, probability
+from geochange.detectors.networks.contract import Network, probability
 from geochange.detectors.networks.symmetry import symmetric_mean
 from geochange.errors import NotFinite
 from geochange.evaluation.bootstrap import Bootstrap, Interval, bound_figures, hit_rates, resample_sums
 from geochange.learning.samples import normalise
 
-BINS = 1000
+SCORE_BINS = 1000
 MERITS = {"ap50": "AP50 of objects", "macro_f1": "mean F1 of the classes", "f1": "F1"}
 """Figures that networks are compared by, the first that there is -> what they are."""
 REPLICATES = 2000
@@ -31,21 +31,21 @@ _PLACE_IN_SCENE = re.compile(r"(?<=.)_\d+_\d+$")
 class ProbabilityHistogram:
     """Counts of labelled pixels by the probability of change that they were given."""
 
-    counts: Ints = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
+    counts: Ints = field(default_factory=lambda: np.zeros((2, SCORE_BINS), np.int64))
     """(unchanged or changed, bin)."""
 
     def add(self, probability: Floats, changed: Bools) -> None:
         """Count (k,) pixels."""
-        bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-        self.counts += np.bincount(bins + BINS * changed, minlength=2 * BINS).reshape(2, BINS)
+        bins = np.minimum((probability * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+        self.counts += np.bincount(bins + SCORE_BINS * changed, minlength=2 * SCORE_BINS).reshape(2, SCORE_BINS)
 
     def called(self) -> tuple[Ints, Ints]:
-        """At each threshold k / BINS: pixels called changed that are (hits), and that are not (false alarms)."""
+        """At each threshold k / SCORE_BINS: pixels called changed that are (hits), and that are not (false alarms)."""
         false, hits = self.counts[:, ::-1].cumsum(axis=1)[:, ::-1]
         return hits, false
 
     def precision_recall(self) -> tuple[Floats, Floats]:
-        """At each threshold k / BINS: precision (1 where nothing is called changed) and recall."""
+        """At each threshold k / SCORE_BINS: precision (1 where nothing is called changed) and recall."""
         hits, false = self.called()
         precision = np.where(hits + false > 0, hits / np.maximum(hits + false, 1), 1.0)
         return precision, hits / max(int(self.counts[1].sum()), 1)
@@ -56,7 +56,7 @@ class ProbabilityHistogram:
         return float((precision * -np.diff(recall, append=0.0)).sum())
 
     def f1(self) -> Floats:
-        """At each threshold k / BINS."""
+        """At each threshold k / SCORE_BINS."""
         precision, recall = self.precision_recall()
         return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
@@ -64,16 +64,16 @@ class ProbabilityHistogram:
         """That of the greatest F1; the middle one of equals."""
         f1 = self.f1()
         best = np.nonzero(f1 >= f1.max() - 1e-12)[0]
-        return float(best[len(best) // 2]) / BINS
+        return float(best[len(best) // 2]) / SCORE_BINS
 
     def outcomes(self, threshold: float) -> tuple[int, int, int]:
         """Hits, false alarms and misses at a threshold."""
-        k = min(round(threshold * BINS), BINS - 1)
+        k = min(round(threshold * SCORE_BINS), SCORE_BINS - 1)
         false, hits = (int(row[k:].sum()) for row in self.counts)
         return hits, false, int(self.counts[1].sum()) - hits
 
     def at(self, threshold: float) -> dict[str, float]:
-        """Precision, recall, F1, IoU and accuracy at a threshold."""
+        """PrecisionName, recall, F1, IoU and accuracy at a threshold."""
         hits, false, misses = self.outcomes(threshold)
         changed, total = hits + misses, int(self.counts.sum())
         return {

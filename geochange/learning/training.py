@@ -27,8 +27,8 @@ from geochange.learning.freezing import freeze, set_training
 from geochange.learning.losses import LOSSES
 from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
-from geochange.learning.options import Precision, TrainOptions
-from geochange.learning.ranks import Ranks, joined
+from geochange.learning.options import PrecisionName, TrainOptions
+from geochange.learning.ranks import Ranks, join_ranks
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import (
     CollectionScores,
@@ -42,7 +42,7 @@ from geochange.learning.scoring import (
 from geochange.learning.training_state import Row, Running, State, naming_full_disks, write_history
 
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
-PRECISIONS: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: Mapping[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 HeldOut = Collection | Sequence[Collection] | None
 
@@ -121,7 +121,7 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
     """
     keep_freed_memory()
     device = require_possible(options, held_out)
-    with joined(device) as ranks, Interrupts() as interrupts:
+    with join_ranks(device) as ranks, Interrupts() as interrupts:
         collections = (held_out,) if isinstance(held_out, Collection) else tuple(held_out or ())
         listener = listener if listener is not None and ranks.first else Silent()
         run = _Run(about, collections, samples.options.gsd, folder, options, device, ranks, interrupts, listener)
@@ -343,11 +343,11 @@ def checkpoint_of(network: Network, about: About, metrics: Mapping[str, float], 
     return Checkpoint(replace(about, metrics=dict(metrics), thresholds={"default": threshold}), weights)
 
 
-def autocast(precision: Precision, device: torch.device) -> Any:
+def autocast(precision: PrecisionName, device: torch.device) -> Any:
     """Mixed precision where it is asked for."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+    return torch.autocast(device.type, dtype=DTYPES[precision])
 
 
 def pick_device(name: str) -> torch.device:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.datasets.balance import class_shares, count_labels
+from geochange.datasets.balance import class_shares, count_classes
 from geochange.datasets.collection import Collection, Item, Sample, open_collection
 from geochange.datasets.listings import find_datasets
 from geochange.datasets.options import CollectionOptions, DataOptions
@@ -120,7 +120,7 @@ class _Tally:
         self.sizes[sample.labels.shape[0], sample.labels.shape[1]] += 1
         self.bands[len(sample.dates[0])] += 1
         self.dtypes[str(sample.dates[0].dtype)] += 1
-        self.counts.append(count_labels(sample.labels, classes))
+        self.counts.append(count_classes(sample.labels, classes))
 
     def facts(self, dataset: str, split: str | None, classes: Sequence[str]) -> PartFacts:
         counts = np.array(self.counts).reshape(-1, len(classes) + 2)

@@ -33,7 +33,7 @@ from geochange.scenes.scene import rasterio_crs
 if TYPE_CHECKING:
     from geochange.detectors.networks.scorer import TileScores
 
-FARTHEST = 24  # pixels from the point to the region that is explained
+SEARCH_RADIUS = 24  # pixels from the point to the region that is explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +213,10 @@ def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry)
     regions, _ = ndimage.label(changed)
     row, col = min(int(place.y), shape[0] - 1), min(int(place.x), shape[1] - 1)
     distance, at = ndimage.distance_transform_edt(~changed, return_indices=True)
-    if not changed.any() or distance[row, col] > FARTHEST:
-        raise NothingValid(f"nothing within {FARTHEST} pixels of that place is called changed (threshold {least:g})")
+    if not changed.any() or distance[row, col] > SEARCH_RADIUS:
+        raise NothingValid(
+            f"nothing within {SEARCH_RADIUS} pixels of that place is called changed (threshold {least:g})"
+        )
     own = regions == regions[at[0][row, col], at[1][row, col]]
     return int(probability[:, own].mean(axis=1).argmax()), own
 

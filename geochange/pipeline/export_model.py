@@ -87,7 +87,7 @@ def export_model(
     inputs = [_synthetic_input(k, bands, options) for k in range(CHECKS)]
     exported = []
     for name, path in paths.items():
-        run = WRITERS[name](module, path, inputs[0])
+        run = MODEL_WRITERS[name](module, path, inputs[0])
         difference = max(float(np.abs(run(*each) - _by_torch(module, *each)).max()) for each in inputs)
         exported.append(Exported(str(path), difference))
     return exported
@@ -176,7 +176,7 @@ def _write_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> 
 
 
 Writer = Callable[[Any, Path, tuple[Floats, Floats]], Callable[[Floats, Floats], Floats]]
-WRITERS: Mapping[Format, Writer] = {"onnx": _write_onnx, "openvino": _write_openvino}
+MODEL_WRITERS: Mapping[Format, Writer] = {"onnx": _write_onnx, "openvino": _write_openvino}
 """Format -> writes the file, and gives a function that runs it."""
 
 

@@ -17,8 +17,8 @@ import rasterio
 import shapely
 from pyproj import CRS
 
-from geochange.arrays import Array, Ints
-from geochange.datasets.labels import IGNORE, value_text
+from geochange.arrays import IGNORE, Array, Ints
+from geochange.datasets.labels import value_text
 from geochange.datasets.options import MOST_CLASSES
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid

@@ -18,7 +18,7 @@ import numpy as np
 
 from geochange.arrays import Bools, Floats
 from geochange.datasets.cutouts import open_outlines, open_pictures
-from geochange.datasets.listings import COLUMNS, IMAGE_SUFFIXES
+from geochange.datasets.listings import IMAGE_SUFFIXES, TABLE_COLUMNS
 from geochange.datasets.options import CHANGE_KINDS, SynthesizeOptions
 from geochange.datasets.sprites import Cutouts
 from geochange.datasets.synthesis import plan_pair
@@ -36,7 +36,7 @@ from geochange.scenes.pairing import Scene, SceneOptions, open_scene
 from geochange.scenes.scene import FileSource, NodataRule, open_file
 
 COMMAND, TABLE = "synthesize", "pairs.csv"
-FARTHEST = 5.0  # standard deviations from the mean to what counts as black and white
+TONE_RANGE = 5.0  # standard deviations from the mean to what counts as black and white
 FLAT = 1e-3  # deviation of a band that never varies, relative to its range or to 1
 
 
@@ -218,8 +218,8 @@ def tone_of(scene: Scene, crew: Crew, stages: Stages) -> Tone:
     if scene.largest == 255:
         low, high = np.zeros(len(low)), np.full(len(high), 255.0)
     else:
-        low = np.maximum(low, moments.mean - FARTHEST * spread)
-        high = np.maximum(np.minimum(high, moments.mean + FARTHEST * spread), low + spread)
+        low = np.maximum(low, moments.mean - TONE_RANGE * spread)
+        high = np.maximum(np.minimum(high, moments.mean + TONE_RANGE * spread), low + spread)
     return Tone(mean=moments.mean, spread=spread, low=low, high=high)
 
 
@@ -250,7 +250,7 @@ def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, crew: Crew, s
 def _write_table(path: Path, names: Sequence[str]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(COLUMNS)
+        rows.writerow(TABLE_COLUMNS)
         rows.writerows([f"{part}/{name}.tif" for part in FOLDERS] for name in names)
 
 

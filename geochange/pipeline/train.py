@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from geochange.datasets.collection import Collection
-from geochange.datasets.splits import GAP
+from geochange.datasets.splits import SPLIT_GAP
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
@@ -185,7 +185,7 @@ def _blocks(material: Material) -> dict[str, Any] | None:
         [item for each in part for item in each.items] for part in (material.training, material.held_out)
     )
     tiles = [item.tile for item in held_out if item.pair == training[0].pair]
-    return {"gap": GAP, "tiles": [[tile.row, tile.col, *tile.shape] for tile in tiles]} if tiles else None
+    return {"gap": SPLIT_GAP, "tiles": [[tile.row, tile.col, *tile.shape] for tile in tiles]} if tiles else None
 
 
 def _counts(collection: Collection) -> dict[str, Any]:

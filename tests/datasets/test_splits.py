@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geochange.datasets.augment import NO_LOOK
 from geochange.datasets.collection import cut
-from geochange.datasets.splits import GAP, NARROWEST, divide_scene
+from geochange.datasets.splits import NARROWEST_TILE, SPLIT_GAP, divide_scene
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.learning.material import gather
 from geochange.learning.options import TrainRunOptions
@@ -47,7 +47,7 @@ def test_training_tiles_lie_beyond_the_gap_and_all_tiles_can_be_read(scene):
     for tile in (*training, *held_out):
         assert max(tile.shape) <= side
         assert covered(tile, tiles)
-    assert all(apart(one, other) >= GAP for one in training for other in held_out)
+    assert all(apart(one, other) >= SPLIT_GAP for one in training for other in held_out)
     assert all(
         apart(one, other) >= 0 for part in (training, held_out) for one in part for other in part if one != other
     )
@@ -59,7 +59,7 @@ def test_half_of_the_scene_is_left_or_nothing_is_held_out(scene):
     training, held_out = divide_scene(*scene)
     if held_out:
         assert 2 * sum(tile.size for tile in training) >= sum(tile.size for tile in tiles)
-        assert min(min(tile.shape) for tile in training) >= NARROWEST
+        assert min(min(tile.shape) for tile in training) >= NARROWEST_TILE
     else:
         assert sum(tile.size for tile in training) >= sum(tile.size for tile in tiles) / 2
 
@@ -107,7 +107,7 @@ def test_no_held_out_pixel_lies_within_the_gap_of_a_training_sample(one_scene):
         for tile in held_out:
             down = np.maximum(tile.row - rows, rows - (tile.stop_row - 1))
             right = np.maximum(tile.col - cols, cols - (tile.stop_col - 1))
-            assert np.maximum(down, right).min() > GAP
+            assert np.maximum(down, right).min() > SPLIT_GAP
 
 
 def test_nothing_of_a_single_scene_is_held_out_unasked(one_scene):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from geochange.datasets.labels import IGNORE
+from geochange.arrays import IGNORE
 from geochange.datasets.options import CHANGE_KINDS, EFFECTS, SynthesizeOptions, SyntheticObjects
 from geochange.datasets.sprites import BORDER, SHAPES, Sprite
-from geochange.datasets.synthesis import CELL, plan_pair, synthesize_cell
-from geochange.datasets.unchanged import HALO, Tone
+from geochange.datasets.synthesis import SYNTHETIC_CELL as CELL
+from geochange.datasets.synthesis import plan_pair, synthesize_cell
+from geochange.datasets.unchanged import EFFECT_HALO as HALO
+from geochange.datasets.unchanged import Tone
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 from tests.stand_ins import textured
@@ -45,7 +47,13 @@ def test_boxes_and_areas_are_those_of_the_labelled_regions():
         for kind in CHANGE_KINDS:
             regions, _ = ndimage.label(cell.labels == CHANGE_KINDS.index(kind) + 1)
             found = {
-                (part[0].start, part[1].start + CELL, part[0].stop, part[1].stop + CELL, int((regions == k).sum()))
+                (
+                    part[0].start,
+                    part[1].start + CELL,
+                    part[0].stop,
+                    part[1].stop + CELL,
+                    int((regions == k).sum()),
+                )
                 for k, part in enumerate(ndimage.find_objects(regions), start=1)
             }
             assert found == {(*each.box, each.area) for each in cell.objects if each.kind == kind}

@@ -11,7 +11,9 @@ from scipy import stats
 
 from geochange.datasets.options import EFFECTS
 from geochange.datasets.unchanged import (
-    HALO,
+    EFFECT_HALO as HALO,
+)
+from geochange.datasets.unchanged import (
     JPEG_CELL,
     KNOTS,
     DateLook,

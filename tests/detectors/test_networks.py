@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from geochange.arrays import IGNORE
 from geochange.errors import BadOption
 
 torch = pytest.importorskip("torch")
@@ -15,7 +16,7 @@ torch = pytest.importorskip("torch")
 from geochange.detectors.networks.attention_net import size_loss  # noqa: E402
 from geochange.detectors.networks.change_vae import DISTANCES, Posterior  # noqa: E402
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, load_checkpoint  # noqa: E402
-from geochange.detectors.networks.contract import IGNORE, Batch, probability  # noqa: E402
+from geochange.detectors.networks.contract import Batch, probability  # noqa: E402
 from geochange.detectors.networks.layers import NeighbourhoodAttention, Resample  # noqa: E402
 from geochange.detectors.networks.registry import NETWORKS, build_network  # noqa: E402
 from geochange.detectors.networks.siamese_unet import FUSIONS  # noqa: E402

@@ -7,11 +7,12 @@ import shapely
 
 torch = pytest.importorskip("torch")
 
+from geochange.arrays import IGNORE  # noqa: E402
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK  # noqa: E402
 from geochange.datasets.collection import Sample, open_collection  # noqa: E402
 from geochange.datasets.options import CollectionOptions  # noqa: E402
 from geochange.detectors.boxes import PARTS  # noqa: E402
-from geochange.detectors.networks.contract import IGNORE, Batch  # noqa: E402
+from geochange.detectors.networks.contract import Batch  # noqa: E402
 from geochange.detectors.networks.object_network import Targets, boxes_in, on_unknown, targets_of  # noqa: E402
 from geochange.detectors.networks.registry import build_network  # noqa: E402
 from geochange.errors import BadOption  # noqa: E402
@@ -22,8 +23,8 @@ from geochange.learning.object_scoring import (  # noqa: E402
     find_boxes,
     find_items,
     hits_of,
-    joined,
     object_figures,
+    pool_objects,
     score_histogram,
 )
 from geochange.learning.options import TrainOptions  # noqa: E402
@@ -226,7 +227,7 @@ def test_overlaps_are_torchvisions():
 
 
 def test_nothing_at_all_can_be_joined_and_measured():
-    found, there = joined([])
+    found, there = pool_objects([])
     assert len(found) == len(there) == 0
     assert object_figures([])["ap50"] == 0
 

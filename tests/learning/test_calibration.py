@@ -8,12 +8,12 @@ from sklearn.metrics import precision_score, recall_score
 torch = pytest.importorskip("torch")
 
 from geochange.learning.calibration import (  # noqa: E402
-    HeldOut,
+    LabelledLogits,
     calibration_error,
     fit_temperature,
     thresholds_for,
 )
-from geochange.learning.scoring import BINS, ProbabilityHistogram  # noqa: E402
+from geochange.learning.scoring import SCORE_BINS, ProbabilityHistogram  # noqa: E402
 
 
 def truthful(classes, overconfident, n=20_000, seed=0):
@@ -24,7 +24,7 @@ def truthful(classes, overconfident, n=20_000, seed=0):
         labels = torch.from_numpy(rng.random(n).astype(np.float32)) < torch.sigmoid(logits[:, 0])
     else:
         labels = torch.multinomial(torch.softmax(logits, 1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
-    return HeldOut(logits * overconfident, labels.long())
+    return LabelledLogits(logits * overconfident, labels.long())
 
 
 @pytest.mark.parametrize("classes", [1, 4])
@@ -74,9 +74,9 @@ def test_thresholds_hold_what_was_wanted_and_cost_no_more_than_they_must(share):
 
     precise, sensitive = found[f"precision={share:g}"], found[f"recall={share:g}"]
     assert at(precise)[0] >= share
-    assert at(precise - 1 / BINS)[0] < share
+    assert at(precise - 1 / SCORE_BINS)[0] < share
     assert at(sensitive)[1] >= share
-    assert at(sensitive + 1 / BINS)[1] < share
+    assert at(sensitive + 1 / SCORE_BINS)[1] < share
 
 
 def test_what_cannot_be_reached_is_left_out():

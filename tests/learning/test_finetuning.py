@@ -7,10 +7,11 @@ import pytest
 import rasterio
 import torch
 
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import open_collection, open_images
 from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Checkpoint
-from geochange.detectors.networks.contract import IGNORE, Batch
+from geochange.detectors.networks.contract import Batch
 from geochange.detectors.networks.registry import build_network
 from geochange.errors import NothingValid
 from geochange.learning.finetuning import adapt_statistics, pseudo_label, transfer

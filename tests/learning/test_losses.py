@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torchmetrics.functional import f1_score, jaccard_index
 
-from geochange.detectors.networks.contract import IGNORE
+from geochange.arrays import IGNORE
 from geochange.learning.losses import LOSSES, cross_entropy, dice, focal, lovasz
 
 SHAPE = (2, 6, 7)  # n, y, x

@@ -12,16 +12,23 @@ from geochange.datasets.options import CollectionOptions, ShapeName
 from geochange.datasets.sprites import SHAPES
 from geochange.errors import BadOption
 from geochange.learning.losses import LOSSES
-from geochange.learning.options import FinetuneOptions, Loss, Precision, TrainOptions, TrainRunOptions, TuneOptions
-from geochange.learning.training import PRECISIONS
-from geochange.pipeline.export_model import SUFFIXES, WRITERS, Format
+from geochange.learning.options import (
+    FinetuneOptions,
+    LossName,
+    PrecisionName,
+    TrainOptions,
+    TrainRunOptions,
+    TuneOptions,
+)
+from geochange.learning.training import DTYPES
+from geochange.pipeline.export_model import MODEL_WRITERS, SUFFIXES, Format
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
     ("choices", "implemented"),
-    [(Loss, LOSSES), (Precision, PRECISIONS), (ShapeName, SHAPES), (Format, SUFFIXES), (Format, WRITERS)],
+    [(LossName, LOSSES), (PrecisionName, DTYPES), (ShapeName, SHAPES), (Format, SUFFIXES), (Format, MODEL_WRITERS)],
 )
 def test_choices_are_what_is_implemented(choices, implemented):
     assert get_args(choices) == tuple(implemented)

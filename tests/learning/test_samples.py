@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from geochange.arrays import IGNORE
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK, GeometryOptions, LookOptions
 from geochange.datasets.balance import class_shares, drawing_weights, label_counts, require_classes
 from geochange.datasets.collection import open_collection
 from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Normalisation
-from geochange.detectors.networks.contract import IGNORE
 from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
 from geochange.learning.samples import (
     FromStep,

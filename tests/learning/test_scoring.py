@@ -10,7 +10,7 @@ from geochange.datasets.collection import Sample, open_collection
 from geochange.datasets.options import CollectionOptions
 from geochange.errors import NotFinite
 from geochange.learning.scoring import (
-    BINS,
+    SCORE_BINS,
     ProbabilityHistogram,
     ScoringOptions,
     class_figures,
@@ -32,7 +32,7 @@ def scored():
     rng = np.random.default_rng(0)
     changed = rng.random(4000) < 0.2
     raw = np.clip(rng.normal(0.35 + 0.3 * changed, 0.15), 0, 0.999)
-    return (np.floor(raw * BINS) + 0.5) / BINS, changed
+    return (np.floor(raw * SCORE_BINS) + 0.5) / SCORE_BINS, changed
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_figures_are_those_of_others(scored, histogram, threshold):
 
 
 def test_the_curve_is_that_of_torchmetrics(scored, histogram):
-    thresholds = torch.arange(BINS, dtype=torch.float64) / BINS
+    thresholds = torch.arange(SCORE_BINS, dtype=torch.float64) / SCORE_BINS
     curve = BinaryPrecisionRecallCurve(thresholds=thresholds)
     precision, recall, _ = curve(torch.tensor(scored[0]), torch.tensor(scored[1]).long())
     ours, found = histogram.precision_recall()
@@ -74,7 +74,7 @@ def test_average_precision_is_that_of_others(scored, histogram):
 
 def test_no_threshold_is_better_than_the_best(scored, histogram):
     best = histogram.at(histogram.best_threshold())["f1"]
-    every = [reference.f1_score(scored[1], scored[0] >= k / BINS) for k in range(0, BINS, 10)]
+    every = [reference.f1_score(scored[1], scored[0] >= k / SCORE_BINS) for k in range(0, SCORE_BINS, 10)]
     assert best >= max(every)
     assert best == pytest.approx(histogram.f1().max())
 

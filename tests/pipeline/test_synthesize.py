@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import ndimage
 
 import geochange
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import open_collection
-from geochange.datasets.labels import IGNORE
 from geochange.datasets.options import CHANGE_KINDS, LabelOptions, SynthesizeOptions
 from geochange.engine.cluster import ClusterOptions
 from geochange.pipeline.synthesize import synthesize as make

@@ -19,7 +19,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geochange.detectors.networks.contract import IGNORE, Batch, Criterion, Network, outputs_needed, supervise
+from geochange.arrays import IGNORE
+from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed, supervise
 from geochange.detectors.networks.layers import (
     ChannelAttention,
     NeighbourhoodAttention,

@@ -10,9 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-IGNORE = 255
-"""A label that is neither taught nor scored."""
-
 OBJECT = 256
 """What an object's number is multiplied with where it is added to a label, for networks of objects."""
 

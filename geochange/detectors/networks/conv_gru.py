@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geochange.detectors.networks.contract import IGNORE, Batch, Criterion, Network
+from geochange.arrays import IGNORE
+from geochange.detectors.networks.contract import Batch, Criterion, Network
 from geochange.detectors.networks.layers import conv_block, conv_blocks, enlarge, enlarged_radius
 from geochange.errors import BadOption
 

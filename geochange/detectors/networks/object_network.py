@@ -21,9 +21,9 @@ from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from geochange.arrays import Floats, Ints
+from geochange.arrays import IGNORE, Floats, Ints
 from geochange.detectors.networks.attention_net import DEFAULT_ENCODER, Fusion, Lateral, encoder_radius, feature_encoder
-from geochange.detectors.networks.contract import IGNORE, OBJECT, Batch, Criterion, Network, outputs_needed, supervise
+from geochange.detectors.networks.contract import OBJECT, Batch, Criterion, Network, outputs_needed, supervise
 from geochange.detectors.networks.layers import ChannelAttention, SpatialAttention, conv_block, enlarge, enlarged_radius
 from geochange.errors import BadOption
 
