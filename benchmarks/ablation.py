@@ -108,7 +108,7 @@ def teach(variant: str, seed: int, budget: Budget, material: Material, folder: P
     else:
         steps = int(budget.steps * seconds(*VARIANTS["full"]) / seconds(name, options))
     fitting = TrainOptions(steps=steps, batch=BATCH, every=steps, seed=seed, warmup=50, average=0.99)
-    fit(fresh(name, options, seed), about, samples, None, folder, fitting)
+    fit(fresh(name, options, seed), about, samples, (), folder, fitting)
 
 
 def fresh(name: str, options: dict[str, Any], seed: int) -> Network:
@@ -129,7 +129,7 @@ def seconds_of_step(network: Network, about: About, samples: TrainingSamples, fo
         network,
         about,
         samples,
-        None,
+        (),
         folder,
         fitting,
         listener=Relay(Silent(), lambda row: heard.append(row["seconds"])),

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each message gives both values and the fix, on one line."""
+"""Errors that a user can fix: each message gives both values and the fix, on one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 
 class GeochangeError(Exception):
-    """Base of all errors that a user can mend; the command line prints it on one line and exits with 2."""
+    """Base of all errors that a user can fix; the command line prints it on one line and exits with 2."""
 
 
 class UnreadableInput(GeochangeError, OSError):
@@ -42,7 +42,7 @@ class BlockFailed(GeochangeError, RuntimeError):
 
 
 class NotFinite(GeochangeError, ArithmeticError):
-    """The loss, its gradient or the scores of a network are no finite numbers."""
+    """The loss, its gradient or the scores of a network are not finite."""
 
 
 def require_known(name: str, chosen: Iterable[str], known: Collection[str]) -> None:

@@ -27,7 +27,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with its suffix; renamed to it at the end, removed on an error."""
+    """Give a temporary path beside `path`, with its suffix; rename it at the end, remove it on an error."""
     temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
@@ -37,15 +37,16 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def save_array(path: Path, array: Array) -> None:
-    """An .npy file, written whole."""
+    """Write an .npy file, whole."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_whole(path, buffer.getbuffer())
 
 
 def load_array(path: Path) -> Array:
-    """What `save_array` wrote."""
-    return np.load(path, allow_pickle=False)
+    """Read what `save_array` wrote."""
+    array: Array = np.load(path, allow_pickle=False)
+    return array
 
 
 def require_writable(targets: Iterable[Path], *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
@@ -57,7 +58,7 @@ def require_writable(targets: Iterable[Path], *, overwrite: bool, inputs: Iterab
         inputs: all that is read; only paths count.
 
     Raises:
-        OutputInTheWay: the message says why.
+        OutputInTheWay: the message gives the reason.
     """
     targets = list(targets)
     spare_inputs(targets, inputs)
@@ -77,7 +78,7 @@ def spare_inputs(targets: Iterable[Path], inputs: Iterable[Any]) -> None:
 
 
 def require_geotiff(path: Path) -> None:
-    """Raises BadOption where a GeoTIFF would be written under another suffix."""
+    """Raise BadOption where a GeoTIFF would be written under another suffix."""
     if path.suffix.lower() not in GEOTIFF_SUFFIXES:
         raise BadOption(f"output {path.name} must end in {' or '.join(GEOTIFF_SUFFIXES)}")
 

@@ -1,4 +1,4 @@
-"""Train a network as a TOML file says, on one machine or on several GPUs.
+"""Train a network by a TOML file, on one machine or on several GPUs.
 
     python workflows/train_model.py buildings.toml
     torchrun --nproc-per-node 4 workflows/train_model.py buildings.toml
@@ -44,7 +44,7 @@ def read_plan(path: Path) -> tuple[list[str], Path, dict[str, Any]]:
 
 
 def train_model(plan: Annotated[Path, typer.Argument(help="A TOML file of data, out and options.")]) -> None:
-    """Train a network as a TOML file says; go on where an earlier run stopped."""
+    """Train a network by a TOML file; go on where an earlier run stopped."""
     from geochange.learning.options import TrainRunOptions
     from geochange.learning.ranks import here
     from geochange.learning.run_options import options_from

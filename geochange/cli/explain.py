@@ -32,7 +32,7 @@ def explain(
     as_json: values.Json = False,
     quiet: values.Quiet = False,
 ) -> None:
-    """Where a network looked when it called a place changed: a heat map for each date."""
+    """Show where a network looked when it predicted change at a place: a heat map for each date."""
     from geochange.cli.tables import print_explained, print_json
     from geochange.pipeline.explain import ExplainOptions
     from geochange.pipeline.explain import explain as run

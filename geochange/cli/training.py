@@ -22,7 +22,7 @@ NetworkOption: TypeAlias = Annotated[
 ]
 Gsd: TypeAlias = Annotated[
     float | None,
-    typer.Option("--gsd", help="Metres a pixel that the network is taught with.", show_default="as the images lie"),
+    typer.Option("--gsd", help="Pixel size of training samples, in metres.", show_default="as the images lie"),
 ]
 Size: TypeAlias = Annotated[
     int | None,

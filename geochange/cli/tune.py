@@ -13,7 +13,7 @@ from geochange.cli import training, values
 def tune(
     data: Annotated[list[str], typer.Argument(help="Folders A, B, label; as DIR or DIR@GSD, GSD in metres a pixel.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")],
-    trials: Annotated[int, typer.Option("--trials", help="Short runs to make, with those made already.")] = 20,
+    trials: Annotated[int, typer.Option("--trials", help="Trials to run, with those of earlier runs.")] = 20,
     steps: Annotated[int, typer.Option("--steps", help="Updates of the weights in each.")] = 300,
     every: Annotated[
         int | None,

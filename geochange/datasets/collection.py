@@ -36,6 +36,7 @@ class Item:
 
     @property
     def name(self) -> str:
+        """The pair's name, and where in it the item lies."""
         return f"{self.pair.name} at row {self.tile.row}, column {self.tile.col}"
 
 
@@ -50,7 +51,7 @@ class Sample:
     labels: Ints
     """(y, x) uint8: 0 unchanged, k for the k-th class, 255 where not labelled."""
     objects: Ints | None = None
-    """(y, x) int32: numbers of objects that are told apart, from 1; None where each region of a label is one."""
+    """(y, x) int32: numbers of objects, from 1; None where each region of a label is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ class Collection:
         return self._on_first_date(item, self._grid(item.pair))[0]
 
     def _on_first_date(self, item: Item, grid: Grid) -> tuple[Tile, Grid]:
-        """An item's tile, which lies on the scene's grid, on that of the first date; and that grid."""
+        """Return an item's tile on the grid of the first date, instead of the scene's; and that grid."""
         if not self.options.align:
             return item.tile, grid
         first = _grid_of(item.pair)
@@ -116,11 +117,11 @@ class Collection:
         return _open(pair, self.options).grid if self.options.align else _grid_of(pair)
 
     def part(self, keep: Sequence[int]) -> Collection:
-        """The collection with some of its items."""
+        """Return the collection with some of its items."""
         return replace(self, items=tuple(self.items[k] for k in keep))
 
     def of_split(self, split: str) -> Collection:
-        """The items of train, val or test."""
+        """Return the items of train, val or test."""
         return self.part([k for k, item in enumerate(self.items) if item.pair.split == split])
 
 
@@ -136,8 +137,8 @@ def open_collection(
     Args:
         path: the folder, or the CSV.
         options: how pixels and labels are read.
-        split: train, val or test; None for all, each pair knowing its own.
-        leave_out: hears of pairs that cannot be opened; by default the first one raises.
+        split: train, val or test; None for all.
+        leave_out: called with each pair that cannot be opened; by default the first one raises.
 
     Raises:
         UnreadableInput: files, folders or columns are missing, or a file is broken.
@@ -181,7 +182,7 @@ def open_images(dates: Sequence[str | os.PathLike[str]], options: CollectionOpti
 
 
 def matched(collection: Collection) -> Collection:
-    """The collection with each date brought to the mean and spread of its scene's first date, band by band.
+    """Return the collection with each date brought to the mean and spread of its scene's first date, band by band.
 
     Statistics of a scene are those of at most `MOST_MATCHED` of its items.
 
@@ -206,7 +207,7 @@ def _matching(collection: Collection, indices: Sequence[int]) -> Matching:
 
 
 def cut(shape: tuple[int, int], tile: int) -> Iterator[Tile]:
-    """A grid's pixels in tiles of nearly one size, at most `tile` on a side, in raster order: no slivers."""
+    """Cut a grid into tiles of nearly one size, at most `tile` on a side, in raster order: no slivers."""
     rows, cols = (np.linspace(0, length, ceil(length / tile) + 1).round().astype(int).tolist() for length in shape)
     for top, bottom in pairwise(rows):
         for left, right in pairwise(cols):
@@ -232,7 +233,7 @@ def _of_split(pairs: Sequence[LabelledPair], split: str, path: Path) -> tuple[La
 
 
 def _common_gsd(sizes: Sequence[float | None]) -> float | None:
-    """The mean of pixel sizes that are known and alike, else None."""
+    """Return the mean of pixel sizes that are known and alike, else None."""
     known = [size for size in sizes if size is not None]
     if not known or len(known) < len(sizes) or max(known) > SAME_GSD * min(known):
         return None
@@ -242,10 +243,10 @@ def _common_gsd(sizes: Sequence[float | None]) -> float | None:
 def _with_values(
     pairs: Sequence[LabelledPair], options: CollectionOptions, leave_out: LeaveOut
 ) -> tuple[CollectionOptions, tuple[LabelledPair, ...]]:
-    """With one class and no values given, 255 is the class where only 0 and 255 occur; and the pairs not left out."""
+    """Return options in which 255 is the single class, where only 0 and 255 occur; and the pairs that are kept."""
     rasters = [(pair.name, pair.labels) for pair in pairs if pair.labels is not None and not is_layer(pair.labels)]
-    said = options.values is not None or options.label_column is not None or options.dated
-    if said or len(options.classes) > 1 or not rasters:
+    given = options.values is not None or options.label_column is not None or options.dated
+    if given or len(options.classes) > 1 or not rasters:
         return options, tuple(pairs)
     broken, binary = set(), True
     for name, labels in rasters:
@@ -261,7 +262,7 @@ def _with_values(
 
 
 def _is_binary(path: str) -> bool:
-    """Whether a raster of labels holds 0 and 255 alone; it is read in tiles."""
+    """Return whether a raster of labels holds 0 and 255 alone, reading it in tiles."""
     source = open_file(path)
     return all(
         {*np.unique(stored[0][valid]).tolist()} <= {0, IGNORE}
@@ -270,5 +271,5 @@ def _is_binary(path: str) -> bool:
 
 
 def evenly(length: int, most: int) -> list[int]:
-    """At most so many indices below a length, evenly apart."""
+    """Return at most so many indices below a length, evenly apart."""
     return sorted({round(x) for x in np.linspace(0, length - 1, min(length, max(most, 1)))})

@@ -39,6 +39,7 @@ class OutlineCutouts:
     """Of the image that they are pasted into."""
 
     def draw(self, rng: np.random.Generator) -> Sprite | None:
+        """Cut out one of the objects at random; None where it has no data everywhere."""
         outline = self.outlines[rng.integers(len(self.outlines))]
         window = _window(outline)
         values, valid = self.source.read(window)
@@ -49,7 +50,7 @@ class OutlineCutouts:
 
 
 def open_outlines(path: str | os.PathLike[str], source: Source, own: Tone, wanted: Tone) -> OutlineCutouts:
-    """Outlines of a vector layer over an image.
+    """Open the outlines of a vector layer over an image.
 
     Args:
         path: of the layer.
@@ -83,7 +84,7 @@ def _window(outline: shapely.Geometry) -> Tile:
 
 
 def match_tone(values: Floats, own: Tone, wanted: Tone) -> Floats:
-    """(band, y, x) values of one image, as another one would show them: by mean and deviation, band by band."""
+    """Bring (band, y, x) values of one image to the mean and deviation of another one, band by band."""
     if own is wanted:
         return values
     gain = (wanted.spread / own.spread)[:, None, None]
@@ -98,13 +99,14 @@ class PictureCutouts:
     wanted: Tone
 
     def draw(self, rng: np.random.Generator) -> Sprite | None:
+        """Read one of the pictures at random."""
         pixels = read_picture(self.paths[rng.integers(len(self.paths))], len(self.wanted.mean))
         low, high = (each[:, None, None] for each in (self.wanted.low, self.wanted.high))
         return Sprite(pixels[-1], low + (high - low) * pixels[:-1])
 
 
 def open_pictures(folder: str | os.PathLike[str], wanted: Tone) -> PictureCutouts:
-    """The pictures of a folder.
+    """Open the pictures of a folder.
 
     Args:
         folder: with PNG, WebP or TIFF files of red, green, blue and opacity, or of grey and opacity.
@@ -115,7 +117,7 @@ def open_pictures(folder: str | os.PathLike[str], wanted: Tone) -> PictureCutout
         BandMismatch: their colours are not as many as the image's bands.
     """
     if not Path(folder).is_dir():
-        raise UnreadableInput(f"{folder} is no folder of pictures to paste")
+        raise UnreadableInput(f"{folder} is not a folder of pictures to paste")
     paths = tuple(sorted(each for each in Path(folder).iterdir() if each.suffix.lower() in PICTURE_SUFFIXES))
     if not paths:
         raise UnreadableInput(f"{folder} holds no picture to paste: {', '.join(PICTURE_SUFFIXES)}")
@@ -125,7 +127,7 @@ def open_pictures(folder: str | os.PathLike[str], wanted: Tone) -> PictureCutout
 
 
 def read_picture(path: Path, bands: int) -> Floats:
-    """(band + 1, y, x) in 0..1: colours, and behind them the opacity; trimmed.
+    """Read (band + 1, y, x) in 0..1: colours, and behind them the opacity; trimmed.
 
     Raises:
         UnreadableInput, BandMismatch: as `open_pictures`.

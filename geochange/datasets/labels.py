@@ -23,13 +23,13 @@ _UNKNOWN = 254
 
 
 def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: CollectionOptions) -> Ints:
-    """The labels of a part of a scene.
+    """Read the labels of a part of a scene.
 
     Args:
         path: a raster on the scene's grid, or a layer of polygons.
         tile: the part.
         grid: the scene's.
-        image: what the scene is called in messages.
+        image: name of the scene in messages.
         options: what the stored values stand for.
 
     Returns:
@@ -53,10 +53,12 @@ def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: Collecti
 
 
 def read_objects(path: str, tile: Tile, image: str) -> Ints | None:
-    """Which polygon of a layer each pixel lies in.
+    """Read which polygon of a layer each pixel lies in.
 
     Args:
-        path, tile, image: as for `read_labels`.
+        path: a raster, or a layer of polygons.
+        tile: the part.
+        image: the scene's first date.
 
     Returns:
         (y, x) int32 numbers from 1, 0 outside; None for a raster, whose regions are its objects.
@@ -68,14 +70,14 @@ def read_objects(path: str, tile: Tile, image: str) -> Ints | None:
 
 @lru_cache(maxsize=LAYERS_KEPT)
 def _layer_numbers(path: str, version: tuple[int, ...], image: str) -> VectorLabels:
-    """The polygons of a layer on the grid of an image, by their numbers."""
+    """Return the polygons of a layer on the grid of an image, by their numbers."""
     grid = open_file(image).grid
     polygons = in_pixels(open_layer(path).polygons(grid), grid)
     return VectorLabels(polygons, np.arange(1, len(polygons) + 1))
 
 
 def translate(stored: Array, options: CollectionOptions, name: str) -> Ints:
-    """Stored values of a raster -> labels, as `read_labels` gives them; a JPEG of one class is cut at half its range.
+    """Translate stored values of a raster to labels; a JPEG of one class is cut at half its range.
 
     Raises:
         BadOption: a value stands for no class.
@@ -84,7 +86,7 @@ def translate(stored: Array, options: CollectionOptions, name: str) -> Ints:
         return np.where(np.isin(stored, (IGNORE, *options.ignore)), IGNORE, stored).astype(np.uint8)
     values = options.values or tuple(range(1, len(options.classes) + 1))
     if names := [value for value in values if isinstance(value, str)]:
-        raise BadOption(f"{name} is a raster and holds numbers; the value {names[0]!r} is none")
+        raise BadOption(f"{name} is a raster and holds numbers; the value {names[0]!r} is not one")
     if name.lower().endswith((".jpg", ".jpeg")) and len(values) == 1:
         return (stored > JPEG_HALF).astype(np.uint8)
     labels = np.full(stored.shape, _UNKNOWN, np.uint8)
@@ -100,7 +102,7 @@ def translate(stored: Array, options: CollectionOptions, name: str) -> Ints:
 
 @lru_cache(maxsize=LAYERS_KEPT)
 def _layer_labels(path: str, version: tuple[int, ...], image: str, options: CollectionOptions) -> VectorLabels:
-    """A layer on the grid of an image; `version` tells a file from one that has taken its place."""
+    """Return a layer on the grid of an image; `version` differs where the file has been replaced."""
     grid = open_file(image).grid
     layer = open_layer(path)
     return VectorLabels(in_pixels(layer.polygons(grid), grid), _polygon_labels(layer, options))
@@ -114,10 +116,11 @@ def _version(path: str) -> tuple[int, ...]:
 
 
 def _polygon_labels(layer: Layer, options: CollectionOptions) -> Array | None:
-    """(n,) label of each polygon of a layer; None where there is one class and no column."""
+    """Return the (n,) label of each polygon of a layer; None where there is one class and no column."""
     if options.label_column is None:
         if len(options.classes) > 1:
-            raise BadOption(f"{layer.path}: name the column that tells {' from '.join(options.classes)}")
+            classes = ", ".join(options.classes)
+            raise BadOption(f"{layer.path} holds the classes {classes} in some column; name it with --label-column")
         return None
     columns = [str(name) for name in layer.frame.columns if name != layer.frame.geometry.name]
     if options.label_column not in columns:
@@ -136,7 +139,7 @@ def _labels_by_text(values: tuple[int | str, ...], options: CollectionOptions) -
 
 
 def value_text(value: Any) -> str:
-    """3, 3.0 and "3" are one class: a column of numbers with gaps is read as floats."""
+    """Return a stored value as text; 3, 3.0 and "3" are one, as columns of numbers with gaps are read as floats."""
     return str(int(value)) if isinstance(value, float | np.floating) and float(value).is_integer() else str(value)
 
 

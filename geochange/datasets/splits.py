@@ -39,7 +39,7 @@ def divide_scene(tiles: Sequence[Tile], share: float, seed: int, side: int) -> t
 
 
 def _place_blocks(shape: tuple[int, int], share: float, seed: int) -> list[Tile]:
-    """One block for each cell of the scene, at a random corner of it."""
+    """Place one block in each cell of the scene, at a random corner."""
     rng, blocks = np.random.default_rng(seed), []
     for cell in cut(shape, SCENE_PART):
         height, width = (round(length * np.sqrt(share)) for length in cell.shape)
@@ -55,7 +55,7 @@ def _cut(tile: Tile, side: int) -> Iterator[Tile]:
 
 
 def _largest_outside(tile: Tile, blocks: Sequence[Tile]) -> Tile:
-    """The largest part of a tile beyond the gap around each block; of zero size where there is none."""
+    """Return the largest part of a tile beyond the gap around each block; of zero size where there is none."""
     for block in blocks:
         near = tile.intersect(block.grow(SPLIT_GAP))
         if near.size:

@@ -1,8 +1,8 @@
 """Synthetic changes: one image becomes a pair of dates with known changes between them.
 
 Objects are pasted into one date or both, as in copy-paste augmentation (Dwibedi 2017; Ghiasi 2021), and both dates are
-given looks of their own (`unchanged`), so that what has not changed differs too. Objects also stand at both dates as
-they are: that something was pasted says nothing.
+given looks of their own (`unchanged`), so that unchanged pixels differ too. Objects also stand at both dates as
+they are, so that not everything that was pasted is change.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class SyntheticChange:
     area: int
     """Changed pixels."""
     contrast: float
-    """Root mean square over the bands of the difference that it makes, in the scene's standard deviations."""
+    """Root mean square over the bands of its difference between the dates, in the scene's standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,14 @@ def plan_pair(
     strength: float = 1.0,
     cutouts: Cutouts | None = None,
 ) -> PairPlan:
-    """How the two dates of an image differ, drawn at random.
+    """Draw how the two dates of an image differ.
 
     Args:
         seed: the image's own.
         tone: of the image.
         objects: what is pasted.
-        effects, strength: of what is not change, see `draw_look`.
+        effects: names of effects that are not change, see `draw_look`.
+        strength: of the effects.
         cutouts: where objects are cut from; None: all are drawn.
     """
     rng, bands = np.random.default_rng([seed, 0]), len(tone.mean)
@@ -110,7 +111,7 @@ def plan_pair(
 
 
 def synthesize_cell(images: Sequence[Floats], free: Bools, cell: Tile, plan: PairPlan) -> SyntheticCell:
-    """Make one cell of a pair.
+    """Synthesize one cell of a pair.
 
     Law: a cell depends on its own pixels, and on `EFFECT_HALO` more for the view and the blur; nothing else matters.
 
@@ -195,7 +196,7 @@ class _Canvas:
             self._paste(kind, at, {int(kind == "appeared"): sprite}, height)
 
     def _stand(self) -> None:
-        """Something that stands at both dates as it is, but for its shadow."""
+        """Paste something that stands at both dates as it is, but for its shadow."""
         sprite = self._draw()
         at = None if sprite is None else self._place(sprite)
         if sprite is None or at is None:
@@ -206,7 +207,7 @@ class _Canvas:
             self._blend(date, at, sprite)
 
     def _draw(self) -> Sprite | None:
-        """An object at random; None where the one that was drawn cannot be had."""
+        """Draw an object at random; None where the one that was drawn cannot be cut out."""
         options, rng, plan = self.plan.objects, self.rng, self.plan
         if plan.cutouts is not None and rng.random() < options.cut:
             sprite = plan.cutouts.draw(rng)
@@ -220,12 +221,12 @@ class _Canvas:
         return Sprite(cover, texture)
 
     def _height(self, sprite: Sprite) -> float:
-        """Pixels, for its shadow; 0 where it throws none."""
+        """Draw its height in pixels, for its shadow; 0 where it throws none."""
         tall = self.rng.random() < self.plan.objects.shadows
         return float(self.rng.uniform(0.2, 0.7) * np.sqrt(sprite.mask.sum())) if tall else 0.0
 
     def _place(self, sprite: Sprite, near: tuple[slice, slice] | None = None) -> tuple[slice, slice] | None:
-        """A free place, which then is taken; None where none is found."""
+        """Find a free place, which then is taken; None where none is found."""
         rows, cols = sprite.cover.shape
         for _ in range(TRIES):
             room = self.free.shape[0] - rows, self.free.shape[1] - cols
@@ -263,7 +264,7 @@ class _Canvas:
         self.changes.append(_Change(kind, at, mask, contrast))
 
     def _strengthen(self, texture: Floats, other: Floats, mask: Bools) -> Floats:
-        """The texture, shifted so that it differs from what is seen at the other date as much as the options ask for.
+        """Shift a texture so that it differs from what is seen at the other date as much as the options ask for.
 
         Where black or white stand in the way it goes to the other side.
         """
@@ -278,7 +279,9 @@ class _Canvas:
         way = difference if size > greatest else way
         way = way / max(float(np.sqrt(np.mean(way**2))), 1e-9) * wanted
         low, high = tone.low[:, None, None], tone.high[:, None, None]
-        tried = [np.clip(texture + (way * sign - difference)[:, None, None] * spread, low, high) for sign in (1, -1)]
+        tried: list[Floats] = [
+            np.clip(texture + (way * sign - difference)[:, None, None] * spread, low, high) for sign in (1, -1)
+        ]
         reached = [np.sqrt(np.mean(((each - other) / spread)[:, mask].mean(axis=1) ** 2)) for each in tried]
         return tried[0] if reached[0] >= min(0.7 * wanted, reached[1]) else tried[1]
 
@@ -289,7 +292,7 @@ class _Canvas:
     def _shade(
         self, date: int, at: tuple[slice, slice], cover: Floats, height: float, *, changed: bool = False
     ) -> None:
-        """Throw a shadow; that of a change is no change, nor is it none."""
+        """Throw a shadow; that of a change is not labelled."""
         if height <= 0:
             return
         length = np.array(self.plan.sun[date]) * height
@@ -317,7 +320,7 @@ class _Canvas:
 def _objects_of(
     change: _Change, labels: Ints, origin: tuple[int, int], inner: tuple[slice, slice], cell: Tile
 ) -> list[SyntheticChange]:
-    """The parts of a change as objects; parts of a pixel or two are neither change nor none."""
+    """Return the parts of a change as objects; parts of a pixel or two are not labelled."""
     kept = []
     regions, _ = ndimage.label(change.mask)
     row, col = (part.start - inside.start for part, inside in zip(change.at, inner, strict=True))

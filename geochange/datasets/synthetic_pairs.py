@@ -54,22 +54,23 @@ class Pair:
     folder: Path
     nodata: NodataRule = "all"
     label_kinds: bool = False
-    """Whether labels tell the kinds of change apart."""
+    """Whether the kinds of change have labels of their own."""
 
     @property
     def source(self) -> FileSource:
+        """The first image."""
         source = self.scene.sources[0]
         assert isinstance(source, FileSource)
         return source
 
     @property
     def fill(self) -> float | None:
-        """What stands for nodata in the files; None where a mask says where there are data, or they are everywhere."""
+        """The nodata value of the files; None where a mask gives it, or there are data everywhere."""
         given = self.nodata
         return self.source.fill if self.source.fill is not None or isinstance(given, str) else given
 
     def really_changed(self, tile: Tile) -> Bools:
-        """(y, x) of a tile, which may reach beyond the border."""
+        """Return (y, x) of a tile, which may reach beyond the border."""
         if self.changed is None:
             return np.zeros(tile.shape, bool)
         inside = tile.intersect(self.scene.grid.area)
@@ -81,6 +82,7 @@ class Pair:
         return np.pad((values != 0).any(axis=0), around)
 
     def label(self, stored: StoredCell) -> Ints:
+        """Return the labels of a cell as they are written."""
         changed = (stored.labels > 0) & (stored.labels != IGNORE)
         return stored.labels if self.label_kinds else np.where(changed, np.uint8(1), stored.labels)
 
@@ -89,7 +91,7 @@ def synthesize_task(pair: Pair, cell: Tile) -> StoredCell:
     """Synthesize one cell of a pair."""
     around = cell.grow(EFFECT_HALO)
     images, masks = pair.scene.read(around)
-    valid, known = masks.all(axis=0), ~pair.really_changed(around)
+    valid, known = np.stack([masks.all(axis=0), ~pair.really_changed(around)])
     cell_pair = synthesize_cell([image.astype(float) for image in images], valid & known, cell, pair.plan)
     inside, known = (mask[EFFECT_HALO:-EFFECT_HALO, EFFECT_HALO:-EFFECT_HALO] for mask in (valid, known))
     dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in cell_pair.dates)
@@ -98,7 +100,7 @@ def synthesize_task(pair: Pair, cell: Tile) -> StoredCell:
 
 
 def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | None) -> Array:
-    """Values in their type; the nodata value only where there are no data."""
+    """Return values in their type, with the nodata value only where there are no data."""
     if dtype.kind == "f":
         return np.where(valid, date, np.nan if fill is None else fill).astype(dtype)
     empty = 0 if fill is None else fill
@@ -110,8 +112,9 @@ def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | No
 
 
 def write_pair(pair: Pair, crew: Crew, stages: Stages) -> Counter[str]:
-    """Write one pair, its labels and its objects; how many there are of each kind."""
-    scene, folder, found = pair.scene, pair.folder, []
+    """Write one pair, its labels and its objects; return how many there are of each kind."""
+    scene, folder = pair.scene, pair.folder
+    found: list[SyntheticChange] = []
     own = {"count": len(scene.bands), "dtype": pair.source.dtype, "nodata": pair.fill}
     profiles = [_profile(scene.grid) | own] * 2 + [_profile(scene.grid)]
     cells = list(partition(scene.shape, (SYNTHETIC_CELL, SYNTHETIC_CELL)))
@@ -140,7 +143,7 @@ def write_pair(pair: Pair, crew: Crew, stages: Stages) -> Counter[str]:
 
 
 def _profile(grid: Grid) -> dict[str, Any]:
-    """Of a raster of one byte; what differs takes its place."""
+    """Return the profile of a raster of one byte."""
     return {
         "driver": "GTiff",
         "count": 1,
@@ -159,7 +162,7 @@ def _profile(grid: Grid) -> dict[str, Any]:
 
 
 def write_objects(found: Sequence[SyntheticChange], grid: Grid, path: Path) -> None:
-    """The boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
+    """Write the boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
     import geopandas
     from pyogrio.errors import DataLayerError, DataSourceError
 

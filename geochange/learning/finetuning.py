@@ -33,7 +33,7 @@ class Transferred:
 
 
 def transfer(start: Checkpoint, bands: int, classes: Sequence[str]) -> Transferred:
-    """A network for other bands or classes, with all weights of a checkpoint that fit.
+    """Build a network for other bands or classes, with all weights of a checkpoint that fit.
 
     A first convolution is given its bands over and over, scaled so that its answer to equal bands stays.
 
@@ -57,7 +57,7 @@ def transfer(start: Checkpoint, bands: int, classes: Sequence[str]) -> Transferr
 
 
 def _fitting(network: Network, name: str, given: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
-    """A weight in the shape that is wanted; None where there is no way."""
+    """Return a weight in the shape that is wanted; None where it cannot be had."""
     if given.shape == shape:
         return given
     bands = network.options.bands
@@ -77,7 +77,7 @@ def adapt_statistics(network: Network, batches: Iterable[Batch], share: float = 
         share: of the new statistics, the rest being those that were there (Schneider 2020).
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    before = [(layer.running_mean.clone(), layer.running_var.clone(), layer.momentum) for layer in layers]
+    before = [({name: value.clone() for name, value in layer.named_buffers()}, layer.momentum) for layer in layers]
     network.eval()
     for layer in layers:
         layer.reset_running_stats()
@@ -85,9 +85,10 @@ def adapt_statistics(network: Network, batches: Iterable[Batch], share: float = 
         layer.train()
     for batch in batches:
         network(batch.dates)
-    for layer, (mean, variance, momentum) in zip(layers, before, strict=True):
-        layer.running_mean.lerp_(mean, 1 - share)
-        layer.running_var.lerp_(variance, 1 - share)
+    for layer, (kept, momentum) in zip(layers, before, strict=True):
+        for name, value in layer.named_buffers():
+            if value.is_floating_point():
+                value.lerp_(kept[name], 1 - share)
         layer.momentum = momentum
     network.eval()
 
@@ -102,7 +103,7 @@ def pseudo_label(
     Args:
         checkpoint: what labels.
         collection: its own labels are not used.
-        folder: where the rasters go; made where it is missing.
+        folder: folder of the rasters, created where it is missing.
         sure: how far from the threshold to the end of the range a probability must lie, from 0 to 1.
         gsd: metres a pixel that the network wants; None: as the images lie.
 
@@ -143,7 +144,7 @@ def pseudo_label(
 
 
 def _sure_labels(scores: torch.Tensor, threshold: float, sure: float) -> Ints:
-    """(class, y, x) probabilities -> (y, x) labels."""
+    """Turn (class, y, x) probabilities into (y, x) labels."""
     likeliest, which = scores.max(dim=0)
     low, high = threshold * (1 - sure), threshold + sure * (1 - threshold)
     labels = torch.where(likeliest >= high, which + 1, torch.where(likeliest <= low, 0, IGNORE))
@@ -165,6 +166,6 @@ def _write_labels(path: Path, item: Item, parts: Sequence[tuple[Tile, Ints]]) ->
 
 
 def adapted_about(about: About, checkpoint: Checkpoint) -> About:
-    """What a checkpoint says after other imagery was learnt without labels: thresholds stay those of its start."""
+    """Return the description of a checkpoint trained without labels: thresholds stay those of its start."""
     before = checkpoint.about
     return replace(about, thresholds=before.thresholds, temperature=before.temperature)

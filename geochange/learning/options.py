@@ -33,7 +33,7 @@ class TrainOptions:
     """Batches whose gradients are added up for one update."""
 
     loss: LossName = "bce-dice"
-    """LossName function."""
+    """Loss function."""
 
     rate: float = 1e-3
     """Learning rate of AdamW."""
@@ -229,7 +229,7 @@ class TuneOptions(TrainRunOptions):
     """Least and greatest rate of a pretrained encoder, relative to that of the rest, by its logarithm."""
 
     losses: tuple[LossName, ...] = ("bce-dice", "focal", "bce-lovasz")
-    """LossName functions to choose from."""
+    """Loss functions to choose from."""
 
     batches: tuple[int, ...] = (4, 8, 16)
     """Batch sizes to choose from."""

@@ -1,4 +1,4 @@
-"""What a training is given as text or JSON: its data, options of training and of networks."""
+"""Training data and options from text and JSON."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class TrainingData:
 
 
 def parse_training_data(text: str) -> TrainingData:
-    """`DIR` or `DIR@GSD`.
+    """Parse `DIR` or `DIR@GSD`.
 
     Raises:
-        BadOption: what follows the @ is no pixel size.
+        BadOption: what follows the @ is not a pixel size.
     """
     name, at, tail = text.rpartition("@")
     if not at or Path(text).exists():
@@ -47,15 +47,15 @@ def parse_training_data(text: str) -> TrainingData:
 
 
 def parse_all_training_data(texts: Sequence[str], *, unlabelled: bool) -> list[TrainingData]:
-    """Folders and tables; or, where no labels are used and none of them is one, the dates of a single scene.
+    """Parse folders and tables; or, where no labels are used and none of them is one, the dates of a single scene.
 
     Raises:
-        BadOption: a pixel size is no number, or a single image has nothing to be compared with.
+        BadOption: a pixel size is not a number, or a single image has nothing to be compared with.
     """
-    sources = [parse_training_data(text) for text in texts]
-    images = [each for each in sources if not each.path.is_dir() and not is_table(each.path)]
-    if not unlabelled or len(images) < len(sources):
-        return sources
+    data = [parse_training_data(text) for text in texts]
+    images = [each for each in data if not each.path.is_dir() and not is_table(each.path)]
+    if not unlabelled or len(images) < len(data):
+        return data
     if len(images) == 1:
         raise BadOption(f"{images[0].path} is a single image; give two dates or more of a scene, or a folder")
     return [TrainingData(images[0].path, images[0].gsd, tuple(str(each.path) for each in images))]
@@ -75,10 +75,10 @@ def options_from(kind: type[T], settings: Mapping[str, Any]) -> T:
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """Options from a JSON file, such as the best.json of `tune`.
+    """Read options from a JSON file, such as the best.json of `tune`.
 
     Raises:
-        UnreadableInput: it is no JSON object.
+        UnreadableInput: it is not a JSON object.
     """
     try:
         content = json.loads(path.read_text())
@@ -90,7 +90,7 @@ def read_options(path: Path) -> dict[str, Any]:
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
-    """A value of JSON or TOML as one of an option's type."""
+    """Return a value of JSON or TOML as one of an option's type."""
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     kinds = [str if get_origin(each) is Literal else get_origin(each) or each for each in choices]
     if tuple in kinds and isinstance(value, list):
@@ -106,14 +106,14 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 
 def _as_text(value: Any) -> str:
-    """As `parse_value` reads it."""
+    """Write a value as `parse_value` reads it."""
     if isinstance(value, list):
         return ",".join(map(_as_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse_network_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Options of a network given as text, by the types that it declares.
+    """Parse options of a network by the types that it declares.
 
     Raises:
         BadOption: there is no such network or option, or the text is not of its type.
@@ -133,13 +133,13 @@ def parse_network_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]
 
 
 def _parse_text(text: str, kind: Any) -> Any:
-    """As `parse_value`, and tuples of any length."""
+    """Parse as `parse_value`, and tuples of any length."""
     if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
         return tuple(parse_value(part.strip(), get_args(kind)[0]) for part in text.split(","))
     return parse_value(text, kind)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back."""
+    """Return values as JSON gives them back."""
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain

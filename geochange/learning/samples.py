@@ -37,7 +37,7 @@ class SampleOptions:
     gsd: float | None = None  # metres a pixel of the crops; None: as the images lie
     seed: int = 0
     skip_bad: bool = False  # draw another sample where an image is broken, and log it
-    edge: float = 0.0  # pixels of the image beside an edge of labels that are not taught where it is enlarged
+    edge: float = 0.0  # pixels of the image beside an edge of labels that are ignored where it is enlarged
     balanced: bool = False  # draw items with rare classes more often, see `balance.drawing_weights`
     geometry: GeometryOptions = field(default_factory=GeometryOptions)
     look: LookOptions = field(default_factory=LookOptions)
@@ -53,7 +53,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         self.cache = SampleCache(CACHE_BYTES)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """(time, band, y, x) float32 normalised dates, and (y, x) int64 labels.
+        """Return (time, band, y, x) float32 normalised dates, and (y, x) int64 labels.
 
         Raises:
             GeochangeError: an image is broken, and may not be left out; or so many are that something else is wrong.
@@ -73,7 +73,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         raise AssertionError("the last attempt returns or raises")
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
-        """A collection, and an item of it."""
+        """Draw a collection, and an item of it."""
         place = int(rng.choice(len(self.collections), p=self.shares))
         if self.weights is None:
             return place, int(rng.integers(len(self.collections[place])))
@@ -102,7 +102,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         return stacked, labels.masked_fill(~covered.all(dim=0), IGNORE)
 
     def _crop(self, sample: Sample, date: int, placement: Placement) -> tuple[Tensor, Tensor]:
-        """(band, y, x) normalised pixels, 0 where not valid, and (y, x) validity: nothing else was mixed in."""
+        """Return (band, y, x) normalised pixels, 0 where not valid, and (y, x) validity: nothing else was mixed in."""
         size = self.options.size
         pixels = normalise(take_crop(sample.dates[date], placement, size), self.normalisation)
         if sample.valid[date].all():
@@ -112,7 +112,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
 
 
 def without_edges(labels: Tensor, width: float) -> Tensor:
-    """Labels whose edges are not known better than to some pixels.
+    """Remove labels beside their edges, which are exact to some pixels only.
 
     Args:
         labels: (y, x).
@@ -122,24 +122,24 @@ def without_edges(labels: Tensor, width: float) -> Tensor:
         (y, x).
     """
     reach = max(1, round(width))
-    window = {"kernel_size": 2 * reach + 1, "stride": 1, "padding": reach}
     around = labels[None, None].float()
-    highest = functional.max_pool2d(around, **window)
-    lowest = -functional.max_pool2d(-around, **window)
+    highest, lowest = (
+        sign * functional.max_pool2d(sign * around, 2 * reach + 1, stride=1, padding=reach) for sign in (1, -1)
+    )
     return labels.masked_fill((highest != lowest)[0, 0], IGNORE)
 
 
 def _placements(
     rng: np.random.Generator, placement: Placement, dates: int, geometry: GeometryOptions
 ) -> list[Placement]:
-    """Where each date's pixels come from: one of the later dates may lie off the labels a little."""
+    """Return where each date's pixels come from: one of the later dates may lie off the labels a little."""
     moved = int(rng.integers(1, dates)) if rng.random() < geometry.misregistered else None
     shift = placement.matrix @ rng.uniform(-geometry.misregistration, geometry.misregistration, 2)
     return [Placement(placement.matrix, placement.origin + shift) if k == moved else placement for k in range(dates)]
 
 
 def _require_bands(sample: Sample, normalisation: Normalisation, names: Sequence[str]) -> None:
-    """Raises BandMismatch where a date has another number of bands than the normalisation."""
+    """Raise BandMismatch where a date has another number of bands than the normalisation."""
     for date, name in zip(sample.dates, names, strict=True):
         if len(date) != len(normalisation.mean):
             raise BandMismatch(
@@ -149,7 +149,7 @@ def _require_bands(sample: Sample, normalisation: Normalisation, names: Sequence
 
 
 def shares_of(collections: Sequence[Collection], options: SampleOptions) -> Array:
-    """How often each collection is drawn: as its share says, else by its area in crops' pixels."""
+    """Return how often each collection is drawn: by its share, else by its area in crops' pixels."""
     areas = np.array([_area(each, options) for each in collections], float)
     given = np.array([np.nan if each.options.share is None else each.options.share for each in collections])
     left, unsaid = max(0.0, 1 - np.nansum(given)), np.isnan(given)
@@ -164,7 +164,7 @@ def _area(collection: Collection, options: SampleOptions) -> float:
 
 
 def normalise(date: Tensor, normalisation: Normalisation) -> Tensor:
-    """(band, y, x) stored values -> standard deviations from the mean of the training data."""
+    """Turn (band, y, x) stored values into standard deviations from the mean of the training data."""
     mean = torch.tensor(normalisation.mean)[:, None, None]
     return (date - mean) / torch.tensor(normalisation.spread)[:, None, None]
 
@@ -177,6 +177,7 @@ class SampleCache:
         self.kept: OrderedDict[tuple[int, int], Sample] = OrderedDict()
 
     def get(self, collection: Collection, place: int, index: int) -> Sample:
+        """Return an item of the collection at a place, which is read where it is not kept."""
         key = (place, index)
         if key in self.kept:
             self.kept.move_to_end(key)
@@ -210,14 +211,14 @@ class FromStep(Sampler[list[int]]):
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> Batch:
-    """Samples of one size as a batch."""
+    """Stack samples of one size into a batch."""
     return Batch(torch.stack([each[0] for each in samples]), torch.stack([each[1] for each in samples]))
 
 
 def measure_normalisation(
     collections: Sequence[Collection], most: int = 200
 ) -> tuple[Normalisation, tuple[float, float]]:
-    """Mean and standard deviation of each band over valid pixels of all dates, and the range of their values.
+    """Measure mean and standard deviation of each band over valid pixels of all dates, and the range of values.
 
     A band that never varies has the standard deviation 1.
 
@@ -234,8 +235,8 @@ def measure_normalisation(
     for collection, index in picked:
         sample = collection.read(index)
         total, squares = (sums if sums.size else np.zeros(len(sample.dates[0])) for sums in (total, squares))
-        known = Normalisation(mean=tuple(total), spread=tuple(total))
-        _require_bands(sample, known, collection.items[index].pair.dates)
+        bands = Normalisation(mean=tuple(total), spread=tuple(total))
+        _require_bands(sample, bands, collection.items[index].pair.dates)
         for date, valid in zip(sample.dates, sample.valid, strict=True):
             pixels = date[:, valid].astype(np.float64)
             if pixels.size:

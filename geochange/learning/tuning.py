@@ -71,7 +71,7 @@ def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str,
 
 
 def choose(trial: Any, options: TuneOptions) -> dict[str, Any]:
-    """The options of a trial, by their names in `TrainOptions`."""
+    """Choose the options of a trial, by their names in `TrainOptions`."""
     return {
         "rate": trial.suggest_float("rate", *options.rates, log=True),
         "weight_decay": trial.suggest_float("weight_decay", *options.weight_decays, log=True),
@@ -82,12 +82,12 @@ def choose(trial: Any, options: TuneOptions) -> dict[str, Any]:
 
 
 def merit_of(row: Mapping[str, float]) -> float:
-    """What trials are compared by, on held-out items: AP50 of objects, else F1, averaged over classes if several."""
+    """Return what trials are compared by on held-out items: AP50 of objects, else F1, averaged over classes."""
     return row[f"val_{merit_name({name.removeprefix('val_'): 0 for name in row if name.startswith('val_')})}"]
 
 
 def require_optuna() -> Any:
-    """The module.
+    """Return the module.
 
     Raises:
         BadOption: it is not installed.
@@ -115,7 +115,7 @@ def _open_study(optuna: Any, folder: Path, options: TuneOptions) -> Any:
 
 
 def _write_trials(folder: Path, study: Any) -> None:
-    """One row a trial."""
+    """Write one row a trial."""
     rows = [
         {"trial": each.number, "state": each.state.name.lower(), "f1": each.value, **each.params}
         for each in study.get_trials(deepcopy=False)

@@ -27,7 +27,7 @@ class PartFacts:
 
     dataset: str
     split: str | None
-    """train, val, test; None where nothing says."""
+    """train, val or test; None where there are no splits."""
     images: int
     """Pairs, or tiles of scenes, that could be read."""
     dates: dict[int, int]
@@ -43,6 +43,7 @@ class PartFacts:
     """Images in which no pixel is labelled as changed."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         answer = asdict(self)
         answer["sizes"] = [{"shape": list(shape), "images": count} for shape, count in self.sizes.items()]
         return answer
@@ -73,6 +74,7 @@ class Duplicates:
         return len({(place.dataset, place.split) for place in self.places}) > 1
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return {"across": self.across, "places": [asdict(place) for place in self.places]}
 
 
@@ -96,7 +98,7 @@ class DatasetsReport:
     broken: tuple[Broken, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "path": self.path,
             "parts": [part.to_dict() for part in self.parts],
@@ -167,18 +169,18 @@ def describe_datasets(
 
         collection = open_collection(dataset, options, leave_out=leave_out)
         tallies: dict[str | None, _Tally] = {item.pair.split: _Tally() for item in collection.items}
-        with stages.stage(name, len(collection)) as news:
+        with stages.stage(name, len(collection)) as progress:
             for index, item in enumerate(collection.items):
                 if sample := _read(collection, index, broken, name):
                     tallies[item.pair.split].add(sample, len(options.classes))
                     _remember(seen, sample, name, item)
-                news.advance(item.tile.size)
+                progress.advance(item.tile.size)
         parts += [tally.facts(name, split, options.classes) for split, tally in tallies.items()]
     return DatasetsReport(os.fspath(path), tuple(parts), _duplicates(seen.values()), tuple(broken))
 
 
 def _read(collection: Collection, index: int, broken: list[Broken], dataset: str) -> Sample | None:
-    """One item; where it is broken, it is added to those."""
+    """Read one item; where it is broken, it is added to those."""
     try:
         return collection.read(index)
     except GeochangeError as error:
@@ -194,7 +196,7 @@ def _remember(seen: dict[bytes, list[Place]], sample: Sample, dataset: str, item
 
 
 def _fingerprint(date: Array, valid: Bools) -> bytes:
-    """A hash of decoded pixels, their type and their shape."""
+    """Return a hash of decoded pixels, their type and their shape."""
     digest = blake2b(f"{date.dtype} {date.shape}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(date).tobytes())
     digest.update(np.packbits(valid).tobytes())

@@ -1,4 +1,4 @@
-"""`explain`: where a network looked when it called one place changed, as a raster."""
+"""`explain`: where a network looked when it predicted change at a place, as a raster."""
 
 from __future__ import annotations
 
@@ -74,13 +74,14 @@ class Explained:
 
     path: Path
     label: str
-    """The class that the place was called."""
+    """The class predicted at the place."""
     probability: float
     """The highest one of the pixels that were explained."""
     pixels: int
     """How many those are."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return {
             "file": str(self.path),
             "label": self.label,
@@ -97,7 +98,7 @@ def explain(
     *,
     overwrite: bool = False,
 ) -> Explained:
-    """Write where a network looked when it called a place changed.
+    """Write where a network looked when it predicted change at a place.
 
     The raster has a band for each date, float32 in 0..1, 1 where that date's features raised the score most; see
     `explanation.activation_maps`. What is explained are the pixels of the change at the place, or of the one nearby.
@@ -110,8 +111,8 @@ def explain(
         overwrite: replace a file that is there.
 
     Raises:
-        BadOption: the detector is no network with an encoder, or the place lies outside of the images.
-        NothingValid: nothing near the place is called changed, or there are no data.
+        BadOption: the detector is not a network with an encoder, or the place lies outside of the images.
+        NothingValid: nothing near the place is predicted as change, or there are no data.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
     path = Path(out)
@@ -121,18 +122,18 @@ def explain(
     scene = open_scene([before, after], options)
     detector = make_detector(options.detector, options.detector_options)
     if not isinstance(detector, NetworkDetector):
-        raise BadOption(f"{options.detector} is no network: it looks at each place alike")
+        raise BadOption(f"{options.detector} is not a network; choose one, or give a checkpoint")
     outline = _outline(scene, options)
     with open_crew(ClusterOptions()) as crew:
         fitted = detector.fit(scene, SceneBlocks(scene, crew, Silent()))
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)
     _write(path, scene, tile, found.heat)
-    return replace(found.said, path=path)
+    return replace(found.explained, path=path)
 
 
 def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
-    """The place in pixels of the scene: a point, or a polygon."""
+    """Return the place in pixels of the scene: a point, or a polygon."""
     if options.at is not None:
         place = shapely.Point(~map_transform(scene.grid) @ options.at)
         if not shapely.box(0, 0, scene.shape[1], scene.shape[0]).contains(place):
@@ -151,7 +152,7 @@ def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
 
 
 def _tile_about(outline: shapely.Geometry, size: int, stride: int) -> Tile:
-    """A tile of about the size, with the place in its middle, on the lattice of the network."""
+    """Return a tile of about the size, with the place in its middle, on the lattice of the network."""
     side = max(size // stride, 1) * stride
     middle = outline.centroid
     row, col = (round((place - side / 2) / stride) * stride for place in (middle.y, middle.x))
@@ -161,11 +162,11 @@ def _tile_about(outline: shapely.Geometry, size: int, stride: int) -> Tile:
 @dataclass(frozen=True, slots=True)
 class _Found:
     heat: Floats
-    said: Explained
+    explained: Explained
 
 
 def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geometry) -> _Found:
-    """Score a tile, find what is to be explained in it, and ask where the network looked."""
+    """Score a tile, find what is to be explained in it, and map where the network looked."""
     import torch
 
     from geochange.detectors.networks.explanation import activation_maps
@@ -176,7 +177,7 @@ def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geom
     module = _module_of(fitted)
     values = torch.from_numpy(as_floats(dates)[None]), torch.from_numpy(valid[None].astype(np.float32))
     with torch.no_grad():
-        probability = module(*values)[0].numpy()
+        probability: Floats = module(*values)[0].numpy()
         prepared = module.prepared(*values)
     kind, wanted = _region(
         probability * valid.all(axis=0), fitted, shapely.affinity.translate(outline, -tile.col, -tile.row)
@@ -184,15 +185,14 @@ def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geom
     weights = torch.zeros(len(probability), *tile.shape)
     weights[kind] = torch.from_numpy(wanted.astype(np.float32))
     sized = torch.nn.functional.interpolate(weights[None], prepared.shape[-2:], mode="nearest")[0]
-    heat = activation_maps(module.network, prepared, sized)
-    heat = module.restored(heat[None], *tile.shape)[0].numpy()
-    heat = np.where(valid.all(axis=0), heat, np.nan).astype(np.float32)
+    maps = module.restored(activation_maps(module.network, prepared, sized)[None], *tile.shape)[0].numpy()
+    heat = np.where(valid.all(axis=0), maps, np.nan).astype(np.float32)
     peak = float(probability[kind][wanted].max())
     return _Found(heat, Explained(Path(), fitted.classes[kind], round(peak, 4), int(wanted.sum())))
 
 
 def _module_of(fitted: NetworkFitted) -> TileScores:
-    """The network as it is taught, with what comes before it: where layers are folded there is nothing to look into."""
+    """Return the trained network, with what comes before it; folded layers could not be explained."""
     from geochange.detectors.networks.checkpoint import load_checkpoint
     from geochange.detectors.networks.scorer import Preparation, TileScores
 
@@ -203,7 +203,7 @@ def _module_of(fitted: NetworkFitted) -> TileScores:
 
 
 def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry) -> tuple[int, Bools]:
-    """Which class, and which pixels (y, x) of a tile, are to be explained."""
+    """Return which class, and which pixels (y, x) of a tile, are to be explained."""
     shape = probability.shape[1:]
     if place.area > 0:
         inside = rasterize([place], shape, all_touched=True).astype(bool)
@@ -215,14 +215,14 @@ def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry)
     distance, at = ndimage.distance_transform_edt(~changed, return_indices=True)
     if not changed.any() or distance[row, col] > SEARCH_RADIUS:
         raise NothingValid(
-            f"nothing within {SEARCH_RADIUS} pixels of that place is called changed (threshold {least:g})"
+            f"nothing within {SEARCH_RADIUS} pixels of that place is predicted as change (threshold {least:g})"
         )
     own = regions == regions[at[0][row, col], at[1][row, col]]
     return int(probability[:, own].mean(axis=1).argmax()), own
 
 
 def _write(path: Path, scene: Scene, tile: Tile, heat: Floats) -> None:
-    """The part of the tile that lies in the scene."""
+    """Write the part of the tile that lies in the scene."""
     inside = tile.intersect(scene.grid.area)
     grid = scene.grid.crop(inside)
     profile: dict[str, Any] = {

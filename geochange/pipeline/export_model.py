@@ -48,9 +48,10 @@ class Exported:
 
     path: str
     largest_difference: float
-    """Of the probability, over synthetic inputs."""
+    """Largest difference of the probability, over synthetic inputs."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return asdict(self)
 
 
@@ -110,7 +111,7 @@ def _module_of(path: str | os.PathLike[str]) -> tuple[Any, int]:
 
 
 def _synthetic_input(seed: int, bands: int, options: ExportOptions) -> tuple[Floats, Floats]:
-    """Noise over the range of 8 bits, and a corner without data."""
+    """Draw noise over the range of 8 bits, with a corner without data."""
     rng = np.random.default_rng(seed)
     side = options.tile_size
     dates = rng.uniform(0, 255, (1, options.dates, bands, side, side)).astype(np.float32)

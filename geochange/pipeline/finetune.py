@@ -49,7 +49,7 @@ from geochange.pipeline.train import (
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the trainings that a run is made of."""
+    """One of the trainings of a run."""
 
     folder: Path
     done: int = 0
@@ -57,8 +57,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tuning:
-    """What stays the same while a checkpoint is tuned."""
+class _Finetuning:
+    """What stays the same while a checkpoint is fine-tuned."""
 
     folder: Path
     start: Checkpoint
@@ -81,7 +81,7 @@ class _Tuning:
         return fit_with_board(network, about, samples, material, folder, fitting, listener).averaged
 
     def score(self, checkpoint: Checkpoint) -> dict[str, float]:
-        """Figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
+        """Return figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
         if not self.material.held_out:
             return {}
         about, network = checkpoint.about, checkpoint.build()
@@ -114,7 +114,8 @@ def finetune(
         data: as for `train`; with `unlabelled` folders A and B, tables, or the dates of one scene.
         out: folder of the run.
         options: all else; `start` is the checkpoint to begin with.
-        resume, overwrite: as for `train`.
+        resume: go on with the same run, which was interrupted.
+        overwrite: replace what an earlier run left.
         listener: receives each update, the figures of each epoch, and notices.
 
     Raises:
@@ -143,17 +144,15 @@ def finetune(
     record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
     folder.start(record, overwrite=overwrite)
     if fresh:
-        listener.notice(
-            f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew"
-        )
-    tuning = _Tuning(folder.out, start, material, options, listener)
+        listener.notice(f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new")
+    run = _Finetuning(folder.out, start, material, options, listener)
     comparable = not fresh and about.bands == start.about.bands
-    before = tuning.score(start) if comparable else {}
-    best_part = (_adapt if options.unlabelled else _supervise)(tuning, network, about)
-    after = tuning.score(load_checkpoint(folder.out / BEST))
+    before = run.score(start) if comparable else {}
+    best_part = (_adapt if options.unlabelled else _supervise)(run, network, about)
+    after = run.score(load_checkpoint(folder.out / BEST))
     steps = {"before": before, "after": after}
     if options.unlabelled:
-        steps["statistics"] = tuning.score(load_checkpoint(folder.out / STATISTICS))
+        steps["statistics"] = run.score(load_checkpoint(folder.out / STATISTICS))
     record |= outcome_of(folder.out, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
     folder.write(record)
     _compare(before, after, listener)
@@ -161,7 +160,7 @@ def finetune(
 
 
 def _material(sources: Sequence[Any], options: FinetuneOptions, start: Checkpoint) -> Material:
-    """Values stay as the checkpoint has them, unless it is for other bands, or the target is not labelled."""
+    """Gather data; normalisation is the checkpoint's, unless it is for other bands, or the target is not labelled."""
     material = gather(sources, options, start)
     colours = colours_of(material.training[0].items[0].pair.dates[0], options.bands)
     if len(colours) == len(start.about.bands) and not options.unlabelled:
@@ -173,7 +172,7 @@ def _material(sources: Sequence[Any], options: FinetuneOptions, start: Checkpoin
 def _begin(
     material: Material, options: FinetuneOptions, start: Checkpoint, names: Sequence[str]
 ) -> tuple[Network, About, tuple[str, ...]]:
-    """The network to tune, what its checkpoints say, and which weights are new."""
+    """Build the network to train; return it, what its checkpoints hold, and which weights are new."""
     import torch
 
     pair = material.training[0].items[0].pair
@@ -186,7 +185,7 @@ def _begin(
     torch.manual_seed(options.seed)
     moved = transfer(start, len(colours), options.classes)
     if not moved.network.supervised:
-        raise BadOption(f"{start.about.network} learns without labels; go on with `geochange train --from`")
+        raise BadOption(f"{start.about.network} is trained without labels; go on with `geochange train --from`")
     if moved.network.dates not in (None, len(pair.dates)):
         raise BadOption(
             f"{start.about.network} compares {moved.network.dates} dates, {pair.name} has {len(pair.dates)}"
@@ -207,79 +206,77 @@ def _begin(
     return moved.network, about, moved.fresh
 
 
-def _supervise(tuning: _Tuning, network: Network, about: About) -> Part:
-    """The decoder, then all of the network; returns the part that best.pt is of."""
-    options, fitting = tuning.options, tuning.options.fitting()
+def _supervise(run: _Finetuning, network: Network, about: About) -> Part:
+    """Train the decoder, then all of the network; return the part that best.pt is of."""
+    options, fitting = run.options, run.options.fitting()
     scales = len(encoder_scales(network))
     first = (options.steps // 4 if options.frozen_steps is None else options.frozen_steps) if scales else 0
     if first:
         frozen = replace(fitting, steps=first, frozen=scales, patience=None, every=min(options.every, first))
-        network = tuning.fit(network.train(), about, tuning.material, tuning.folder / FROZEN, frozen)
+        network = run.fit(network.train(), about, run.material, run.folder / FROZEN, frozen)
     if options.steps > first:
         rate = options.rate * (options.whole_rate if first else 1)
         whole = replace(fitting, steps=options.steps - first, rate=rate)
-        tuning.fit(network.requires_grad_(True), about, tuning.material, tuning.folder, whole, done=first)
-        best_part = _keep_better(tuning, first)
+        run.fit(network.requires_grad_(True), about, run.material, run.folder, whole, done=first)
+        best_part = _keep_better(run, first)
     else:
-        best_part = Part(tuning.folder / FROZEN)
+        best_part = Part(run.folder / FROZEN)
         for name in (BEST, LAST):
-            write_whole(tuning.folder / name, (tuning.folder / FROZEN / name).read_bytes())
-    if tuning.material.held_out:
-        calibrate_best(tuning.folder / BEST, tuning.material, tuning.options, tuning.listener)
+            write_whole(run.folder / name, (run.folder / FROZEN / name).read_bytes())
+    if run.material.held_out:
+        calibrate_best(run.folder / BEST, run.material, run.options, run.listener)
     return best_part
 
 
-def _keep_better(tuning: _Tuning, first: int) -> Part:
-    """Of both parts' best checkpoints, keep the one that held-out labels say is better; of equals the first."""
-    second = Part(tuning.folder, done=first)
-    if not first or not tuning.material.held_out:
+def _keep_better(run: _Finetuning, first: int) -> Part:
+    """Keep the better one of both parts' best checkpoints, by held-out labels; of equals the first."""
+    second = Part(run.folder, done=first)
+    if not first or not run.material.held_out:
         return second
-    bests = [load_checkpoint(folder / BEST) for folder in (tuning.folder / FROZEN, tuning.folder)]
+    bests = [load_checkpoint(folder / BEST) for folder in (run.folder / FROZEN, run.folder)]
     name = merit_name(bests[1].about.metrics)
     scores = [best.about.metrics[name] for best in bests]
     if scores[0] < scores[1]:
         return second
-    bests[0].save(tuning.folder / BEST)
-    tuning.listener.notice(
+    bests[0].save(run.folder / BEST)
+    run.listener.notice(
         f"best.pt is of the first {first} steps, with the encoder as it was: {MERITS[name]} {scores[0]:.4f} on "
         f"held-out labels, against {scores[1]:.4f} of all that came after"
     )
-    return Part(tuning.folder / FROZEN)
+    return Part(run.folder / FROZEN)
 
 
-def _adapt(tuning: _Tuning, network: Network, about: About) -> Part:
-    """Statistics of the target, then the network's own confident labels."""
-    about = adapted_about(about, tuning.start)
-    statistics = tuning.folder / STATISTICS
-    samples = make_samples(tuning.material, tuning.options, network)
-    size = tuning.options.batch
+def _adapt(run: _Finetuning, network: Network, about: About) -> Part:
+    """Train on statistics of the target, then on the network's own confident labels."""
+    about = adapted_about(about, run.start)
+    statistics = run.folder / STATISTICS
+    samples = make_samples(run.material, run.options, network)
+    size = run.options.batch
     batches = (
         collate([samples[number] for number in range(k * size, (k + 1) * size)])
-        for k in range(tuning.options.statistics_batches)
+        for k in range(run.options.statistics_batches)
     )
-    adapt_statistics(network, batches, tuning.options.statistics)
+    adapt_statistics(network, batches, run.options.statistics)
     adapted = Checkpoint(about, dict(network.state_dict()))
     adapted.save(statistics)
     labelled = tuple(
-        pseudo_label(
-            adapted, each, tuning.folder / PSEUDO / str(place), sure=tuning.options.sure, gsd=tuning.options.gsd
-        )
-        for place, each in enumerate(tuning.material.training)
+        pseudo_label(adapted, each, run.folder / PSEUDO / str(place), sure=run.options.sure, gsd=run.options.gsd)
+        for place, each in enumerate(run.material.training)
     )
-    material = replace(tuning.material, training=labelled)
-    tuning.fit(network.train(), about, material, tuning.folder, tuning.options.fitting())
-    _keep_thresholds(tuning)
-    return Part(tuning.folder)
+    material = replace(run.material, training=labelled)
+    run.fit(network.train(), about, material, run.folder, run.options.fitting())
+    _keep_thresholds(run)
+    return Part(run.folder)
 
 
-def _keep_thresholds(tuning: _Tuning) -> None:
-    """Without held-out labels no threshold can be chosen: those of the start stay."""
-    best = load_checkpoint(tuning.folder / BEST)
-    replace(best, about=adapted_about(best.about, tuning.start)).save(tuning.folder / BEST)
+def _keep_thresholds(run: _Finetuning) -> None:
+    """Keep the thresholds of the start: without held-out labels none can be chosen."""
+    best = load_checkpoint(run.folder / BEST)
+    replace(best, about=adapted_about(best.about, run.start)).save(run.folder / BEST)
 
 
 def outcome_of(folder: Path, best_part: Part, seconds: float) -> dict[str, Any]:
-    """What run.json says at the end."""
+    """Return what run.json holds at the end."""
     state = load_tensors(best_part.folder / LAST)
     history = [{**row, "step": row["step"] + best_part.done} for row in state["history"]]
     return outcome(history, state["best_epoch"], state["step"] + best_part.done, folder, seconds)
@@ -292,8 +289,6 @@ def _compare(before: Mapping[str, float], after: Mapping[str, float], listener: 
     what = MERITS[name]
     change = f"{what} on held-out labels, at each one's threshold: {before[name]:.4f} before, {after[name]:.4f} after"
     if after[name] < before[name]:
-        listener.notice(
-            f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options"
-        )
+        listener.notice(f"{change}: the checkpoint became worse; keep the one that it began with, or try other options")
     else:
         listener.notice(change)

@@ -20,7 +20,7 @@ LOG = "run.log"
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where a run works and what it leaves."""
+    """The folder of a run: where it works, and what it leaves."""
 
     out: Path
     targets: Sequence[str] = ()
@@ -30,14 +30,17 @@ class RunFolder:
 
     @property
     def scratch(self) -> Path:
+        """Where the run works."""
         return self.out / ".geochange"
 
     @property
     def blocks(self) -> Path:
+        """Blocks that are done."""
         return self.scratch / "blocks"
 
     @property
     def fitted(self) -> Path:
+        """The fitted detector."""
         return self.scratch / "fitted"
 
     @property
@@ -51,7 +54,7 @@ class RunFolder:
         """Refuse a folder that may not be written; return whether the very same run has already been finished.
 
         Args:
-            identity: inputs and options that make this run what it is.
+            identity: inputs and options that tell this run from others.
             resume: whether to go on with the same run; None where a run cannot be gone on with.
             overwrite: whether to replace another run, or files with its names.
             may_differ: names in `identity` that may differ between the parts of a run.
@@ -61,7 +64,7 @@ class RunFolder:
             BadOption: resume and overwrite are both set.
         """
         if resume and overwrite:
-            raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
+            raise BadOption("resume and overwrite exclude each other: continue the run, or begin again")
         spare_inputs([self.out, *self._existing()], self.inputs)
         self._require_access()
         if overwrite:
@@ -87,14 +90,18 @@ class RunFolder:
         """Make the folder and its scratch ready for a run; return whether the very same run is already finished.
 
         Args:
-            identity, resume, overwrite: as for `require`.
+            identity: as for `require`.
+            resume: as for `require`.
+            overwrite: as for `require`.
 
         Raises:
             OutputInTheWay, BadOption: as `require`; or a finished run lacks a file.
         """
         done = self.require(identity, resume=resume, overwrite=overwrite)
         if done and (missing := sorted(name for name in self._published() if not (self.out / name).exists())):
-            raise OutputInTheWay(f"{self.out} holds a finished run that lacks {missing[0]}; --overwrite makes it anew")
+            raise OutputInTheWay(
+                f"{self.out} holds a finished run that lacks {missing[0]}; --overwrite computes it again"
+            )
         if resume and not done and (self.scratch / RECORD).exists():
             return False
         self._clear()
@@ -129,7 +136,7 @@ class RunFolder:
 
     def _occupied(self, *, finished: bool, resumable: bool) -> OutputInTheWay:
         keep = f"--resume {'keeps' if finished else 'continues'} it, " if resumable else ""
-        what, replace = ("a finished", "replaces it") if finished else ("an unfinished", "begins anew")
+        what, replace = ("a finished", "replaces it") if finished else ("an unfinished", "begins again")
         return OutputInTheWay(f"{self.out} holds {what} run; {keep}--overwrite {replace}")
 
     def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
@@ -144,7 +151,7 @@ class RunFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputInTheWay(f"{folder} cannot be made: {error.strerror}") from error
+            raise OutputInTheWay(f"{folder} cannot be created: {error.strerror}") from error
 
     def _remove(self, path: Path) -> None:
         """Remove a file, and the folders within OUT that it leaves empty."""
@@ -161,7 +168,7 @@ class RunFolder:
         except ValueError:
             record = None
         if not isinstance(record, dict):
-            raise OutputInTheWay(f"{path} is damaged, or not of geochange; --overwrite begins anew")
+            raise OutputInTheWay(f"{path} is damaged, or not of geochange; --overwrite begins again")
         return record
 
     def bytes_done(self) -> int:

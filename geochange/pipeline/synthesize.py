@@ -1,4 +1,4 @@
-"""`synthesize`: single images → pairs with made changes and exact labels, ready to be taught with."""
+"""`synthesize`: single images → pairs with synthetic changes and exact labels, to train with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FLAT = 1e-3  # deviation of a band that never varies, relative to its range or t
 
 @dataclass(frozen=True, slots=True)
 class Synthesized:
-    """What was made, and where it lies."""
+    """What was synthesized, and where it lies."""
 
     folder: Path
     record: dict[str, Any]
@@ -58,7 +58,7 @@ def synthesize(
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> Synthesized:
-    """Make pairs with known changes from single images.
+    """Synthesize pairs with known changes from single images.
 
     OUT holds the folders A, B and label, with a GeoTIFF each for every pair, which `train` takes as they are;
     pairs.csv, for images that are to be cut into tiles; objects/NAME.gpkg with the boxes of all changes, their kinds,
@@ -98,7 +98,7 @@ def synthesize(
 
 
 def _files(names: Sequence[str]) -> dict[str, list[str]]:
-    """What a run leaves, by folder."""
+    """Return what a run leaves, by folder."""
     parts = {part: [f"{part}/{name}.tif" for name in names] for part in FOLDERS}
     return {**parts, OBJECTS: [f"{OBJECTS}/{name}.gpkg" for name in names], "table": [TABLE]}
 
@@ -110,7 +110,7 @@ def _write_pairs(
     crew: Crew,
     stages: Stages,
 ) -> Counter[str]:
-    """Write the pairs of all images; how many changes there are of each kind."""
+    """Write the pairs of all images; return how many changes there are of each kind."""
     counts: Counter[str] = Counter()
     for name in (*FOLDERS, OBJECTS):
         (folder.ready / name).mkdir()
@@ -135,7 +135,7 @@ def _write_pairs(
 
 
 def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Rasters by name, those of folders in the order of their names.
+    """List rasters, those of folders in the order of their names.
 
     Raises:
         BadOption: there are none.
@@ -152,7 +152,7 @@ def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 
 def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | None]:
-    """An image, or it and its second date, and a mask of what really changed between them."""
+    """Open an image, or it and its second date, and a mask of what really changed between them."""
     dates = [path] if options.after is None else [path, _beside(options.after, path)]
     scene = open_scene(dates, SceneOptions(bands=options.bands, nodata=options.nodata))
     if options.changed is None:
@@ -167,33 +167,33 @@ def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, FileSource | No
 
 
 def _require_fill(nodata: NodataRule, scene: Scene) -> None:
-    """Raises BadOption where a given nodata value is none that the image's type can hold."""
+    """Raise BadOption where the image's type cannot hold a given nodata value."""
     dtype = scene.sources[0].dtype
     if isinstance(nodata, str) or dtype.kind == "f":
         return
     limits = np.iinfo(dtype)
     if nodata != round(nodata) or not limits.min <= nodata <= limits.max:
         raise BadOption(
-            f"nodata {nodata:g} is no value that {scene.sources[0].name} can hold: it has whole numbers of "
+            f"nodata {nodata:g} is not a value that {scene.sources[0].name} can hold: it has whole numbers of "
             f"{limits.min} to {limits.max}"
         )
 
 
 def _beside(place: str, path: str) -> str:
-    """The file itself, or the one in a folder that is called as the image is."""
+    """Return the file itself, or the one in a folder with the image's name."""
     if not Path(place).is_dir():
         return place
     found = sorted(each for each in Path(place).iterdir() if each.stem == Path(path).stem)
     if not found:
-        raise UnreadableInput(f"{place} holds no file that is called {Path(path).stem}, as {path} is")
+        raise UnreadableInput(f"{place} holds no file named {Path(path).stem}, as {path} is")
     return str(found[0])
 
 
 def _names(paths: Sequence[str], copies: int) -> list[list[str]]:
-    """For each image, the names of its pairs."""
+    """Return the names of the pairs of each image."""
     stems = [Path(path).stem for path in paths]
     if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
-        raise BadOption(f"two images are called {twice[0]}; make their pairs in folders of their own")
+        raise BadOption(f"two images are named {twice[0]}; synthesize their pairs in folders of their own")
     return [[stem] if copies == 1 else [f"{stem}-{copy}" for copy in range(1, copies + 1)] for stem in stems]
 
 
@@ -202,7 +202,7 @@ def _seed_of(seed: int, number: int, copy: int) -> int:
 
 
 def tone_of(scene: Scene, crew: Crew, stages: Stages) -> Tone:
-    """What the values of an image are like, over all of it; of two dates the first.
+    """Measure the values of an image, over all of it; of two dates the first.
 
     Raises:
         NothingValid: no pixel holds data.
@@ -224,7 +224,7 @@ def tone_of(scene: Scene, crew: Crew, stages: Stages) -> Tone:
 
 
 def tone_kernel(dates: Floats, valid: Bools, tile: Tile) -> tuple[Moments, Floats, Floats] | None:
-    """Kernel: moments, least and greatest values of a block; None where nothing is valid."""
+    """Measure moments, least and greatest values of a block; None where nothing is valid."""
     pixels = valid_pixels(dates, valid)
     if not pixels.size:
         return None

@@ -1,4 +1,4 @@
-"""`train` and `tune`: a network from labelled pairs."""
+"""`train`: a network from labelled pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Silent
 from geochange.errors import NothingValid
 from geochange.learning.board import Board
-from geochange.learning.calibration import calibrate, settle_distances
+from geochange.learning.calibration import calibrate, calibrate_distances
 from geochange.learning.material import Material, gather, make_network, make_samples, require_labels, uses_labels
 from geochange.learning.options import TrainOptions, TrainRunOptions
 from geochange.learning.ranks import here
@@ -47,7 +47,7 @@ class Trained:
 
     folder: Path
     record: dict[str, Any]
-    """What run.json holds."""
+    """Content of run.json."""
 
 
 def train(
@@ -98,7 +98,7 @@ def train(
     if first:
         best = folder.out / BEST
         if not network.supervised:
-            settle_distances(load_checkpoint(best), material.training, options.gsd).save(best)
+            calibrate_distances(load_checkpoint(best), material.training, options.gsd).save(best)
         if material.held_out or uses_labels(options, start):
             calibrate_best(best, material, options, listener)
     record |= outcome(state.history, state.best_epoch, state.step, folder.out, time.perf_counter() - began)
@@ -108,7 +108,7 @@ def train(
 
 
 def identity_of(sources: Sequence[TrainingData], options: TrainRunOptions) -> dict[str, Any]:
-    """Return what makes a run what it is, by names that another machine would give too."""
+    """Return the data and options that identify a run, by names that are the same on another machine."""
     names = [each.path.absolute().name for each in sources]
     sized = [name if each.gsd is None else f"{name}@{each.gsd:g}" for name, each in zip(names, sources, strict=True)]
     return plain({"data": sized, **options.settings()})
@@ -122,7 +122,7 @@ def folder_of(out: str | os.PathLike[str], sources: Sequence[TrainingData], opti
 def require_folder(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
     """Refuse the folder of another run; see `RunFolder.require`."""
     if resume and (folder.out / LAST).exists() and not (folder.out / RECORD).exists():
-        folder = replace(folder, targets=())  # `fit` compares with what last.pt says
+        folder = replace(folder, targets=())  # `fit` compares with what last.pt holds
     folder.require(identity, resume=resume, overwrite=overwrite, may_differ=(*MAY_DIFFER, "skip_bad"))
 
 
@@ -146,6 +146,7 @@ def fit_with_board(  # noqa: PLR0917, as `fit`
 
 
 def open_board(folder: Path, material: Material, listener: Listener) -> Board | None:
+    """Open the board; None, with a notice, where TensorBoard is not installed."""
     try:
         return Board(folder, material.held_out, material.normalisation)
     except ImportError:
@@ -156,7 +157,7 @@ def open_board(folder: Path, material: Material, listener: Listener) -> Board | 
 def first_record(
     identity: Mapping[str, Any], material: Material, network: Network, about: About, origin: str | None
 ) -> dict[str, Any]:
-    """Return what run.json says before the first step."""
+    """Return what run.json holds before the first step."""
     return {
         "finished": False,
         "identity": dict(identity),
@@ -180,7 +181,7 @@ def first_record(
 
 
 def _blocks(material: Material) -> dict[str, Any] | None:
-    """Where tiles of the training scene itself are held out: [row, column, height, width] of each, in pixels."""
+    """Return where tiles of the training scene itself are held out: [row, column, height, width] of each, in pixels."""
     training, held_out = (
         [item for each in part for item in each.items] for part in (material.training, material.held_out)
     )
@@ -203,7 +204,7 @@ def calibrate_best(best: Path, material: Material, options: TrainRunOptions, lis
 
 
 def outcome(history: Sequence[Row], best_epoch: int, step: int, folder: Path, seconds: float) -> dict[str, Any]:
-    """What run.json says at the end."""
+    """Return what run.json holds at the end."""
     best = load_checkpoint(folder / BEST).about
     figures = {name: value for name, value in best.metrics.items() if name not in ("f1_low", "f1_high")}
     low, high = (best.metrics.get(name) for name in ("f1_low", "f1_high"))

@@ -46,7 +46,7 @@ def tune(
         OutputInTheWay: OUT holds a search on other data or options.
     """
     require_optuna()
-    options, news = options or TuneOptions(), listener or Silent()
+    options, listener = options or TuneOptions(), listener or Silent()
     options = replace(options, every=options.every or max(1, options.steps // 5))
     start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
     sources = [parse_training_data(text) for text in data]
@@ -68,11 +68,11 @@ def tune(
         fitting = replace(options.fitting(), **chosen)
 
         def pass_on(figures: Mapping[str, float]) -> None:
-            news.report({**figures, "trial": number})
+            listener.report({**figures, "trial": number})
             report(figures)
 
         samples = make_samples(material, options, network)
-        state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(news, pass_on))
+        state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(listener, pass_on))
         return max(merit_of(row) for row in state.history)
 
     best = search(run_trial, folder.out, options)

@@ -241,7 +241,7 @@ def test_stored_values_become_labels(stored, options, wanted):
 def test_an_unknown_label_is_refused_with_what_is_known():
     with pytest.raises(BadOption, match=r"a\.png holds the value 4; known are 0, 1, 2 for built, felled, and 255"):
         translate(np.array([[0, 4]]), TWO, "a.png")
-    with pytest.raises(BadOption, match="a raster and holds numbers; the value 'gone' is none"):
+    with pytest.raises(BadOption, match="a raster and holds numbers; the value 'gone' is not one"):
         translate(np.array([[0]]), CollectionOptions(values=("gone",)), "a.png")
 
 
@@ -332,7 +332,7 @@ def test_where_polygons_overlap_the_last_one_counts():
 def test_a_layer_of_several_classes_needs_a_column(scene):
     write_layer(scene / "truth.gpkg", kind=["built", "felled"])
     table = write_table(scene, "before.tif,after.tif,truth.gpkg")
-    with pytest.raises(BadOption, match=r"truth\.gpkg: name the column that tells built from felled"):
+    with pytest.raises(BadOption, match=r"truth\.gpkg holds the classes built, felled in some column"):
         open_collection(table, TWO).read(0)
     with pytest.raises(BadOption, match=r"truth\.gpkg has no column 'sort'; it has kind"):
         open_collection(table, replace(TWO, label_column="sort")).read(0)

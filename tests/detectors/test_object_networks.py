@@ -253,7 +253,7 @@ def test_it_learns_to_find_squares_and_says_so(tmp_path, name):
     network = build_network(name, {"width": 16})
     fitting = TrainOptions(steps=60, batch=4, every=30, loaders=0, rate=0.01, warmup=5, average=0.8, device="cpu")
     known = about(network=name, options={"width": 16, "bands": 3, "classes": ("change",)})
-    state = fit(network, known, samples, collection, tmp_path / "run", fitting)
+    state = fit(network, known, samples, [collection], tmp_path / "run", fitting)
     assert state.history[-1]["val_ap50"] > 0.6
     assert state.best == max(row["val_ap50"] for row in state.history)
     items = list(find_items(state.averaged, collection, NORMALISATION, ScoringOptions()))

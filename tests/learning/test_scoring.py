@@ -61,7 +61,7 @@ def test_the_curve_is_that_of_torchmetrics(scored, histogram):
     curve = BinaryPrecisionRecallCurve(thresholds=thresholds)
     precision, recall, _ = curve(torch.tensor(scored[0]), torch.tensor(scored[1]).long())
     ours, found = histogram.precision_recall()
-    called = histogram.called()[0] + histogram.called()[1] > 0  # where none is called, they say 0
+    called = histogram.predicted()[0] + histogram.called()[1] > 0  # where none is called, they say 0
     np.testing.assert_allclose(ours[called], precision[:-1].numpy()[called], rtol=1e-6)
     np.testing.assert_allclose(found, recall[:-1].numpy(), rtol=1e-6)
 

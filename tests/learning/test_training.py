@@ -33,7 +33,7 @@ def pairs(tmp_path):
 def run(folder, pairs, options=OPTIONS, network=None, **settings):
     folder.mkdir(exist_ok=True)
     network = network or make_network(noise=0.1)
-    return fit(network, about(), make_samples(pairs), pairs, folder, options, **settings)
+    return fit(network, about(), make_samples(pairs), [pairs], folder, options, **settings)
 
 
 def contents(folder):
@@ -246,12 +246,12 @@ def test_it_stops_where_nothing_gets_better(tmp_path, pairs):
     options = replace(OPTIONS, steps=30, patience=2, rate=1e-12)
     assert run(tmp_path / "run", pairs, options).step == 9
     with pytest.raises(BadOption, match="patience 2 needs held-out"):
-        fit(make_network(), about(), make_samples(pairs), None, tmp_path / "other", options)
+        fit(make_network(), about(), make_samples(pairs), [], tmp_path / "other", options)
 
 
 def test_without_held_out_items_the_last_weights_are_kept(tmp_path, pairs):
     (tmp_path / "run").mkdir()
-    state = fit(make_network(), about(), make_samples(pairs), None, tmp_path / "run", OPTIONS)
+    state = fit(make_network(), about(), make_samples(pairs), [], tmp_path / "run", OPTIONS)
     kept = load_checkpoint(tmp_path / "run" / BEST).weights
     assert all(torch.equal(kept[name], value) for name, value in state.averaged.state_dict().items())
     assert state.best_epoch == 1
@@ -336,7 +336,7 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path):
         "    pairs = open_pairs(folder / 'pairs')\n"
         "    options = replace(OPTIONS, steps=10000, every=5, loaders=1)\n"
         "    kill = Relay(Silent(), lambda row: os.killpg(0, signal.SIGTERM))\n"
-        "    fit(make_network(), about(), make_samples(pairs), pairs, folder, options, listener=kill)\n"
+        "    fit(make_network(), about(), make_samples(pairs), [pairs], folder, options, listener=kill)\n"
     )
     script = tmp_path / "program.py"
     script.write_text(code)

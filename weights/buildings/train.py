@@ -117,7 +117,7 @@ def main() -> None:
     def show(row: Mapping[str, float]) -> None:
         print({name: round(value, 4) for name, value in row.items()}, flush=True)
 
-    fit(network, about, samples, held_out, arguments.run, options, listener=Relay(Silent(), show))
+    fit(network, about, samples, [held_out], arguments.run, options, listener=Relay(Silent(), show))
 
 
 if __name__ == "__main__":
