@@ -68,6 +68,10 @@ class Collection:
     def __len__(self) -> int:
         return len(self.items)
 
+    def zoom(self, gsd: float | None) -> float:
+        """Return pixels of a wanted size, in metres, for one of the images'; 1 where either size is not known."""
+        return self.gsd / gsd if self.gsd and gsd else 1.0
+
     def read(self, index: int) -> Sample:
         """Read one item.
 
@@ -132,7 +136,7 @@ def open_collection(
     split: str | None = None,
     leave_out: LeaveOut = refuse,
 ) -> Collection:
-    """Open a folder of images, or a CSV of scenes; `listings.list_pairs` says what they hold.
+    """Open a folder of images, or a CSV of scenes; see `listings.list_pairs`.
 
     Args:
         path: the folder, or the CSV.

@@ -75,7 +75,7 @@ class CollectionOptions(DataOptions):
     """How one folder or table is opened, and for whom."""
 
     gsd: float | None = None
-    """Metres a pixel; None: as scenes of a CSV say, unknown for folders of images."""
+    """Metres a pixel; None: that of the scenes of a CSV, unknown for folders of images."""
 
     share: float | None = None
     """Of the training samples; None: by area."""
@@ -194,7 +194,7 @@ class SynthesizeOptions(SyntheticObjects):
         if self.outlines is not None and self.pictures is not None:
             raise BadOption("outlines and pictures exclude each other: objects come from one of them")
         if self.cut_from is not None and self.outlines is None:
-            raise BadOption("cut_from needs outlines: they say what is cut out")
+            raise BadOption("cut_from needs outlines: objects are cut out by them")
         require_known("effect", self.effects, EFFECTS)
         if not 0 <= self.strength < float("inf"):
             raise BadOption(f"strength {self.strength} must be 0 or more")

@@ -1,4 +1,4 @@
-"""Synthetic changes: one image becomes a pair of dates with known changes between them.
+"""Synthetic changes: one image becomes a pair of dates with known changes between them. Pure.
 
 Objects are pasted into one date or both, as in copy-paste augmentation (Dwibedi 2017; Ghiasi 2021), and both dates are
 given looks of their own (`unchanged`), so that unchanged pixels differ too. Objects also stand at both dates as

@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import IGNORE, Bools, Floats
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import Collection, evenly
 from geochange.detectors.networks.checkpoint import Checkpoint, Normalisation
 from geochange.detectors.networks.contract import Network, probability
@@ -48,20 +48,6 @@ def fit_temperature(held_out: LabelledLogits) -> float:
 
     found = minimize_scalar(cost, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
     return float(np.exp(found.x))
-
-
-def calibration_error(probability: Floats, changed: Bools, bins: int = 15) -> float:
-    """Return the expected calibration error: how far shares of change lie from the probabilities given, bin by bin.
-
-    Args:
-        probability: (pixel,) of change.
-        changed: (pixel,).
-        bins: of equal width (Naeini 2015).
-    """
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    count = np.bincount(place, minlength=bins)
-    gap = np.abs(np.bincount(place, changed, bins) - np.bincount(place, probability, bins))
-    return float(gap[count > 0].sum() / count.sum())
 
 
 def thresholds_for(histogram: ProbabilityHistogram, wanted: Sequence[float] = WANTED) -> dict[str, float]:
@@ -131,7 +117,7 @@ def calibrate_distances(
     network: Any = checkpoint.build()
     found = []
     for collection in collections:
-        zoom = collection.gsd / gsd if collection.gsd and gsd else 1.0
+        zoom = collection.zoom(gsd)
         for index in evenly(len(collection), MOST_MEASURED // len(collections)):
             sample = collection.read(index)
             distances = score_sample(_Distances(network), sample, checkpoint.about.normalisation, zoom=zoom)[0, 0]
@@ -171,7 +157,7 @@ def _scored(
     network: Network, normalisation: Normalisation, collection: Collection, gsd: float | None
 ) -> Iterator[LabelledLogits]:
     """Score the labelled pixels of each item."""
-    zoom = collection.gsd / gsd if collection.gsd and gsd else 1.0
+    zoom = collection.zoom(gsd)
     for index in range(len(collection)):
         sample = collection.read(index)
         logits = score_sample(network, sample, normalisation, zoom=zoom)[0].float()

@@ -115,7 +115,7 @@ def pseudo_label(
     """
     folder.mkdir(parents=True, exist_ok=True)
     network, about = checkpoint.build(), checkpoint.about
-    zoom = collection.gsd / gsd if collection.gsd and gsd else 1.0
+    zoom = collection.zoom(gsd)
     threshold = about.thresholds.get("default", 0.5)
     labelled: list[Item] = []
     changed = 0
@@ -139,7 +139,7 @@ def pseudo_label(
         ]
     options = replace(collection.options, classes=about.classes, values=None, ignore=(), objects=False, dated=False)
     if not changed:
-        raise NothingValid("the network is sure of no change in the target, so there is nothing to learn from it")
+        raise NothingValid("the network is sure of no change in the target, so there is nothing to train on")
     return replace(collection, items=tuple(labelled), options=options)
 
 

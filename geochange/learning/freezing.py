@@ -1,4 +1,4 @@
-"""Parts of a network that stay as they are while the others learn."""
+"""Parts of a network that stay as they are while the others are trained."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from geochange.errors import BadOption
 
 
 def freeze(network: Network, scales: int) -> None:
-    """Keep the first scales of a network's pretrained encoder as they are; all else learns.
+    """Keep the first scales of a network's pretrained encoder as they are; all else is trained.
 
     Args:
         network: its parameters' `requires_grad` is set.
-        scales: how many of the encoder's features, the finest first; 0: everything learns.
+        scales: how many of the encoder's features, the finest first; 0: everything is trained.
 
     Raises:
         BadOption: the network has no encoder, or one of fewer scales.

@@ -166,7 +166,7 @@ def drop_broken(collection: Collection, leave_out: Callable[[str, GeochangeError
 def split(
     collections: Sequence[Collection], options: TrainRunOptions
 ) -> tuple[tuple[Collection, ...], tuple[Collection, ...]]:
-    """Return training and held-out collections: as the data say, else with a seeded share of the scenes held out.
+    """Return training and held-out collections: by the data's own split, else by a seeded share of the scenes.
 
     Tiles of one scene stay together; see `scene_of`. Of a single large scene, blocks are held out behind a gap; see
     `divide_scene`. Test data are never used.

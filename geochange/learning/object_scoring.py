@@ -43,7 +43,7 @@ def find_items(
 ) -> Iterator[ItemObjects]:
     """Find the objects of some items of a collection, or of all."""
     network.eval()
-    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
+    zoom = collection.zoom(options.gsd)
     for index in range(len(collection)) if indices is None else indices:
         sample = collection.read(index)
         boxes = find_boxes(network, sample, normalisation, options.device, zoom)

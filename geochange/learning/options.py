@@ -99,7 +99,7 @@ class TrainRunOptions(DataOptions, TrainOptions):
     """Held-out pairs, DIR or DIR@GSD; otherwise the data's own split, or a share of its scenes."""
 
     val_share: float = 0.15
-    """Share of the scenes to hold out where nothing says which, of the area of a single scene; 0 for none."""
+    """Share of the scenes, or of the area of a single scene, to hold out without a split; 0 for none."""
 
     network: str | None = None
     """Name of the network; otherwise that of the checkpoint, or attention-net."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from geochange.arrays import IGNORE, Array
@@ -19,12 +17,9 @@ from geochange.datasets.balance import drawing_weights, label_counts
 from geochange.datasets.collection import Collection, Sample, evenly
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import OBJECT, Batch
-from geochange.errors import BandMismatch, GeochangeError, NothingValid
-
-log = logging.getLogger("geochange")
+from geochange.errors import BandMismatch, NothingValid
 
 CACHE_BYTES = 3 * 2**30
-MOST_BROKEN = 100  # samples drawn in vain, one after the other
 ALL_VALID = 0.9999  # of an interpolated validity; below it, nodata was mixed in
 VARIANCE_ROUNDING = 1e-12  # of a variance, relative to the mean square
 
@@ -36,8 +31,6 @@ class SampleOptions:
     size: int = 256  # rows and columns of a crop
     gsd: float | None = None  # metres a pixel of the crops; None: as the images lie
     seed: int = 0
-    skip_bad: bool = False  # draw another sample where an image is broken, and log it
-    edge: float = 0.0  # pixels of the image beside an edge of labels that are ignored where it is enlarged
     balanced: bool = False  # draw items with rare classes more often, see `balance.drawing_weights`
     geometry: GeometryOptions = field(default_factory=GeometryOptions)
     look: LookOptions = field(default_factory=LookOptions)
@@ -56,21 +49,14 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         """Return (time, band, y, x) float32 normalised dates, and (y, x) int64 labels.
 
         Raises:
-            GeochangeError: an image is broken, and may not be left out; or so many are that something else is wrong.
+            GeochangeError: an image is broken.
         """
         rng = np.random.default_rng([self.options.seed, number])
-        for attempt in range(MOST_BROKEN):
-            place, index = self._draw(rng)
-            try:
-                sample = self.cache.get(self.collections[place], place, index)
-                _require_bands(sample, self.normalisation, self.collections[place].items[index].pair.dates)
-            except GeochangeError as error:
-                if not self.options.skip_bad or attempt == MOST_BROKEN - 1:
-                    raise
-                log.warning("left out: %s", error)
-                continue
-            return self._vary(sample, self._zoom(place), rng)
-        raise AssertionError("the last attempt returns or raises")
+        place, index = self._draw(rng)
+        collection = self.collections[place]
+        sample = self.cache.get(collection, place, index)
+        _require_bands(sample, self.normalisation, collection.items[index].pair.dates)
+        return self._vary(sample, collection.zoom(self.options.gsd), rng)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
         """Draw a collection, and an item of it."""
@@ -79,16 +65,10 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
             return place, int(rng.integers(len(self.collections[place])))
         return place, int(rng.choice(len(self.collections[place]), p=self.weights[place]))
 
-    def _zoom(self, place: int) -> float:
-        own = self.collections[place].gsd
-        return own / self.options.gsd if own and self.options.gsd else 1.0
-
     def _vary(self, sample: Sample, zoom: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         size, geometry, look = self.options.size, self.options.geometry, self.options.look
         placement = draw_placement(rng, sample.labels, size, zoom, geometry)
         labels = take_crop(sample.labels[None], placement, size, nearest=True)[0].long()
-        if zoom > 1 and self.options.edge:
-            labels = without_edges(labels, self.options.edge * zoom)
         if sample.objects is not None:
             numbers = take_crop(sample.objects[None], placement, size, nearest=True)[0].long()
             labels = labels + OBJECT * numbers * ((labels > 0) & (labels != IGNORE))
@@ -109,24 +89,6 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
             return pixels, torch.ones(size, size, dtype=torch.bool)
         valid = take_crop(sample.valid[date][None], placement, size)[0] > ALL_VALID
         return pixels * valid, valid
-
-
-def without_edges(labels: Tensor, width: float) -> Tensor:
-    """Remove labels beside their edges, which are exact to some pixels only.
-
-    Args:
-        labels: (y, x).
-        width: pixels; within as many of another label, to either side, a pixel counts as not labelled.
-
-    Returns:
-        (y, x).
-    """
-    reach = max(1, round(width))
-    around = labels[None, None].float()
-    highest, lowest = (
-        sign * functional.max_pool2d(sign * around, 2 * reach + 1, stride=1, padding=reach) for sign in (1, -1)
-    )
-    return labels.masked_fill((highest != lowest)[0, 0], IGNORE)
 
 
 def _placements(
@@ -159,8 +121,7 @@ def shares_of(collections: Sequence[Collection], options: SampleOptions) -> Arra
 
 
 def _area(collection: Collection, options: SampleOptions) -> float:
-    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
-    return sum(item.tile.size for item in collection.items) * zoom**2
+    return sum(item.tile.size for item in collection.items) * collection.zoom(options.gsd) ** 2
 
 
 def normalise(date: Tensor, normalisation: Normalisation) -> Tensor:

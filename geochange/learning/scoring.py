@@ -119,24 +119,6 @@ class CollectionScores:
         return figures
 
 
-def score_collection(
-    network: Network,
-    collection: Collection,
-    normalisation: Normalisation,
-    *,
-    device: torch.device | None = None,
-    augment: bool = False,
-) -> tuple[ProbabilityHistogram, float]:
-    """Score whole items one by one.
-
-    Returns:
-        The histogram of the probability of change (of the likeliest class), and the mean cross-entropy.
-    """
-    items = score_items(network, collection, normalisation, ScoringOptions(device=device, augment=augment))
-    scores = pool_scores(items)
-    return scores.histogram, scores.entropy
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringOptions:
     """How samples are scored."""
@@ -160,7 +142,7 @@ def score_items(
         NotFinite: the network's weights have diverged.
     """
     network.eval()
-    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
+    zoom = collection.zoom(options.gsd)
     for index in range(len(collection)) if indices is None else indices:
         sample = collection.read(index)
         logits = score_sample(

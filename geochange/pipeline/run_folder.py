@@ -54,7 +54,7 @@ class RunFolder:
         """Refuse a folder that may not be written; return whether the very same run has already been finished.
 
         Args:
-            identity: inputs and options that tell this run from others.
+            identity: inputs and options that identify this run.
             resume: whether to go on with the same run; None where a run cannot be gone on with.
             overwrite: whether to replace another run, or files with its names.
             may_differ: names in `identity` that may differ between the parts of a run.

@@ -35,7 +35,7 @@ def test_the_report_counts_each_split(split_pairs, run):
     assert val["shares"]["change"] == pytest.approx(64 / 32**2)
 
 
-def test_shares_are_of_labelled_pixels_and_what_is_not_labelled_is_told(tmp_path):
+def test_shares_are_of_labelled_pixels_and_what_is_not_labelled_is_reported(tmp_path):
     write_pairs(tmp_path, ["a", "b"], labels=(1, 255))
     labels = np.zeros((24, 24), np.uint8)
     labels[:12], labels[12:18] = 255, 2

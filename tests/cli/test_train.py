@@ -271,8 +271,8 @@ def test_splits_of_the_data_are_kept(data):
         replace(item, pair=replace(item.pair, split=part)) for item, part in zip(collection.items, parts, strict=True)
     ]
     known = replace(collection, items=tuple(items))
-    taught, held = split([known], TrainRunOptions())
-    assert [item.pair.split for item in taught[0].items] == ["train", None] * 2
+    training_part, held = split([known], TrainRunOptions())
+    assert [item.pair.split for item in training_part[0].items] == ["train", None] * 2
     assert [item.pair.split for item in held[0].items] == ["val"] * 2
 
 

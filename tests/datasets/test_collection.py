@@ -158,9 +158,9 @@ def test_a_missing_partner_is_named(folder, part):
     (folder / part / "b.png").unlink()
     with pytest.raises(UnreadableInput, match=rf"{part} has no image b"):
         open_collection(folder)
-    heard = {}
-    assert names(open_collection(folder, leave_out=lambda name, why: heard.update({name: str(why)}))) == ["a", "c"]
-    assert list(heard) == ["b"]
+    left_out = {}
+    assert names(open_collection(folder, leave_out=lambda name, why: left_out.update({name: str(why)}))) == ["a", "c"]
+    assert list(left_out) == ["b"]
 
 
 def test_two_files_of_one_name_are_refused(folder):
@@ -179,9 +179,9 @@ def test_a_file_that_breaks_off_is_named_in_one_line(tmp_path, part, suffix):
         Image.fromarray(image.astype(np.uint8)).save(tmp_path / letter / f"a{suffix}")
     file = tmp_path / part / f"a{suffix}"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(UnreadableInput, match=re.escape(str(file))) as told:
+    with pytest.raises(UnreadableInput, match=re.escape(str(file))) as raised:
         open_collection(tmp_path).read(0)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_labels_of_another_size_are_refused_with_both_sizes(folder):
@@ -372,7 +372,7 @@ def test_a_table_knows_splits(scene):
 
 
 @pytest.mark.parametrize(
-    ("header", "row", "told"),
+    ("header", "row", "words"),
     [
         ("before,after", "before.tif,after.tif", "has no column labels; it has before, after"),
         ("before,after,labels", "before.tif,after.tif,", "line 2: labels is empty"),
@@ -384,8 +384,8 @@ def test_a_table_knows_splits(scene):
         ),
     ],
 )
-def test_a_table_that_lacks_something_is_refused(scene, header, row, told):
-    with pytest.raises(UnreadableInput, match=told):
+def test_a_table_that_lacks_something_is_refused(scene, header, row, words):
+    with pytest.raises(UnreadableInput, match=words):
         open_collection(write_table(scene, row, header=header))
 
 

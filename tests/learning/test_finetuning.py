@@ -122,7 +122,7 @@ def test_pseudo_labels_of_a_scene_lie_where_it_lies(tmp_path):
     np.testing.assert_array_equal(labelled.read(5).labels, whole[labelled.items[5].tile.slices()])
 
 
-def test_a_network_that_is_sure_of_no_change_has_nothing_to_teach(tmp_path):
+def test_a_network_that_is_sure_of_no_change_has_nothing_to_train_on(tmp_path):
     start = checkpoint_of("siamese-unet")
     start.weights["head.bias"] = torch.full_like(start.weights["head.bias"], -1e4)
     collection = open_collection(write_pairs(tmp_path / "target", ["a"], side=32), CollectionOptions(labelled=False))

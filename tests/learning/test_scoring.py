@@ -18,7 +18,6 @@ from geochange.learning.scoring import (
     pool_scores,
     pooled_f1_interval,
     scene_of,
-    score_collection,
     score_items,
     score_sample,
     symmetric_mean,
@@ -61,8 +60,8 @@ def test_the_curve_is_that_of_torchmetrics(scored, histogram):
     curve = BinaryPrecisionRecallCurve(thresholds=thresholds)
     precision, recall, _ = curve(torch.tensor(scored[0]), torch.tensor(scored[1]).long())
     ours, found = histogram.precision_recall()
-    called = histogram.predicted()[0] + histogram.called()[1] > 0  # where none is called, they say 0
-    np.testing.assert_allclose(ours[called], precision[:-1].numpy()[called], rtol=1e-6)
+    predicted = sum(histogram.predicted()) > 0  # where nothing is, theirs is 0
+    np.testing.assert_allclose(ours[predicted], precision[:-1].numpy()[predicted], rtol=1e-6)
     np.testing.assert_allclose(found, recall[:-1].numpy(), rtol=1e-6)
 
 
@@ -145,10 +144,12 @@ def test_tiles_are_pooled_by_scene(tmp_path):
 
 def test_collections_are_scored_alike_in_parts_and_whole(tmp_path):
     pairs, network = open_pairs(tmp_path / "pairs"), make_network()
-    histogram, entropy = score_collection(network, pairs, NORMALISATION)
-    parts = [score_collection(network, pairs.part([k]), NORMALISATION) for k in range(len(pairs))]
-    np.testing.assert_array_equal(histogram.counts, sum(part.counts for part, _ in parts))
-    assert entropy == pytest.approx(np.mean([part for _, part in parts]))
+    whole, *parts = (
+        pool_scores(score_items(network, each, NORMALISATION, ScoringOptions()))
+        for each in (pairs, *(pairs.part([k]) for k in range(len(pairs))))
+    )
+    np.testing.assert_array_equal(whole.histogram.counts, sum(part.histogram.counts for part in parts))
+    assert whole.entropy == pytest.approx(np.mean([part.entropy for part in parts]))
 
 
 def sample_of(shape, seed=0):

@@ -219,10 +219,10 @@ def test_a_gradient_that_overflows_leaves_the_weights(tmp_path, pairs):
 def test_a_broken_image_is_named_in_one_line_and_the_state_kept(tmp_path, pairs, loaders):
     broken = Path(pairs.items[2].pair.dates[1])
     break_image(broken)
-    with pytest.raises(UnreadableInput) as told:
+    with pytest.raises(UnreadableInput) as raised:
         run(tmp_path / "run", pairs, replace(OPTIONS, steps=50, every=50, loaders=loaders))
-    assert broken.name in str(told.value)
-    assert "\n" not in str(told.value)
+    assert broken.name in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert (tmp_path / "run" / LAST).exists()
 
 

@@ -113,7 +113,7 @@ def test_a_folder_that_was_there_before_stays(folder):
     assert list(folder.out.iterdir()) == []
 
 
-def test_files_of_others_are_not_replaced_unless_told(folder):
+def test_files_of_others_are_not_replaced_unasked(folder):
     folder = replace(folder, targets=["probability.tif"])
     folder.out.mkdir(parents=True)
     (folder.out / "probability.tif").write_text("somebody's")
