@@ -27,7 +27,8 @@ from scipy import ndimage
 
 from geochange.allocator import keep_freed_memory
 from geochange.arrays import IGNORE, Bools, Ints
-from geochange.datasets.collection import Collection, open_folder
+from geochange.datasets.collection import Collection, open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network
@@ -63,7 +64,9 @@ class Material:
 
 
 def open_material(data: Path) -> Material:
-    training, held_out = (open_folder(data / "levir" / f"{name}_512px_1m", gsd=1.0) for name in ("train", "val"))
+    training, held_out = (
+        open_collection(data / "levir" / f"{name}_512px_1m", CollectionOptions(gsd=1.0)) for name in ("train", "val")
+    )
     parity = [int("".join(filter(str.isdigit, item.pair.name))) % 2 for item in held_out.items]
     even, odd = (held_out.part([k for k, each in enumerate(parity) if each == side]) for side in (0, 1))
     return Material(training, even, odd)
@@ -104,7 +107,7 @@ def train_variant(variant: str, seed: int, budget: Budget, material: Material, f
     else:
         steps = int(budget.steps * seconds(*VARIANTS["full"]) / seconds(name, options))
     fitting = TrainOptions(steps=steps, batch=BATCH, every=steps, seed=seed, warmup=50, average=0.99)
-    fit(fresh(name, options, seed), about, samples, None, folder, fitting)
+    fit(fresh(name, options, seed), about, samples, (), folder, fitting)
 
 
 def fresh(name: str, options: dict[str, Any], seed: int) -> Network:
@@ -125,7 +128,7 @@ def seconds_of_step(network: Network, about: About, samples: TrainingSamples, fo
         network,
         about,
         samples,
-        None,
+        (),
         folder,
         fitting,
         listener=Relay(Silent(), lambda row: heard.append(row["seconds"])),

@@ -20,6 +20,7 @@ from scipy import stats
 
 import geochange
 from geochange.arrays import Floats
+from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram
 from geochange.pipeline.evaluate import EvaluateOptions
@@ -35,9 +36,12 @@ LABELS = "landsat_taizhou/label.tif"
 def train_on(pair: tuple[Path, Path], out: Path, steps: int, seed: int) -> Path:
     settings = {
         "network": "change-vae", "size": 96, "steps": steps, "batch": 8, "every": steps, "seed": seed,
-        "overwrite": True, "average": 0.99, "network_options": {"widths": "32"},
+        "average": 0.99, "network_options": {"widths": "32"},
     }  # fmt: skip
-    return train([str(path) for path in pair], out, options_from(settings)).folder / "best.pt"
+    return (
+        train([str(path) for path in pair], out, options_from(TrainRunOptions, settings), overwrite=True).folder
+        / "best.pt"
+    )
 
 
 def scored(pair: tuple[Path, Path], out: Path, **settings: Any) -> tuple[Floats, dict[str, Any]]:

@@ -23,14 +23,15 @@ import torch
 from imagery import parser_with_data
 
 from geochange.arrays import IGNORE
-from geochange.datasets.collection import open_folder
+from geochange.datasets.collection import open_collection
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import probability
+from geochange.learning.options import FinetuneOptions, TrainRunOptions
 from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
 from geochange.learning.training import pick_device
-from geochange.pipeline.finetune import FinetuneOptions, finetune
+from geochange.pipeline.finetune import finetune
 from geochange.pipeline.train import train
 
 DSIFN = "dsifn_256px"
@@ -52,7 +53,7 @@ def linked(names: list[str], folder: Path, source: Path) -> Path:
 
 def score(checkpoint: str | Path, folder: Path, device: torch.device) -> dict[str, float]:
     """Figures on the tiles of a folder."""
-    loaded, collection = load_checkpoint(checkpoint), open_folder(folder)
+    loaded, collection = load_checkpoint(checkpoint), open_collection(folder)
     network, histograms = loaded.build().to(device), []
     for index in range(len(collection)):
         sample = collection.read(index)
@@ -72,21 +73,22 @@ def score(checkpoint: str | Path, folder: Path, device: torch.device) -> dict[st
 
 def runs(chosen: argparse.Namespace, start: str, sets: dict[int, Path]) -> Iterator[tuple[str, int, Path | str]]:
     """Name, tiles and checkpoint of each run that is wanted."""
-    common = {"device": chosen.device, "seed": chosen.seed, "every": chosen.steps, "overwrite": True, "val_share": 0.0}
+    common = {"device": chosen.device, "seed": chosen.seed, "every": chosen.steps, "val_share": 0.0}
     settings = {**common, "steps": chosen.steps, "warmup": chosen.steps // 10, "average": 0.98, "rate": 1e-3}
     if "none" in chosen.only:
         yield "none", 0, start
     for count in chosen.counts:
         source, out = [f"{sets[count]}@{GSD}"], chosen.runs / f"{count}"
         if "tuned" in chosen.only:
-            tuned = options_from(settings, start=start)
-            yield "tuned", count, finetune(source, out / "tuned", tuned, FinetuneOptions()).folder / "best.pt"
+            tuned = options_from(FinetuneOptions, {**settings, "start": start})
+            yield "tuned", count, finetune(source, out / "tuned", tuned, overwrite=True).folder / "best.pt"
         if "scratch" in chosen.only:
-            yield "scratch", count, train(source, out / "scratch", options_from(settings)).folder / "best.pt"
+            fresh = options_from(TrainRunOptions, settings)
+            yield "scratch", count, train(source, out / "scratch", fresh, overwrite=True).folder / "best.pt"
     if "unlabelled" in chosen.only:
         settings |= {"steps": chosen.steps // 2, "warmup": chosen.steps // 20, "rate": 2e-4}
-        options = options_from(settings, start=start, unlabelled=True)
-        folder = finetune([f"{sets[LEARN]}@{GSD}"], chosen.runs / "unlabelled", options).folder
+        options = options_from(FinetuneOptions, {**settings, "start": start, "unlabelled": True})
+        folder = finetune([f"{sets[LEARN]}@{GSD}"], chosen.runs / "unlabelled", options, overwrite=True).folder
         yield "statistics", LEARN, folder / "statistics.pt"
         yield "unlabelled", LEARN, folder / "best.pt"
 

@@ -27,7 +27,7 @@ from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import probability
 from geochange.detectors.networks.object_network import boxes_in
 from geochange.evaluation.average_precision import PrecisionOptions, average_precision
-from geochange.learning.object_scoring import ItemObjects, find_boxes, joined
+from geochange.learning.object_scoring import ItemObjects, find_boxes, pool_objects
 from geochange.learning.scoring import score_sample
 
 SIZES = {"4 to 6": (0.0, 6.0), "6 to 10": (6.0, 10.0), "below 10": (0.0, 10.0), "10 and more": (10.0, float("inf"))}
@@ -87,7 +87,7 @@ def items_by_boxes(path: str, collection: Collection) -> list[ItemObjects]:
 def measure(items: Sequence[ItemObjects]) -> dict[str, tuple[float, float, int]]:
     """Name of a size -> AP50, recall and count."""
     pixels = float(sum(item.pixels for item in items))
-    found = average_precision(*joined(items), PrecisionOptions(sizes=SIZES, pixels=pixels))
+    found = average_precision(*pool_objects(items), PrecisionOptions(sizes=SIZES, pixels=pixels))
     parts = {"all": found.all, **found.sizes}
     return {name: (part.ap50 or 0.0, part.recall or 0.0, part.count) for name, part in parts.items()}
 

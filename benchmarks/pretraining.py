@@ -16,15 +16,13 @@ from pathlib import Path
 import torch
 from imagery import parser_with_data
 
-from geochange.datasets.collection import Collection, open_folder
-from geochange.datasets.labels import LabelOptions
-from geochange.datasets.synthesis import ObjectOptions
+from geochange.datasets.collection import Collection, open_collection
+from geochange.datasets.options import CollectionOptions, SynthesizeOptions
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.engine.progress import Relay, Silent
-from geochange.learning.options import TrainOptions
-from geochange.learning.run_options import TrainRunOptions
+from geochange.learning.options import TrainRunOptions
 from geochange.learning.scoring import ScoringOptions, pool_scores, scene_of, score_items
-from geochange.pipeline.synthesize import SynthesizeOptions, synthesize
+from geochange.pipeline.synthesize import synthesize
 from geochange.pipeline.train import train
 
 SHARES = {10: 10, 30: 3, 100: 1}  # percent -> every so many-th pair
@@ -49,15 +47,16 @@ def is_even(name: str) -> bool:
 
 
 def taught(data: Path, out: Path, val: Path, steps: int, start: Path | None) -> Path:
-    """Return a checkpoint; training resumes where it stopped, and a finished one is kept."""
-    fitting = TrainOptions(steps=steps, batch=8, every=max(steps // 6, 1), workers=0, device="cpu")
+    """A checkpoint; training goes on where it stopped, and is not begun again where it is finished."""
     options = TrainRunOptions(
-        val=f"{val}@{GSD}", size=SIDE, start=None if start is None else str(start), fitting=fitting, resume=True
-    )
+        val=f"{val}@{GSD}", size=SIDE, start=None if start is None else str(start), steps=steps, batch=8,
+        every=max(steps // 6, 1), loaders=0, device="cpu",
+    )  # fmt: skip
     train(
         [f"{data}@{GSD}"],
         out,
         options,
+        resume=True,
         listener=Relay(Silent(), lambda row: print(f"{out.name} {row['step']} {row['val_f1']:.4f}", flush=True)),
     )
     return out / "best.pt"
@@ -88,10 +87,12 @@ def main() -> None:
     odd = subset(val, out / "odd", [name for name in scenes if not is_even(name)])
     made = out / "synthetic"
     if not made.exists():
-        objects = ObjectOptions(sizes=(6, 40), density=250, kinds=("appeared", "vanished"), textured=0.4, shadows=0.6)
-        synthesize([source / "A"], made, SynthesizeOptions(objects=objects))
+        synthetic = SynthesizeOptions(
+            sizes=(6, 40), density=250, kinds=("appeared", "vanished"), textured=0.4, shadows=0.6
+        )
+        synthesize([source / "A"], made, synthetic)
     first = taught(made, out / "first", even, options.first, None)
-    reported = open_folder(odd, LabelOptions(), gsd=1.0)
+    reported = open_collection(odd, CollectionOptions(gsd=1.0))
     print(f"synthetic changes alone: {odd_f1(first, reported)}", flush=True)
     for percent, step in SHARES.items():
         part = subset(source, out / f"part{percent}", names[::step])

@@ -24,6 +24,7 @@ from scipy import ndimage
 import geochange
 from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
 from geochange.engine.progress import Relay, Silent
+from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import options_from
 from geochange.pipeline.train import train
 
@@ -182,9 +183,10 @@ def main() -> None:
     taught = write_data(chosen.out / "crops", series[..., :west], calm[..., :west], rng, 60)
     settings = {
         "network": "conv-gru", "network_options": {"dated": True}, "size": 64, "steps": chosen.steps, "batch": 4,
-        "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99, "overwrite": True,
+        "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99,
     }  # fmt: skip
-    run = train([str(taught)], chosen.out / "run", options_from(settings), listener=Relay(Silent(), print))
+    options = options_from(TrainRunOptions, settings)
+    run = train([str(taught)], chosen.out / "run", options, overwrite=True, listener=Relay(Silent(), print))
     checkpoint, threshold = run.folder / "best.pt", run.record["best"]["threshold"]
 
     made, truth, numbers = insert_changes(series[..., west:], calm[..., west:], 60, rng)

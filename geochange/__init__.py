@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geochange.datasets.options import SynthesizeOptions
     from geochange.kinds.measure import KindOptions
-    from geochange.learning.run_options import TrainRunOptions
+    from geochange.learning.options import FinetuneOptions, TrainRunOptions
     from geochange.pipeline.align import align
     from geochange.pipeline.check import check
     from geochange.pipeline.datasets import describe_datasets
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from geochange.pipeline.evaluate import evaluate
     from geochange.pipeline.explain import ExplainOptions, explain
     from geochange.pipeline.export_model import export_model
-    from geochange.pipeline.finetune import FinetuneOptions, finetune
+    from geochange.pipeline.finetune import finetune
     from geochange.pipeline.from_to import from_to
     from geochange.pipeline.fuse import FuseOptions, fuse
     from geochange.pipeline.kinds import kinds
     from geochange.pipeline.open_pair import open_pair
     from geochange.pipeline.options import DetectOptions
     from geochange.pipeline.refine import RefineOptions, refine
-    from geochange.pipeline.synthesize import Synthesized, SynthesizeOptions, synthesize
+    from geochange.pipeline.synthesize import Synthesized, synthesize
     from geochange.pipeline.train import Trained, train
     from geochange.pipeline.tune import tune
     from geochange.pipeline.vectorize import vectorize
@@ -42,7 +43,7 @@ _HOMES = {
     "explain": "pipeline.explain",
     "ExplainOptions": "pipeline.explain",
     "export_model": "pipeline.export_model",
-    "FinetuneOptions": "pipeline.finetune",
+    "FinetuneOptions": "learning.options",
     "finetune": "pipeline.finetune",
     "from_to": "pipeline.from_to",
     "KindOptions": "kinds.measure",
@@ -51,7 +52,7 @@ _HOMES = {
     "FuseOptions": "pipeline.fuse",
     "open_pair": "pipeline.open_pair",
     "DetectOptions": "pipeline.options",
-    "SynthesizeOptions": "pipeline.synthesize",
+    "SynthesizeOptions": "datasets.options",
     "Synthesized": "pipeline.synthesize",
     "synthesize": "pipeline.synthesize",
     "RefineOptions": "pipeline.refine",
@@ -59,7 +60,7 @@ _HOMES = {
     "Trained": "pipeline.train",
     "train": "pipeline.train",
     "tune": "pipeline.tune",
-    "TrainRunOptions": "learning.run_options",
+    "TrainRunOptions": "learning.options",
     "vectorize": "pipeline.vectorize",
 }
 

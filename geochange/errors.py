@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 
 class GeochangeError(Exception):
     """Base of all errors that a user can fix; the command line prints it on one line and exits with 2."""
@@ -40,4 +42,10 @@ class BlockFailed(GeochangeError, RuntimeError):
 
 
 class NotFinite(GeochangeError, ArithmeticError):
-    """The loss, its gradient or the scores of a network are not finite numbers."""
+    """The loss, its gradient or the scores of a network are not finite."""
+
+
+def require_known(name: str, chosen: Iterable[str], known: Collection[str]) -> None:
+    """Raise BadOption where one of the values chosen for an option is not a known one."""
+    if unknown := sorted(set(chosen) - set(known)):
+        raise BadOption(f"{name} {unknown[0]!r} is not one of {', '.join(known)}")

@@ -28,7 +28,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, with its suffix; renamed to it at the end, removed on an error."""
+    """Give a temporary path beside `path`, with its suffix; rename it at the end, remove it on an error."""
     temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
@@ -50,28 +50,36 @@ def load_array(path: Path) -> Array:
     return array
 
 
-def require_writable(path: Path, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
-    """Refuse, before any work is done, a file that could not be written at the end, or would replace an input.
+def require_writable(targets: Iterable[Path], *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
+    """Refuse, before any work is done, files that could not be written at the end, or would replace an input.
 
     Args:
-        path: the file.
-        overwrite: whether one that is there may be replaced.
-        inputs: what it is computed from; only paths count.
+        targets: all files to write, in folders that exist.
+        overwrite: whether files that exist may be replaced.
+        inputs: all that is read; only paths count.
 
     Raises:
-        OutputInTheWay: the message says why.
+        OutputInTheWay: the message gives the reason.
     """
-    for each in inputs:
-        if isinstance(each, str | os.PathLike) and Path(each).resolve() == path.resolve():
+    targets = list(targets)
+    spare_inputs(targets, inputs)
+    for path in targets:
+        if path.exists() and not overwrite:
+            raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
+        if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
+
+
+def spare_inputs(targets: Iterable[Path], inputs: Iterable[Any]) -> None:
+    """Raise OutputInTheWay where a file or folder to write is an input, by whatever path or link it is named."""
+    read = {Path(each).resolve() for each in inputs if isinstance(each, str | os.PathLike)}
+    for path in targets:
+        if path.resolve() in read:
             raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output")
-    if path.exists() and not overwrite:
-        raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
-    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
 
 
 def require_geotiff(path: Path) -> None:
-    """Refuse, with BadOption, a suffix other than a GeoTIFF's."""
+    """Raise BadOption where a GeoTIFF would be written under another suffix."""
     if path.suffix.lower() not in GEOTIFF_SUFFIXES:
         raise BadOption(f"output {path.name} must end in {' or '.join(GEOTIFF_SUFFIXES)}")
 

@@ -63,8 +63,8 @@ def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path):
     (tmp_path / "link.tif").symlink_to(path)
     for name in (path, tmp_path / "link.tif", tmp_path / "." / "image.tif"):
         with pytest.raises(OutputInTheWay, match="is an input"):
-            require_writable(name, overwrite=True, inputs=[None, object(), str(path)])
-    require_writable(path, overwrite=True, inputs=[tmp_path / "other.tif"])
+            require_writable([tmp_path / "new.tif", name], overwrite=True, inputs=[None, object(), str(path)])
+    require_writable([path], overwrite=True, inputs=[tmp_path / "other.tif"])
 
 
 def test_geotiffs_are_written_as_such(tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK
-from geochange.datasets.collection import Collection, open_folder
+from geochange.datasets.collection import Collection, open_collection
 from geochange.detectors.networks.checkpoint import About, Normalisation
 from geochange.detectors.networks.contract import Network, outputs_needed
 from geochange.learning.options import TrainOptions
@@ -19,7 +19,7 @@ from geochange.learning.samples import SampleOptions, TrainingSamples
 
 NORMALISATION = Normalisation(mean=(100.0, 100.0, 100.0), spread=(50.0, 50.0, 50.0))
 OPTIONS = TrainOptions(
-    steps=6, batch=2, every=3, workers=0, rate=0.01, warmup=0, loss="cross-entropy", average=0.5, device="cpu"
+    steps=6, batch=2, every=3, loaders=0, rate=0.01, warmup=0, loss="cross-entropy", average=0.5, device="cpu"
 )
 
 
@@ -94,7 +94,7 @@ def open_pairs(folder: Path, count: int = 6) -> Collection:
     """Written where they do not lie already."""
     if not folder.exists():
         write_pairs(folder, [f"pair{k}" for k in range(count)])
-    return open_folder(folder)
+    return open_collection(folder)
 
 
 def break_image(path: Path) -> None:

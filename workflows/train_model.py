@@ -3,8 +3,8 @@
     python workflows/train_model.py buildings.toml
     torchrun --nproc-per-node 4 workflows/train_model.py buildings.toml
 
-The file names the data, the folder of the run, and any options of `geochange.learning.run_options.TrainRunOptions`
-and `geochange.learning.training.TrainOptions`; relative paths start at the file's folder:
+The file names the data, the folder of the run, and any options of `geochange.TrainRunOptions`; relative paths start at
+the file's folder:
 
     data = ["levir/train_512px_1m@1.0", "levir/train_256px_0.5m@0.5"]
     out = "runs/buildings"
@@ -45,15 +45,16 @@ def read_plan(path: Path) -> tuple[list[str], Path, dict[str, Any]]:
 
 def train_model(plan: Annotated[Path, typer.Argument(help="A TOML file of data, out and options.")]) -> None:
     """Train a network from a TOML file; resume where an earlier run stopped."""
+    from geochange.learning.options import TrainRunOptions
     from geochange.learning.ranks import here
     from geochange.learning.run_options import options_from
     from geochange.pipeline.train import train
 
     data, out, settings = read_plan(plan)
-    options = options_from({"resume": True, **settings})
+    options = options_from(TrainRunOptions, settings)
     first = here()[0] == 0
     with progress_bar(quiet=not first) as listener:
-        trained = train(data, out, options, listener=listener)
+        trained = train(data, out, options, resume=True, listener=listener)
     if first:
         print_trained(trained)
 

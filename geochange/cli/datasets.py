@@ -46,18 +46,18 @@ def datasets(
     """Report what labelled pairs hold: counts, sizes, shares of classes, equal images, broken files."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
-    from geochange.datasets.collection import CollectionOptions
-    from geochange.datasets.labels import LabelOptions
+    from geochange.datasets.options import DataOptions
     from geochange.errors import UnreadableInput
     from geochange.pipeline.datasets import describe_datasets
 
-    labels = LabelOptions(
+    options = DataOptions(
         classes=values.parse_names(classes) or ("change",),
         values=tuple(map(_number_or_text, values.parse_names(stored))) or None,
         ignore=tuple(map(_number_or_text, ignore or ())),
-        column=column,
+        label_column=column,
+        bands=values.parse_bands(bands),
+        tile_size=tile,
     )
-    options = CollectionOptions(labels=labels, bands=values.parse_bands(bands), tile=tile)
     with progress_bar(quiet=quiet or as_json) as listener:
         report = describe_datasets(path, options, listener=listener)
     if as_json:

@@ -32,11 +32,10 @@ def explain(
     as_json: values.Json = False,
     quiet: values.Quiet = False,
 ) -> None:
-    """Where a network looked when it called a place changed: a heat map for each date."""
+    """Show where a network looked when it predicted change at a place: a heat map for each date."""
     from geochange.cli.tables import print_explained, print_json
     from geochange.pipeline.explain import ExplainOptions
     from geochange.pipeline.explain import explain as run
-    from geochange.scenes.pairing import SceneOptions
     from geochange.scenes.scene import parse_nodata
 
     given = {"checkpoint": checkpoint, "scale": scale, "match_gsd": "true" if match_gsd else None}
@@ -45,9 +44,11 @@ def explain(
         detector_options={name: value for name, value in given.items() if value is not None},
         at=_parse_place(at),
         changes=changes,
-        number=number,
+        id=number,
         size=size,
-        scene=SceneOptions(bands=values.parse_bands(bands), nodata=parse_nodata(nodata), align=align),
+        bands=values.parse_bands(bands),
+        nodata=parse_nodata(nodata),
+        align=align,
     )
     explained = run(before, after, out, options, overwrite=overwrite)
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,11 +23,11 @@ def export_model(
 ) -> None:
     """Write a network as ONNX and OpenVINO, and check each against torch."""
     from geochange.cli.tables import print_json
-    from geochange.detectors.catalogue import find_checkpoint
     from geochange.pipeline.export_model import ExportOptions, export_model
 
-    options = ExportOptions(formats=values.parse_names(formats), tile_size=tile_size, dates=dates, overwrite=overwrite)
-    exported = export_model(find_checkpoint(checkpoint), out, options)
+    chosen: Any = values.parse_names(formats)
+    options = ExportOptions(formats=chosen, tile_size=tile_size, dates=dates)
+    exported = export_model(checkpoint, out, options, overwrite=overwrite)
     if as_json:
         print_json([each.to_dict() for each in exported])
     else:

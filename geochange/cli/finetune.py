@@ -60,50 +60,44 @@ def finetune(
     as_json: values.Json = False,
     quiet: values.Quiet = False,
 ) -> None:
-    """Teach a trained network further: on your labels, for other bands or classes, or on a target without labels."""
+    """Train a trained network further: on your labels, for other bands or classes, or on a target without labels."""
     from geochange.detectors.network import require_torch
 
     require_torch("finetune")
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
-    from geochange.detectors.catalogue import find_checkpoint
+    from geochange.learning.options import FinetuneOptions
     from geochange.learning.run_options import options_from
-    from geochange.pipeline.finetune import FinetuneOptions
     from geochange.pipeline.finetune import finetune as run
 
-    chosen = options_from(
-        {},
-        start=find_checkpoint(start),
-        unlabelled=unlabelled,
-        val=val,
-        gsd=gsd,
-        size=size,
-        bands=values.parse_bands(bands),
-        steps=steps,
-        warmup=min(50, steps // 10),
-        average=0.99,
-        rate=rate,
-        batch=batch,
-        loss=loss,
-        precision=precision,
-        device=device,
-        every=every,
-        patience=patience,
-        workers=workers,
-        seed=seed,
-        balanced=balanced,
-        skip_bad=skip_bad,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    further = {"frozen_steps": frozen_steps, "statistics": statistics, "sure": sure}
-    more = FinetuneOptions(
-        classes=values.parse_names(classes) or None,
-        **{name: value for name, value in further.items() if value is not None},  # type: ignore[arg-type]
-    )
+    settings = {
+        "start": start,
+        "unlabelled": unlabelled,
+        "val": val,
+        "gsd": gsd,
+        "size": size,
+        "bands": values.parse_bands(bands),
+        "classes": values.parse_names(classes) or None,
+        "steps": steps,
+        "frozen_steps": frozen_steps,
+        "rate": rate,
+        "batch": batch,
+        "loss": loss,
+        "precision": precision,
+        "device": device,
+        "every": every,
+        "patience": patience,
+        "statistics": statistics,
+        "sure": sure,
+        "loaders": workers,
+        "seed": seed,
+        "balanced": balanced,
+        "skip_bad": skip_bad,
+    }
+    chosen = options_from(FinetuneOptions, training.given(settings))
     silent = quiet or as_json
     with progress_bar(quiet=silent) as listener:
-        trained = run(data, out, chosen, more, listener=listener)
+        trained = run(data, out, chosen, resume=resume, overwrite=overwrite, listener=listener)
     if as_json:
         print_json(trained.record)
     elif not silent:

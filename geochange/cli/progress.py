@@ -22,6 +22,7 @@ class PixelRate(TextColumn):
         super().__init__("")
 
     def render(self, task: RichTask) -> Text:
+        """Return the rate of a task."""
         done = task.fields["pixels"]
         return Text(f"{done / 1e6 / task.elapsed:6.1f} Mpx/s" if done and task.elapsed else "")
 
@@ -30,7 +31,7 @@ SHOWN = {"loss": "loss", "accuracy": "accuracy", "f1": "F1", "iou": "IoU", "ap50
 
 
 def epoch_line(figures: Mapping[str, float]) -> str:
-    """Figures of an epoch: those of its training batches, then those of the held-out items."""
+    """Return figures of an epoch: those of its training batches, then those of the held-out items."""
     parts = [f"trial {figures['trial']}"] if "trial" in figures else []
     steps = int(figures["steps"])
     parts.append(f"step {int(figures['step']):{len(str(steps))}d}/{steps}")
@@ -49,16 +50,19 @@ class Bar:
     task: TaskID | None = None
 
     def begin(self, stage: str, blocks: int, pixels: int) -> None:
+        """Show the bar of a stage."""
         if self.task is not None:
             self.progress.remove_task(self.task)
         self.task = self.progress.add_task(stage, total=blocks or None, pixels=0)
 
     def advance(self, pixels: int) -> None:
+        """Move the bar by a block."""
         if self.task is not None:
             done = self.progress.tasks[-1].fields["pixels"] + pixels
             self.progress.update(self.task, advance=1, pixels=done)
 
     def end(self, stage: str, seconds: float) -> None:
+        """Remove the bar."""
         if self.task is not None:
             self.progress.remove_task(self.task)
             self.task = None
@@ -74,7 +78,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Listener]:
-    """A bar on stderr where that is a terminal, figures on stdout, notices on stderr; nothing where quiet."""
+    """Give a listener: a bar on stderr where that is a terminal, figures on stdout, notices on stderr; or silence."""
     console = Console(stderr=True)
     if quiet:
         yield Silent()

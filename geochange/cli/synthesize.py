@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +57,7 @@ def synthesize(
     ] = None,
     strength: Annotated[float, typer.Option("--strength", help="Of these effects, relative.")] = 1.0,
     classes: Annotated[
-        bool, typer.Option("--classes", help="Labels tell kinds apart, 1 to 5 in the order above.")
+        bool, typer.Option("--classes", help="Label the kinds apart, 1 to 5 in the order above.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Other pairs from the same images.")] = 0,
     bands: values.Bands = None,
@@ -68,25 +68,21 @@ def synthesize(
     as_json: values.Json = False,
     quiet: values.Quiet = False,
 ) -> None:
-    """Make pairs with known changes from single images: exact masks, boxes and kinds, to train and to test with."""
+    """Synthesize pairs with known changes from single images: exact masks, boxes and kinds, to train and test with."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json, print_synthesized
-    from geochange.datasets.synthesis import ObjectOptions
+    from geochange.datasets.options import SynthesizeOptions
     from geochange.engine.cluster import ClusterOptions
-    from geochange.pipeline.synthesize import SynthesizeOptions
     from geochange.pipeline.synthesize import synthesize as run
     from geochange.scenes.scene import parse_nodata
 
-    chosen = {"kinds": values.parse_names(kinds), "shapes": values.parse_names(shapes)}
-    objects = ObjectOptions(
+    chosen: dict[str, Any] = {"kinds": values.parse_names(kinds), "shapes": values.parse_names(shapes)}
+    named: dict[str, Any] = {"none": {"effects": ()}, None: {}}.get(effects, {"effects": values.parse_names(effects)})
+    options = SynthesizeOptions(
         sizes=_parse_span("sizes", sizes),
         contrast=_parse_span("contrast", contrast),
         density=density,
         **{name: names for name, names in chosen.items() if names},
-    )
-    named = {"none": {"effects": ()}, None: {}}.get(effects, {"effects": values.parse_names(effects)})
-    options = SynthesizeOptions(
-        objects=objects,
         strength=strength,
         after=after,
         changed=changed,
@@ -94,20 +90,19 @@ def synthesize(
         outlines=outlines,
         cut_from=cut_from,
         pictures=pictures,
-        classes=classes,
+        label_kinds=classes,
         seed=seed,
         bands=values.parse_bands(bands),
         nodata=parse_nodata(nodata),
-        overwrite=overwrite,
         **named,
     )
     cluster = ClusterOptions(workers=workers, scheduler=scheduler)
     with progress_bar(quiet=quiet or as_json) as listener:
-        made = run(images, out, options, cluster=cluster, listener=listener)
+        synthesized = run(images, out, options, overwrite=overwrite, cluster=cluster, listener=listener)
     if as_json:
-        print_json(made.record)
+        print_json(synthesized.record)
     elif not quiet:
-        print_synthesized(made)
+        print_synthesized(synthesized)
 
 
 def _parse_span(name: str, text: str) -> tuple[float, float]:

@@ -61,50 +61,49 @@ def train(
     as_json: values.Json = False,
     quiet: values.Quiet = False,
 ) -> None:
-    """Teach a network on labelled pairs: folders A, B (C ...) and label with files of the same names."""
+    """Train a network on labelled pairs: folders A, B (C ...) and label with files of the same names."""
     from geochange.detectors.network import require_torch
 
     require_torch("train")
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
-    from geochange.detectors.catalogue import find_checkpoint
+    from geochange.learning.options import TrainRunOptions
     from geochange.learning.ranks import here
     from geochange.learning.run_options import options_from, read_options
     from geochange.pipeline.train import train as run
 
-    chosen = options_from(
-        {} if options is None else read_options(options),
-        val=val,
-        network=network,
-        network_options=values.parse_settings(network_option) or None,
-        gsd=gsd,
-        size=size,
-        bands=values.parse_bands(bands),
-        classes=values.parse_names(classes) or None,
-        pretrained=pretrained,
-        start=None if start is None else find_checkpoint(start),
-        steps=steps,
-        batch=batch,
-        accumulate=accumulate,
-        loss=loss,
-        rate=rate,
-        precision=precision,
-        device=device,
-        every=every,
-        patience=patience,
-        workers=workers,
-        seed=seed,
-        unlabelled=unlabelled or None,
-        match_dates=match_dates,
-        label_column=label_column,
-        balanced=balanced or None,
-        skip_bad=skip_bad or None,
-        resume=resume or None,
-        overwrite=overwrite or None,
-    )
+    settings = {
+        "val": val,
+        "network": network,
+        "network_options": values.parse_settings(network_option) or None,
+        "gsd": gsd,
+        "size": size,
+        "bands": values.parse_bands(bands),
+        "classes": values.parse_names(classes) or None,
+        "pretrained": pretrained,
+        "start": start,
+        "steps": steps,
+        "batch": batch,
+        "accumulate": accumulate,
+        "loss": loss,
+        "rate": rate,
+        "precision": precision,
+        "device": device,
+        "every": every,
+        "patience": patience,
+        "loaders": workers,
+        "seed": seed,
+        "unlabelled": unlabelled or None,
+        "match_dates": match_dates,
+        "label_column": label_column,
+        "balanced": balanced or None,
+        "skip_bad": skip_bad or None,
+    }
+    read = {} if options is None else read_options(options)
+    chosen = options_from(TrainRunOptions, read | training.given(settings))
     silent = quiet or as_json or here()[0] > 0
     with progress_bar(quiet=silent) as listener:
-        trained = run(data, out, chosen, listener=listener)
+        trained = run(data, out, chosen, resume=resume, overwrite=overwrite, listener=listener)
     if as_json and here()[0] == 0:
         print_json(trained.record)
     elif not silent:

@@ -22,7 +22,7 @@ NetworkOption: TypeAlias = Annotated[
 ]
 Gsd: TypeAlias = Annotated[
     float | None,
-    typer.Option("--gsd", help="Metres a pixel that the network is taught with.", show_default="as the images lie"),
+    typer.Option("--gsd", help="Pixel size of training samples, in metres.", show_default="as the images lie"),
 ]
 Size: TypeAlias = Annotated[
     int | None,
@@ -64,6 +64,11 @@ SkipBad: TypeAlias = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out broken images, and list them, instead of stopping.")
 ]
 Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
+
+
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def print_trained(trained: Trained) -> None:

@@ -13,7 +13,7 @@ from geochange.cli import training, values
 def tune(
     data: Annotated[list[str], typer.Argument(help="Folders A, B, label; as DIR or DIR@GSD, GSD in metres a pixel.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")],
-    trials: Annotated[int, typer.Option("--trials", help="Short runs to make, with those made already.")] = 20,
+    trials: Annotated[int, typer.Option("--trials", help="Trials to run, with those of earlier runs.")] = 20,
     steps: Annotated[int, typer.Option("--steps", help="Updates of the weights in each.")] = 300,
     every: Annotated[
         int | None,
@@ -40,28 +40,31 @@ def tune(
     require_torch("tune")
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json
+    from geochange.learning.options import TuneOptions
     from geochange.learning.run_options import options_from
-    from geochange.learning.tuning import BEST_OPTIONS, TuneOptions
+    from geochange.learning.tuning import BEST_OPTIONS
     from geochange.pipeline.tune import tune as run
 
-    options = options_from(
-        {"steps": steps, "seed": seed},
-        every=every or max(1, steps // 5),
-        val=val,
-        network=network,
-        network_options=values.parse_settings(network_option) or None,
-        gsd=gsd,
-        size=size,
-        bands=values.parse_bands(bands),
-        classes=values.parse_names(classes) or None,
-        pretrained=pretrained,
-        device=device,
-        workers=workers,
-        overwrite=overwrite or None,
-    )
+    settings = {
+        "trials": trials,
+        "steps": steps,
+        "every": every,
+        "val": val,
+        "network": network,
+        "network_options": values.parse_settings(network_option) or None,
+        "gsd": gsd,
+        "size": size,
+        "bands": values.parse_bands(bands),
+        "classes": values.parse_names(classes) or None,
+        "pretrained": pretrained,
+        "device": device,
+        "loaders": workers,
+        "seed": seed,
+    }
+    options = options_from(TuneOptions, training.given(settings))
     silent = quiet or as_json
     with progress_bar(quiet=silent) as listener:
-        best = run(data, out, options, TuneOptions(trials=trials, seed=seed), listener=listener)
+        best = run(data, out, options, overwrite=overwrite, listener=listener)
     if as_json:
         print_json(best)
     elif not quiet:

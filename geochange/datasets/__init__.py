@@ -1,1 +1,1 @@
-"""Labelled image pairs: read, augmented, balanced, split, and made from single images."""
+"""Labelled image pairs: read, augmented, balanced, split, and synthesized from single images."""

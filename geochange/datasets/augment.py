@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import Array, Floats, Ints
+from geochange.arrays import IGNORE, Array, Floats, Ints
 
-INVALID = 255  # the label of a pixel without data at some date
-WHOLE = 1e-9  # pixels by which a place may lie off a pixel and be called its own
+WHOLE = 1e-9  # pixels by which a place may lie off a pixel's centre and count as on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +105,13 @@ def draw_placement(
 
 
 def _draw_centre(rng: np.random.Generator, labels: Array, extent: float, centred: float) -> Floats:
-    """(x, y) about which `extent` pixels are taken: inside the image where they fit, else its middle."""
+    """Return (x, y) about which `extent` pixels are taken: inside the image where they fit, else its middle."""
     shape = np.array(labels.shape[::-1])
     low, high = np.minimum((extent - 1) / 2, (shape - 1) / 2), np.maximum(shape - 1 - (extent - 1) / 2, (shape - 1) / 2)
     wanted, place = rng.random() < centred, rng.random(2)
-    centre = low + place * (high - low)
+    centre: Floats = low + place * (high - low)
     if wanted:
-        rows, cols = np.nonzero((labels > 0) & (labels != INVALID))
+        rows, cols = np.nonzero((labels > 0) & (labels != IGNORE))
         if rows.size:
             k = rng.integers(rows.size)
             jitter = rng.uniform(-0.4, 0.4, 2) * extent
@@ -120,7 +119,7 @@ def _draw_centre(rng: np.random.Generator, labels: Array, extent: float, centred
     return centre
 
 
-def warp(image: Array, placement: Placement, size: int, *, nearest: bool = False) -> Tensor:
+def take_crop(image: Array, placement: Placement, size: int, *, nearest: bool = False) -> Tensor:
     """Take a crop.
 
     Args:
@@ -148,7 +147,7 @@ def warp(image: Array, placement: Placement, size: int, *, nearest: bool = False
 
 
 def _coordinates(placement: Placement, size: int) -> tuple[Floats, Floats]:
-    """(y, x) columns and rows of the image that the pixels of a crop come from."""
+    """Return (y, x) columns and rows of the image that the pixels of a crop come from."""
     steps, m = np.arange(size), placement.matrix
     x = m[0, 0] * steps[None, :] + m[0, 1] * steps[:, None] + placement.origin[0]
     y = m[1, 0] * steps[None, :] + m[1, 1] * steps[:, None] + placement.origin[1]
@@ -160,13 +159,13 @@ def _whole(x: Floats, y: Floats) -> bool:
 
 
 def _reflect(index: Floats, length: int) -> Ints:
-    """Indices mirrored at the outer edges of the first and last pixel: ... 1 0 0 1 ... 8 9 9 8 ..."""
+    """Return indices mirrored at the outer edges of the first and last pixel: ... 1 0 0 1 ... 8 9 9 8 ..."""
     inside = index.astype(np.intp) % (2 * length)
     return np.where(inside < length, inside, 2 * length - 1 - inside)
 
 
 def _window(x: Floats, y: Floats, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Rows and columns of the image that a crop touches, a pixel to spare; all where it reaches beyond the border."""
+    """Return rows and columns that a crop touches, a pixel to spare; all where it reaches beyond the border."""
     slices = []
     for places, length in ((y, shape[0]), (x, shape[1])):
         low, high = floor(places.min()) - 1, ceil(places.max()) + 2
@@ -210,7 +209,7 @@ def _column(values: Floats) -> Tensor:
 
 
 def gaussian_blur(date: Tensor, sigma: float) -> Tensor:
-    """(band, y, x) blurred; reflected at the border."""
+    """Return (band, y, x) blurred; reflected at the border."""
     reach = max(1, ceil(3 * sigma))
     steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-(steps**2) / (2 * sigma**2))

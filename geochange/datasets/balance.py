@@ -11,30 +11,31 @@ from geochange.datasets.collection import Collection
 from geochange.errors import BadOption
 
 
-def count_labels(labels: Ints, classes: int) -> Ints:
-    """(y, x) labels -> pixels: unchanged, of each class, and last those not labelled."""
+def count_classes(labels: Ints, classes: int) -> Ints:
+    """Count the pixels of (y, x) labels: unchanged, of each class, and last those not labelled."""
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     return np.append(counts[: classes + 1], counts[IGNORE])
 
 
 def label_counts(collection: Collection) -> Ints:
-    """(item, 1 + classes + 1) pixels: unchanged, of each class, not labelled; reads all labels, not the images."""
-    classes = len(collection.labels.classes)
-    counts = [count_labels(collection.read_labels(k), classes) for k in range(len(collection))]
+    """Count (item, 1 + classes + 1) pixels: unchanged, of each class, not labelled; images are not read."""
+    classes = len(collection.options.classes)
+    counts = [count_classes(collection.read_labels(k), classes) for k in range(len(collection))]
     return np.array(counts, np.int64).reshape(-1, classes + 2)
 
 
 def class_shares(counts: Ints) -> Floats:
-    """(item, 1 + classes + 1) counts -> the share of labelled pixels that are unchanged, and of each class.
+    """Return the share of labelled pixels that are unchanged, and of each class, from `label_counts`.
 
     All 0 where nothing is labelled.
     """
     pixels = np.asarray(counts)[:, :-1].sum(axis=0)
-    return pixels / max(int(pixels.sum()), 1)
+    shares: Floats = pixels / max(int(pixels.sum()), 1)
+    return shares
 
 
 def drawing_weights(counts: Ints) -> Floats:
-    """Weights of items by which those with rare classes are drawn more often; they sum to 1.
+    """Return weights of items by which those with rare classes are drawn more often; they sum to 1.
 
     An item weighs as its rarest class: one over the square root of the share of items that hold it (Gupta 2019, LVIS,
     with a threshold of 1). Items without a labelled pixel are never drawn where others have some.
@@ -54,7 +55,7 @@ def require_classes(collections: Sequence[Collection]) -> None:
     Raises:
         BadOption: the message names the classes that no pixel is labelled with.
     """
-    classes = ("unchanged", *collections[0].labels.classes)
+    classes = ("unchanged", *collections[0].options.classes)
     missing = {*range(len(classes))}
     for collection in collections:
         for index in range(len(collection)):
@@ -65,6 +66,6 @@ def require_classes(collections: Sequence[Collection]) -> None:
     items = sum(map(len, collections))
     raise BadOption(
         f"no pixel of the training data is labelled {names} ({items} items from "
-        f"{collections[0].items[0].pair.labels if items else 'nowhere'} on); add examples, or say what stored labels "
+        f"{collections[0].items[0].pair.labels if items else 'nowhere'} on); add examples, or give what stored labels "
         "stand for (classes and values)"
     )

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from geochange.arrays import IGNORE, Array, Bools, Ints
-from geochange.datasets.labels import LabelOptions, read_labels, read_objects
+from geochange.datasets.labels import read_labels, read_objects
 from geochange.datasets.listings import SPLITS, LabelledPair, LeaveOut, is_table, list_pairs, refuse
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.statistics import Matching, Moments, matching_of, moments_of, valid_pixels
 from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import is_layer
-from geochange.scenes.pairing import SceneOptions, open_scene
+from geochange.scenes.pairing import Scene, SceneOptions, open_scene
 from geochange.scenes.scene import open_file
 
 MOST_MATCHED = 64
@@ -35,6 +36,7 @@ class Item:
 
     @property
     def name(self) -> str:
+        """The pair's name, and where in it the item lies."""
         return f"{self.pair.name} at row {self.tile.row}, column {self.tile.col}"
 
 
@@ -49,35 +51,7 @@ class Sample:
     labels: Ints
     """(y, x) uint8: 0 unchanged, k for the k-th class, 255 where not labelled."""
     objects: Ints | None = None
-    """(y, x) int32: numbers of objects that are told apart, from 1; None where each region of a label is one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionOptions:
-    """How labelled pairs are opened."""
-
-    labels: LabelOptions = field(default_factory=LabelOptions)
-
-    bands: tuple[int, ...] | None = None
-    """Band numbers from 1; None for all."""
-
-    gsd: float | None = None
-    """Metres a pixel; None: as scenes of a CSV say, unknown for folders of images."""
-
-    share: float | None = None
-    """Of the training samples; None: by area."""
-
-    tile: int = 512
-    """Largest rows and columns of an item of a scene; images in folders are not cut."""
-
-    labelled: bool = True
-    """Whether labels are asked for; without, every pixel counts as not labelled."""
-
-    def __post_init__(self) -> None:
-        if self.tile < 1:
-            raise BadOption(f"tile {self.tile} must be at least 1 pixel")
-        if self.gsd is not None and not 0 < self.gsd < float("inf"):
-            raise BadOption(f"gsd {self.gsd} must be above 0")
+    """(y, x) int32: numbers of objects, from 1; None where each region of a label is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +59,18 @@ class Collection:
     """Items of one pixel size, and how they are read."""
 
     items: tuple[Item, ...]
-    labels: LabelOptions
-    bands: tuple[int, ...] | None = None
+    options: CollectionOptions
     gsd: float | None = None
     """Metres a pixel, as the images lie; None where it is not known."""
-    share: float | None = None
-    """Of the training samples; None: by area."""
     matching: Mapping[tuple[str, ...], Matching] = field(default_factory=dict)
     """For the dates of a scene, what brings them to its first date; see `matched`."""
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def zoom(self, gsd: float | None) -> float:
+        """Return pixels of a wanted size, in metres, for one of the images'; 1 where either size is not known."""
+        return self.gsd / gsd if self.gsd and gsd else 1.0
 
     def read(self, index: int) -> Sample:
         """Read one item.
@@ -107,7 +82,7 @@ class Collection:
             BadOption: a label has a value that stands for no class.
         """
         item = self.items[index]
-        scene = open_scene(list(item.pair.dates), SceneOptions(bands=self.bands))
+        scene = _open(item.pair, self.options)
         labels = self._labels(item, scene.grid)
         dates, valid = scene.read(item.tile)
         if item.pair.dates in self.matching:
@@ -116,25 +91,41 @@ class Collection:
         return Sample(tuple(dates), valid, labels, self._objects(item, scene.grid))
 
     def read_labels(self, index: int) -> Ints:
-        """(y, x) labels of one item alone: as in `read`, but for pixels without data at some date."""
-        return self._labels(self.items[index], _grid_of(self.items[index].pair))
+        """Return (y, x) labels of one item alone: as in `read`, but for pixels without data at some date."""
+        return self._labels(self.items[index], self._grid(self.items[index].pair))
 
     def _labels(self, item: Item, grid: Grid) -> Ints:
         if item.pair.labels is None:
             return np.full(item.tile.shape, IGNORE, np.uint8)
-        return read_labels(item.pair.labels, item.tile, grid, item.pair.dates[0], self.labels)
+        tile, first = self._on_first_date(item, grid)
+        return read_labels(item.pair.labels, tile, first, item.pair.dates[0], self.options)
 
     def _objects(self, item: Item, grid: Grid) -> Ints | None:
-        if item.pair.labels is None or not self.labels.objects:
+        if item.pair.labels is None or not self.options.objects:
             return None
-        return read_objects(item.pair.labels, item.tile, grid, item.pair.dates[0])
+        return read_objects(item.pair.labels, self._on_first_date(item, grid)[0], item.pair.dates[0])
+
+    def label_tile(self, item: Item) -> Tile:
+        """Return an item's tile on the grid of its labels, which is that of its first date."""
+        return self._on_first_date(item, self._grid(item.pair))[0]
+
+    def _on_first_date(self, item: Item, grid: Grid) -> tuple[Tile, Grid]:
+        """Return an item's tile on the grid of the first date, instead of the scene's; and that grid."""
+        if not self.options.align:
+            return item.tile, grid
+        first = _grid_of(item.pair)
+        row, col = map(round, first.offset_of(grid))
+        return replace(item.tile, row=item.tile.row + row, col=item.tile.col + col), first
+
+    def _grid(self, pair: LabelledPair) -> Grid:
+        return _open(pair, self.options).grid if self.options.align else _grid_of(pair)
 
     def part(self, keep: Sequence[int]) -> Collection:
-        """The collection with some of its items."""
+        """Return the collection with some of its items."""
         return replace(self, items=tuple(self.items[k] for k in keep))
 
     def of_split(self, split: str) -> Collection:
-        """The items of train, val or test."""
+        """Return the items of train, val or test."""
         return self.part([k for k, item in enumerate(self.items) if item.pair.split == split])
 
 
@@ -145,13 +136,13 @@ def open_collection(
     split: str | None = None,
     leave_out: LeaveOut = refuse,
 ) -> Collection:
-    """Open a folder of images, or a CSV of scenes; `listings.list_pairs` says what they hold.
+    """Open a folder of images, or a CSV of scenes; see `listings.list_pairs`.
 
     Args:
         path: the folder, or the CSV.
         options: how pixels and labels are read.
-        split: train, val or test; None for all, each pair knowing its own.
-        leave_out: hears of pairs that cannot be opened; by default the first one raises.
+        split: train, val or test; None for all.
+        leave_out: called with each pair that cannot be opened; by default the first one raises.
 
     Raises:
         UnreadableInput: files, folders or columns are missing, or a file is broken.
@@ -160,20 +151,20 @@ def open_collection(
     """
     options, path = options or CollectionOptions(), Path(path)
     pairs = list_pairs(path, leave_out, labelled=options.labelled)
-    labels, pairs = _settle(pairs, options.labels, leave_out)  # over all splits: each must read 255 alike
+    options, pairs = _with_values(pairs, options, leave_out)  # over all splits: each must read 255 alike
     if split is not None:
         pairs = _of_split(pairs, split, path)
     items, sizes = [], []
     for pair in pairs:
         try:
-            grid = _scene_grid(pair, options) if is_table(path) else _grid_of(pair)
+            grid = _open(pair, options).grid if is_table(path) or options.align else _grid_of(pair)
         except GeochangeError as error:
             leave_out(pair.name, error)
             continue
-        items += [Item(pair, tile) for tile in (cut(grid.shape, options.tile) if is_table(path) else [grid.area])]
+        items += [Item(pair, tile) for tile in (cut(grid.shape, options.tile_size) if is_table(path) else [grid.area])]
         sizes.append(grid.gsd)
     gsd = _common_gsd(sizes) if options.gsd is None and is_table(path) else options.gsd
-    return Collection(items=tuple(items), labels=labels, bands=options.bands, gsd=gsd, share=options.share)
+    return Collection(items=tuple(items), options=options, gsd=gsd)
 
 
 def open_images(dates: Sequence[str | os.PathLike[str]], options: CollectionOptions | None = None) -> Collection:
@@ -189,14 +180,13 @@ def open_images(dates: Sequence[str | os.PathLike[str]], options: CollectionOpti
     """
     options, names = options or CollectionOptions(), tuple(os.fspath(date) for date in dates)
     pair = LabelledPair(Path(names[0]).stem, names, None)
-    grid = _scene_grid(pair, options)
-    items = tuple(Item(pair, tile) for tile in cut(grid.shape, options.tile))
-    gsd = options.gsd or grid.gsd
-    return Collection(items=items, labels=options.labels, bands=options.bands, gsd=gsd, share=options.share)
+    grid = _open(pair, options).grid
+    items = tuple(Item(pair, tile) for tile in cut(grid.shape, options.tile_size))
+    return Collection(items=items, options=options, gsd=options.gsd or grid.gsd)
 
 
 def matched(collection: Collection) -> Collection:
-    """The collection with each date brought to the mean and spread of its scene's first date, band by band.
+    """Return the collection with each date brought to the mean and spread of its scene's first date, band by band.
 
     Statistics of a scene are those of at most `MOST_MATCHED` of its items.
 
@@ -220,21 +210,8 @@ def _matching(collection: Collection, indices: Sequence[int]) -> Matching:
     return matching_of(total, len(dates))
 
 
-def open_folder(
-    folder: str | os.PathLike[str],
-    labels: LabelOptions | None = None,
-    *,
-    bands: tuple[int, ...] | None = None,
-    gsd: float | None = None,
-    share: float | None = None,
-) -> Collection:
-    """`open_collection` with the options one by one."""
-    options = CollectionOptions(labels=labels or LabelOptions(), bands=bands, gsd=gsd, share=share)
-    return open_collection(folder, options)
-
-
 def cut(shape: tuple[int, int], tile: int) -> Iterator[Tile]:
-    """A grid's pixels in tiles of nearly one size, at most `tile` on a side, in raster order: no slivers."""
+    """Cut a grid into tiles of nearly one size, at most `tile` on a side, in raster order: no slivers."""
     rows, cols = (np.linspace(0, length, ceil(length / tile) + 1).round().astype(int).tolist() for length in shape)
     for top, bottom in pairwise(rows):
         for left, right in pairwise(cols):
@@ -245,8 +222,8 @@ def _grid_of(pair: LabelledPair) -> Grid:
     return open_file(pair.dates[0]).grid
 
 
-def _scene_grid(pair: LabelledPair, options: CollectionOptions) -> Grid:
-    return open_scene(list(pair.dates), SceneOptions(bands=options.bands)).grid
+def _open(pair: LabelledPair, options: CollectionOptions) -> Scene:
+    return open_scene(list(pair.dates), SceneOptions(bands=options.bands, align=options.align))
 
 
 def _of_split(pairs: Sequence[LabelledPair], split: str, path: Path) -> tuple[LabelledPair, ...]:
@@ -260,29 +237,28 @@ def _of_split(pairs: Sequence[LabelledPair], split: str, path: Path) -> tuple[La
 
 
 def _common_gsd(sizes: Sequence[float | None]) -> float | None:
-    """The mean of pixel sizes that are known and alike, else None."""
+    """Return the mean of pixel sizes that are known and alike, else None."""
     known = [size for size in sizes if size is not None]
     if not known or len(known) < len(sizes) or max(known) > SAME_GSD * min(known):
         return None
     return float(np.mean(known))
 
 
-def _settle(
-    pairs: Sequence[LabelledPair], options: LabelOptions, leave_out: LeaveOut
-) -> tuple[LabelOptions, tuple[LabelledPair, ...]]:
-    """With one class and no values given, 255 is the class where only 0 and 255 occur; and the pairs not left out."""
-    rasters = [pair for pair in pairs if pair.labels is not None and not is_layer(pair.labels)]
-    said = options.values is not None or options.column is not None or options.dated
-    if said or len(options.classes) > 1 or not rasters:
+def _with_values(
+    pairs: Sequence[LabelledPair], options: CollectionOptions, leave_out: LeaveOut
+) -> tuple[CollectionOptions, tuple[LabelledPair, ...]]:
+    """Return options in which 255 is the single class, where only 0 and 255 occur; and the pairs that are kept."""
+    rasters = [(pair.name, pair.labels) for pair in pairs if pair.labels is not None and not is_layer(pair.labels)]
+    given = options.values is not None or options.label_column is not None or options.dated
+    if given or len(options.classes) > 1 or not rasters:
         return options, tuple(pairs)
     broken, binary = set(), True
-    for pair in rasters:
-        assert pair.labels is not None
+    for name, labels in rasters:
         try:
-            binary = _is_binary(pair.labels)
+            binary = _is_binary(labels)
         except GeochangeError as error:
-            leave_out(pair.name, error)
-            broken.add(pair.name)
+            leave_out(name, error)
+            broken.add(name)
         if not binary:
             break
     kept = tuple(pair for pair in pairs if pair.name not in broken)
@@ -290,14 +266,14 @@ def _settle(
 
 
 def _is_binary(path: str) -> bool:
-    """Whether a raster of labels holds 0 and 255 alone; it is read in tiles."""
+    """Return whether a raster of labels holds 0 and 255 alone, reading it in tiles."""
     source = open_file(path)
     return all(
         {*np.unique(stored[0][valid]).tolist()} <= {0, IGNORE}
-        for stored, valid in map(source.read, cut(source.grid.shape, CollectionOptions().tile))
+        for stored, valid in map(source.read, cut(source.grid.shape, CollectionOptions().tile_size))
     )
 
 
 def evenly(length: int, most: int) -> list[int]:
-    """At most so many indices below a length, evenly apart."""
+    """Return at most so many indices below a length, evenly apart."""
     return sorted({round(x) for x in np.linspace(0, length - 1, min(length, max(most, 1)))})

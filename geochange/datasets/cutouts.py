@@ -20,9 +20,9 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.scene import Source
 
-LARGEST = 96  # pixels per side of what is cut out
-LEAST = 3.0  # pixels of area
-PICTURES = (".png", ".webp", ".tif", ".tiff")
+LARGEST_CUTOUT = 96  # pixels per side of what is cut out
+SMALLEST_CUTOUT = 3.0  # pixels of area
+PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 SOFTNESS = 0.5  # pixels
 
 
@@ -39,6 +39,7 @@ class OutlineCutouts:
     """Of the image that they are pasted into."""
 
     def draw(self, rng: np.random.Generator) -> Sprite | None:
+        """Cut out one of the objects at random; None where it has no data everywhere."""
         outline = self.outlines[rng.integers(len(self.outlines))]
         window = _window(outline)
         values, valid = self.source.read(window)
@@ -49,7 +50,7 @@ class OutlineCutouts:
 
 
 def open_outlines(path: str | os.PathLike[str], source: Source, own: Tone, wanted: Tone) -> OutlineCutouts:
-    """Outlines of a vector layer over an image.
+    """Open the outlines of a vector layer over an image.
 
     Args:
         path: of the layer.
@@ -65,15 +66,15 @@ def open_outlines(path: str | os.PathLike[str], source: Source, own: Tone, wante
     outlines = in_pixels(layer.polygons(source.grid), source.grid)
     kept = [each for each in outlines if _can_be_cut(each, source)]
     if not kept:
-        raise UnreadableInput(
-            f"{path} has no outline of {LEAST:g} pixels to {LARGEST} pixels a side that lies within {source.name}"
-        )
+        sizes = f"{SMALLEST_CUTOUT:g} pixels to {LARGEST_CUTOUT} pixels a side"
+        raise UnreadableInput(f"{path} has no outline of {sizes} that lies within {source.name}")
     return OutlineCutouts(source, np.array(kept, object), own, wanted)
 
 
 def _can_be_cut(outline: shapely.Geometry, source: Source) -> bool:
     window = _window(outline)
-    return outline.area >= LEAST and max(window.shape) <= LARGEST and window.intersect(source.grid.area) == window
+    fits = outline.area >= SMALLEST_CUTOUT and max(window.shape) <= LARGEST_CUTOUT
+    return bool(fits) and window.intersect(source.grid.area) == window
 
 
 def _window(outline: shapely.Geometry) -> Tile:
@@ -83,7 +84,7 @@ def _window(outline: shapely.Geometry) -> Tile:
 
 
 def match_tone(values: Floats, own: Tone, wanted: Tone) -> Floats:
-    """(band, y, x) values of one image, as another one would show them: by mean and deviation, band by band."""
+    """Bring (band, y, x) values of one image to the mean and deviation of another one, band by band."""
     if own is wanted:
         return values
     gain = (wanted.spread / own.spread)[:, None, None]
@@ -98,13 +99,14 @@ class PictureCutouts:
     wanted: Tone
 
     def draw(self, rng: np.random.Generator) -> Sprite | None:
+        """Read one of the pictures at random."""
         pixels = read_picture(self.paths[rng.integers(len(self.paths))], len(self.wanted.mean))
         low, high = (each[:, None, None] for each in (self.wanted.low, self.wanted.high))
         return Sprite(pixels[-1], low + (high - low) * pixels[:-1])
 
 
 def open_pictures(folder: str | os.PathLike[str], wanted: Tone) -> PictureCutouts:
-    """The pictures of a folder.
+    """Open the pictures of a folder.
 
     Args:
         folder: with PNG, WebP or TIFF files of red, green, blue and opacity, or of grey and opacity.
@@ -115,17 +117,17 @@ def open_pictures(folder: str | os.PathLike[str], wanted: Tone) -> PictureCutout
         BandMismatch: their colours are not as many as the image's bands.
     """
     if not Path(folder).is_dir():
-        raise UnreadableInput(f"{folder} is no folder of pictures to paste")
-    paths = tuple(sorted(each for each in Path(folder).iterdir() if each.suffix.lower() in PICTURES))
+        raise UnreadableInput(f"{folder} is not a folder of pictures to paste")
+    paths = tuple(sorted(each for each in Path(folder).iterdir() if each.suffix.lower() in PICTURE_SUFFIXES))
     if not paths:
-        raise UnreadableInput(f"{folder} holds no picture to paste: {', '.join(PICTURES)}")
+        raise UnreadableInput(f"{folder} holds no picture to paste: {', '.join(PICTURE_SUFFIXES)}")
     for path in paths:
         read_picture(path, len(wanted.mean))
     return PictureCutouts(paths, wanted)
 
 
 def read_picture(path: Path, bands: int) -> Floats:
-    """(band + 1, y, x) in 0..1: colours, and behind them the opacity; trimmed.
+    """Read (band + 1, y, x) in 0..1: colours, and behind them the opacity; trimmed.
 
     Raises:
         UnreadableInput, BandMismatch: as `open_pictures`.
@@ -141,8 +143,8 @@ def read_picture(path: Path, bands: int) -> Floats:
         raise BandMismatch(f"{path} has {pixels.shape[-1] - 1} colours, the image has {bands} bands; pick with --bands")
     values = np.moveaxis(pixels.astype(float) / 255, -1, 0)
     rows, cols = (np.flatnonzero((values[-1] > 0).any(axis=axis)) for axis in (1, 0))
-    if not rows.size or max(np.ptp(rows), np.ptp(cols)) + 1 > LARGEST - 2 * BORDER:
-        raise UnreadableInput(f"{path} must show an object of at most {LARGEST - 2 * BORDER} pixels a side")
+    if not rows.size or max(np.ptp(rows), np.ptp(cols)) + 1 > LARGEST_CUTOUT - 2 * BORDER:
+        raise UnreadableInput(f"{path} must show an object of at most {LARGEST_CUTOUT - 2 * BORDER} pixels a side")
     cut = values[:, rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     padded = np.pad(cut, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)), mode="edge")
     padded[-1] = trim(cut[-1])

@@ -4,68 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from geochange.arrays import IGNORE, Array, Ints
+from geochange.datasets.options import CollectionOptions
 from geochange.errors import BadOption, GridMismatch
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
 from geochange.scenes.scene import open_file
 
-MOST_CLASSES = 250
 JPEG_HALF = 127  # a label stored as JPEG is blurred: change is what lies above
 LAYERS_KEPT = 16
 _UNKNOWN = 254
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelOptions:
-    """How stored labels are read."""
-
-    classes: tuple[str, ...] = ("change",)
-
-    values: tuple[int | str, ...] | None = None
-    """The stored value of each class. None: 1, 2, ... in rasters (255 for a single class, where only 0 and 255 occur),
-    the classes' names in layers."""
-
-    ignore: tuple[int | str, ...] = ()
-    """Further stored values that stand for "not labelled"; 255 is one where it is no class."""
-
-    column: str | None = None
-    """The column of a layer that holds the class; None: every polygon is of the single class."""
-
-    objects: bool = False
-    """Whether the polygons of a layer are told apart, each an object of its own, though they touch."""
-
-    dated: bool = False
-    """Rasters hold, from 1 on, the interval between dates in which a pixel changed, in place of a class."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.classes) <= MOST_CLASSES or len({*self.classes}) < len(self.classes):
-            raise BadOption(f"classes {', '.join(self.classes)!r} must be 1 to {MOST_CLASSES} different names")
-        if self.values is None:
-            return
-        if len(self.values) != len(self.classes) or len({*self.values}) < len(self.values):
-            raise BadOption(
-                f"values {_listed(self.values)} must be as many as the classes {', '.join(self.classes)}, and differ"
-            )
-        if 0 in self.values:
-            raise BadOption(f"values {_listed(self.values)}: 0 stands for no change")
-
-
-def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: LabelOptions) -> Ints:
-    """The labels of a part of a scene.
+def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: CollectionOptions) -> Ints:
+    """Read the labels of a part of a scene.
 
     Args:
         path: a raster on the scene's grid, or a layer of polygons.
         tile: the part.
         grid: the scene's.
-        image: what the scene is called in messages.
+        image: name of the scene in messages.
         options: what the stored values stand for.
 
     Returns:
@@ -88,11 +52,13 @@ def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: LabelOpt
     return np.where(valid, labels, IGNORE).astype(np.uint8)
 
 
-def read_objects(path: str, tile: Tile, grid: Grid, image: str) -> Ints | None:
-    """Which polygon of a layer each pixel lies in.
+def read_objects(path: str, tile: Tile, image: str) -> Ints | None:
+    """Read which polygon of a layer each pixel lies in.
 
     Args:
-        path, tile, grid, image: as for `read_labels`.
+        path: a raster, or a layer of polygons.
+        tile: the part.
+        image: the scene's first date.
 
     Returns:
         (y, x) int32 numbers from 1, 0 outside; None for a raster, whose regions are its objects.
@@ -104,14 +70,14 @@ def read_objects(path: str, tile: Tile, grid: Grid, image: str) -> Ints | None:
 
 @lru_cache(maxsize=LAYERS_KEPT)
 def _layer_numbers(path: str, version: tuple[int, ...], image: str) -> VectorLabels:
-    """The polygons of a layer on the grid of an image, by their numbers."""
+    """Return the polygons of a layer on the grid of an image, by their numbers."""
     grid = open_file(image).grid
     polygons = in_pixels(open_layer(path).polygons(grid), grid)
     return VectorLabels(polygons, np.arange(1, len(polygons) + 1))
 
 
-def translate(stored: Array, options: LabelOptions, name: str) -> Ints:
-    """Stored values of a raster -> labels, as `read_labels` gives them; a JPEG of one class is cut at half its range.
+def translate(stored: Array, options: CollectionOptions, name: str) -> Ints:
+    """Translate stored values of a raster to labels; a JPEG of one class is cut at half its range.
 
     Raises:
         BadOption: a value stands for no class.
@@ -120,7 +86,7 @@ def translate(stored: Array, options: LabelOptions, name: str) -> Ints:
         return np.where(np.isin(stored, (IGNORE, *options.ignore)), IGNORE, stored).astype(np.uint8)
     values = options.values or tuple(range(1, len(options.classes) + 1))
     if names := [value for value in values if isinstance(value, str)]:
-        raise BadOption(f"{name} is a raster and holds numbers; the value {names[0]!r} is none")
+        raise BadOption(f"{name} is a raster and holds numbers; the value {names[0]!r} is not one")
     if name.lower().endswith((".jpg", ".jpeg")) and len(values) == 1:
         return (stored > JPEG_HALF).astype(np.uint8)
     labels = np.full(stored.shape, _UNKNOWN, np.uint8)
@@ -135,8 +101,8 @@ def translate(stored: Array, options: LabelOptions, name: str) -> Ints:
 
 
 @lru_cache(maxsize=LAYERS_KEPT)
-def _layer_labels(path: str, version: tuple[int, ...], image: str, options: LabelOptions) -> VectorLabels:
-    """A layer on the grid of an image; `version` tells a file from one that has taken its place."""
+def _layer_labels(path: str, version: tuple[int, ...], image: str, options: CollectionOptions) -> VectorLabels:
+    """Return a layer on the grid of an image; `version` differs where the file has been replaced."""
     grid = open_file(image).grid
     layer = open_layer(path)
     return VectorLabels(in_pixels(layer.polygons(grid), grid), _polygon_labels(layer, options))
@@ -149,34 +115,35 @@ def _version(path: str) -> tuple[int, ...]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _polygon_labels(layer: Layer, options: LabelOptions) -> Array | None:
-    """(n,) label of each polygon of a layer; None where there is one class and no column."""
-    if options.column is None:
+def _polygon_labels(layer: Layer, options: CollectionOptions) -> Array | None:
+    """Return the (n,) label of each polygon of a layer; None where there is one class and no column."""
+    if options.label_column is None:
         if len(options.classes) > 1:
-            raise BadOption(f"{layer.path}: name the column that tells {' from '.join(options.classes)}")
+            classes = ", ".join(options.classes)
+            raise BadOption(f"{layer.path} holds the classes {classes} in some column; name it with --label-column")
         return None
     columns = [str(name) for name in layer.frame.columns if name != layer.frame.geometry.name]
-    if options.column not in columns:
-        raise BadOption(f"{layer.path} has no column {options.column!r}; it has {', '.join(columns) or 'none'}")
+    if options.label_column not in columns:
+        raise BadOption(f"{layer.path} has no column {options.label_column!r}; it has {', '.join(columns) or 'none'}")
     values = options.values or options.classes
     known = _labels_by_text(values, options)
-    stored = [value_text(value) for value in layer.frame[options.column]]
+    stored = [value_text(value) for value in layer.frame[options.label_column]]
     if unknown := [text for text in stored if text not in known]:
         raise _no_class(layer.path, unknown[0], values, options)
     return np.array([known[text] for text in stored], np.uint8)
 
 
-def _labels_by_text(values: tuple[int | str, ...], options: LabelOptions) -> Mapping[str, int]:
+def _labels_by_text(values: tuple[int | str, ...], options: CollectionOptions) -> Mapping[str, int]:
     ignored = {value_text(value): IGNORE for value in (IGNORE, *options.ignore)}
     return {"0": 0, **ignored, **{value_text(value): k for k, value in enumerate(values, start=1)}}
 
 
 def value_text(value: Any) -> str:
-    """3, 3.0 and "3" are one class: a column of numbers with gaps is read as floats."""
+    """Return a stored value as text; 3, 3.0 and "3" are one, as columns of numbers with gaps are read as floats."""
     return str(int(value)) if isinstance(value, float | np.floating) and float(value).is_integer() else str(value)
 
 
-def _no_class(name: str, value: Any, values: tuple[int | str, ...], options: LabelOptions) -> BadOption:
+def _no_class(name: str, value: Any, values: tuple[int | str, ...], options: CollectionOptions) -> BadOption:
     return BadOption(
         f"{name} holds the value {value}; known are 0, {_listed(values)} for {', '.join(options.classes)}, "
         f"and {_listed(sorted({IGNORE, *options.ignore} - set(values), key=str)) or 'none'} for not labelled"

@@ -13,10 +13,10 @@ from geochange.errors import BadOption, GeochangeError, UnreadableInput
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SPLITS = ("train", "val", "test")
 LABEL, LISTS = "label", "list"
-COLUMNS = ("before", "after", "labels")
+TABLE_COLUMNS = ("before", "after", "labels")
 
 LeaveOut: TypeAlias = Callable[[str, GeochangeError], None]
-"""Hears of a pair, by name, that cannot be used, and why; the pair is left out, unless this raises."""
+"""Called with the name of a pair that cannot be used, and why; the pair is left out, unless this raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +26,22 @@ class LabelledPair:
     name: str
     dates: tuple[str, ...]
     labels: str | None
-    """None where nobody labelled them."""
+    """None where there are none."""
     split: str | None = None
 
 
 def refuse(name: str, error: GeochangeError) -> NoReturn:
-    """Leave nothing out: one bad pair is the end."""
+    """Raise the error: nothing is left out."""
     raise error
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path names a CSV of scenes."""
+    """Return whether a path names a CSV of scenes."""
     return path.suffix.lower() == ".csv"
 
 
 def find_datasets(path: Path) -> tuple[Path, ...]:
-    """The data sets that a path holds: itself, or the folders and tables in it.
+    """Return the data sets that a path holds: itself, or the folders and tables in it.
 
     Raises:
         UnreadableInput: there are none.
@@ -60,12 +60,12 @@ def find_datasets(path: Path) -> tuple[Path, ...]:
 
 
 def list_pairs(path: Path, leave_out: LeaveOut = refuse, *, labelled: bool = True) -> tuple[LabelledPair, ...]:
-    """The labelled pairs of a folder or a CSV, in a fixed order.
+    """List the labelled pairs of a folder or a CSV, in a fixed order.
 
     With `labelled=False` labels are neither asked for nor used, in folders and in tables.
 
     A folder holds A, B (and C ... for series) and label, with files of the same names, or folders train, val and test
-    which do. Lists of names, list/train.txt and so on, say which split a pair is of; pairs in none are not used. A CSV
+    which do. Lists of names, list/train.txt and so on, give the split of each pair; pairs in none are not used. A CSV
     has the columns before, after and labels, and may have split; its paths start at its own folder.
 
     Raises:
@@ -92,11 +92,11 @@ def _not_a_dataset(path: Path, labelled: bool = True) -> UnreadableInput:
     if not labelled:
         return UnreadableInput(
             f"{path} must hold the folders A and B, with files of the same names; or be a CSV with the columns "
-            f"{', '.join(COLUMNS[:2])}"
+            f"{', '.join(TABLE_COLUMNS[:2])}"
         )
     return UnreadableInput(
         f"{path} must hold the folders A, B and label, with files of the same names, or folders train, val and test "
-        f"with those; or be a CSV with the columns {', '.join(COLUMNS)}"
+        f"with those; or be a CSV with the columns {', '.join(TABLE_COLUMNS)}"
     )
 
 
@@ -119,7 +119,7 @@ def _lists(folder: Path) -> dict[str, Path]:
 
 
 def _pairs_in_folder(folder: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
-    """Every pair, by name."""
+    """List every pair, by name."""
     stems = _files(folder, leave_out, labelled)
     for name in sorted(set().union(*stems.values())):
         if pair := _pair(folder, name, stems, leave_out):
@@ -127,8 +127,9 @@ def _pairs_in_folder(folder: Path, leave_out: LeaveOut, labelled: bool) -> Itera
 
 
 def _pairs_in_lists(folder: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
-    """The pairs that the lists name, in their order."""
-    stems, seen = _files(folder, leave_out, labelled), {}
+    """List the pairs that the lists name, in their order."""
+    stems = _files(folder, leave_out, labelled)
+    seen: dict[str, str] = {}
     for split, path in _lists(folder).items():
         for line in path.read_text(encoding="utf-8-sig").splitlines():
             if not line.strip():
@@ -141,13 +142,13 @@ def _pairs_in_lists(folder: Path, leave_out: LeaveOut, labelled: bool) -> Iterat
 
 
 def _stem_in_list(line: str) -> str:
-    """Lists give names with or without a suffix, some with a folder before it."""
+    """Return the stem of a line, which may have a suffix, and a folder before it."""
     name = Path(line)
     return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
 
 
 def _files(folder: Path, leave_out: LeaveOut, labelled: bool) -> dict[str, dict[str, str]]:
-    """Folder of a date, or label -> stem -> path."""
+    """Return folder of a date, or label -> stem -> path."""
     names = (*_dates(folder), LABEL) if labelled else _dates(folder)
     return {name: _by_stem(folder / name, leave_out) for name in names}
 
@@ -170,7 +171,7 @@ def _pair(
     leave_out: LeaveOut,
     named_in: Path | None = None,
 ) -> LabelledPair | None:
-    """The pair of a name; None, and `leave_out` hears of it, where a file is missing."""
+    """Return the pair of a name; None, after `leave_out`, where a file is missing."""
     missing = [part for part, files in stems.items() if name not in files]
     if not missing:
         dates = tuple(stems[part][name] for part in stems if part != LABEL)
@@ -182,11 +183,11 @@ def _pair(
 
 def _is_scene_table(path: Path) -> bool:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return {*COLUMNS} <= {*next(csv.reader(file), [])}
+        return {*TABLE_COLUMNS} <= {*next(csv.reader(file), [])}
 
 
 def _pairs_in_table(path: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
-    columns = COLUMNS if labelled else COLUMNS[:2]
+    columns = TABLE_COLUMNS if labelled else TABLE_COLUMNS[:2]
     for line, row in _rows(path, columns):
         name = f"{Path(row[columns[-1]]).stem} (line {line})"
         split = row.get("split") or None
@@ -201,7 +202,7 @@ def _pairs_in_table(path: Path, leave_out: LeaveOut, labelled: bool) -> Iterator
 
 
 def _rows(path: Path, needed: Sequence[str]) -> Sequence[tuple[int, dict[str, str]]]:
-    """(line number, cells) of each row of a CSV.
+    """Return (line number, cells) of each row of a CSV.
 
     Raises:
         UnreadableInput: it is missing, no text, or lacks columns or cells.

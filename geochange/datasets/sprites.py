@@ -1,4 +1,4 @@
-"""Things that are pasted into images to make changes: drawn shapes, and objects cut out of images.
+"""Things that are pasted into images as changes: drawn shapes, and objects cut out of images.
 
 A sprite is what covers some pixels, softly at its rim, and what these pixels then show.
 """
@@ -17,6 +17,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from geochange.arrays import Array, Bools, Floats
+from geochange.datasets.options import ShapeName
 
 FINE = 4  # sub-pixels per side that a shape is drawn with
 BORDER = 2  # pixels around a shape into which its rim may fade
@@ -43,7 +44,7 @@ class Cutouts(Protocol):
     """Where objects are cut from."""
 
     def draw(self, rng: np.random.Generator) -> Sprite | None:
-        """One of them at random; None where that one cannot be had."""
+        """Return one of them at random; None where that one cannot be cut out."""
 
 
 Shape = Callable[[Floats, Floats, float, np.random.Generator], Bools]
@@ -55,35 +56,37 @@ def _square(down: Floats, right: Floats, size: float, rng: np.random.Generator) 
 
 
 def _rectangle(down: Floats, right: Floats, size: float, rng: np.random.Generator) -> Bools:
-    """Of the area of a square; half of them are turned."""
+    """Fill a rectangle of the area of a square; half of them are turned."""
     ratio = np.sqrt(np.exp(rng.uniform(0, np.log(LONGEST))))
     angle = rng.choice([0.0, pi / 2, rng.uniform(0, pi), rng.uniform(0, pi)])
     along = np.cos(angle) * right + np.sin(angle) * down
     across = np.cos(angle) * down - np.sin(angle) * right
-    return (np.abs(along) < size * ratio / 2) & (np.abs(across) < size / ratio / 2)
+    inside: Bools = (np.abs(along) < size * ratio / 2) & (np.abs(across) < size / ratio / 2)
+    return inside
 
 
 def _blob(down: Floats, right: Floats, size: float, rng: np.random.Generator) -> Bools:
-    """A circle whose radius wanders: three waves around it."""
+    """Fill a circle whose radius varies in three waves."""
     waves = np.arange(2, 5)
     height, phase = rng.uniform(0, 0.5, 3) / waves, rng.uniform(0, 2 * pi, 3)
     around = np.arctan2(down, right)[..., None] * waves + phase
     radius = size / 2 * (1 + (height * np.cos(around)).sum(axis=-1))
-    return np.hypot(down, right) < radius
+    inside: Bools = np.hypot(down, right) < radius
+    return inside
 
 
-SHAPES: Mapping[str, Shape] = {"square": _square, "rectangle": _rectangle, "blob": _blob}
+SHAPES: Mapping[ShapeName, Shape] = {"square": _square, "rectangle": _rectangle, "blob": _blob}
 """Name -> shape. Squares lie on whole pixels."""
 
 
-def draw_cover(shape: str, size: float, softness: float, rng: np.random.Generator) -> Floats:
-    """How much of each pixel a drawn shape covers.
+def draw_cover(shape: ShapeName, size: float, softness: float, rng: np.random.Generator) -> Floats:
+    """Draw a shape, as how much of each pixel it covers.
 
     Args:
         shape: a name of `SHAPES`.
         size: pixels; the square root of its area, about.
         softness: pixels; the standard deviation of the blur of its rim. 0: it fades over one pixel.
-        rng: what is drawn at random is drawn from.
+        rng: random numbers.
 
     Returns:
         (y, x) in 0..1, with a border of pixels around it.
@@ -97,7 +100,7 @@ def draw_cover(shape: str, size: float, softness: float, rng: np.random.Generato
 
 
 def trim(cover: Floats) -> Floats:
-    """Without empty rows and columns around it, but for the border that the rim may fade into."""
+    """Cut off empty rows and columns around a cover, but for the border that the rim may fade into."""
     rows, cols = (np.flatnonzero(cover.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return np.zeros((2 * BORDER, 2 * BORDER))
@@ -105,21 +108,21 @@ def trim(cover: Floats) -> Floats:
 
 
 def soften(cover: Floats, softness: float) -> Floats:
-    """The cover, blurred; the border must have room for it."""
+    """Blur a cover; the border must have room for it."""
     return ndimage.gaussian_filter(cover, softness, truncate=BORDER / softness) if softness > 0 else cover
 
 
 def draw_texture(
     image: Floats, shape: tuple[int, int], spread: Floats, textured: float, rng: np.random.Generator
 ) -> Floats:
-    """What a drawn shape shows: another part of the image, or one colour of it with some grain.
+    """Draw what a shape shows: another part of the image, or one colour of it with some grain.
 
     Args:
         image: (band, y, x), at least of the shape.
         shape: (rows, cols).
         spread: (band,) standard deviation of the scene's bands.
-        textured: the share that shows a part of the image.
-        rng: as always.
+        textured: share of shapes that show a part of the image.
+        rng: random numbers.
 
     Returns:
         (band, y, x) of the shape.
@@ -133,7 +136,7 @@ def draw_texture(
 
 
 def cut_out(values: Floats, outline: shapely.Geometry, softness: float) -> Sprite:
-    """An object, as its outline cuts it from an image.
+    """Cut an object from an image by its outline.
 
     Args:
         values: (band, y, x) of a window around the outline, with `BORDER` pixels of ground on each side.
@@ -147,7 +150,7 @@ def cut_out(values: Floats, outline: shapely.Geometry, softness: float) -> Sprit
 
 
 def turned(sprite: Sprite, rng: np.random.Generator) -> Sprite:
-    """The sprite after some quarter turns, and perhaps mirrored."""
+    """Turn a sprite by some quarters, and perhaps mirror it."""
     turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
 
     def turn(values: Array) -> Array:
@@ -158,7 +161,7 @@ def turned(sprite: Sprite, rng: np.random.Generator) -> Sprite:
 
 
 def shortened(cover: Floats, rng: np.random.Generator) -> Floats:
-    """The cover without a part at one of its ends, as it is elsewhere; of the same shape."""
+    """Cut off a part of a cover at one of its ends; the shape stays."""
     axis, backwards, share = int(rng.integers(2)), rng.random() < 0.5, float(rng.uniform(0.4, 0.75))
     solid = np.flatnonzero((cover >= 0.5).any(axis=1 - axis))
     if not solid.size:
@@ -167,4 +170,5 @@ def shortened(cover: Floats, rng: np.random.Generator) -> Floats:
     kept = np.clip(end - np.arange(cover.shape[axis]), 0, 1)  # of each row or column
     if backwards:
         kept = np.clip(np.arange(cover.shape[axis]) - (solid[-1] - share * len(solid)), 0, 1)
-    return cover * np.expand_dims(kept, 1 - axis)
+    shorter: Floats = cover * np.expand_dims(kept, 1 - axis)
+    return shorter

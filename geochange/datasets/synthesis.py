@@ -1,8 +1,8 @@
-"""Made changes: one image becomes a pair of dates with known changes between them. Pure.
+"""Synthetic changes: one image becomes a pair of dates with known changes between them. Pure.
 
 Objects are pasted into one date or both, as in copy-paste augmentation (Dwibedi 2017; Ghiasi 2021), and both dates are
-given looks of their own (`unchanged`), so that what has not changed differs too. Objects also stand at both dates as
-they are: that something was pasted says nothing.
+given looks of their own (`unchanged`), so that unchanged pixels differ too. Objects also stand at both dates as
+they are, so that not everything that was pasted is change.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from scipy import ndimage
 
 from geochange.arrays import IGNORE, Bools, Floats, Ints
-from geochange.datasets.sprites import SHAPES, Cutouts, Sprite, draw_cover, draw_texture, shortened, turned
+from geochange.datasets.options import CHANGE_KINDS, EFFECTS, Effect, SyntheticObjects
+from geochange.datasets.sprites import Cutouts, Sprite, draw_cover, draw_texture, shortened, turned
 from geochange.datasets.unchanged import (
-    EFFECTS,
-    HALO,
+    EFFECT_HALO,
     DateLook,
     Tone,
     apply_light,
@@ -26,77 +26,32 @@ from geochange.datasets.unchanged import (
     move_view,
     pack_jpeg,
 )
-from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
-KINDS = ("appeared", "vanished", "moved", "deformed", "recoloured")
-"""Kinds of change; label k is the k-th of them, from 1."""
-CELL = 256  # pixels per side of what is made at once, always the same: blocks do not change what is made
-GAP = 3  # pixels between objects, and from the rim of a cell
+SYNTHETIC_CELL = 256  # pixels per side of what is synthesized at once, always the same: blocks do not change the result
+SPACING = 3  # pixels between objects, and from the edge of a cell
 TRIES = 30  # for a free place
-LEAST = 3  # pixels of a change
+SMALLEST_CHANGE = 3  # pixels
 DARK = 0.55  # of the light that a shadow takes
-COLOUR = 0.3  # how much bands differ, of a difference in brightness that is made
+COLOUR = 0.3  # how much bands differ, of a synthetic difference in brightness
 SHADOW = 0.25  # cover from which a pixel counts as shadow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectOptions:
-    """What is pasted."""
-
-    kinds: tuple[str, ...] = KINDS
-    sizes: tuple[float, float] = (3.0, 32.0)
-    """Pixels, of what is drawn: the square root of an object's area. Small ones are as many as large ones."""
-    shapes: tuple[str, ...] = tuple(SHAPES)
-    density: float = 300.0
-    """Changes on a million pixels, where there is room."""
-    contrast: tuple[float, float] = (0.8, 3.0)
-    """Least and greatest difference that is made between the dates, in the scene's standard deviations."""
-    standing: float = 0.3
-    """Objects that stand at both dates, for one change."""
-    textured: float = 0.6
-    """Share of drawn objects that show another part of the image; others have one colour."""
-    cut: float = 0.7
-    """Share of objects that are cut out rather than drawn, where there is something to cut from."""
-    softness: float = 0.7
-    """Greatest blur of a rim, in pixels."""
-    shadows: float = 0.3
-    """Share of objects that throw a shadow."""
-
-    def __post_init__(self) -> None:
-        for name, known in (("kinds", KINDS), ("shapes", tuple(SHAPES))):
-            chosen = getattr(self, name)
-            if unknown := sorted(set(chosen) - set(known)):
-                raise BadOption(f"{name} {unknown[0]!r} is not one of {', '.join(known)}")
-            if not chosen:
-                raise BadOption(f"{name} must name at least one of {', '.join(known)}")
-        if not 2 <= self.sizes[0] <= self.sizes[1] <= CELL / 4:
-            raise BadOption(f"sizes {_span(self.sizes)} must rise and lie in 2..{CELL // 4} pixels")
-        if not 0 < self.contrast[0] <= self.contrast[1] < float("inf"):
-            raise BadOption(f"contrast {_span(self.contrast)} must rise and lie above 0")
-        if not 0 <= self.density <= 20000:
-            raise BadOption(f"density {self.density:g} must lie in 0..20000 on a million pixels")
-
-
-def _span(pair: tuple[float, float]) -> str:
-    return f"{pair[0]:g}:{pair[1]:g}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
-    """All that the pair of one image is made with."""
+class PairPlan:
+    """How the pair of one image is synthesized."""
 
     seed: int
     tone: Tone
     looks: tuple[DateLook, DateLook]
     sun: tuple[tuple[float, float], tuple[float, float]]
     """For each date the rows and columns of a shadow for a height of 1."""
-    objects: ObjectOptions = field(default_factory=ObjectOptions)
+    objects: SyntheticObjects = field(default_factory=SyntheticObjects)
     cutouts: Cutouts | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class MadeObject:
+class SyntheticChange:
     """One change."""
 
     kind: str
@@ -105,36 +60,37 @@ class MadeObject:
     area: int
     """Changed pixels."""
     contrast: float
-    """Root mean square over the bands of the difference that it makes, in the scene's standard deviations."""
+    """Root mean square over the bands of its difference between the dates, in the scene's standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
-class MadeCell:
-    """A cell of a made pair."""
+class SyntheticCell:
+    """A cell of a synthetic pair."""
 
     dates: tuple[Floats, Floats]
     """(band, y, x) each."""
     labels: Ints
-    """(y, x) uint8: 0 unchanged, k for the k-th of `KINDS`, 255 where it cannot be said: the shadow of a change."""
-    objects: tuple[MadeObject, ...]
+    """(y, x) uint8: 0 unchanged, k for the k-th of `CHANGE_KINDS`, 255 in the shadow of a change."""
+    objects: tuple[SyntheticChange, ...]
 
 
 def plan_pair(
     seed: int,
     tone: Tone,
-    objects: ObjectOptions | None = None,
+    objects: SyntheticObjects | None = None,
     *,
-    effects: tuple[str, ...] = EFFECTS,
+    effects: tuple[Effect, ...] = EFFECTS,
     strength: float = 1.0,
     cutouts: Cutouts | None = None,
-) -> Making:
-    """How the two dates of an image differ, drawn at random.
+) -> PairPlan:
+    """Draw how the two dates of an image differ.
 
     Args:
         seed: the image's own.
         tone: of the image.
         objects: what is pasted.
-        effects, strength: of what is not change, see `draw_look`.
+        effects: names of effects that are not change, see `draw_look`.
+        strength: of the effects.
         cutouts: where objects are cut from; None: all are drawn.
     """
     rng, bands = np.random.default_rng([seed, 0]), len(tone.mean)
@@ -144,42 +100,42 @@ def plan_pair(
         looks.reverse()
     angles, lengths = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.4, 2), rng.uniform(0.5, 1.5, 2)
     (a, b), (c, d) = np.stack([np.sin(angles), np.cos(angles)], axis=1) * lengths[:, None]
-    return Making(
+    return PairPlan(
         seed=seed,
         tone=tone,
         looks=(looks[0], looks[1]),
         sun=((float(a), float(b)), (float(c), float(d))),
-        objects=objects or ObjectOptions(),
+        objects=objects or SyntheticObjects(),
         cutouts=cutouts,
     )
 
 
-def make_cell(images: Sequence[Floats], free: Bools, cell: Tile, making: Making) -> MadeCell:
-    """Make one cell of a pair.
+def synthesize_cell(images: Sequence[Floats], free: Bools, cell: Tile, plan: PairPlan) -> SyntheticCell:
+    """Synthesize one cell of a pair.
 
-    Law: cells are made of their own pixels, and of `HALO` more for the view and the blur; nothing else matters.
+    Law: a cell depends on its own pixels, and on `EFFECT_HALO` more for the view and the blur; nothing else matters.
 
     Args:
-        images: (band, y, x) of the cell and `HALO` pixels on each side, of one date for both, or of two.
+        images: (band, y, x) of the cell and `EFFECT_HALO` pixels on each side, of one date for both, or of two.
         free: (y, x) of the same pixels, True where there are data and something may be pasted.
-        cell: its place in the scene, at multiples of `CELL`.
-        making: of the pair.
+        cell: its place in the scene, at multiples of `SYNTHETIC_CELL`.
+        plan: of the pair.
     """
-    around = cell.grow(HALO)
-    rng = np.random.default_rng([making.seed, 1, cell.row // CELL, cell.col // CELL])
+    around = cell.grow(EFFECT_HALO)
+    rng = np.random.default_rng([plan.seed, 1, cell.row // SYNTHETIC_CELL, cell.col // SYNTHETIC_CELL])
     grounds = images[0], images[-1]
-    dates = [move_view(ground, around, look).copy() for ground, look in zip(grounds, making.looks, strict=True)]
-    canvas = _Canvas(dates, free, rng, making)
+    dates = [move_view(ground, around, look).copy() for ground, look in zip(grounds, plan.looks, strict=True)]
+    canvas = _Canvas(dates, free, rng, plan)
     canvas.fill()
     inner = cell.slices((around.row, around.col))
     finished = []
-    for date, look in zip(canvas.dates, making.looks, strict=True):
-        seen = apply_sensor(apply_light(date, around, look, making.tone), around, look, making.tone)[:, *inner]
-        finished.append(seen if look.quality is None else pack_jpeg(seen, look.quality, making.tone))
+    for date, look in zip(canvas.dates, plan.looks, strict=True):
+        seen = apply_sensor(apply_light(date, around, look, plan.tone), around, look, plan.tone)[:, *inner]
+        finished.append(seen if look.quality is None else pack_jpeg(seen, look.quality, plan.tone))
     labels, objects = canvas.labels[inner].copy(), []
     for found in canvas.changes:
-        objects += _settle(found, labels, (around.row, around.col), inner, cell)
-    return MadeCell((finished[0], finished[1]), labels, tuple(objects))
+        objects += _objects_of(found, labels, (around.row, around.col), inner, cell)
+    return SyntheticCell((finished[0], finished[1]), labels, tuple(objects))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +155,13 @@ class _Canvas:
     dates: list[Floats]
     free: Bools
     rng: np.random.Generator
-    making: Making
+    plan: PairPlan
     taken: Bools = field(init=False)
     labels: Ints = field(init=False)
     changes: list[_Change] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        rim = HALO + GAP
+        rim = EFFECT_HALO + SPACING
         self.taken = ~self.free
         self.taken[:rim] = self.taken[-rim:] = True
         self.taken[:, :rim] = self.taken[:, -rim:] = True
@@ -213,8 +169,8 @@ class _Canvas:
 
     def fill(self) -> None:
         """Paste as many objects as the density asks for."""
-        options, rng = self.making.objects, self.rng
-        area = (self.free.shape[0] - 2 * HALO) * (self.free.shape[1] - 2 * HALO)
+        options, rng = self.plan.objects, self.rng
+        area = (self.free.shape[0] - 2 * EFFECT_HALO) * (self.free.shape[1] - 2 * EFFECT_HALO)
         for _ in range(rng.poisson(options.density * area / 1e6)):
             self._change(options.kinds[rng.integers(len(options.kinds))])
         for _ in range(rng.poisson(options.standing * options.density * area / 1e6)):
@@ -240,7 +196,7 @@ class _Canvas:
             self._paste(kind, at, {int(kind == "appeared"): sprite}, height)
 
     def _stand(self) -> None:
-        """Something that stands at both dates as it is, but for its shadow."""
+        """Paste something that stands at both dates as it is, but for its shadow."""
         sprite = self._draw()
         at = None if sprite is None else self._place(sprite)
         if sprite is None or at is None:
@@ -251,28 +207,26 @@ class _Canvas:
             self._blend(date, at, sprite)
 
     def _draw(self) -> Sprite | None:
-        """An object at random; None where the one that was drawn cannot be had."""
-        options, rng, making = self.making.objects, self.rng, self.making
-        if making.cutouts is not None and rng.random() < options.cut:
-            sprite = making.cutouts.draw(rng)
+        """Draw an object at random; None where the one that was drawn cannot be cut out."""
+        options, rng, plan = self.plan.objects, self.rng, self.plan
+        if plan.cutouts is not None and rng.random() < options.cut:
+            sprite = plan.cutouts.draw(rng)
             return None if sprite is None else turned(sprite, rng)
         size = float(np.exp(rng.uniform(*np.log(options.sizes))))
         shape = options.shapes[rng.integers(len(options.shapes))]
         cover = draw_cover(shape, size, float(rng.uniform(0, options.softness)), rng)
         if any(need > length for need, length in zip(cover.shape, self.free.shape, strict=True)):
             return None
-        texture = draw_texture(
-            self.dates[0], (cover.shape[0], cover.shape[1]), making.tone.spread, options.textured, rng
-        )
+        texture = draw_texture(self.dates[0], (cover.shape[0], cover.shape[1]), plan.tone.spread, options.textured, rng)
         return Sprite(cover, texture)
 
     def _height(self, sprite: Sprite) -> float:
-        """Pixels, for its shadow; 0 where it throws none."""
-        tall = self.rng.random() < self.making.objects.shadows
+        """Draw its height in pixels, for its shadow; 0 where it throws none."""
+        tall = self.rng.random() < self.plan.objects.shadows
         return float(self.rng.uniform(0.2, 0.7) * np.sqrt(sprite.mask.sum())) if tall else 0.0
 
     def _place(self, sprite: Sprite, near: tuple[slice, slice] | None = None) -> tuple[slice, slice] | None:
-        """A free place, which then is taken; None where none is found."""
+        """Find a free place, which then is taken; None where none is found."""
         rows, cols = sprite.cover.shape
         for _ in range(TRIES):
             room = self.free.shape[0] - rows, self.free.shape[1] - cols
@@ -283,7 +237,7 @@ class _Canvas:
                 step = self.rng.uniform(-1, 1, 2) * (6 + 4 * max(rows, cols))
                 corner = np.clip(np.array([near[0].start, near[1].start]) + step.astype(int), 0, room)
             row, col = (int(each) for each in corner)
-            around = np.s_[max(row - GAP, 0) : row + rows + GAP, max(col - GAP, 0) : col + cols + GAP]
+            around = np.s_[max(row - SPACING, 0) : row + rows + SPACING, max(col - SPACING, 0) : col + cols + SPACING]
             if not self.taken[around].any():
                 at = np.s_[row : row + rows, col : col + cols]
                 self.taken[at] = True
@@ -295,7 +249,7 @@ class _Canvas:
         ground = [date[:, *at].copy() for date in self.dates]
         covers = [sprites[date].cover if date in sprites else np.zeros_like(ground[0][0]) for date in (0, 1)]
         mask = np.maximum(*covers) >= 0.5 if kind == "recoloured" else (covers[0] >= 0.5) != (covers[1] >= 0.5)
-        if mask.sum() < LEAST:
+        if mask.sum() < SMALLEST_CHANGE:
             return
         last = max(sprites)
         other = sprites[0].texture if kind == "recoloured" else ground[1 - last]
@@ -304,17 +258,17 @@ class _Canvas:
             kept = kind == "recoloured" and date != last
             self._shade(date, at, sprite.cover, height, changed=kind != "recoloured")
             self._blend(date, at, sprite if kept else Sprite(sprite.cover, texture))
-        self.labels[at][mask] = KINDS.index(kind) + 1
+        self.labels[at][mask] = CHANGE_KINDS.index(kind) + 1
         difference = (self.dates[1][:, *at] - self.dates[0][:, *at])[:, mask].mean(axis=1)
-        contrast = float(np.sqrt(np.mean((difference / self.making.tone.spread) ** 2)))
+        contrast = float(np.sqrt(np.mean((difference / self.plan.tone.spread) ** 2)))
         self.changes.append(_Change(kind, at, mask, contrast))
 
     def _strengthen(self, texture: Floats, other: Floats, mask: Bools) -> Floats:
-        """The texture, shifted so that it differs from what is seen at the other date as much as the options ask for.
+        """Shift a texture so that it differs from what is seen at the other date as much as the options ask for.
 
         Where black or white stand in the way it goes to the other side.
         """
-        tone, (least, greatest) = self.making.tone, self.making.objects.contrast
+        tone, (least, greatest) = self.plan.tone, self.plan.objects.contrast
         spread = tone.spread[:, None, None]
         difference = ((texture - other) / spread)[:, mask].mean(axis=1)
         size = float(np.sqrt(np.mean(difference**2)))
@@ -325,7 +279,9 @@ class _Canvas:
         way = difference if size > greatest else way
         way = way / max(float(np.sqrt(np.mean(way**2))), 1e-9) * wanted
         low, high = tone.low[:, None, None], tone.high[:, None, None]
-        tried = [np.clip(texture + (way * sign - difference)[:, None, None] * spread, low, high) for sign in (1, -1)]
+        tried: list[Floats] = [
+            np.clip(texture + (way * sign - difference)[:, None, None] * spread, low, high) for sign in (1, -1)
+        ]
         reached = [np.sqrt(np.mean(((each - other) / spread)[:, mask].mean(axis=1) ** 2)) for each in tried]
         return tried[0] if reached[0] >= min(0.7 * wanted, reached[1]) else tried[1]
 
@@ -336,10 +292,10 @@ class _Canvas:
     def _shade(
         self, date: int, at: tuple[slice, slice], cover: Floats, height: float, *, changed: bool = False
     ) -> None:
-        """Throw a shadow; that of a change is no change, nor is it none."""
+        """Throw a shadow; that of a change is not labelled."""
         if height <= 0:
             return
-        length = np.array(self.making.sun[date]) * height
+        length = np.array(self.plan.sun[date]) * height
         reach = int(np.ceil(np.abs(length).max())) + 1
         rows, cols = at
         wide = np.s_[max(rows.start - reach, 0) : rows.stop + reach, max(cols.start - reach, 0) : cols.stop + reach]
@@ -352,7 +308,7 @@ class _Canvas:
         steps = np.linspace(0, 1, 2 * reach + 1)
         shadow = np.max([ndimage.shift(padded, length * step, order=1) for step in steps], axis=0)
         shadow = np.clip(shadow - padded, 0, 1)
-        tone = self.making.tone
+        tone = self.plan.tone
         low = tone.low[:, None, None]
         self.dates[date][:, *wide] = low + (self.dates[date][:, *wide] - low) * (1 - DARK * shadow)
         self.taken[wide] |= shadow > 0
@@ -361,20 +317,20 @@ class _Canvas:
             self.labels[wide][unsure] = IGNORE
 
 
-def _settle(
+def _objects_of(
     change: _Change, labels: Ints, origin: tuple[int, int], inner: tuple[slice, slice], cell: Tile
-) -> list[MadeObject]:
-    """The parts of a change as objects; parts of a pixel or two are neither change nor none."""
+) -> list[SyntheticChange]:
+    """Return the parts of a change as objects; parts of a pixel or two are not labelled."""
     kept = []
     regions, _ = ndimage.label(change.mask)
     row, col = (part.start - inside.start for part, inside in zip(change.at, inner, strict=True))
     for k, (rows, cols) in enumerate(ndimage.find_objects(regions), start=1):
         area = int((regions[rows, cols] == k).sum())
-        if area < LEAST:
+        if area < SMALLEST_CHANGE:
             own = labels[row : row + change.mask.shape[0], col : col + change.mask.shape[1]]
             own[regions == k] = IGNORE
             continue
         top, left = cell.row + row, cell.col + col
         box = (top + rows.start, left + cols.start, top + rows.stop, left + cols.stop)
-        kept.append(MadeObject(change.kind, box, area, change.contrast))
+        kept.append(SyntheticChange(change.kind, box, area, change.contrast))
     return kept

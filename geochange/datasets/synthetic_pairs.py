@@ -1,4 +1,4 @@
-"""One made pair as files: both dates, labels, and the boxes of its changes; cell by cell, in parallel."""
+"""One synthetic pair as files: both dates, labels, and the boxes of its changes; cell by cell, in parallel."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import shapely
 
 from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
 from geochange.datasets.listings import LABEL
-from geochange.datasets.synthesis import CELL, KINDS, MadeObject, Making, make_cell
-from geochange.datasets.unchanged import HALO
+from geochange.datasets.options import CHANGE_KINDS
+from geochange.datasets.synthesis import SYNTHETIC_CELL, PairPlan, SyntheticChange, synthesize_cell
+from geochange.datasets.unchanged import EFFECT_HALO
 from geochange.engine.work import Work, grid_blocks
 from geochange.errors import OutputInTheWay
 from geochange.polygons.features import map_polygons
@@ -37,21 +38,21 @@ class StoredCell:
     dates: tuple[Array, ...]
     valid: Bools
     labels: Ints
-    objects: tuple[MadeObject, ...]
+    objects: tuple[SyntheticChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One pair, to be made and written."""
+    """One pair, to be synthesized and written."""
 
     scene: Scene
     changed: Source | None
-    making: Making
+    plan: PairPlan
     name: str
     folder: Path
     nodata: NodataRule = "all"
-    classes: bool = False
-    """Whether labels tell the kinds of change apart."""
+    label_kinds: bool = False
+    """Whether the kinds of change have labels of their own."""
 
     @property
     def source(self) -> Source:
@@ -60,12 +61,12 @@ class Pair:
 
     @property
     def fill(self) -> float | None:
-        """What stands for nodata in the files; None where a mask says where there are data, or they are everywhere."""
+        """The nodata value of the files; None where a mask gives it, or there are data everywhere."""
         given = self.nodata
         return self.source.fill if self.source.fill is not None or isinstance(given, str) else given
 
     def really_changed(self, tile: Tile) -> Bools:
-        """(y, x) of a tile, which may reach beyond the border."""
+        """Return (y, x) of a tile, which may reach beyond the border."""
         if self.changed is None:
             return np.zeros(tile.shape, bool)
         values, _ = read_beyond(self.changed.read, self.scene.grid.area, tile)
@@ -73,26 +74,25 @@ class Pair:
         return changed
 
     def label(self, stored: StoredCell) -> Ints:
-        """Return the labels that are written: kinds, or 1 for any change."""
+        """Return the labels of a cell as they are written."""
         changed = (stored.labels > 0) & (stored.labels != IGNORE)
-        return stored.labels if self.classes else np.where(changed, np.uint8(1), stored.labels)
+        return stored.labels if self.label_kinds else np.where(changed, np.uint8(1), stored.labels)
 
 
-def make_task(pair: Pair, cell: Tile) -> StoredCell:
-    """Make one cell of a pair."""
-    around = cell.grow(HALO)
+def synthesize_task(pair: Pair, cell: Tile) -> StoredCell:
+    """Synthesize one cell of a pair."""
+    around = cell.grow(EFFECT_HALO)
     images, masks = pair.scene.read(around)
-    valid: Bools = np.logical_and.reduce(masks)
-    known = ~pair.really_changed(around)
-    made = make_cell([image.astype(float) for image in images], valid & known, cell, pair.making)
-    inside, known = (mask[HALO:-HALO, HALO:-HALO] for mask in (valid, known))
-    dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in made.dates)
-    labels = np.where(inside & known, made.labels, IGNORE).astype(np.uint8)
-    return StoredCell(dates, inside, labels, made.objects)
+    valid, known = np.stack([masks.all(axis=0), ~pair.really_changed(around)])
+    cell_pair = synthesize_cell([image.astype(float) for image in images], valid & known, cell, pair.plan)
+    inside, known = (mask[EFFECT_HALO:-EFFECT_HALO, EFFECT_HALO:-EFFECT_HALO] for mask in (valid, known))
+    dates = tuple(as_stored(date, inside, images[0].dtype, pair.fill) for date in cell_pair.dates)
+    labels = np.where(inside & known, cell_pair.labels, IGNORE).astype(np.uint8)
+    return StoredCell(dates, inside, labels, cell_pair.objects)
 
 
 def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | None) -> Array:
-    """Values in their type; the nodata value only where there are no data."""
+    """Return values in their type, with the nodata value only where there are no data."""
     if dtype.kind == "f":
         return np.where(valid, date, np.nan if fill is None else fill).astype(dtype)
     empty = 0 if fill is None else fill
@@ -104,11 +104,11 @@ def as_stored(date: Floats, valid: Bools, dtype: np.dtype[Any], fill: float | No
 
 
 def write_pair(pair: Pair, work: Work) -> Counter[str]:
-    """Write one pair, its labels and its objects; how many there are of each kind."""
+    """Write one pair, its labels and its objects; return how many there are of each kind."""
     scene, folder = pair.scene, pair.folder
-    found: list[MadeObject] = []
-    dated = geotiff_profile(scene.grid, len(scene.bands), pair.source.dtype, pair.fill, tile=CELL)
-    profiles = dated, dated, geotiff_profile(scene.grid, 1, "uint8", tile=CELL)
+    found: list[SyntheticChange] = []
+    dated = geotiff_profile(scene.grid, len(scene.bands), pair.source.dtype, pair.fill, tile=SYNTHETIC_CELL)
+    profiles = dated, dated, geotiff_profile(scene.grid, 1, "uint8", tile=SYNTHETIC_CELL)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), ExitStack() as stack:
         *dates, labels = (
             stack.enter_context(rasterio.open(folder / part / f"{pair.name}.tif", "w", **profile))
@@ -116,7 +116,9 @@ def write_pair(pair: Pair, work: Work) -> Counter[str]:
         )
         for file in dates:
             describe_like(file, pair.source)
-        for cell, stored in work.map("make", partial(make_task, pair), grid_blocks(scene.grid, CELL)):
+        for cell, stored in work.map(
+            "synthesize", partial(synthesize_task, pair), grid_blocks(scene.grid, SYNTHETIC_CELL)
+        ):
             for file, values in zip(dates, stored.dates, strict=True):
                 file.write(values, window=cell.window)
                 if pair.fill is None and pair.source.masked:
@@ -127,7 +129,7 @@ def write_pair(pair: Pair, work: Work) -> Counter[str]:
     return Counter(each.kind for each in found)
 
 
-def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
+def write_objects(found: Sequence[SyntheticChange], grid: Grid, path: Path) -> None:
     """Write the boxes of changes as a layer, with kind, size in pixels and metres, and contrast."""
     import geopandas
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -138,7 +140,7 @@ def write_objects(found: Sequence[MadeObject], grid: Grid, path: Path) -> None:
     columns = {
         "id": np.arange(1, len(found) + 1),
         "kind": np.array([each.kind for each in found], dtype=object),
-        "label": np.array([KINDS.index(each.kind) + 1 for each in found], np.int32),
+        "label": np.array([CHANGE_KINDS.index(each.kind) + 1 for each in found], np.int32),
         "area_px": np.array([each.area for each in found], np.int32),
         "rows": rows.astype(np.int32),
         "cols": cols.astype(np.int32),

@@ -1,25 +1,25 @@
-"""What makes two images of one place differ though nothing changed: season, haze, view, sharpness, noise, JPEG.
+"""Differences of two images of one place though nothing changed: season, haze, view, sharpness, noise, JPEG.
 
-All of it is a function of a seed and of the place in the scene, so that a scene made in parts is the scene made whole.
+All of it is a function of a seed and of the place in the scene, so that a scene in parts is the scene as a whole.
 """
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
 from geochange.arrays import Array, Floats
-from geochange.errors import BadOption
+from geochange.datasets.options import EFFECTS, Effect
 from geochange.scenes.grid import Tile
 
-EFFECTS = ("season", "haze", "view", "blur", "noise", "jpeg")
 KNOTS = 6  # of the curve that a season bends a band with
 PATCH = 96  # pixels between the nodes of what varies over a scene
-HALO = 8  # pixels around a tile that its view and blur need
+EFFECT_HALO = 8  # pixels around a tile that its view and blur need
 JPEG_CELL = 16  # pixels that JPEG packs together, colours at half the size
 
 
@@ -37,7 +37,7 @@ class Tone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DateLook:
-    """How one date of a made pair looks."""
+    """How one date of a synthetic pair looks."""
 
     seed: int
     curve: Floats
@@ -55,29 +55,22 @@ class DateLook:
     noise: float = 0.0
     """Standard deviation, in those of the bands."""
     quality: int | None = None
-    """Of JPEG; None: it was never packed."""
+    """JPEG quality; None for no JPEG."""
 
 
 def draw_look(
-    rng: np.random.Generator, bands: int, effects: tuple[str, ...] = EFFECTS, strength: float = 1.0
+    rng: np.random.Generator, bands: int, effects: tuple[Effect, ...] = EFFECTS, strength: float = 1.0
 ) -> DateLook:
-    """How a date looks, at random.
+    """Draw how a date looks.
 
     Args:
         rng: the image's own.
         bands: of the image.
         effects: names of `EFFECTS` that may occur.
         strength: 1 for what images a year apart show; 0 for nothing.
-
-    Raises:
-        BadOption: an effect has another name, or the strength is below 0.
     """
-    if unknown := sorted(set(effects) - set(EFFECTS)):
-        raise BadOption(f"effect {unknown[0]!r} is not one of {', '.join(EFFECTS)}")
-    if not 0 <= strength < float("inf"):
-        raise BadOption(f"strength {strength} must be 0 or more")
     common, own = rng.normal(0, 0.3, KNOTS), rng.normal(0, 0.2, (bands, KNOTS))
-    drawn = {
+    drawn: dict[Effect, dict[str, Any]] = {
         "season": {"curve": strength * (common + own), "patchy": float(rng.uniform(0, 0.8))},
         "haze": {"haze": min(strength * rng.uniform(0, 0.3), 0.9) if rng.random() < 0.3 else 0.0},
         "view": {"shift": tuple(strength * rng.uniform(-1, 1, 2)), "wander": strength * float(rng.uniform(0, 0.7))},
@@ -90,7 +83,7 @@ def draw_look(
 
 
 def move_view(image: Floats, tile: Tile, look: DateLook) -> Floats:
-    """The ground as this date's view shows it: (band, y, x) -> likewise, exact `HALO` pixels from the tile's border."""
+    """Return the ground as this date's view shows it, (band, y, x); exact `EFFECT_HALO` pixels from the border."""
     if look.shift == (0.0, 0.0) and look.wander == 0:
         return image
     moves = [
@@ -102,7 +95,7 @@ def move_view(image: Floats, tile: Tile, look: DateLook) -> Floats:
 
 
 def apply_light(image: Floats, tile: Tile, look: DateLook, tone: Tone) -> Floats:
-    """Season and haze: (band, y, x) of a tile -> likewise."""
+    """Apply season and haze to (band, y, x) of a tile."""
     low, high = (each[:, None, None] for each in (tone.low, tone.high))
     bright = np.clip((image - low) / (high - low), 0, 1) * (KNOTS - 1)
     added = np.stack([np.interp(band, np.arange(KNOTS), curve) for band, curve in zip(bright, look.curve, strict=True)])
@@ -113,16 +106,16 @@ def apply_light(image: Floats, tile: Tile, look: DateLook, tone: Tone) -> Floats
 
 
 def apply_sensor(image: Floats, tile: Tile, look: DateLook, tone: Tone) -> Floats:
-    """Blur and noise: (band, y, x) of a tile -> likewise; exact `HALO` pixels from its border."""
+    """Apply blur and noise to (band, y, x) of a tile; exact `EFFECT_HALO` pixels from its border."""
     if look.blur > 0:
-        image = ndimage.gaussian_filter(image, (0, look.blur, look.blur), truncate=HALO / 2 / look.blur)
+        image = ndimage.gaussian_filter(image, (0, look.blur, look.blur), truncate=EFFECT_HALO / 2 / look.blur)
     if look.noise > 0:
         image = image + look.noise * tone.spread[:, None, None] * white_noise(look.seed + 5, tile, len(image))
     return image
 
 
 def pack_jpeg(image: Floats, quality: int, tone: Tone) -> Floats:
-    """What JPEG leaves of an image: three bands as colours, others one by one.
+    """Pack an image as JPEG and unpack it: three bands as colours, others one by one.
 
     Args:
         image: (band, y, x); its first pixel must lie on a multiple of `JPEG_CELL` in the scene.
@@ -145,7 +138,7 @@ def _through_jpeg(pixels: Array, quality: int) -> Array:
 
 
 def smooth_field(seed: int, tile: Tile, spacing: int = PATCH) -> Floats:
-    """(y, x) in -1..1: random at nodes of a lattice, smooth between them (Perlin 1985, of values)."""
+    """Return (y, x) in -1..1: random at nodes of a lattice, smooth between them (Perlin 1985, of values)."""
     (rows, down), (cols, right) = (
         _between(start, length, spacing) for start, length in ((tile.row, tile.height), (tile.col, tile.width))
     )
@@ -158,7 +151,7 @@ def smooth_field(seed: int, tile: Tile, spacing: int = PATCH) -> Floats:
 
 
 def _between(start: int, length: int, spacing: int) -> tuple[Array, Floats]:
-    """For each pixel of an axis, the node before it, and how far it is on its way to the next, eased."""
+    """Return for each pixel of an axis the node before it, and how far it is on its way to the next, eased."""
     places = np.arange(start, start + length) / spacing
     nodes = np.floor(places).astype(np.int64)
     way = places - nodes
@@ -166,7 +159,7 @@ def _between(start: int, length: int, spacing: int) -> tuple[Array, Floats]:
 
 
 def white_noise(seed: int, tile: Tile, bands: int) -> Floats:
-    """(band, y, x) normal with deviation 1, each pixel by its place in the scene (Box & Muller 1958)."""
+    """Return (band, y, x) normal with deviation 1, each pixel by its place in the scene (Box & Muller 1958)."""
     at = np.ix_(np.arange(bands), np.arange(tile.row, tile.stop_row), np.arange(tile.col, tile.stop_col))
     radius, angle = hashed(seed, *at), hashed(seed + 1, *at)
     noise: Floats = np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
@@ -174,15 +167,17 @@ def white_noise(seed: int, tile: Tile, bands: int) -> Floats:
 
 
 def hashed(seed: int, *places: Array) -> Floats:
-    """Numbers in 0..1, below 1, each by whole numbers that say its place, which broadcast (splitmix64, Steele 2014)."""
-    state = np.uint64(seed % 2**64)
+    """Return numbers in 0..1, below 1, by whole numbers of a place, which broadcast (splitmix64, Steele 2014)."""
+    state: Array = np.array(seed % 2**64, np.uint64)
     with np.errstate(over="ignore"):
         for place in places:
             state = _mix(state + place.astype(np.int64).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
-    return (state >> np.uint64(11)) / 2.0**53
+    numbers: Floats = (state >> np.uint64(11)) / 2.0**53
+    return numbers
 
 
 def _mix(x: Array) -> Array:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed: Array = x ^ (x >> np.uint64(31))
+    return mixed

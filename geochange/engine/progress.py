@@ -19,41 +19,31 @@ class Listener(Protocol):
 
     def begin(self, stage: str, blocks: int, pixels: int) -> None:
         """Receive the start of a stage; blocks is 0 where it has no parts."""
+        return
 
     def advance(self, pixels: int) -> None:
         """Receive one more block of the current stage, of so many pixels."""
+        return
 
     def end(self, stage: str, seconds: float) -> None:
         """Receive the end of a stage."""
+        return
 
     def report(self, figures: Mapping[str, float]) -> None:
         """Receive the figures of an epoch or a trial, by name."""
+        return
 
     def notice(self, text: str) -> None:
         """Receive a line that a user should know."""
+        return
 
 
-class Silent:
+class Silent(Listener):
     """Receives all and shows nothing."""
-
-    def begin(self, stage: str, blocks: int, pixels: int) -> None:
-        """Do nothing."""
-
-    def advance(self, pixels: int) -> None:
-        """Do nothing."""
-
-    def end(self, stage: str, seconds: float) -> None:
-        """Do nothing."""
-
-    def report(self, figures: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def notice(self, text: str) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True)
-class Relay:
+class Relay(Listener):
     """Passes all on to a listener, but figures to a function in its place."""
 
     listener: Listener

@@ -1,1 +1,1 @@
-"""Teaching networks: labelled pairs, variation, losses, and the loops that fit."""
+"""Training networks: options, samples, losses, and the loops that fit."""

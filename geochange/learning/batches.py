@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,48 +21,48 @@ class Reading:
     """Which batches are read, and how."""
 
     steps: int  # forward passes of the whole training
-    batch: int  # samples of a forward pass, on each process
-    workers: int  # processes that read ahead
+    batch: int  # batch size, on each process
+    loaders: int  # processes that read ahead
     seed: int
     pinned: bool = False  # in memory that a GPU can copy from
     rank: int = 0
     ranks: int = 1
 
 
-def read_batches(samples: TrainingSamples, step: int, options: Reading) -> Iterator[Batch]:
-    """The batches of forward passes from one on.
+def read_batches(samples: TrainingSamples, step: int, options: Reading) -> Generator[Batch, None, None]:
+    """Read the batches of forward passes from one on.
 
-    Workers read ahead; an image that is broken is told when its batch's turn comes.
+    Workers read ahead; the error of a broken image is raised when its batch's turn comes.
     """
     found: Batch | GeochangeError | None = None
-    iterator: Iterator[Batch | GeochangeError] | None = iter(_loader(samples, step, options))
+    iterator: Iterator[Batch | GeochangeError] = iter(_loader(samples, step, options))
     try:
         for found in iterator:
             if isinstance(found, GeochangeError):
                 break
             yield found
     finally:
-        iterator = None  # which ends the workers: they do not hear signals
+        del iterator  # which ends the workers: they ignore signals
     if isinstance(found, GeochangeError):
         raise found
 
 
 def _loader(samples: TrainingSamples, step: int, options: Reading) -> DataLoader[Any]:
     return DataLoader(
-        _Told(samples),
+        _Readable(samples),
         batch_sampler=FromStep(step, options.steps, options.batch, options.rank, options.ranks),
-        num_workers=options.workers,
+        num_workers=options.loaders,
         collate_fn=_collate,
-        prefetch_factor=4 if options.workers else None,
+        prefetch_factor=4 if options.loaders else None,
         worker_init_fn=_begin_worker,
-        multiprocessing_context="spawn" if options.workers else None,
+        multiprocessing_context="spawn" if options.loaders else None,
         pin_memory=options.pinned,
         generator=torch.Generator().manual_seed(options.seed),  # the global one must not depend on when a run resumed
     )
 
 
-class _Told(Dataset[Any]):
-    """Samples, or in their place the error that a user can mend: a worker's own loses its one line on the way."""
+class _Readable(Dataset[Any]):
+    """Samples, or in their place the error of a broken image: one that a worker raises loses its one line."""
 
     def __init__(self, samples: TrainingSamples) -> None:
         self.samples = samples

@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard: figures by step, a few held-out items, and the precision-recall curve."""
+"""Figures of a run for TensorBoard: by step, a few held-out items, and the precision-recall curve."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from geochange.arrays import IGNORE, Array, Bools, Floats
 from geochange.datasets.collection import Collection, Sample
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import Network, probability
-from geochange.learning.scoring import BINS, CollectionScores, ProbabilityHistogram, score_sample
+from geochange.learning.scoring import SCORE_BINS, CollectionScores, ProbabilityHistogram, score_sample
 
 ITEMS = 4  # held-out items that are drawn
-SIDE = 256  # px of each picture, at most
+PICTURE_SIDE = 256  # px of each picture, at most
 CURVE_POINTS = 127  # TensorBoard's own number
 
 
@@ -46,11 +46,12 @@ class Board:
         self.writer.flush()
 
     def close(self) -> None:
+        """Finish the file of events."""
         self.writer.close()
 
     def _draw_curve(self, histogram: ProbabilityHistogram, step: int) -> None:
-        at = np.linspace(0, BINS - 1, CURVE_POINTS).round().astype(int)
-        hits, false = (counts[at] for counts in histogram.called())
+        at = np.linspace(0, SCORE_BINS - 1, CURVE_POINTS).round().astype(int)
+        hits, false = (counts[at] for counts in histogram.predicted())
         unchanged, changed = histogram.counts.sum(axis=1)
         precision, recall = (curve[at] for curve in histogram.precision_recall())
         counts = hits, false, unchanged - false, changed - hits
@@ -65,20 +66,20 @@ class Board:
 
 
 def _tag(name: str) -> str:
-    """Figures of training and of held-out items side by side."""
+    """Return the tag of a figure, by which training and held-out items stand side by side."""
     return f"{name.removeprefix('val_')}/{'held out' if name.startswith('val_') else 'training'}"
 
 
 def shown_items(collections: Sequence[Collection], most: int) -> list[tuple[Collection, int]]:
-    """Items spread evenly over the collections."""
+    """Return items spread evenly over the collections."""
     places = [(each, index) for each in collections for index in range(len(each))]
     chosen = sorted({round(k) for k in np.linspace(0, len(places) - 1, min(most, len(places)))})
     return [places[k] for k in chosen]
 
 
 def draw_sample(sample: Sample, changed: Floats) -> Array:
-    """The dates, the labels and the probability of change side by side: (3, y, x) float32 in 0..1."""
-    step = max(1, -(-max(changed.shape) // SIDE))
+    """Draw the dates, the labels and the probability of change side by side: (3, y, x) float32 in 0..1."""
+    step = max(1, -(-max(changed.shape) // PICTURE_SIDE))
     dates = [_stretch(date, valid) for date, valid in zip(sample.dates, sample.valid, strict=True)]
     labels = np.where(sample.labels == IGNORE, 0.5, sample.labels > 0)
     grey = [np.broadcast_to(each.astype(np.float32), (3, *changed.shape)) for each in (labels, changed)]
@@ -87,7 +88,7 @@ def draw_sample(sample: Sample, changed: Floats) -> Array:
 
 
 def _stretch(date: Array, valid: Bools) -> Array:
-    """The first three bands, or the first as grey, between their 2nd and 98th percentiles."""
+    """Stretch the first three bands, or the first as grey, between their 2nd and 98th percentiles."""
     bands = (date[:3] if len(date) >= 3 else np.repeat(date[:1], 3, axis=0)).astype(np.float32)
     low, high = np.percentile(bands[:, valid], (2, 98)) if valid.any() else (0.0, 1.0)
     stretched: Array = np.clip((bands - low) / max(high - low, 1e-6), 0, 1)

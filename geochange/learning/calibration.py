@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and thresholds for a wanted precision or recall, from held-out samples."""
+"""Calibrated probabilities, and thresholds for a wanted precision or recall, from held-out samples."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
-from geochange.arrays import IGNORE, Bools, Floats
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import Collection, evenly
 from geochange.detectors.networks.checkpoint import Checkpoint, Normalisation
 from geochange.detectors.networks.contract import Network, probability
+from geochange.detectors.networks.object_network import ObjectNetwork
 from geochange.errors import NothingValid
 from geochange.learning.object_scoring import find_items, score_histogram
 from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, score_sample
@@ -23,12 +24,12 @@ from geochange.learning.scoring import ProbabilityHistogram, ScoringOptions, sco
 WANTED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 COLDEST, HOTTEST = 0.1, 20.0
 PIXELS = 400_000  # that the temperature is fitted on, at most
-MOST_SETTLING = 200  # items whose distances are measured
+MOST_MEASURED = 200  # items whose distances are measured
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Logits and labels of pixels that were not taught."""
+class LabelledLogits:
+    """Logits and labels of held-out pixels."""
 
     logits: Tensor
     """(pixel, k) float32."""
@@ -36,8 +37,8 @@ class HeldOut:
     """(pixel,) int64, none of them IGNORE."""
 
 
-def fit_temperature(held_out: HeldOut) -> float:
-    """The number by which logits are divided so that their likelihood is greatest (Guo et al. 2017)."""
+def fit_temperature(held_out: LabelledLogits) -> float:
+    """Return the number by which logits are divided so that their likelihood is greatest (Guo et al. 2017)."""
 
     def cost(log_temperature: float) -> float:
         scaled = held_out.logits / float(np.exp(log_temperature))
@@ -49,34 +50,20 @@ def fit_temperature(held_out: HeldOut) -> float:
     return float(np.exp(found.x))
 
 
-def calibration_error(probability: Floats, changed: Bools, bins: int = 15) -> float:
-    """Expected calibration error: how far shares of change lie from the probabilities given, bin by bin.
-
-    Args:
-        probability: (pixel,) of change.
-        changed: (pixel,).
-        bins: of equal width (Naeini 2015).
-    """
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    count = np.bincount(place, minlength=bins)
-    gap = np.abs(np.bincount(place, changed, bins) - np.bincount(place, probability, bins))
-    return float(gap[count > 0].sum() / count.sum())
-
-
 def thresholds_for(histogram: ProbabilityHistogram, wanted: Sequence[float] = WANTED) -> dict[str, float]:
-    """Threshold by what it is for: "default" is that of the best F1.
+    """Return thresholds by purpose: "default" is that of the best F1.
 
     "precision=0.9" is the lowest threshold from which on precision holds, so the one of the best recall; "recall=0.9"
     the highest at which recall holds. What cannot be reached is left out.
     """
     precision, recall = histogram.precision_recall()
     steps = np.arange(len(precision)) / len(precision)
-    called = histogram.counts[:, ::-1].sum(axis=0).cumsum()[::-1] > 0
+    predicted = histogram.counts[:, ::-1].sum(axis=0).cumsum()[::-1] > 0
     found = {"default": histogram.best_threshold()}
     for share in wanted:
-        short = np.nonzero((precision < share) & called)[0]
+        short = np.nonzero((precision < share) & predicted)[0]
         first = int(short[-1]) + 1 if short.size else 0
-        if first < len(steps) and called[first]:
+        if first < len(steps) and predicted[first]:
             found[f"precision={share:g}"] = float(steps[first])
         reached = np.nonzero(recall >= share)[0]
         if reached.size and reached[-1] > 0:
@@ -85,11 +72,11 @@ def thresholds_for(histogram: ProbabilityHistogram, wanted: Sequence[float] = WA
 
 
 def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: float | None = None) -> Checkpoint:
-    """The checkpoint with a temperature and thresholds from held-out samples.
+    """Calibrate a checkpoint: temperature and thresholds from held-out samples.
 
     Args:
         checkpoint: its metrics are kept.
-        collections: that were not taught.
+        collections: held out.
         gsd: metres a pixel that the network wants; None: as the images lie.
 
     Raises:
@@ -104,7 +91,7 @@ def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: fl
         histogram.add(scores.numpy(), (part.labels > 0).numpy())
     if not histogram.counts[1].any():
         raise NothingValid("no held-out pixel is labelled as changed, so no threshold can be chosen")
-    if network.objects:
+    if isinstance(network, ObjectNetwork):
         options = ScoringOptions(gsd=gsd)
         found = [find_items(network, each, checkpoint.about.normalisation, options) for each in collections]
         histogram = score_histogram([item for part in found for item in part])
@@ -114,8 +101,10 @@ def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: fl
     return Checkpoint(about, checkpoint.weights)
 
 
-def settle_distances(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: float | None = None) -> Checkpoint:
-    """The checkpoint of a network of distances, which now knows how large a distance is unusual.
+def calibrate_distances(
+    checkpoint: Checkpoint, collections: Sequence[Collection], gsd: float | None = None
+) -> Checkpoint:
+    """Calibrate the checkpoint of a network of distances: how large a distance is unusual.
 
     Args:
         checkpoint: of a network with `distance` and `calibrate`, as `change-vae`.
@@ -128,8 +117,8 @@ def settle_distances(checkpoint: Checkpoint, collections: Sequence[Collection], 
     network: Any = checkpoint.build()
     found = []
     for collection in collections:
-        zoom = collection.gsd / gsd if collection.gsd and gsd else 1.0
-        for index in evenly(len(collection), MOST_SETTLING // len(collections)):
+        zoom = collection.zoom(gsd)
+        for index in evenly(len(collection), MOST_MEASURED // len(collections)):
             sample = collection.read(index)
             distances = score_sample(_Distances(network), sample, checkpoint.about.normalisation, zoom=zoom)[0, 0]
             found.append(distances[torch.from_numpy(sample.valid.all(axis=0))])
@@ -150,8 +139,8 @@ class _Distances(Network):
         return [self.network.distance(dates).unsqueeze(1)]
 
 
-def pool(parts: Sequence[HeldOut], most: int = PIXELS) -> HeldOut:
-    """Every so many pixels of all parts.
+def pool(parts: Sequence[LabelledLogits], most: int = PIXELS) -> LabelledLogits:
+    """Pool every so many pixels of all parts.
 
     Raises:
         NothingValid: no pixel is labelled.
@@ -159,19 +148,19 @@ def pool(parts: Sequence[HeldOut], most: int = PIXELS) -> HeldOut:
     step = max(1, sum(len(each.labels) for each in parts) // most)
     if not sum(len(each.labels) for each in parts):
         raise NothingValid("no held-out pixel is labelled")
-    return HeldOut(
+    return LabelledLogits(
         torch.cat([each.logits[::step] for each in parts]), torch.cat([each.labels[::step] for each in parts])
     )
 
 
 def _scored(
     network: Network, normalisation: Normalisation, collection: Collection, gsd: float | None
-) -> Iterator[HeldOut]:
-    """The labelled pixels of each item."""
-    zoom = collection.gsd / gsd if collection.gsd and gsd else 1.0
+) -> Iterator[LabelledLogits]:
+    """Score the labelled pixels of each item."""
+    zoom = collection.zoom(gsd)
     for index in range(len(collection)):
         sample = collection.read(index)
         logits = score_sample(network, sample, normalisation, zoom=zoom)[0].float()
         labels = torch.from_numpy(sample.labels.astype(np.int64))
         counted = labels != IGNORE
-        yield HeldOut(logits[:, counted].T.contiguous(), labels[counted])
+        yield LabelledLogits(logits[:, counted].T.contiguous(), labels[counted])

@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from geochange.arrays import IGNORE, Ints
 from geochange.datasets.collection import Collection, Item
-from geochange.datasets.labels import LabelOptions
 from geochange.detectors.networks.checkpoint import About, Checkpoint, adapt_bands
 from geochange.detectors.networks.contract import Batch, Network, probability
 from geochange.detectors.networks.registry import build_network
@@ -34,7 +33,7 @@ class Transferred:
 
 
 def transfer(start: Checkpoint, bands: int, classes: Sequence[str]) -> Transferred:
-    """A network for other bands or classes, with all weights of a checkpoint that fit.
+    """Build a network for other bands or classes, with all weights of a checkpoint that fit.
 
     A first convolution is given its bands over and over, scaled so that its answer to equal bands stays.
 
@@ -58,7 +57,7 @@ def transfer(start: Checkpoint, bands: int, classes: Sequence[str]) -> Transferr
 
 
 def _fitting(network: Network, name: str, given: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
-    """A weight in the shape that is wanted; None where there is no way."""
+    """Return a weight in the shape that is wanted; None where it cannot be had."""
     if given.shape == shape:
         return given
     bands = network.options.bands
@@ -78,7 +77,7 @@ def adapt_statistics(network: Network, batches: Iterable[Batch], share: float = 
         share: of the new statistics, the rest being those that were there (Schneider 2020).
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    before = [(layer.running_mean.clone(), layer.running_var.clone(), layer.momentum) for layer in layers]
+    before = [({name: value.clone() for name, value in layer.named_buffers()}, layer.momentum) for layer in layers]
     network.eval()
     for layer in layers:
         layer.reset_running_stats()
@@ -86,9 +85,10 @@ def adapt_statistics(network: Network, batches: Iterable[Batch], share: float = 
         layer.train()
     for batch in batches:
         network(batch.dates)
-    for layer, (mean, variance, momentum) in zip(layers, before, strict=True):
-        layer.running_mean.lerp_(mean, 1 - share)
-        layer.running_var.lerp_(variance, 1 - share)
+    for layer, (kept, momentum) in zip(layers, before, strict=True):
+        for name, value in layer.named_buffers():
+            if value.is_floating_point():
+                value.lerp_(kept[name], 1 - share)
         layer.momentum = momentum
     network.eval()
 
@@ -103,7 +103,7 @@ def pseudo_label(
     Args:
         checkpoint: what labels.
         collection: its own labels are not used.
-        folder: where the rasters go; made where it is missing.
+        folder: folder of the rasters, created where it is missing.
         sure: how far from the threshold to the end of the range a probability must lie, from 0 to 1.
         gsd: metres a pixel that the network wants; None: as the images lie.
 
@@ -115,7 +115,7 @@ def pseudo_label(
     """
     folder.mkdir(parents=True, exist_ok=True)
     network, about = checkpoint.build(), checkpoint.about
-    zoom = collection.gsd / gsd if collection.gsd and gsd else 1.0
+    zoom = collection.zoom(gsd)
     threshold = about.thresholds.get("default", 0.5)
     labelled: list[Item] = []
     changed = 0
@@ -130,20 +130,21 @@ def pseudo_label(
             labels = _sure_labels(probability(logits, about.temperature)[0], threshold, sure)
             labels[~sample.valid.all(axis=0)] = IGNORE
             changed += int(((labels > 0) & (labels != IGNORE)).sum())
-            parts.append((collection.items[index].tile, labels))
+            parts.append((collection.label_tile(collection.items[index]), labels))
         path = folder / f"{number:05d}.tif"
         _write_labels(path, collection.items[indices[0]], parts)
         labelled += [
             replace(item, pair=replace(item.pair, labels=str(path)))
             for item in (collection.items[index] for index in indices)
         ]
+    options = replace(collection.options, classes=about.classes, values=None, ignore=(), objects=False, dated=False)
     if not changed:
-        raise NothingValid("the network is sure of no change in the target, so there is nothing to learn from it")
-    return replace(collection, items=tuple(labelled), labels=LabelOptions(classes=about.classes))
+        raise NothingValid("the network is sure of no change in the target, so there is nothing to train on")
+    return replace(collection, items=tuple(labelled), options=options)
 
 
 def _sure_labels(scores: torch.Tensor, threshold: float, sure: float) -> Ints:
-    """(class, y, x) probabilities -> (y, x) labels."""
+    """Turn (class, y, x) probabilities into (y, x) labels."""
     likeliest, which = scores.max(dim=0)
     low, high = threshold * (1 - sure), threshold + sure * (1 - threshold)
     labels = torch.where(likeliest >= high, which + 1, torch.where(likeliest <= low, 0, IGNORE))
@@ -165,6 +166,6 @@ def _write_labels(path: Path, item: Item, parts: Sequence[tuple[Tile, Ints]]) ->
 
 
 def adapted_about(about: About, checkpoint: Checkpoint) -> About:
-    """What a checkpoint says after other imagery was learnt without labels: thresholds stay those of its start."""
+    """Return the description of a checkpoint trained without labels: thresholds stay those of its start."""
     before = checkpoint.about
     return replace(about, thresholds=before.thresholds, temperature=before.temperature)

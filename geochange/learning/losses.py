@@ -14,16 +14,17 @@ from torch.nn import functional
 
 from geochange.arrays import IGNORE
 from geochange.detectors.networks.contract import Criterion
+from geochange.learning.options import LossName
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean negative log-likelihood of the labels; 0 where every pixel is ignored."""
+    """Return the mean negative log-likelihood of the labels; 0 where every pixel is ignored."""
     counted = labels != IGNORE
     return (_pixel_losses(logits, labels) * counted).sum() / counted.sum().clamp(min=1)
 
 
 def dice(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 - the Dice coefficient of each class of change over the batch (Milletari 2016), averaged over the classes."""
+    """Return 1 - the Dice coefficient of each class over the batch (Milletari 2016), averaged over the classes."""
     predicted, truth = _class_maps(logits, labels)
     overlap = (predicted * truth).sum(dim=(0, 2, 3))
     total = predicted.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
@@ -31,19 +32,19 @@ def dice(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cross_entropy_dice(logits: Tensor, labels: Tensor) -> Tensor:
-    """The sum of both: one is calibrated, the other does not drown in unchanged pixels."""
+    """Return the sum of both: one is calibrated, the other suits few changed pixels."""
     return cross_entropy(logits, labels) + dice(logits, labels)
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
-    """Cross-entropy with easy pixels weighing less (Lin 2017)."""
+    """Return the cross-entropy with easy pixels weighing less (Lin 2017)."""
     counted = labels != IGNORE
     entropy = _pixel_losses(logits, labels)
     return ((1 - torch.exp(-entropy)) ** gamma * entropy * counted).sum() / counted.sum().clamp(min=1)
 
 
 def lovasz(logits: Tensor, labels: Tensor) -> Tensor:
-    """The Lovász extension of 1 - IoU of each class of change that occurs (Berman 2018), over the batch."""
+    """Return the Lovász extension of 1 - IoU of each class of change that occurs (Berman 2018), over the batch."""
     predicted, truth = _class_maps(logits, labels)
     counted = (labels != IGNORE).flatten()
     losses = []
@@ -58,11 +59,11 @@ def lovasz(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cross_entropy_lovasz(logits: Tensor, labels: Tensor) -> Tensor:
-    """The sum of both."""
+    """Return the sum of both."""
     return cross_entropy(logits, labels) + lovasz(logits, labels)
 
 
-LOSSES: Mapping[str, Criterion] = {
+LOSSES: Mapping[LossName, Criterion] = {
     "bce-dice": cross_entropy_dice,
     "cross-entropy": cross_entropy,
     "dice": dice,
@@ -74,7 +75,7 @@ LOSSES: Mapping[str, Criterion] = {
 
 
 def _pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """(n, y, x) cross-entropy of each pixel; ignored ones hold some finite number."""
+    """Return the (n, y, x) cross-entropy of each pixel; ignored ones hold some finite number."""
     known = labels.masked_fill(labels == IGNORE, 0)
     if logits.shape[1] == 1:
         return functional.binary_cross_entropy_with_logits(logits[:, 0], known.to(logits.dtype), reduction="none")
@@ -82,7 +83,7 @@ def _pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _class_maps(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, class, y, x) probabilities and truth of the classes of change; both 0 where ignored."""
+    """Return (n, class, y, x) probabilities and truth of the classes of change; both 0 where ignored."""
     counted = (labels != IGNORE).unsqueeze(1)
     if logits.shape[1] == 1:
         predicted, truth = torch.sigmoid(logits), (labels == 1).unsqueeze(1)
@@ -93,7 +94,7 @@ def _class_maps(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _jaccard_gradient(wanted: Tensor) -> Tensor:
-    """Weights of sorted errors: how much IoU falls with each."""
+    """Return weights of sorted errors: how much IoU falls with each."""
     total = wanted.sum()
     intersection = total - wanted.cumsum(0)
     union = total + (1 - wanted).cumsum(0)

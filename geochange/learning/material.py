@@ -1,9 +1,9 @@
-"""What a network is taught with: labelled pairs, some of them held out, and the network that fits them."""
+"""Material of a training: labelled pairs, some of them held out, and the network that fits them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import ceil
 from typing import Any
 
@@ -11,15 +11,17 @@ import numpy as np
 
 from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.balance import require_classes
-from geochange.datasets.collection import Collection, CollectionOptions, Item, matched, open_collection, open_images
-from geochange.datasets.labels import LabelOptions
+from geochange.datasets.collection import Collection, Item, matched, open_collection, open_images
 from geochange.datasets.listings import is_table
+from geochange.datasets.options import CollectionOptions, DataOptions
+from geochange.datasets.splits import divide_scene
 from geochange.declarations import parse_option
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network, network_class
 from geochange.errors import BadOption, BandMismatch, GeochangeError
-from geochange.learning.run_options import Source, TrainRunOptions, parse_network_options, parse_source
+from geochange.learning.options import TrainRunOptions
+from geochange.learning.run_options import TrainingData, parse_network_options, parse_training_data
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import scene_of
 from geochange.scenes.scene import open_file
@@ -30,7 +32,7 @@ DEFAULT_NETWORK = "attention-net"
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a network is taught with and scored on."""
+    """What a network is trained and scored on."""
 
     training: tuple[Collection, ...]
     held_out: tuple[Collection, ...]
@@ -46,7 +48,7 @@ class Material:
 
 
 def uses_labels(options: TrainRunOptions, start: Checkpoint | None = None) -> bool:
-    """Whether a network is taught with labels: some never are."""
+    """Return whether a network is trained with labels: some never are."""
     return not options.unlabelled and bool(network_class(_name_of(options, start)).supervised)
 
 
@@ -54,25 +56,25 @@ def _name_of(options: TrainRunOptions, start: Checkpoint | None) -> str:
     return options.network or (DEFAULT_NETWORK if start is None else start.about.network)
 
 
-def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoint | None = None) -> Material:
+def gather(sources: Sequence[TrainingData], options: TrainRunOptions, start: Checkpoint | None = None) -> Material:
     """Open the data, leave out what is broken where that is wanted, and hold some out.
 
     Raises:
-        BadOption: nothing is left to learn from, or pixel sizes are not known.
+        BadOption: nothing is left to train on, or pixel sizes are not known.
         BandMismatch: folders differ in their number of bands.
         UnreadableInput: a file is broken or missing.
     """
-    held = [] if options.val is None else [parse_source(options.val)]
-    labels = _label_options(options, start)
+    held = [] if options.val is None else [parse_training_data(options.val)]
     labelled = uses_labels(options, start)
-    opened, left_out = _open_all(sources, options, labels, labelled=labelled)
+    how = _collection_options(options, start)
+    opened, left_out = _open_all(sources, options, replace(how, labelled=labelled))
     opened, held_out = split(opened, options) if labelled else (opened, ())
     if held:
-        given, left_out_there = _open_all(held, options, labels)
+        given, left_out_there = _open_all(held, options, how)
         held_out, left_out = tuple(_held_out_of(each) for each in given), left_out | left_out_there
     _require_alike((*opened, *held_out))
     if not any(map(len, opened)):
-        raise BadOption(f"no labelled pair is left to learn from in {', '.join(str(each.path) for each in sources)}")
+        raise BadOption(f"no labelled pair is left to train on in {', '.join(str(each.path) for each in sources)}")
     opened, held_out = (tuple(each for each in part if len(each)) for part in (opened, held_out))
     if _wants_matching((*sources, *held), options, start, labelled=labelled):
         opened, held_out = tuple(map(matched, opened)), tuple(map(matched, held_out))
@@ -84,13 +86,13 @@ def gather(sources: Sequence[Source], options: TrainRunOptions, start: Checkpoin
 
 
 def _wants_matching(
-    sources: Sequence[Source], options: TrainRunOptions, start: Checkpoint | None, *, labelled: bool
+    sources: Sequence[TrainingData], options: TrainRunOptions, start: Checkpoint | None, *, labelled: bool
 ) -> bool:
-    """Raises BadOption where dates cannot be matched, or a checkpoint would see them otherwise than before."""
+    """Return whether to match dates; raise BadOption where they cannot be, or were not for a checkpoint."""
     folders = [each.path for each in sources if not (each.dates or is_table(each.path))]
     if start is not None:
         if options.match_dates not in (None, start.about.matched):
-            raise BadOption(f"{options.start} was taught {'with' if start.about.matched else 'without'} matched dates")
+            raise BadOption(f"{options.start} was trained {'with' if start.about.matched else 'without'} matched dates")
         wanted = start.about.matched
     elif options.match_dates is None:
         wanted = not labelled and not folders and not options.unlabelled
@@ -104,29 +106,28 @@ def _wants_matching(
 
 
 def require_labels(material: Material, options: TrainRunOptions, start: Checkpoint | None = None) -> None:
-    """Refuse data in which a class that is to be taught does not occur.
+    """Refuse data in which a class does not occur.
 
     Raises:
         BadOption: the message names the classes.
     """
-    if uses_labels(options, start) and not _label_options(options, start).dated:
+    if uses_labels(options, start) and not _collection_options(options, start).dated:
         require_classes(material.training)
 
 
-def _label_options(options: TrainRunOptions, start: Checkpoint | None) -> LabelOptions:
+def _collection_options(options: TrainRunOptions, start: Checkpoint | None) -> CollectionOptions:
     own: Mapping[str, Any] = options.network_options if start is None else start.about.options
-    return LabelOptions(
-        classes=options.classes,
-        column=options.label_column,
+    return CollectionOptions(
+        **{each.name: getattr(options, each.name) for each in fields(DataOptions)},
         dated=parse_option("option dated", str(own.get("dated", "false")), bool),
         objects=bool(network_class(_name_of(options, start)).objects),
     )
 
 
 def _open_all(
-    sources: Sequence[Source], options: TrainRunOptions, labels: LabelOptions, *, labelled: bool = True
+    sources: Sequence[TrainingData], options: TrainRunOptions, how: CollectionOptions
 ) -> tuple[tuple[Collection, ...], dict[str, str]]:
-    """Open folders or tables; with `skip_bad`, read all of it once, and say what is broken and why."""
+    """Open folders or tables; with `skip_bad`, read all of it once, and return what is broken and why."""
     opened, broken = [], {}
 
     def leave_out(name: str, error: GeochangeError) -> None:
@@ -135,11 +136,11 @@ def _open_all(
         broken[name] = str(error)
 
     for each in sources:
-        how = CollectionOptions(labels=labels, bands=options.bands, gsd=each.gsd, labelled=labelled)
+        sized = replace(how, gsd=each.gsd)
         if each.dates:
-            collection = open_images(each.dates, how)
+            collection = open_images(each.dates, sized)
         else:
-            collection = open_collection(each.path, how, leave_out=leave_out)
+            collection = open_collection(each.path, sized, leave_out=leave_out)
         if options.gsd is not None and collection.gsd is None:
             raise BadOption(f"gsd {options.gsd:g} needs the pixel size of {each.path}: give it as {each.path}@GSD")
         opened.append(drop_broken(collection, leave_out) if options.skip_bad else collection)
@@ -147,7 +148,7 @@ def _open_all(
 
 
 def drop_broken(collection: Collection, leave_out: Callable[[str, GeochangeError], None]) -> Collection:
-    """Read every item once; the collection without those that cannot be read.
+    """Read every item once; return the collection without those that cannot be read.
 
     Samples are drawn by number, also in other processes, so what they are drawn from must not change later.
     """
@@ -165,27 +166,39 @@ def drop_broken(collection: Collection, leave_out: Callable[[str, GeochangeError
 def split(
     collections: Sequence[Collection], options: TrainRunOptions
 ) -> tuple[tuple[Collection, ...], tuple[Collection, ...]]:
-    """What to learn from, and what to hold out: as the data say, else a seeded share of the scenes.
+    """Return training and held-out collections: by the data's own split, else by a seeded share of the scenes.
 
-    Tiles of one scene stay together; see `scene_of`. With a single scene nothing is held out, and what the data keep
-    for a test is never touched.
+    Tiles of one scene stay together; see `scene_of`. Of a single large scene, blocks are held out behind a gap; see
+    `divide_scene`. Test data are never used.
     """
-    taught = _part(collections, lambda item: item.pair.split in (None, "train"))
+    training = _part(collections, lambda item: item.pair.split in (None, "train"))
     held_out = _part(collections, lambda item: item.pair.split == "val")
     if options.val is not None or any(map(len, held_out)) or options.val_share == 0:
-        return taught, held_out
-    scenes = sorted({scene_of(item.pair.name) for each in taught for item in each.items})
+        return training, held_out
+    pairs = [(each, item.pair) for each in training for item in each.items]
+    if len({pair for _, pair in pairs}) == 1 == len(list(filter(len, training))):
+        return _split_scene(pairs[0][0], options)
+    scenes = sorted({scene_of(pair.name) for _, pair in pairs})
     count = min(max(1, round(options.val_share * len(scenes))), len(scenes) - 1)
-    drawn = np.random.default_rng(options.fitting.seed).permutation(len(scenes))[: max(count, 0)]
+    drawn = np.random.default_rng(options.seed).permutation(len(scenes))[: max(count, 0)]
     held = {scenes[k] for k in drawn}
     return (
-        _part(taught, lambda item: scene_of(item.pair.name) not in held),
-        _part(taught, lambda item: scene_of(item.pair.name) in held),
+        _part(training, lambda item: scene_of(item.pair.name) not in held),
+        _part(training, lambda item: scene_of(item.pair.name) in held),
     )
 
 
+def _split_scene(
+    collection: Collection, options: TrainRunOptions
+) -> tuple[tuple[Collection, ...], tuple[Collection, ...]]:
+    pair, tiles = collection.items[0].pair, [item.tile for item in collection.items]
+    parts = divide_scene(tiles, options.val_share, options.seed, options.tile_size)
+    training, held_out = (replace(collection, items=tuple(Item(pair, tile) for tile in part)) for part in parts)
+    return (training,), (held_out,)
+
+
 def _held_out_of(collection: Collection) -> Collection:
-    """Of data that know splits, those for validation; else all."""
+    """Return the validation split of data that have splits, else all."""
     chosen = collection.of_split("val")
     return chosen if len(chosen) else collection
 
@@ -195,12 +208,12 @@ def _part(collections: Sequence[Collection], wanted: Callable[[Item], bool]) -> 
 
 
 def _require_alike(collections: Sequence[Collection]) -> None:
-    """Raises BandMismatch or BadOption where folders differ in bands or dates."""
+    """Raise BandMismatch or BadOption where folders differ in bands or dates."""
     firsts = [each.items[0].pair for each in collections if len(each)]
     counts = {first.dates[0]: colours_of(first.dates[0], None) for first in firsts}
     for first in firsts[1:]:
         one, other = firsts[0].dates, first.dates
-        if collections[0].bands is None and len(counts[one[0]]) != len(counts[other[0]]):
+        if collections[0].options.bands is None and len(counts[one[0]]) != len(counts[other[0]]):
             raise BandMismatch(
                 f"{one[0]} has {len(counts[one[0]])} bands, {other[0]} has {len(counts[other[0]])}; pick with --bands"
             )
@@ -209,7 +222,7 @@ def _require_alike(collections: Sequence[Collection]) -> None:
 
 
 def colours_of(path: str, bands: tuple[int, ...] | None) -> tuple[str, ...]:
-    """What each band is: its colour where the file says so, else its number.
+    """Return what each band is: its colour where the file names it, else its number.
 
     Raises:
         BandMismatch: there is no such band.
@@ -222,7 +235,7 @@ def colours_of(path: str, bands: tuple[int, ...] | None) -> tuple[str, ...]:
 def make_network(
     material: Material, options: TrainRunOptions, start: Checkpoint | None, names: Sequence[str]
 ) -> tuple[Network, About, str | None]:
-    """The network to teach, what its checkpoints will say, and where its first weights came from.
+    """Build the network to train; return it, what its checkpoints hold, and where its first weights came from.
 
     Raises:
         BadOption: the options do not fit the network, or the network the data.
@@ -231,13 +244,13 @@ def make_network(
 
     pair = material.training[0].items[0].pair
     colours = colours_of(pair.dates[0], options.bands)
-    torch.manual_seed(options.fitting.seed)
+    torch.manual_seed(options.seed)
     if start is None:
         name = _name_of(options, start)
         own = parse_network_options(name, options.network_options)
         own |= {"bands": len(colours), "classes": options.classes}
         network: Network = build_network(name, own)
-        origin = _teach_encoder(network, options)
+        origin = _load_encoder(network, options)
     else:
         _require_fit(start, options, colours)
         name, own, network, origin = start.about.network, dict(start.about.options), start.build(), options.start
@@ -250,7 +263,7 @@ def make_network(
         bands=colours,
         normalisation=material.normalisation,
         value_range=material.value_range,
-        gsd=taught_gsd(material, options),
+        gsd=training_gsd(material, options),
         matched=material.matched,
         trained_on=", ".join(names),
     )
@@ -263,23 +276,23 @@ def _require_fit(start: Checkpoint, options: TrainRunOptions, colours: Sequence[
         raise BadOption(f"{options.start} is of {about.network}; leave out --network and --network-option")
     if about.classes != options.classes:
         raise BadOption(
-            f"{options.start} knows the classes {', '.join(about.classes)}, not {', '.join(options.classes)}; "
+            f"{options.start} has the classes {', '.join(about.classes)}, not {', '.join(options.classes)}; "
             "`geochange finetune` transfers to others"
         )
     if len(about.bands) != len(colours):
         raise BandMismatch(
-            f"{options.start} was taught with {len(about.bands)} bands, the data have {len(colours)}; pick with "
+            f"{options.start} was trained with {len(about.bands)} bands, the data have {len(colours)}; pick with "
             "--bands, or `geochange finetune` transfers to others"
         )
 
 
-def _teach_encoder(network: Network, options: TrainRunOptions) -> str | None:
+def _load_encoder(network: Network, options: TrainRunOptions) -> str | None:
     wanted = hasattr(network.options, "encoder") if options.pretrained is None else options.pretrained
     return use_pretrained_encoder(network) if wanted else None
 
 
-def taught_gsd(material: Material, options: TrainRunOptions) -> tuple[float, float] | None:
-    """Smallest and largest pixel, in metres, of the samples that are drawn; None where that is not known."""
+def training_gsd(material: Material, options: TrainRunOptions) -> tuple[float, float] | None:
+    """Return the smallest and largest pixel of samples, in metres; None where that is not known."""
     sizes = [each.gsd for each in material.training] if options.gsd is None else [options.gsd]
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
@@ -289,10 +302,10 @@ def taught_gsd(material: Material, options: TrainRunOptions) -> tuple[float, flo
 
 
 def sample_size(options: TrainRunOptions, network: Network) -> int:
-    """Rows and columns of a training sample.
+    """Return rows and columns of a training sample.
 
     Raises:
-        BadOption: it is no multiple of the network's stride.
+        BadOption: it is not a multiple of the network's stride.
     """
     if options.size is None:
         return ceil(SAMPLE_SIZE / network.stride) * network.stride
@@ -302,13 +315,13 @@ def sample_size(options: TrainRunOptions, network: Network) -> int:
 
 
 def make_samples(material: Material, options: TrainRunOptions, network: Network) -> TrainingSamples:
-    """What the network is taught with."""
+    """Return the samples that the network is trained on."""
     pair = len(material.training[0].items[0].pair.dates) == 2
     look = LookOptions(swap=pair and len(options.classes) == 1)  # what became what, and when, has a direction
     drawn = SampleOptions(
         size=sample_size(options, network),
         gsd=options.gsd,
-        seed=options.fitting.seed,
+        seed=options.seed,
         look=look,
         balanced=options.balanced,
     )

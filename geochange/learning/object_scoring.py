@@ -43,16 +43,16 @@ def find_items(
 ) -> Iterator[ItemObjects]:
     """Find the objects of some items of a collection, or of all."""
     network.eval()
-    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
+    zoom = collection.zoom(options.gsd)
     for index in range(len(collection)) if indices is None else indices:
         sample = collection.read(index)
         boxes = find_boxes(network, sample, normalisation, options.device, zoom)
-        known = sample.labels != IGNORE
-        centres = boxes.centres.clip(0, np.array(known.shape) - 1)
-        boxes = boxes.where(known[centres[:, 0], centres[:, 1]])
+        labelled = sample.labels != IGNORE
+        centres = boxes.centres.clip(0, np.array(labelled.shape) - 1)
+        boxes = boxes.where(labelled[centres[:, 0], centres[:, 1]])
         there, classes = boxes_in(sample.labels, sample.objects)
         corners, scores = boxes.corners / PIXEL_PARTS, boxes.scores / SCORE_STEPS
-        yield ItemObjects(there, classes, corners, boxes.classes, scores, int(known.sum()))
+        yield ItemObjects(there, classes, corners, boxes.classes, scores, int(labelled.sum()))
 
 
 def find_boxes(
@@ -62,7 +62,7 @@ def find_boxes(
     device: torch.device | None = None,
     zoom: float = 1.0,
 ) -> Boxes:
-    """The objects of a sample, in its pixels; each once."""
+    """Find the objects of a sample, in its pixels; each once."""
     dates = network_input(network, sample, normalisation, zoom)[0]
     with torch.inference_mode():
         rows = network.with_objects(dates.to(device or torch.device("cpu")))[1][:, 1:].cpu().numpy().astype(np.float64)
@@ -73,15 +73,15 @@ def find_boxes(
 
 
 def object_figures(items: Sequence[ItemObjects]) -> dict[str, float]:
-    """AP and AP50, and recall of half overlap at one false alarm on a million pixels; 0 where nothing is there."""
-    found, there = joined(items)
+    """Return AP, AP50, and recall of half overlap at one false alarm on a million pixels; 0 without objects."""
+    found, there = pool_objects(items)
     options = PrecisionOptions(pixels=float(sum(item.pixels for item in items)), sizes={})
     measured = average_precision(found, there, options).all
     return {"ap50": measured.ap50 or 0.0, "ap": measured.ap or 0.0, "object_recall": measured.recall or 0.0}
 
 
 def score_histogram(items: Sequence[ItemObjects]) -> ProbabilityHistogram:
-    """Boxes by score and by whether they hit; what was not found counts as found with a score of 0."""
+    """Count boxes by score and by whether they hit; what was not found counts as found with a score of 0."""
     histogram = ProbabilityHistogram()
     for item in items:
         hit = hits_of(item)
@@ -92,7 +92,7 @@ def score_histogram(items: Sequence[ItemObjects]) -> ProbabilityHistogram:
 
 
 def hits_of(item: ItemObjects, least: float = 0.5) -> Bools:
-    """(m,) whether each box is the best one of an object of its class that it overlaps by half."""
+    """Return (m,) whether each box is the best one of an object of its class that it overlaps by half."""
     hit, taken = np.zeros(len(item.found), bool), np.zeros(len(item.there), bool)
     overlaps = box_iou(item.found, item.there) * (item.found_classes[:, None] == item.there_classes)
     for k in np.argsort(-item.scores, kind="stable").tolist():
@@ -103,7 +103,7 @@ def hits_of(item: ItemObjects, least: float = 0.5) -> Bools:
 
 
 def box_iou(one: Floats, other: Floats) -> Floats:
-    """(n, m) intersection over union of (n, 4) and (m, 4) boxes."""
+    """Return (n, m) intersection over union of (n, 4) and (m, 4) boxes."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
@@ -112,8 +112,8 @@ def box_iou(one: Floats, other: Floats) -> Floats:
     return iou
 
 
-def joined(items: Sequence[ItemObjects]) -> tuple[Objects, Objects]:
-    """What was found in all items, and what is there."""
+def pool_objects(items: Sequence[ItemObjects]) -> tuple[Objects, Objects]:
+    """Return what was found in all items, and what is there."""
     images = [np.full(len(item.found), k) for k, item in enumerate(items)]
     places = [np.full(len(item.there), k) for k, item in enumerate(items)]
     found = np.concatenate([np.zeros((0, 4)), *(item.found for item in items)])

@@ -12,7 +12,7 @@ from geochange.learning.options import TrainOptions
 
 
 def make_optimizer(network: Network, options: TrainOptions) -> torch.optim.Optimizer:
-    """AdamW; a smaller rate for the encoder, and no decay of biases and normalisation."""
+    """Make AdamW with a smaller rate for the encoder, and no decay of biases and normalisation."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -28,7 +28,7 @@ def make_optimizer(network: Network, options: TrainOptions) -> torch.optim.Optim
 
 
 def rate_factor(step: int, options: TrainOptions) -> float:
-    """Linear warm-up, then half a cosine down to 0 (Loshchilov & Hutter 2017)."""
+    """Return the relative rate: linear warm-up, then half a cosine down to 0 (Loshchilov & Hutter 2017)."""
     warmup = min(options.warmup, options.steps // 4)
     if step < warmup:
         return (step + 1) / warmup

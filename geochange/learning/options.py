@@ -1,55 +1,86 @@
-"""How a network is fitted, and what that takes."""
+"""All options of training, as the command line, TOML files and the Python API take them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from geochange.detectors.networks.engines import PRECISIONS
-from geochange.errors import BadOption
-from geochange.learning.losses import LOSSES
+from geochange.datasets.options import DataOptions
+from geochange.errors import BadOption, require_known
+
+LossName: TypeAlias = Literal["bce-dice", "cross-entropy", "dice", "focal", "lovasz", "bce-lovasz"]
+PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """How a network is fitted."""
 
-    steps: int = 3000  # updates of the weights
-    batch: int = 8  # samples of one forward pass, on each process
-    accumulate: int = 1  # forward passes of one update
-    loss: str = "bce-dice"
-    rate: float = 1e-3  # learning rate of AdamW
-    encoder_rate: float = 0.5  # relative, of a pretrained encoder
-    frozen: int = 0  # scales of the encoder that stay as they are, the finest first
-    statistics: bool = True  # batch normalisation measures each batch, else it keeps the means and spreads that it has
+    LEAST: ClassVar[Mapping[str, int]] = {
+        "steps": 1, "batch": 1, "accumulate": 1, "every": 1, "patience": 1, "loaders": 0, "warmup": 0, "frozen": 0,
+        "seed": 0,
+    }  # fmt: skip
+
+    steps: int = 3000
+    """Updates of the weights."""
+
+    batch: int = 8
+    """Batch size, on each process."""
+
+    accumulate: int = 1
+    """Batches whose gradients are added up for one update."""
+
+    loss: LossName = "bce-dice"
+    """Loss function."""
+
+    rate: float = 1e-3
+    """Learning rate of AdamW."""
+
+    encoder_rate: float = 0.5
+    """Learning rate of a pretrained encoder, relative to the rate of the rest."""
+
+    frozen: int = 0
+    """Scales of the encoder that keep their weights, the finest first."""
+
+    batch_statistics: bool = True
+    """Let batch normalisation measure each batch; otherwise it keeps the means and variances that it has."""
+
     weight_decay: float = 0.01
-    warmup: int = 200  # steps over which the rate grows, before it falls as a cosine; at most a quarter of all
-    clip: float = 5.0  # largest norm of a gradient
-    average: float = 0.998  # decay of the averaged weights, which are those that are kept
-    precision: str = "fp32"
+    """Weight decay of AdamW."""
+
+    warmup: int = 200
+    """Steps over which the rate grows, before it falls as a cosine; at most a quarter of all."""
+
+    clip: float = 5.0
+    """Largest norm of a gradient."""
+
+    average: float = 0.998
+    """Decay of the averaged weights, which are those that are kept."""
+
+    precision: PrecisionName = "fp32"
+    """Number format of the forward pass; fp16 needs a GPU."""
+
     device: str = "auto"
-    every: int = 250  # steps of an epoch: after each the network is scored and its state saved
-    patience: int | None = None  # epochs without a better F1 after which it stops; None: never
-    workers: int = 1  # processes that read samples
+    """Where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one."""
+
+    every: int = 250
+    """Validate every N steps."""
+
+    patience: int | None = None
+    """Stop after N validations without a better F1 or AP50; otherwise never."""
+
+    loaders: int = 1
+    """Processes that read training data."""
+
     seed: int = 0
+    """Seed of weights and samples."""
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise BadOption(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}")
-        if self.precision not in PRECISIONS:
-            raise BadOption(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
-        least = {
-            "steps": 1,
-            "batch": 1,
-            "accumulate": 1,
-            "every": 1,
-            "patience": 1,
-            "workers": 0,
-            "warmup": 0,
-            "frozen": 0,
-            "seed": 0,
-        }
-        for name, bound in least.items():
+        require_known("loss", [self.loss], get_args(LossName))
+        require_known("precision", [self.precision], get_args(PrecisionName))
+        for name, bound in self.LEAST.items():
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise BadOption(f"{name} {value} must be at least {bound}")
@@ -58,3 +89,154 @@ class TrainOptions:
                 raise BadOption(f"{name} {getattr(self, name)} must be above 0")
         if not 0 <= self.average < 1:
             raise BadOption(f"average {self.average} must lie in 0..1, below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRunOptions(DataOptions, TrainOptions):
+    """How `train` trains a network on labelled pairs."""
+
+    val: str | None = None
+    """Held-out pairs, DIR or DIR@GSD; otherwise the data's own split, or a share of its scenes."""
+
+    val_share: float = 0.15
+    """Share of the scenes, or of the area of a single scene, to hold out without a split; 0 for none."""
+
+    network: str | None = None
+    """Name of the network; otherwise that of the checkpoint, or attention-net."""
+
+    network_options: Mapping[str, str] = field(default_factory=dict)
+    """Option of the network, as NAME=VALUE."""
+
+    gsd: float | None = None
+    """Pixel size of training samples, in metres; otherwise that of the images."""
+
+    size: int | None = None
+    """Side of a training sample, in pixels; otherwise 256, or the next multiple of the network's stride."""
+
+    pretrained: bool | None = None
+    """Begin with an encoder trained on ImageNet; by default where there is one, unless a checkpoint is given."""
+
+    start: str | None = None
+    """Checkpoint to begin with, or a detector that has one."""
+
+    unlabelled: bool = False
+    """Use no labels; data are folders A and B, tables, or the dates of one scene."""
+
+    match_dates: bool | None = None
+    """Bring each date of a scene to the first one's mean and spread; by default where scenes have no labels."""
+
+    balanced: bool = False
+    """Draw images that hold rare classes more often."""
+
+    skip_bad: bool = False
+    """Leave out broken images, and list them, instead of stopping."""
+
+    def __post_init__(self) -> None:
+        DataOptions.__post_init__(self)
+        TrainOptions.__post_init__(self)
+        if not 0 <= self.val_share < 1:
+            raise BadOption(f"val_share {self.val_share} must lie in 0..1, below 1")
+        for name in ("size", "gsd"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadOption(f"{name} {value} must be above 0")
+        if self.start is not None and self.pretrained:
+            raise BadOption("pretrained and start exclude each other: weights come from one of them")
+
+    def settings(self) -> dict[str, Any]:
+        """Return all options by name."""
+        return asdict(self)
+
+    def fitting(self) -> TrainOptions:
+        """Return what concerns the fitting of a network."""
+        return TrainOptions(**{each.name: getattr(self, each.name) for each in fields(TrainOptions)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(TrainRunOptions):
+    """How `finetune` trains a checkpoint further."""
+
+    FEWEST_CLASSES: ClassVar[int] = 0
+
+    classes: tuple[str, ...] = ()
+    """Names of the labels 1, 2, ...; otherwise those of the checkpoint."""
+
+    steps: int = 600
+    """Updates of the weights, all together."""
+
+    rate: float = 5e-4
+    """Learning rate of AdamW, while the encoder is frozen."""
+
+    every: int = 100
+    """Validate every N steps."""
+
+    average: float = 0.99
+    """Decay of the averaged weights, which are those that are kept."""
+
+    warmup: int = 50
+    """Steps over which the rate grows, before it falls as a cosine; at most a tenth of all."""
+
+    frozen_steps: int | None = None
+    """Updates with a frozen encoder, before all of the network is trained; otherwise a quarter of the steps."""
+
+    whole_rate: float = 0.3
+    """Learning rate once all of the network is trained, relative to that before."""
+
+    statistics: float = 0.5
+    """Without labels: share of the target's own statistics in normalisation layers."""
+
+    statistics_batches: int = 24
+    """Without labels: batches that these statistics are measured on."""
+
+    sure: float = 0.8
+    """Without labels: how far a score must lie from the threshold, 0 to 1, to become a pseudo-label."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frozen_steps is not None and self.frozen_steps < 0:
+            raise BadOption(f"frozen_steps {self.frozen_steps} must be at least 0")
+        if self.frozen_steps is not None and self.frozen_steps > self.steps:
+            raise BadOption(f"frozen_steps {self.frozen_steps} are part of the steps, which are {self.steps}")
+        if not 0 < self.whole_rate <= 1:
+            raise BadOption(f"whole_rate {self.whole_rate} must lie in 0..1, above 0")
+        for name in ("statistics", "sure"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadOption(f"{name} {getattr(self, name)} must lie in 0..1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions(TrainRunOptions):
+    """What `tune` searches, and how long; all of it lies within reach of the defaults of `TrainOptions`."""
+
+    LEAST: ClassVar[Mapping[str, int]] = {**TrainOptions.LEAST, "every": 0, "trials": 1}
+
+    trials: int = 20
+    """Trials to run, with those of earlier searches in the folder."""
+
+    steps: int = 300
+    """Updates of the weights in each trial."""
+
+    every: int = 0
+    """Validate every N steps, after which a trial may be stopped; 0 for a fifth of the steps."""
+
+    rates: tuple[float, float] = (1e-4, 1e-2)
+    """Least and greatest learning rate, searched by its logarithm."""
+
+    weight_decays: tuple[float, float] = (1e-4, 1e-1)
+    """Least and greatest weight decay, searched by its logarithm."""
+
+    encoder_rates: tuple[float, float] = (0.05, 1.0)
+    """Least and greatest rate of a pretrained encoder, relative to that of the rest, by its logarithm."""
+
+    losses: tuple[LossName, ...] = ("bce-dice", "focal", "bce-lovasz")
+    """Loss functions to choose from."""
+
+    batches: tuple[int, ...] = (4, 8, 16)
+    """Batch sizes to choose from."""
+
+    first_trials: int = 4
+    """Trials that are never stopped early."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_known("loss", self.losses, get_args(LossName))

@@ -26,21 +26,21 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes and speaks for all."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def share(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over all processes; weights begin as the first one's."""
+        """Return the module with its gradients averaged over all processes; weights begin as the first one's."""
         if self.count == 1:
             return module
         return DistributedDataParallel(module)
 
     def alone(self, module: nn.Module) -> AbstractContextManager[Any]:
-        """While gradients are only added up: nothing is exchanged."""
+        """Return a context in which gradients are added up and nothing is exchanged."""
         return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
     def any(self, flag: bool) -> bool:
-        """Whether it is True on any process."""
+        """Return whether a flag is set on any process."""
         if self.count == 1:
             return flag
         found = torch.tensor(int(flag))
@@ -48,7 +48,7 @@ class Ranks:
         return bool(found)
 
     def gather(self, own: T) -> list[T]:
-        """What each process has, in their order."""
+        """Return what each process has, in their order."""
         if self.count == 1:
             return [own]
         found: list[Any] = [None] * self.count
@@ -63,12 +63,12 @@ class Ranks:
 
 
 def here() -> tuple[int, int]:
-    """Rank and number of the processes, as torchrun says; 0 and 1 without it."""
+    """Return rank and number of the processes under torchrun; 0 and 1 without it."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
+def join_ranks(device: torch.device) -> Iterator[Ranks]:
     """Meet the other processes: over nccl on GPUs, over gloo on CPUs."""
     rank, count = here()
     if count == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,23 +9,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from geochange.arrays import IGNORE, Array
-from geochange.datasets.augment import GeometryOptions, LookOptions, Placement, draw_placement, vary_look, warp
+from geochange.datasets.augment import GeometryOptions, LookOptions, Placement, draw_placement, take_crop, vary_look
 from geochange.datasets.balance import drawing_weights, label_counts
 from geochange.datasets.collection import Collection, Sample, evenly
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import OBJECT, Batch
-from geochange.errors import BandMismatch, GeochangeError, NothingValid
-
-log = logging.getLogger("geochange")
+from geochange.errors import BandMismatch, NothingValid
 
 CACHE_BYTES = 3 * 2**30
-MOST_BROKEN = 100  # samples drawn in vain, one after the other
 ALL_VALID = 0.9999  # of an interpolated validity; below it, nodata was mixed in
-ROUNDING = 1e-12  # of a variance, relative to the mean square
+VARIANCE_ROUNDING = 1e-12  # of a variance, relative to the mean square
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +31,6 @@ class SampleOptions:
     size: int = 256  # rows and columns of a crop
     gsd: float | None = None  # metres a pixel of the crops; None: as the images lie
     seed: int = 0
-    skip_bad: bool = False  # draw another sample where an image is broken, and log it
-    edge: float = 0.0  # pixels of the image beside an edge of labels that are not taught where it is enlarged
     balanced: bool = False  # draw items with rare classes more often, see `balance.drawing_weights`
     geometry: GeometryOptions = field(default_factory=GeometryOptions)
     look: LookOptions = field(default_factory=LookOptions)
@@ -53,44 +46,31 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         self.cache = SampleCache(CACHE_BYTES)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """(time, band, y, x) float32 normalised dates, and (y, x) int64 labels.
+        """Return (time, band, y, x) float32 normalised dates, and (y, x) int64 labels.
 
         Raises:
-            GeochangeError: an image is broken, and may not be left out; or so many are that something else is wrong.
+            GeochangeError: an image is broken.
         """
         rng = np.random.default_rng([self.options.seed, number])
-        for attempt in range(MOST_BROKEN):
-            place, index = self._draw(rng)
-            try:
-                sample = self.cache.get(self.collections[place], place, index)
-                _require_bands(sample, self.normalisation, self.collections[place].items[index].pair.dates)
-            except GeochangeError as error:
-                if not self.options.skip_bad or attempt == MOST_BROKEN - 1:
-                    raise
-                log.warning("left out: %s", error)
-                continue
-            return self._vary(sample, self._zoom(place), rng)
-        raise AssertionError("the last attempt returns or raises")
+        place, index = self._draw(rng)
+        collection = self.collections[place]
+        sample = self.cache.get(collection, place, index)
+        _require_bands(sample, self.normalisation, collection.items[index].pair.dates)
+        return self._vary(sample, collection.zoom(self.options.gsd), rng)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
-        """A collection, and an item of it."""
+        """Draw a collection, and an item of it."""
         place = int(rng.choice(len(self.collections), p=self.shares))
         if self.weights is None:
             return place, int(rng.integers(len(self.collections[place])))
         return place, int(rng.choice(len(self.collections[place]), p=self.weights[place]))
 
-    def _zoom(self, place: int) -> float:
-        own = self.collections[place].gsd
-        return own / self.options.gsd if own and self.options.gsd else 1.0
-
     def _vary(self, sample: Sample, zoom: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         size, geometry, look = self.options.size, self.options.geometry, self.options.look
         placement = draw_placement(rng, sample.labels, size, zoom, geometry)
-        labels = warp(sample.labels[None], placement, size, nearest=True)[0].long()
-        if zoom > 1 and self.options.edge:
-            labels = without_edges(labels, self.options.edge * zoom)
+        labels = take_crop(sample.labels[None], placement, size, nearest=True)[0].long()
         if sample.objects is not None:
-            numbers = warp(sample.objects[None], placement, size, nearest=True)[0].long()
+            numbers = take_crop(sample.objects[None], placement, size, nearest=True)[0].long()
             labels = labels + OBJECT * numbers * ((labels > 0) & (labels != IGNORE))
         placements = _placements(rng, placement, len(sample.dates), geometry)
         dates, valid = zip(*(self._crop(sample, k, own) for k, own in enumerate(placements)), strict=True)
@@ -102,44 +82,26 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         return stacked, labels.masked_fill(~covered.all(dim=0), IGNORE)
 
     def _crop(self, sample: Sample, date: int, placement: Placement) -> tuple[Tensor, Tensor]:
-        """(band, y, x) normalised pixels, 0 where not valid, and (y, x) validity: nothing else was mixed in."""
+        """Return (band, y, x) normalised pixels, 0 where not valid, and (y, x) validity: nothing else was mixed in."""
         size = self.options.size
-        pixels = normalise(warp(sample.dates[date], placement, size), self.normalisation)
+        pixels = normalise(take_crop(sample.dates[date], placement, size), self.normalisation)
         if sample.valid[date].all():
             return pixels, torch.ones(size, size, dtype=torch.bool)
-        valid = warp(sample.valid[date][None], placement, size)[0] > ALL_VALID
+        valid = take_crop(sample.valid[date][None], placement, size)[0] > ALL_VALID
         return pixels * valid, valid
-
-
-def without_edges(labels: Tensor, width: float) -> Tensor:
-    """Labels whose edges are not known better than to some pixels.
-
-    Args:
-        labels: (y, x).
-        width: pixels; within as many of another label, to either side, a pixel counts as not labelled.
-
-    Returns:
-        (y, x).
-    """
-    reach = max(1, round(width))
-    window = {"kernel_size": 2 * reach + 1, "stride": 1, "padding": reach}
-    around = labels[None, None].float()
-    highest = functional.max_pool2d(around, **window)
-    lowest = -functional.max_pool2d(-around, **window)
-    return labels.masked_fill((highest != lowest)[0, 0], IGNORE)
 
 
 def _placements(
     rng: np.random.Generator, placement: Placement, dates: int, geometry: GeometryOptions
 ) -> list[Placement]:
-    """Where each date's pixels come from: one of the later dates may lie off the labels a little."""
+    """Return where each date's pixels come from: one of the later dates may lie off the labels a little."""
     moved = int(rng.integers(1, dates)) if rng.random() < geometry.misregistered else None
     shift = placement.matrix @ rng.uniform(-geometry.misregistration, geometry.misregistration, 2)
     return [Placement(placement.matrix, placement.origin + shift) if k == moved else placement for k in range(dates)]
 
 
 def _require_bands(sample: Sample, normalisation: Normalisation, names: Sequence[str]) -> None:
-    """Raises BandMismatch where a date has another number of bands than the normalisation."""
+    """Raise BandMismatch where a date has another number of bands than the normalisation."""
     for date, name in zip(sample.dates, names, strict=True):
         if len(date) != len(normalisation.mean):
             raise BandMismatch(
@@ -149,9 +111,9 @@ def _require_bands(sample: Sample, normalisation: Normalisation, names: Sequence
 
 
 def shares_of(collections: Sequence[Collection], options: SampleOptions) -> Array:
-    """How often each collection is drawn: as its share says, else by its area in crops' pixels."""
+    """Return how often each collection is drawn: by its share, else by its area in crops' pixels."""
     areas = np.array([_area(each, options) for each in collections], float)
-    given = np.array([np.nan if each.share is None else each.share for each in collections])
+    given = np.array([np.nan if each.options.share is None else each.options.share for each in collections])
     left, unsaid = max(0.0, 1 - np.nansum(given)), np.isnan(given)
     shares = np.where(unsaid, left * areas / max(areas[unsaid].sum(), 1), given)
     total: Array = shares / shares.sum()
@@ -159,12 +121,11 @@ def shares_of(collections: Sequence[Collection], options: SampleOptions) -> Arra
 
 
 def _area(collection: Collection, options: SampleOptions) -> float:
-    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
-    return sum(item.tile.size for item in collection.items) * zoom**2
+    return sum(item.tile.size for item in collection.items) * collection.zoom(options.gsd) ** 2
 
 
 def normalise(date: Tensor, normalisation: Normalisation) -> Tensor:
-    """(band, y, x) stored values -> standard deviations from the mean of the training data."""
+    """Turn (band, y, x) stored values into standard deviations from the mean of the training data."""
     mean = torch.tensor(normalisation.mean)[:, None, None]
     return (date - mean) / torch.tensor(normalisation.spread)[:, None, None]
 
@@ -177,6 +138,7 @@ class SampleCache:
         self.kept: OrderedDict[tuple[int, int], Sample] = OrderedDict()
 
     def get(self, collection: Collection, place: int, index: int) -> Sample:
+        """Return an item of the collection at a place, which is read where it is not kept."""
         key = (place, index)
         if key in self.kept:
             self.kept.move_to_end(key)
@@ -210,14 +172,14 @@ class FromStep(Sampler[list[int]]):
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> Batch:
-    """Samples of one size as a batch."""
+    """Stack samples of one size into a batch."""
     return Batch(torch.stack([each[0] for each in samples]), torch.stack([each[1] for each in samples]))
 
 
 def measure_normalisation(
     collections: Sequence[Collection], most: int = 200
 ) -> tuple[Normalisation, tuple[float, float]]:
-    """Mean and standard deviation of each band over valid pixels of all dates, and the range of their values.
+    """Measure mean and standard deviation of each band over valid pixels of all dates, and the range of values.
 
     A band that never varies has the standard deviation 1.
 
@@ -234,8 +196,8 @@ def measure_normalisation(
     for collection, index in picked:
         sample = collection.read(index)
         total, squares = (sums if sums.size else np.zeros(len(sample.dates[0])) for sums in (total, squares))
-        known = Normalisation(mean=tuple(total), spread=tuple(total))
-        _require_bands(sample, known, collection.items[index].pair.dates)
+        bands = Normalisation(mean=tuple(total), spread=tuple(total))
+        _require_bands(sample, bands, collection.items[index].pair.dates)
         for date, valid in zip(sample.dates, sample.valid, strict=True):
             pixels = date[:, valid].astype(np.float64)
             if pixels.size:
@@ -245,5 +207,5 @@ def measure_normalisation(
         raise NothingValid(f"no pixel holds data in the {len(picked)} training images that were read")
     mean = total / count
     variance = squares / count - mean**2
-    spread = np.sqrt(np.where(variance > ROUNDING * squares / count, variance, 1))
+    spread = np.sqrt(np.where(variance > VARIANCE_ROUNDING * squares / count, variance, 1))
     return Normalisation(mean=tuple(mean.tolist()), spread=tuple(spread.tolist())), (float(low), float(high))

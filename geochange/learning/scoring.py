@@ -20,7 +20,7 @@ from geochange.errors import NotFinite
 from geochange.evaluation.bootstrap import Bootstrap, Interval, bound_figures, hit_rates, resample_sums
 from geochange.learning.samples import normalise
 
-BINS = 1000
+SCORE_BINS = 1000
 MERITS = {"ap50": "AP50 of objects", "macro_f1": "mean F1 of the classes", "f1": "F1"}
 """Figures that networks are compared by, the first that there is -> what they are."""
 REPLICATES = 2000
@@ -31,49 +31,49 @@ _PLACE_IN_SCENE = re.compile(r"(?<=.)_\d+_\d+$")
 class ProbabilityHistogram:
     """Counts of labelled pixels by the probability of change that they were given."""
 
-    counts: Ints = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
+    counts: Ints = field(default_factory=lambda: np.zeros((2, SCORE_BINS), np.int64))
     """(unchanged or changed, bin)."""
 
     def add(self, probability: Floats, changed: Bools) -> None:
         """Count (k,) pixels."""
-        bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-        self.counts += np.bincount(bins + BINS * changed, minlength=2 * BINS).reshape(2, BINS)
+        bins = np.minimum((probability * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+        self.counts += np.bincount(bins + SCORE_BINS * changed, minlength=2 * SCORE_BINS).reshape(2, SCORE_BINS)
 
-    def called(self) -> tuple[Ints, Ints]:
-        """At each threshold k / BINS: pixels called changed that are (hits), and that are not (false alarms)."""
+    def predicted(self) -> tuple[Ints, Ints]:
+        """Return, at each threshold k / SCORE_BINS, hits and false alarms among pixels predicted as change."""
         false, hits = self.counts[:, ::-1].cumsum(axis=1)[:, ::-1]
         return hits, false
 
     def precision_recall(self) -> tuple[Floats, Floats]:
-        """At each threshold k / BINS: precision (1 where nothing is called changed) and recall."""
-        hits, false = self.called()
+        """Return, at each threshold k / SCORE_BINS, precision (1 where nothing is predicted as change) and recall."""
+        hits, false = self.predicted()
         precision = np.where(hits + false > 0, hits / np.maximum(hits + false, 1), 1.0)
         return precision, hits / max(int(self.counts[1].sum()), 1)
 
     def average_precision(self) -> float:
-        """Area under the steps of the precision-recall curve: the sum of precision times the gain in recall."""
+        """Return the area under the precision-recall curve: the sum of precision times the gain in recall."""
         precision, recall = self.precision_recall()
         return float((precision * -np.diff(recall, append=0.0)).sum())
 
     def f1(self) -> Floats:
-        """At each threshold k / BINS."""
+        """Return F1 at each threshold k / SCORE_BINS."""
         precision, recall = self.precision_recall()
         return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
     def best_threshold(self) -> float:
-        """That of the greatest F1; the middle one of equals."""
+        """Return the threshold of the greatest F1; the middle one of equals."""
         f1 = self.f1()
         best = np.nonzero(f1 >= f1.max() - 1e-12)[0]
-        return float(best[len(best) // 2]) / BINS
+        return float(best[len(best) // 2]) / SCORE_BINS
 
     def outcomes(self, threshold: float) -> tuple[int, int, int]:
-        """Hits, false alarms and misses at a threshold."""
-        k = min(round(threshold * BINS), BINS - 1)
+        """Return hits, false alarms and misses at a threshold."""
+        k = min(round(threshold * SCORE_BINS), SCORE_BINS - 1)
         false, hits = (int(row[k:].sum()) for row in self.counts)
         return hits, false, int(self.counts[1].sum()) - hits
 
     def at(self, threshold: float) -> dict[str, float]:
-        """Precision, recall, F1, IoU and accuracy at a threshold."""
+        """Return precision, recall, F1, IoU and accuracy at a threshold."""
         hits, false, misses = self.outcomes(threshold)
         changed, total = hits + misses, int(self.counts.sum())
         return {
@@ -87,7 +87,7 @@ class ProbabilityHistogram:
 
 @dataclass(frozen=True, slots=True)
 class ItemScores:
-    """What one item says of a network."""
+    """Scores of one item."""
 
     scene: str
     counts: Ints
@@ -100,7 +100,7 @@ class ItemScores:
 
 @dataclass(frozen=True, slots=True)
 class CollectionScores:
-    """What many items say together, and scene by scene."""
+    """Scores of many items together, and scene by scene."""
 
     histogram: ProbabilityHistogram
     confusion: Ints
@@ -108,7 +108,7 @@ class CollectionScores:
     scenes: Mapping[str, ProbabilityHistogram]
 
     def figures(self, threshold: float, seed: int = 0) -> dict[str, float]:
-        """Pooled scores of change at a threshold, the interval of F1 where there is one, and macro F1 of classes."""
+        """Return pooled scores at a threshold, the interval of F1 where there is one, and macro F1 of classes."""
         figures = self.histogram.at(threshold)
         if len(self.confusion) > 2:
             figures["macro_f1"] = class_figures(self.confusion)["f1"]
@@ -117,24 +117,6 @@ class CollectionScores:
         if interval is not None:
             figures |= {"f1_low": interval[0], "f1_high": interval[1]}
         return figures
-
-
-def score_collection(
-    network: Network,
-    collection: Collection,
-    normalisation: Normalisation,
-    *,
-    device: torch.device | None = None,
-    augment: bool = False,
-) -> tuple[ProbabilityHistogram, float]:
-    """Score whole items one by one.
-
-    Returns:
-        The histogram of the probability of change (of the likeliest class), and the mean cross-entropy.
-    """
-    items = score_items(network, collection, normalisation, ScoringOptions(device=device, augment=augment))
-    scores = pool_scores(items)
-    return scores.histogram, scores.entropy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,17 +139,17 @@ def score_items(
     """Score some items of a collection, or all, one by one.
 
     Raises:
-        NotFinite: the network's weights have run away.
+        NotFinite: the network's weights have diverged.
     """
     network.eval()
-    zoom = collection.gsd / options.gsd if collection.gsd and options.gsd else 1.0
+    zoom = collection.zoom(options.gsd)
     for index in range(len(collection)) if indices is None else indices:
         sample = collection.read(index)
         logits = score_sample(
             network, sample, normalisation, options.device, augment=options.augment, zoom=zoom
         ).float()
         if not logits.isfinite().all():
-            raise NotFinite("the network scores what is no number; teach it anew with a lower rate")
+            raise NotFinite("the network's scores are not finite; train it again with a lower rate")
         labels = torch.from_numpy(sample.labels.astype(np.int64))
         counted = labels != IGNORE
         histogram = ProbabilityHistogram()
@@ -192,12 +174,12 @@ def pool_scores(items: Iterable[ItemScores]) -> CollectionScores:
 
 
 def merit_name(figures: Mapping[str, float]) -> str:
-    """The name of the figure that says how good a network is."""
+    """Return the name of the figure that networks are compared by."""
     return next(name for name in MERITS if name in figures)
 
 
 def scene_of(name: str) -> str:
-    """The scene that a tile was cut from: `val004_0_3` -> `val004`; a name without row and column is its own."""
+    """Return the scene that a tile was cut from: `val004_0_3` -> `val004`; a name without row and column is its own."""
     return _PLACE_IN_SCENE.sub("", name)
 
 
@@ -210,12 +192,12 @@ def score_sample(
     augment: bool = False,
     zoom: float = 1.0,
 ) -> Tensor:
-    """Logits of a sample.
+    """Return the logits of a sample.
 
     Args:
         network: in the state that it is to be scored in.
         sample: of any size; it is reflected up to a size that the network takes.
-        normalisation: that the network was taught with.
+        normalisation: that of the network.
         device: where the network lies; None: the CPU.
         augment: average over the eight flips and quarter turns.
         zoom: pixels of the network for one of the sample; the logits are brought back to the sample's.
@@ -234,7 +216,7 @@ def score_sample(
 def network_input(
     network: Network, sample: Sample, normalisation: Normalisation, zoom: float = 1.0
 ) -> tuple[Tensor, tuple[int, int]]:
-    """A sample as a network takes it: (1, time, band, y, x), reflected to whole strides; and the size before that."""
+    """Return a sample as a network takes it: (1, time, band, y, x), reflected to whole strides; and the size before."""
     dates = torch.stack([normalise(torch.from_numpy(date.astype(np.float32)), normalisation) for date in sample.dates])
     dates = dates * torch.from_numpy(sample.valid.all(axis=0))
     if zoom != 1:
@@ -245,7 +227,7 @@ def network_input(
 
 
 def _resize(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """(n, c, y, x) -> (n, c, *shape), bilinear."""
+    """Resize (n, c, y, x) to (n, c, *shape), bilinear."""
     return functional.interpolate(x, tuple(shape), mode="bilinear", align_corners=False)
 
 
@@ -259,7 +241,7 @@ def _entropy(logits: Tensor, labels: Tensor, counted: Tensor) -> float:
 
 
 def confusion_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Labelled pixels by label and prediction: probability 0.5 for one class, the likeliest one for several.
+    """Count labelled pixels by label and prediction: probability 0.5 for one class, the likeliest one for several.
 
     Args:
         logits: (n, k, y, x).
@@ -270,13 +252,13 @@ def confusion_of(logits: Tensor, labels: Tensor) -> Tensor:
     """
     classes = max(2, logits.shape[1])
     predicted = (logits[:, 0] >= 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
-    known = labels.clamp(max=classes - 1) if classes == 2 else labels
-    cells = (known * classes + predicted).masked_fill(labels == IGNORE, classes**2)
+    counted = labels.clamp(max=classes - 1) if classes == 2 else labels
+    cells = (counted * classes + predicted).masked_fill(labels == IGNORE, classes**2)
     return torch.bincount(cells.flatten(), minlength=classes**2 + 1)[:-1].view(classes, classes)
 
 
 def class_figures(confusion: Array) -> dict[str, float]:
-    """Accuracy, and F1 and IoU averaged over the classes of change that occur in labels or predictions; else 0."""
+    """Return accuracy, and F1 and IoU averaged over the classes that occur in labels or predictions; else 0."""
     hits = np.diag(confusion)[1:].astype(float)
     alarms, misses = confusion.sum(axis=0)[1:] - hits, confusion.sum(axis=1)[1:] - hits
     _, _, f1, iou = hit_rates(hits, alarms, misses)
@@ -289,7 +271,7 @@ def class_figures(confusion: Array) -> dict[str, float]:
 
 
 def pooled_f1_interval(counts: Array, seed: int = 0) -> Interval | None:
-    """The 95 % interval of the F1 of summed counts, from a bootstrap over whole groups (Efron 1979).
+    """Return the 95 % interval of the F1 of summed counts, from a bootstrap over whole groups (Efron 1979).
 
     Pixels of one scene err together, so groups should be scenes, or items where scenes are not known.
 

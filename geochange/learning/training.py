@@ -19,7 +19,7 @@ from geochange.allocator import keep_freed_memory
 from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, Checkpoint
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
-from geochange.detectors.networks.engines import PRECISIONS
+from geochange.detectors.networks.object_network import ObjectNetwork
 from geochange.engine.progress import Listener, Silent
 from geochange.errors import BadOption, DiskFull, GeochangeError, NotFinite
 from geochange.interrupts import Interrupts
@@ -28,8 +28,8 @@ from geochange.learning.freezing import freeze, set_training
 from geochange.learning.losses import LOSSES
 from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
-from geochange.learning.options import TrainOptions
-from geochange.learning.ranks import Ranks, joined
+from geochange.learning.options import PrecisionName, TrainOptions
+from geochange.learning.ranks import Ranks, join_ranks
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import (
     CollectionScores,
@@ -43,8 +43,7 @@ from geochange.learning.scoring import (
 from geochange.learning.training_state import Row, Running, State, naming_full_disks, write_history
 
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
-
-HeldOut = Collection | Sequence[Collection] | None
+DTYPES: Mapping[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class _Run:
         return Reading(
             steps=options.steps * options.accumulate,
             batch=options.batch,
-            workers=options.workers,
+            loaders=options.loaders,
             seed=options.seed,
             pinned=self.device.type == "cuda",
             rank=self.ranks.rank,
@@ -84,14 +83,14 @@ class _Run:
 
 
 Show = Callable[[Row, Network, CollectionScores | None], None]
-"""Hears of each epoch: its figures, the averaged network, and its scores on held-out items."""
+"""Receives each epoch: its figures, the averaged network, and its scores on held-out items."""
 
 
-def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
+def fit(  # noqa: PLR0917, network, data, folder and options: all are needed
     network: Network,
     about: About,
     samples: TrainingSamples,
-    held_out: HeldOut,
+    held_out: Sequence[Collection],
     folder: Path,
     options: TrainOptions,
     *,
@@ -105,9 +104,9 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
 
     Args:
         network: with the weights to begin with; it is changed.
-        about: what its checkpoints will say.
-        samples: to learn from.
-        held_out: to score on after each epoch.
+        about: description that its checkpoints hold.
+        samples: to train on.
+        held_out: to score on after each epoch; may be empty.
         folder: exists.
         options: how.
         show: receives each epoch with its network, on the first process.
@@ -121,10 +120,9 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
     """
     keep_freed_memory()
     device = require_possible(options, held_out)
-    with joined(device) as ranks, Interrupts() as interrupts:
-        collections = (held_out,) if isinstance(held_out, Collection) else tuple(held_out or ())
+    with join_ranks(device) as ranks, Interrupts() as interrupts:
         listener = listener if listener is not None and ranks.first else Silent()
-        run = _Run(about, collections, samples.options.gsd, folder, options, device, ranks, interrupts, listener)
+        run = _Run(about, tuple(held_out), samples.options.gsd, folder, options, device, ranks, interrupts, listener)
         state = begin(network, options, device)
         if (folder / LAST).exists():
             state.load(folder / LAST, run.record)
@@ -133,13 +131,13 @@ def fit(  # noqa: PLR0917, what is taught, with what, and where: all are needed
 
 
 def _fit(state: State, samples: TrainingSamples, run: _Run, show: Show | None) -> None:
-    teacher = run.ranks.share(Teaching(state.network))
+    criterion = run.ranks.share(NetworkLoss(state.network))
     options = run.options
     run.listener.begin("train", options.steps - state.step, 0)
     try:
         with closing(read_batches(samples, state.step * options.accumulate, run.reading)) as batches:
             while state.scored_step < options.steps and not _out_of_patience(state, options):
-                _finish_epoch(state, teacher, batches, run)
+                _finish_epoch(state, criterion, batches, run)
                 scores, objects = _score(state, run), _find_objects(state, run)
                 with run.interrupts.hold():
                     row = _close_epoch(state, scores, objects, run)
@@ -157,8 +155,8 @@ def _fit(state: State, samples: TrainingSamples, run: _Run, show: Show | None) -
 
 
 def begin(network: Network, options: TrainOptions, device: torch.device) -> State:
-    """The state before the first step."""
-    network = network.to(device, memory_format=torch.channels_last)
+    """Return the state before the first step."""
+    network = network.to(device).to(memory_format=torch.channels_last)
     freeze(network, options.frozen)
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16" and device.type == "cuda")
@@ -172,7 +170,7 @@ def _nothing_yet(network: Network, device: torch.device) -> Running:
     return Running(torch.zeros(classes, classes, dtype=torch.int64, device=device))
 
 
-class Teaching(nn.Module):
+class NetworkLoss(nn.Module):
     """A network's loss as the forward pass of a module: what DistributedDataParallel wants."""
 
     def __init__(self, network: Network) -> None:
@@ -180,43 +178,45 @@ class Teaching(nn.Module):
         self.network = network
 
     def forward(self, dates: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
+        """Return the loss of a batch."""
         return self.network.loss(Batch(dates, labels), criterion)
 
 
 class Counting:
-    """A criterion that counts, in passing, what the first logits that it sees say of the labels."""
+    """A criterion that also counts predictions of the first logits that it receives."""
 
     def __init__(self, criterion: Criterion, classes: Sequence[str]) -> None:
         self.criterion, self.channels = criterion, outputs_needed(classes)
         self.confusion: Tensor | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the value of the criterion."""
         if self.confusion is None and logits.shape[1:] == (self.channels, *labels.shape[-2:]):
             with torch.no_grad():
                 self.confusion = confusion_of(logits.detach(), labels)
         return self.criterion(logits, labels)
 
 
-def _finish_epoch(state: State, teacher: nn.Module, batches: Iterator[Batch], run: _Run) -> None:
-    """Updates up to the end of the epoch that the state is in."""
+def _finish_epoch(state: State, criterion: nn.Module, batches: Iterator[Batch], run: _Run) -> None:
+    """Run updates up to the end of the epoch that the state is in."""
     options, interrupts = run.options, run.interrupts
     end = min(options.steps, (state.scored_step // options.every + 1) * options.every)
-    set_training(state.network, statistics=options.statistics)
+    set_training(state.network, statistics=options.batch_statistics)
     state.running.confusion = state.running.confusion.to(run.device)
     while state.step < end:
         began = time.perf_counter()
         with interrupts.hold() if run.ranks.count > 1 else nullcontext():  # others wait for this one's update
             passes = [next(batches) for _ in range(options.accumulate)]
         with interrupts.hold():
-            _update(state, teacher, passes, run)
+            _update(state, criterion, passes, run)
             state.running.seconds += time.perf_counter() - began
         if run.ranks.any(interrupts.wanted):
             raise KeyboardInterrupt
         run.listener.advance(0)
 
 
-def _update(state: State, teacher: nn.Module, passes: Sequence[Batch], run: _Run) -> None:
-    """One update of the weights and of their average.
+def _update(state: State, criterion: nn.Module, passes: Sequence[Batch], run: _Run) -> None:
+    """Update the weights once, and their average.
 
     Raises:
         NotFinite: the loss or its gradient overflows; the weights stay as they were.
@@ -228,9 +228,9 @@ def _update(state: State, teacher: nn.Module, passes: Sequence[Batch], run: _Run
     for k, batch in enumerate(passes):
         counting = Counting(LOSSES[options.loss], state.network.classes)
         moved = batch.to(run.device)
-        with run.ranks.alone(teacher) if k < len(passes) - 1 else nullcontext():
+        with run.ranks.alone(criterion) if k < len(passes) - 1 else nullcontext():
             with autocast(options.precision, run.device):
-                loss = teacher(moved.dates, moved.labels, counting) / len(passes)
+                loss = criterion(moved.dates, moved.labels, counting) / len(passes)
             total += _finite(float(loss.detach()), "loss", state, options)
             state.scaler.scale(loss).backward()
         confusion += 0 if counting.confusion is None else counting.confusion
@@ -260,7 +260,7 @@ def _finite(value: float, what: str, state: State, options: TrainOptions) -> flo
         return value
     precision = "" if options.precision == "fp32" else f", or precision fp32 in place of {options.precision}"
     raise NotFinite(
-        f"the {what} is {value} at step {state.step + 1}; begin anew with a rate lower than {options.rate:g}{precision}"
+        f"the {what} is {value} at step {state.step + 1}; train with a rate lower than {options.rate:g}{precision}"
     )
 
 
@@ -280,15 +280,16 @@ def _score(state: State, run: _Run) -> CollectionScores | None:
 
 
 def _find_objects(state: State, run: _Run) -> list[ItemObjects]:
-    """What a network of objects finds in held-out items; nothing for others, or where nothing is held out."""
-    if not (state.averaged.objects and any(map(len, run.held_out))):
+    """Find objects in held-out items; nothing for other networks, or where nothing is held out."""
+    network = state.averaged
+    if not (isinstance(network, ObjectNetwork) and any(map(len, run.held_out))):
         return []
     options = ScoringOptions(device=run.device, gsd=run.gsd)
     rank, count = run.ranks.rank, run.ranks.count
     own = [
         item
         for each in run.held_out
-        for item in find_items(state.averaged, each, run.about.normalisation, options, range(rank, len(each), count))
+        for item in find_items(network, each, run.about.normalisation, options, range(rank, len(each), count))
     ]
     return [item for part in run.ranks.gather(own) for item in part]
 
@@ -324,7 +325,7 @@ def _keep_best(state: State, figures: Mapping[str, float], threshold: float, run
 
 
 def _training_figures(state: State, run: _Run) -> Row:
-    """Those of the epoch's training batches, at probability 0.5; over all processes."""
+    """Return figures of the epoch's training batches, at probability 0.5; over all processes."""
     parts = run.ranks.gather(replace(state.running, confusion=state.running.confusion.cpu()))
     updates = max(sum(part.updates for part in parts), 1)
     confusion = sum((part.confusion for part in parts), torch.zeros((), dtype=torch.int64)).numpy()
@@ -338,20 +339,20 @@ def _training_figures(state: State, run: _Run) -> Row:
 
 
 def checkpoint_of(network: Network, about: About, metrics: Mapping[str, float], threshold: float) -> Checkpoint:
-    """A network as it stands."""
+    """Return a network as a checkpoint."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     return Checkpoint(replace(about, metrics=dict(metrics), thresholds={"default": threshold}), weights)
 
 
-def autocast(precision: str, device: torch.device) -> Any:
-    """Mixed precision where it is asked for."""
+def autocast(precision: PrecisionName, device: torch.device) -> Any:
+    """Return a context of mixed precision where it is asked for."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+    return torch.autocast(device.type, dtype=DTYPES[precision])
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes a GPU where there is one, under torchrun each process its own.
+    """Return a device by name; "auto" takes a GPU where there is one, under torchrun each process its own.
 
     Raises:
         BadOption: there is no such device here.
@@ -366,8 +367,8 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def require_possible(options: TrainOptions, held_out: HeldOut) -> torch.device:
-    """The device to fit on.
+def require_possible(options: TrainOptions, held_out: Sequence[Collection]) -> torch.device:
+    """Return the device to fit on.
 
     Raises:
         BadOption: it cannot be had, or options do not go with it or with what is held out.

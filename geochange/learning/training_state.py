@@ -19,7 +19,7 @@ from geochange.detectors.networks.contract import Network
 from geochange.errors import BadOption, DiskFull, UnreadableInput
 from geochange.files import write_whole
 
-MAY_DIFFER = ("workers", "device", "patience", "every")  # between the parts of a run that was resumed
+MAY_DIFFER = ("loaders", "device", "patience", "every")  # between the parts of a run that was resumed
 
 Row = dict[str, float]
 """An epoch in figures."""
@@ -76,7 +76,7 @@ class State:
             write_whole(path, buffer.getbuffer())
 
     def load(self, path: Path, options: Mapping[str, Any] | None = None) -> None:
-        """Go on from what `save` wrote.
+        """Load what `save` wrote.
 
         Raises:
             UnreadableInput: the file is damaged, or of another network.
@@ -109,13 +109,13 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
     for name in sorted({*before} & {*now} - {*MAY_DIFFER}):
         if before[name] != now[name]:
             raise BadOption(
-                f"{path} was begun with {name} {before[name]}, now it is {now[name]}; give the same, or begin anew"
+                f"{path} was begun with {name} {before[name]}, now it is {now[name]}; give the same, or begin again"
             )
 
 
 @contextmanager
 def naming_full_disks(path: Path) -> Iterator[None]:
-    """A disk without room as an error that says what was being written.
+    """Raise an error that names what was being written where the disk has no room left.
 
     Raises:
         DiskFull: the disk has no room left.
@@ -129,7 +129,7 @@ def naming_full_disks(path: Path) -> Iterator[None]:
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """One row an epoch."""
+    """Write one row an epoch."""
     columns = list(dict.fromkeys(name for row in history for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)

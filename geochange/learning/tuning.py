@@ -6,13 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geochange.errors import BadOption, NotFinite
 from geochange.files import write_whole
-from geochange.learning.losses import LOSSES
+from geochange.learning.options import TuneOptions
 from geochange.learning.scoring import merit_name
 
 TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"
@@ -23,26 +22,6 @@ Prune = Callable[[Mapping[str, float]], None]
 
 RunTrial = Callable[[int, Mapping[str, Any], Prune], float]
 """Number and options of a trial, what receives its figures -> its best F1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TuneOptions:
-    """What is searched, and how long. All of it lies within reach of the defaults of `TrainOptions`."""
-
-    trials: int = 20
-    seed: int = 0
-    rate: tuple[float, float] = (1e-4, 1e-2)  # searched by its logarithm, as the weight decay
-    weight_decay: tuple[float, float] = (1e-4, 1e-1)
-    encoder_rate: tuple[float, float] = (0.05, 1.0)
-    losses: tuple[str, ...] = ("bce-dice", "focal", "bce-lovasz")
-    batches: tuple[int, ...] = (4, 8, 16)
-    first_trials: int = 4  # which are never ended early
-
-    def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise BadOption(f"trials {self.trials} must be at least 1")
-        if unknown := sorted(set(self.losses) - set(LOSSES)):
-            raise BadOption(f"loss {unknown[0]!r} is not one of {', '.join(LOSSES)}")
 
 
 def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str, Any]:
@@ -92,23 +71,23 @@ def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str,
 
 
 def choose(trial: Any, options: TuneOptions) -> dict[str, Any]:
-    """The options of a trial, by their names in `TrainOptions`."""
+    """Choose the options of a trial, by their names in `TrainOptions`."""
     return {
-        "rate": trial.suggest_float("rate", *options.rate, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", *options.weight_decay, log=True),
-        "encoder_rate": trial.suggest_float("encoder_rate", *options.encoder_rate, log=True),
+        "rate": trial.suggest_float("rate", *options.rates, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", *options.weight_decays, log=True),
+        "encoder_rate": trial.suggest_float("encoder_rate", *options.encoder_rates, log=True),
         "loss": trial.suggest_categorical("loss", list(options.losses)),
         "batch": trial.suggest_categorical("batch", list(options.batches)),
     }
 
 
 def merit_of(row: Mapping[str, float]) -> float:
-    """What trials are compared by, on held-out items: AP50 of objects, else F1, averaged over classes if several."""
+    """Return what trials are compared by on held-out items: AP50 of objects, else F1, averaged over classes."""
     return row[f"val_{merit_name({name.removeprefix('val_'): 0 for name in row if name.startswith('val_')})}"]
 
 
 def require_optuna() -> Any:
-    """The module.
+    """Return the module.
 
     Raises:
         BadOption: it is not installed.
@@ -136,7 +115,7 @@ def _open_study(optuna: Any, folder: Path, options: TuneOptions) -> Any:
 
 
 def _write_trials(folder: Path, study: Any) -> None:
-    """One row a trial."""
+    """Write one row a trial."""
     rows = [
         {"trial": each.number, "state": each.state.name.lower(), "f1": each.value, **each.params}
         for each in study.get_trials(deepcopy=False)

@@ -68,7 +68,7 @@ def align(
     """
     path, options = Path(out), replace(options or SceneOptions(), align=True)
     require_geotiff(path)
-    require_writable(path, overwrite=overwrite, inputs=[before, after])
+    require_writable([path], overwrite=overwrite, inputs=[before, after])
     scene = open_scene([before, after], options)
     with open_work(cluster, listener) as work:
         shift = measure_shift(scene, work) if remove_shift else None

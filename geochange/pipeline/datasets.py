@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.datasets.balance import class_shares, count_labels
-from geochange.datasets.collection import Collection, CollectionOptions, Item, Sample, open_collection
+from geochange.datasets.balance import class_shares, count_classes
+from geochange.datasets.collection import Collection, Item, Sample, open_collection
 from geochange.datasets.listings import find_datasets
+from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import GeochangeError
 
@@ -26,7 +27,7 @@ class PartFacts:
 
     dataset: str
     split: str | None
-    """train, val, test; None where nothing says."""
+    """train, val or test; None where there are no splits."""
     images: int
     """Pairs, or tiles of scenes, that could be read."""
     dates: dict[int, int]
@@ -42,6 +43,7 @@ class PartFacts:
     """Images in which no pixel is labelled as changed."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         answer = asdict(self)
         answer["sizes"] = [{"shape": list(shape), "images": count} for shape, count in self.sizes.items()]
         return answer
@@ -72,6 +74,7 @@ class Duplicates:
         return len({(place.dataset, place.split) for place in self.places}) > 1
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return {"across": self.across, "places": [asdict(place) for place in self.places]}
 
 
@@ -95,7 +98,7 @@ class DatasetsReport:
     broken: tuple[Broken, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "path": self.path,
             "parts": [part.to_dict() for part in self.parts],
@@ -119,7 +122,7 @@ class _Tally:
         self.sizes[sample.labels.shape[0], sample.labels.shape[1]] += 1
         self.bands[len(sample.dates[0])] += 1
         self.dtypes[str(sample.dates[0].dtype)] += 1
-        self.counts.append(count_labels(sample.labels, classes))
+        self.counts.append(count_classes(sample.labels, classes))
 
     def facts(self, dataset: str, split: str | None, classes: Sequence[str]) -> PartFacts:
         counts = np.array(self.counts).reshape(-1, len(classes) + 2)
@@ -139,7 +142,7 @@ class _Tally:
 
 def describe_datasets(
     path: str | os.PathLike[str],
-    options: CollectionOptions | None = None,
+    options: DataOptions | None = None,
     *,
     listener: Listener | None = None,
 ) -> DatasetsReport:
@@ -148,13 +151,13 @@ def describe_datasets(
     Args:
         path: a folder A, B, label, a CSV of scenes, or a folder with several of them.
         options: classes and how they are stored; bands; the tiles of scenes.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: nothing is there, or lists and tables cannot be read.
         BadOption: a split has an unknown name, or a pair two of them.
     """
-    options, stages = options or CollectionOptions(), Stages(listener or Silent())
+    options, stages = CollectionOptions(**vars(options or DataOptions())), Stages(listener or Silent())
     parts: list[PartFacts] = []
     broken: list[Broken] = []
     seen: dict[bytes, list[Place]] = {}
@@ -166,18 +169,18 @@ def describe_datasets(
 
         collection = open_collection(dataset, options, leave_out=leave_out)
         tallies: dict[str | None, _Tally] = {item.pair.split: _Tally() for item in collection.items}
-        with stages.stage(name, len(collection)) as hearing:
+        with stages.stage(name, len(collection)) as progress:
             for index, item in enumerate(collection.items):
                 if sample := _read(collection, index, broken, name):
-                    tallies[item.pair.split].add(sample, len(options.labels.classes))
+                    tallies[item.pair.split].add(sample, len(options.classes))
                     _remember(seen, sample, name, item)
-                hearing.advance(item.tile.size)
-        parts += [tally.facts(name, split, options.labels.classes) for split, tally in tallies.items()]
+                progress.advance(item.tile.size)
+        parts += [tally.facts(name, split, options.classes) for split, tally in tallies.items()]
     return DatasetsReport(os.fspath(path), tuple(parts), _duplicates(seen.values()), tuple(broken))
 
 
 def _read(collection: Collection, index: int, broken: list[Broken], dataset: str) -> Sample | None:
-    """One item; where it is broken, it is added to those."""
+    """Read one item; where it is broken, it is added to those."""
     try:
         return collection.read(index)
     except GeochangeError as error:
@@ -193,7 +196,7 @@ def _remember(seen: dict[bytes, list[Place]], sample: Sample, dataset: str, item
 
 
 def _fingerprint(date: Array, valid: Bools) -> bytes:
-    """A hash of decoded pixels, their type and their shape."""
+    """Return a hash of decoded pixels, their type and their shape."""
     digest = blake2b(f"{date.dtype} {date.shape}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(date).tobytes())
     digest.update(np.packbits(valid).tobytes())

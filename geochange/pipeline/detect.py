@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.raster_output import bytes_needed, write_cog
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.engine.work import Work
-from geochange.errors import BadOption, BandMismatch, NothingValid, OutputInTheWay, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
 from geochange.files import load_array, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.pipeline.check import measure_shift
@@ -132,10 +133,11 @@ def detect(
     if options.kinds:
         require_kinds(scene, options.of_kinds())
     identity = _identity(scene, options)
-    folder = RunFolder(Path(out).absolute())
+    inputs = [*(source.name for source in scene.sources), options.aoi, options.labels]
+    inputs += options.detector_options.values()
+    folder = RunFolder(Path(out).absolute(), _targets(options), inputs)
     kept = folder.out.exists()
-    _spare_inputs(scene, folder, options)
-    if folder.begin(identity, resume=options.resume, overwrite=options.overwrite, targets=_targets(options)):
+    if folder.begin(identity, resume=options.resume, overwrite=options.overwrite):
         return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
     try:
         with _logged(folder), open_crew(options.cluster()) as crew:
@@ -146,15 +148,9 @@ def detect(
 
 
 def _targets(options: DetectOptions) -> list[str]:
-    """List the files that a run leaves, but for its record and log."""
-    layers = [f"{name}.tif" for name in (PROBABILITY, *options.layers)]
+    """Patterns of the files that a run leaves, but for its record and log."""
+    layers = [escape(f"{name}.tif") for name in (PROBABILITY, *options.layers)]
     return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png"]
-
-
-def _spare_inputs(scene: Scene, folder: RunFolder, options: DetectOptions) -> None:
-    for source in scene.sources:
-        if source.name in {str(folder.out / name) for name in _targets(options)}:
-            raise OutputInTheWay(f"{source.name} is an input, and would be replaced; choose another output folder")
 
 
 def _without_shift(scene: Scene, options: DetectOptions, stages: Stages) -> Scene:

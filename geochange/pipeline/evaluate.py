@@ -185,7 +185,7 @@ def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None]
     """Refuse, before any work is done, a picture that could not be written at the end, or would replace an input."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise BadOption(f"picture {path.name} must end in {', '.join(PICTURE_SUFFIXES)}")
-    require_writable(path, overwrite=True, inputs=inputs)
+    require_writable([path], overwrite=True, inputs=inputs)
 
 
 def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:

@@ -1,4 +1,4 @@
-"""`explain`: where a network looked when it called one place changed, as a raster."""
+"""`explain`: where a network looked when it predicted change at a place, as a raster."""
 
 from __future__ import annotations
 
@@ -32,37 +32,36 @@ from geochange.scenes.scene import rasterio_crs
 if TYPE_CHECKING:
     from geochange.detectors.networks.scorer import TileScores
 
-FARTHEST = 24  # pixels from the point to the region that is explained
+SEARCH_RADIUS = 24  # pixels from the point to the region that is explained
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainOptions:
-    """What is explained, and by which network."""
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(SceneOptions):
+    """What `explain` explains, and by which network."""
 
     detector: str = "network"
-    """A network's name in the catalogue."""
+    """Name of a network among the detectors."""
 
     detector_options: Mapping[str, str] = field(default_factory=dict)
-    """Its options by name, as text; `checkpoint` for one of your own."""
+    """Option of the detector, as NAME=VALUE; checkpoint=FILE for a network of one's own."""
 
     at: tuple[float, float] | None = None
-    """A place in map units, x and y; in plain images the column and minus the row."""
+    """Place to explain, X,Y in map units; in plain images the column and minus the row."""
 
     changes: str | None = None
-    """A layer of changes, in place of `at`."""
+    """Layer of changes, in place of a place."""
 
-    number: int | None = None
-    """The `id` of the change in that layer."""
+    id: int | None = None
+    """Id of the change in that layer."""
 
     size: int = 256
-    """Pixels per side of the raster, about the place."""
-
-    scene: SceneOptions = field(default_factory=SceneOptions)
+    """Side of the raster about the place, in pixels."""
 
     def __post_init__(self) -> None:
+        SceneOptions.__post_init__(self)
         if (self.at is None) == (self.changes is None):
             raise BadOption("give the place to explain: either at, or a layer of changes and the id of one of them")
-        if (self.changes is None) != (self.number is None):
+        if (self.changes is None) != (self.id is None):
             raise BadOption("a change is named by its layer and its id: give both")
         if not 32 <= self.size <= 4096:
             raise BadOption(f"size {self.size} must lie in 32..4096 pixels")
@@ -74,13 +73,14 @@ class Explained:
 
     path: Path
     label: str
-    """The class that the place was called."""
+    """The class predicted at the place."""
     probability: float
     """The highest one of the pixels that were explained."""
     pixels: int
     """How many those are."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return {
             "file": str(self.path),
             "label": self.label,
@@ -97,7 +97,7 @@ def explain(
     *,
     overwrite: bool = False,
 ) -> Explained:
-    """Write where a network looked when it called a place changed.
+    """Write where a network looked when it predicted change at a place.
 
     The raster has a band for each date, float32 in 0..1, 1 where that date's features raised the score most; see
     `explanation.activation_maps`. What is explained are the pixels of the change at the place, or of the one nearby.
@@ -110,29 +110,29 @@ def explain(
         overwrite: replace a file that is there.
 
     Raises:
-        BadOption: the detector is no network with an encoder, or the place lies outside of the images.
-        NothingValid: nothing near the place is called changed, or there are no data.
+        BadOption: the detector is not a network with an encoder, or the place lies outside of the images.
+        NothingValid: nothing near the place is predicted as change, or there are no data.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
     path = Path(out)
     require_geotiff(path)
     inputs = before, after, options.changes, options.detector_options.get("checkpoint")
-    require_writable(path, overwrite=overwrite, inputs=inputs)
-    scene = open_scene([before, after], options.scene)
+    require_writable([path], overwrite=overwrite, inputs=inputs)
+    scene = open_scene([before, after], options)
     detector = make_detector(options.detector, options.detector_options)
     if not isinstance(detector, NetworkDetector):
-        raise BadOption(f"{options.detector} is no network: it looks at each place alike")
+        raise BadOption(f"{options.detector} is not a network; choose one, or give a checkpoint")
     outline = _outline(scene, options)
     with open_work(None, None) as work:
         fitted = detector.fit(scene, SceneBlocks(scene, work))
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)
     _write(path, scene, tile, found.heat)
-    return replace(found.said, path=path)
+    return replace(found.explained, path=path)
 
 
 def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
-    """The place in pixels of the scene: a point, or a polygon."""
+    """Return the place in pixels of the scene: a point, or a polygon."""
     if options.at is not None:
         place = shapely.Point(~map_transform(scene.grid) @ options.at)
         if not shapely.box(0, 0, scene.shape[1], scene.shape[0]).contains(place):
@@ -142,16 +142,16 @@ def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
     layer = open_layer(options.changes)
     if "id" not in layer.frame.columns:
         raise BadOption(f"{options.changes} has no column id")
-    rows = np.flatnonzero((layer.frame["id"] == options.number).to_numpy())
+    rows = np.flatnonzero((layer.frame["id"] == options.id).to_numpy())
     if not rows.size:
-        raise BadOption(f"{options.changes} has no change with the id {options.number}")
+        raise BadOption(f"{options.changes} has no change with the id {options.id}")
     grid = replace(scene.grid, transform=map_transform(scene.grid))
     outline: shapely.Geometry = in_pixels(layer.polygons(grid)[rows[:1]], grid)[0]
     return outline
 
 
 def _tile_about(outline: shapely.Geometry, size: int, stride: int) -> Tile:
-    """A tile of about the size, with the place in its middle, on the lattice of the network."""
+    """Return a tile of about the size, with the place in its middle, on the lattice of the network."""
     side = max(size // stride, 1) * stride
     middle = outline.centroid
     row, col = (round((place - side / 2) / stride) * stride for place in (middle.y, middle.x))
@@ -161,11 +161,11 @@ def _tile_about(outline: shapely.Geometry, size: int, stride: int) -> Tile:
 @dataclass(frozen=True, slots=True)
 class _Found:
     heat: Floats
-    said: Explained
+    explained: Explained
 
 
 def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geometry) -> _Found:
-    """Score a tile, find what is to be explained in it, and ask where the network looked."""
+    """Score a tile, find what is to be explained in it, and map where the network looked."""
     import torch
 
     from geochange.detectors.networks.explanation import activation_maps
@@ -176,7 +176,7 @@ def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geom
     module = _module_of(fitted)
     values = torch.from_numpy(as_floats(dates)[None]), torch.from_numpy(valid[None].astype(np.float32))
     with torch.no_grad():
-        probability = module(*values)[0].numpy()
+        probability: Floats = module(*values)[0].numpy()
         prepared = module.prepared(*values)
     kind, wanted = _region(
         probability * valid.all(axis=0), fitted, shapely.affinity.translate(outline, -tile.col, -tile.row)
@@ -184,15 +184,14 @@ def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geom
     weights = torch.zeros(len(probability), *tile.shape)
     weights[kind] = torch.from_numpy(wanted.astype(np.float32))
     sized = torch.nn.functional.interpolate(weights[None], prepared.shape[-2:], mode="nearest")[0]
-    heat = activation_maps(module.network, prepared, sized)
-    heat = module.restored(heat[None], *tile.shape)[0].numpy()
-    heat = np.where(valid.all(axis=0), heat, np.nan).astype(np.float32)
+    maps = module.restored(activation_maps(module.network, prepared, sized)[None], *tile.shape)[0].numpy()
+    heat = np.where(valid.all(axis=0), maps, np.nan).astype(np.float32)
     peak = float(probability[kind][wanted].max())
     return _Found(heat, Explained(Path(), fitted.classes[kind], round(peak, 4), int(wanted.sum())))
 
 
 def _module_of(fitted: NetworkFitted) -> TileScores:
-    """The network as it is taught, with what comes before it: where layers are folded there is nothing to look into."""
+    """Return the trained network, with what comes before it; folded layers could not be explained."""
     from geochange.detectors.networks.checkpoint import load_checkpoint
     from geochange.detectors.networks.scorer import Preparation, TileScores
 
@@ -203,7 +202,7 @@ def _module_of(fitted: NetworkFitted) -> TileScores:
 
 
 def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry) -> tuple[int, Bools]:
-    """Which class, and which pixels (y, x) of a tile, are to be explained."""
+    """Return which class, and which pixels (y, x) of a tile, are to be explained."""
     shape = probability.shape[1:]
     if place.area > 0:
         inside = rasterize([place], shape, all_touched=True).astype(bool)
@@ -213,14 +212,16 @@ def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry)
     regions, _ = ndimage.label(changed)
     row, col = min(int(place.y), shape[0] - 1), min(int(place.x), shape[1] - 1)
     distance, at = ndimage.distance_transform_edt(~changed, return_indices=True)
-    if not changed.any() or distance[row, col] > FARTHEST:
-        raise NothingValid(f"nothing within {FARTHEST} pixels of that place is called changed (threshold {least:g})")
+    if not changed.any() or distance[row, col] > SEARCH_RADIUS:
+        raise NothingValid(
+            f"nothing within {SEARCH_RADIUS} pixels of that place is predicted as change (threshold {least:g})"
+        )
     own = regions == regions[at[0][row, col], at[1][row, col]]
     return int(probability[:, own].mean(axis=1).argmax()), own
 
 
 def _write(path: Path, scene: Scene, tile: Tile, heat: Floats) -> None:
-    """The part of the tile that lies in the scene."""
+    """Write the part of the tile that lies in the scene."""
     inside = tile.intersect(scene.grid.area)
     grid = scene.grid.crop(inside)
     profile: dict[str, Any] = {

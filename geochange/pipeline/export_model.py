@@ -7,33 +7,37 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from geochange.arrays import Floats
+from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.network import require_torch
-from geochange.errors import BadOption, OutputInTheWay
-from geochange.files import appearing
+from geochange.errors import BadOption, require_known
+from geochange.files import appearing, require_writable
 
-FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
-CHECKS = 3  # made inputs
+Format: TypeAlias = Literal["onnx", "openvino"]
+SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
+CHECKS = 3  # synthetic inputs
 SMALLEST_TILE = 16  # pixels on a side
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What is written."""
+    """What `export_model` writes."""
 
-    formats: tuple[str, ...] = ("onnx", "openvino")
+    formats: tuple[Format, ...] = get_args(Format)
+    """Formats to write."""
+
     tile_size: int = 512
-    """Rows and columns of the tiles that the exported model takes."""
+    """Side, in pixels, of the tiles that the exported model takes."""
+
     dates: int = 2
-    overwrite: bool = False
+    """Number of dates, for networks that take more than two."""
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.formats) - set(FORMATS)):
-            raise BadOption(f"format {unknown[0]!r} is not one of {', '.join(FORMATS)}")
+        require_known("format", self.formats, get_args(Format))
         if self.tile_size < SMALLEST_TILE:
             raise BadOption(f"tile size {self.tile_size} must be at least {SMALLEST_TILE}")
 
@@ -44,14 +48,19 @@ class Exported:
 
     path: str
     largest_difference: float
-    """Of the probability, over made inputs."""
+    """Largest difference of the probability, over synthetic inputs."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
         return asdict(self)
 
 
 def export_model(
-    checkpoint: str | os.PathLike[str], out: str | os.PathLike[str], options: ExportOptions | None = None
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    *,
+    overwrite: bool = False,
 ) -> list[Exported]:
     """Write a checkpoint in the formats of other engines.
 
@@ -59,9 +68,10 @@ def export_model(
     gives `probability` (1, class, y, x).
 
     Args:
-        checkpoint: what `geochange train` left.
+        checkpoint: a file that `geochange train` left, or a detector that has one.
         out: path without its suffix: OUT.onnx, OUT.xml and OUT.bin are written.
         options: formats and the size of tiles.
+        overwrite: replace files that exist.
 
     Raises:
         UnreadableInput: the checkpoint is missing, damaged or foreign.
@@ -70,17 +80,15 @@ def export_model(
     """
     options = options or ExportOptions()
     require_torch("export-model")
-    paths = {name: Path(f"{os.fspath(out)}{FORMATS[name]}") for name in options.formats}
-    for path in paths.values():
-        if path.exists() and not options.overwrite:
-            raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
-        if not path.absolute().parent.is_dir():
-            raise OutputInTheWay(f"{path.parent} is not a folder")
+    checkpoint = find_checkpoint(os.fspath(checkpoint))
+    paths = {name: Path(f"{os.fspath(out)}{SUFFIXES[name]}") for name in options.formats}
+    weights = [path.with_suffix(".bin") for name, path in paths.items() if name == "openvino"]
+    require_writable([*paths.values(), *weights], overwrite=overwrite, inputs=[checkpoint])
     module, bands = _module_of(checkpoint)
-    inputs = [_made_input(k, bands, options) for k in range(CHECKS)]
+    inputs = [_synthetic_input(k, bands, options) for k in range(CHECKS)]
     exported = []
     for name, path in paths.items():
-        run = WRITERS[name](module, path, inputs[0])
+        run = MODEL_WRITERS[name](module, path, inputs[0])
         difference = max(float(np.abs(run(*each) - _by_torch(module, *each)).max()) for each in inputs)
         exported.append(Exported(str(path), difference))
     return exported
@@ -93,7 +101,7 @@ def _module_of(path: str | os.PathLike[str]) -> tuple[Any, int]:
     checkpoint = load_checkpoint(path)
     about = checkpoint.about
     if about.matched:
-        raise BadOption(f"{path} was taught with matched dates, whose gains are those of a scene; export one without")
+        raise BadOption(f"{path} was trained with matched dates, whose gains are those of a scene; export one without")
     spread = np.array(about.normalisation.spread)
     preparation = Preparation(
         gain=tuple((1 / spread).tolist()), offset=tuple((-np.array(about.normalisation.mean) / spread).tolist())
@@ -102,8 +110,8 @@ def _module_of(path: str | os.PathLike[str]) -> tuple[Any, int]:
     return module.eval(), len(about.bands)
 
 
-def _made_input(seed: int, bands: int, options: ExportOptions) -> tuple[Floats, Floats]:
-    """Noise over the range of 8 bits, and a corner without data."""
+def _synthetic_input(seed: int, bands: int, options: ExportOptions) -> tuple[Floats, Floats]:
+    """Draw noise over the range of 8 bits, with a corner without data."""
     rng = np.random.default_rng(seed)
     side = options.tile_size
     dates = rng.uniform(0, 255, (1, options.dates, bands, side, side)).astype(np.float32)
@@ -169,7 +177,7 @@ def _write_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> 
 
 
 Writer = Callable[[Any, Path, tuple[Floats, Floats]], Callable[[Floats, Floats], Floats]]
-WRITERS: Mapping[str, Writer] = {"onnx": _write_onnx, "openvino": _write_openvino}
+MODEL_WRITERS: Mapping[Format, Writer] = {"onnx": _write_onnx, "openvino": _write_openvino}
 """Format -> writes the file, and gives a function that runs it."""
 
 

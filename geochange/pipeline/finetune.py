@@ -1,16 +1,15 @@
-"""`finetune`: a trained network taught further, on labels of one's own or on a target that nobody labelled."""
+"""`finetune`: a trained network trained further, on labels of one's own or on a target that nobody labelled."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Relay, Silent
@@ -25,62 +24,32 @@ from geochange.learning.material import (
     make_samples,
     require_labels,
     sample_size,
-    taught_gsd,
+    training_gsd,
 )
-from geochange.learning.options import TrainOptions
+from geochange.learning.options import FinetuneOptions, TrainOptions
 from geochange.learning.ranks import here
-from geochange.learning.run_options import TrainRunOptions, parse_sources
+from geochange.learning.run_options import parse_all_training_data
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
-from geochange.learning.training import BEST, LAST, fit, require_possible
+from geochange.learning.training import BEST, LAST, require_possible
 from geochange.pipeline.train import (
-    BOARD,
-    RECORD,
+    FROZEN,
+    PSEUDO,
+    STATISTICS,
     Trained,
-    begin_folder,
     calibrate_best,
     first_record,
-    open_board,
+    fit_with_board,
+    folder_of,
+    identity_of,
     outcome,
-    require_apart,
-    require_own,
-    source_name,
+    require_folder,
 )
-
-FROZEN, PSEUDO = "frozen", "pseudo-labels"
-STATISTICS = "statistics.pt"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneOptions:
-    """What is done besides what `TrainRunOptions` say."""
-
-    classes: tuple[str, ...] | None = None
-    """Names of the labels 1, 2, ...; None: those that the checkpoint knows."""
-    frozen_steps: int | None = None
-    """Updates with the encoder as it is, before all of the network learns; None: a quarter of the steps."""
-    whole_rate: float = 0.3
-    """Learning rate once all of the network learns, relative to that before."""
-    statistics: float = 0.5
-    """Without labels: share of the target's own statistics in normalisation layers."""
-    statistics_batches: int = 24
-    """Without labels: batches that these are measured on."""
-    sure: float = 0.8
-    """Without labels: how far from the threshold to the end of the range a score must lie to be learnt from."""
-
-    def __post_init__(self) -> None:
-        if self.frozen_steps is not None and self.frozen_steps < 0:
-            raise BadOption(f"frozen_steps {self.frozen_steps} must be at least 0")
-        if not 0 < self.whole_rate <= 1:
-            raise BadOption(f"whole_rate {self.whole_rate} must lie in 0..1, above 0")
-        for name in ("statistics", "sure"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadOption(f"{name} {getattr(self, name)} must lie in 0..1")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the trainings that a run is made of."""
+    """One of the trainings of a run."""
 
     folder: Path
     done: int = 0
@@ -88,14 +57,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tuning:
-    """What stays the same while a checkpoint is tuned."""
+class _Finetuning:
+    """What stays the same while a checkpoint is fine-tuned."""
 
     folder: Path
     start: Checkpoint
     material: Material
-    options: TrainRunOptions
-    more: FinetuneOptions
+    options: FinetuneOptions
     listener: Listener
 
     def fit(
@@ -104,25 +72,16 @@ class _Tuning:
         """Fit, with pictures for TensorBoard, counting steps from those done before; return the averaged network."""
 
         def report(figures: Mapping[str, float]) -> None:
-            steps = {"step": figures["step"] + done, "steps": self.options.fitting.steps}
+            steps = {"step": figures["step"] + done, "steps": self.options.steps}
             self.listener.report({**figures, **steps})
 
         folder.mkdir(parents=True, exist_ok=True)
-        board = open_board(folder / BOARD, material, self.listener)
         samples = make_samples(material, self.options, network)
-        show = None if board is None else board.show
-        try:
-            state = fit(
-                network, about, samples, material.held_out, folder, fitting,
-                show=show, listener=Relay(self.listener, report),
-            )  # fmt: skip
-        finally:
-            if board is not None:
-                board.close()
-        return state.averaged
+        listener = Relay(self.listener, report)
+        return fit_with_board(network, about, samples, material, folder, fitting, listener).averaged
 
     def score(self, checkpoint: Checkpoint) -> dict[str, float]:
-        """Figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
+        """Return figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
         if not self.material.held_out:
             return {}
         about, network = checkpoint.about, checkpoint.build()
@@ -130,31 +89,33 @@ class _Tuning:
         items = (
             item for each in self.material.held_out for item in score_items(network, each, about.normalisation, options)
         )
-        return pool_scores(items).figures(about.thresholds.get("default", 0.5), self.options.fitting.seed)
+        return pool_scores(items).figures(about.thresholds.get("default", 0.5), self.options.seed)
 
 
 def finetune(
     data: Sequence[str],
     out: str | os.PathLike[str],
-    options: TrainRunOptions,
-    more: FinetuneOptions | None = None,
+    options: FinetuneOptions | None = None,
     *,
+    resume: bool = False,
+    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> Trained:
-    """Teach a trained network further.
+    """Train a trained network further.
 
-    With labels, the decoder learns first and then all of the network, at a smaller rate; for other bands or classes,
-    weights that fit are taken over. Without labels (`options.unlabelled`), normalisation layers take on statistics
-    of the target, then the network learns its own confident labels of the target from varied views. Where labels are
-    held out, run.json has their scores before and after, and a line is said where they became worse.
+    With labels, the decoder is trained first and then all of the network, at a smaller rate; for other bands or
+    classes, weights that fit are taken over. Without labels (`options.unlabelled`), normalisation layers take on
+    statistics of the target, then the network is trained on its own confident labels of the target from varied views.
+    Where labels are held out, run.json has their scores before and after, and a notice reports both.
 
     OUT holds what `train` leaves; with `unlabelled` also statistics.pt and pseudo-labels/.
 
     Args:
         data: as for `train`; with `unlabelled` folders A and B, tables, or the dates of one scene.
         out: folder of the run.
-        options: as for `train`; `start` is the checkpoint to begin with.
-        more: what only fine-tuning has.
+        options: all else; `start` is the checkpoint to begin with.
+        resume: go on with the same run, which was interrupted.
+        overwrite: replace what an earlier run left.
         listener: receives each update, the figures of each epoch, and notices.
 
     Raises:
@@ -163,59 +124,43 @@ def finetune(
         UnreadableInput: an image or the checkpoint is broken or missing.
         NothingValid: without labels, the network is sure of no change in the target.
     """
-    more, folder, began = more or FinetuneOptions(), Path(out), time.perf_counter()
+    options, began = options or FinetuneOptions(), time.perf_counter()
     listener = listener or Silent()
     if options.start is None:
         raise BadOption("fine-tuning begins with a checkpoint; name it with --from")
     if here()[1] > 1:
         raise BadOption("fine-tuning runs in one process; start it without torchrun")
-    start = load_checkpoint(options.start)
-    options = replace(options, classes=more.classes or start.about.classes)
-    sources = parse_sources(data, unlabelled=options.unlabelled)
-    identity = {"data": [source_name(each) for each in sources], **options.settings(), **asdict(more)}
-    require_apart(folder, sources)
-    require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
+    start = load_checkpoint(find_checkpoint(options.start))
+    warmup = min(options.warmup, options.steps // 10)
+    options = replace(options, classes=options.classes or start.about.classes, warmup=warmup)
+    sources = parse_all_training_data(data, unlabelled=options.unlabelled)
+    identity = identity_of(sources, options)
+    folder = folder_of(out, sources, options)
+    require_folder(folder, identity, resume=resume, overwrite=overwrite)
     material = _material(sources, options, start)
     network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
-    require_possible(options.fitting, material.held_out)
-    _require_steps(options, more)
+    require_possible(options, material.held_out)
     record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
-    begin_folder(folder, record, overwrite=options.overwrite)
-    if options.overwrite:
-        _remove_parts(folder)
+    folder.start(record, overwrite=overwrite)
     if fresh:
-        listener.notice(
-            f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and begin anew"
-        )
-    tuning = _Tuning(folder, start, material, options, more, listener)
+        listener.notice(f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new")
+    run = _Finetuning(folder.out, start, material, options, listener)
     comparable = not fresh and about.bands == start.about.bands
-    before = tuning.score(start) if comparable else {}
-    best_part = (_adapt if options.unlabelled else _supervise)(tuning, network, about)
-    after = tuning.score(load_checkpoint(folder / BEST))
+    before = run.score(start) if comparable else {}
+    best_part = (_adapt if options.unlabelled else _supervise)(run, network, about)
+    after = run.score(load_checkpoint(folder.out / BEST))
     steps = {"before": before, "after": after}
     if options.unlabelled:
-        steps["statistics"] = tuning.score(load_checkpoint(folder / STATISTICS))
-    record |= outcome_of(folder, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
-    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
+        steps["statistics"] = run.score(load_checkpoint(folder.out / STATISTICS))
+    record |= outcome_of(folder.out, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
+    folder.write(record)
     _compare(before, after, listener)
-    return Trained(folder, record)
+    return Trained(folder.out, record)
 
 
-def _require_steps(options: TrainRunOptions, more: FinetuneOptions) -> None:
-    if more.frozen_steps is not None and more.frozen_steps > options.fitting.steps:
-        raise BadOption(f"frozen_steps {more.frozen_steps} are part of the steps, which are {options.fitting.steps}")
-
-
-def _remove_parts(folder: Path) -> None:
-    """What only fine-tuning leaves."""
-    for name in (FROZEN, PSEUDO):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / STATISTICS).unlink(missing_ok=True)
-
-
-def _material(sources: Sequence[Any], options: TrainRunOptions, start: Checkpoint) -> Material:
-    """Values stay as the checkpoint has them, unless it is for other bands, or the target is not labelled."""
+def _material(sources: Sequence[Any], options: FinetuneOptions, start: Checkpoint) -> Material:
+    """Gather data; normalisation is the checkpoint's, unless it is for other bands, or the target is not labelled."""
     material = gather(sources, options, start)
     colours = colours_of(material.training[0].items[0].pair.dates[0], options.bands)
     if len(colours) == len(start.about.bands) and not options.unlabelled:
@@ -225,9 +170,9 @@ def _material(sources: Sequence[Any], options: TrainRunOptions, start: Checkpoin
 
 
 def _begin(
-    material: Material, options: TrainRunOptions, start: Checkpoint, names: Sequence[str]
+    material: Material, options: FinetuneOptions, start: Checkpoint, names: Sequence[str]
 ) -> tuple[Network, About, tuple[str, ...]]:
-    """The network to tune, what its checkpoints say, and which weights are new."""
+    """Build the network to train; return it, what its checkpoints hold, and which weights are new."""
     import torch
 
     pair = material.training[0].items[0].pair
@@ -237,10 +182,10 @@ def _begin(
             f"without labels the target must have the checkpoint's {len(start.about.bands)} bands and its classes "
             f"{', '.join(start.about.classes)}; it has {len(colours)} bands: pick them with --bands"
         )
-    torch.manual_seed(options.fitting.seed)
+    torch.manual_seed(options.seed)
     moved = transfer(start, len(colours), options.classes)
     if not moved.network.supervised:
-        raise BadOption(f"{start.about.network} learns without labels; go on with `geochange train --from`")
+        raise BadOption(f"{start.about.network} is trained without labels; go on with `geochange train --from`")
     if moved.network.dates not in (None, len(pair.dates)):
         raise BadOption(
             f"{start.about.network} compares {moved.network.dates} dates, {pair.name} has {len(pair.dates)}"
@@ -252,7 +197,7 @@ def _begin(
         bands=colours,
         normalisation=material.normalisation,
         value_range=material.value_range,
-        gsd=taught_gsd(material, options) or start.about.gsd,
+        gsd=training_gsd(material, options) or start.about.gsd,
         thresholds={},
         temperature=1.0,
         metrics={},
@@ -261,76 +206,77 @@ def _begin(
     return moved.network, about, moved.fresh
 
 
-def _supervise(tuning: _Tuning, network: Network, about: About) -> Part:
-    """The decoder, then all of the network; returns the part that best.pt is of."""
-    options, more = tuning.options.fitting, tuning.more
+def _supervise(run: _Finetuning, network: Network, about: About) -> Part:
+    """Train the decoder, then all of the network; return the part that best.pt is of."""
+    options, fitting = run.options, run.options.fitting()
     scales = len(encoder_scales(network))
-    first = (options.steps // 4 if more.frozen_steps is None else more.frozen_steps) if scales else 0
+    first = (options.steps // 4 if options.frozen_steps is None else options.frozen_steps) if scales else 0
     if first:
-        fitting = replace(options, steps=first, frozen=scales, patience=None, every=min(options.every, first))
-        network = tuning.fit(network.train(), about, tuning.material, tuning.folder / FROZEN, fitting)
+        frozen = replace(fitting, steps=first, frozen=scales, patience=None, every=min(options.every, first))
+        network = run.fit(network.train(), about, run.material, run.folder / FROZEN, frozen)
     if options.steps > first:
-        fitting = replace(options, steps=options.steps - first, rate=options.rate * (more.whole_rate if first else 1))
-        tuning.fit(network.requires_grad_(True), about, tuning.material, tuning.folder, fitting, done=first)
-        best_part = _keep_better(tuning, first)
+        rate = options.rate * (options.whole_rate if first else 1)
+        whole = replace(fitting, steps=options.steps - first, rate=rate)
+        run.fit(network.requires_grad_(True), about, run.material, run.folder, whole, done=first)
+        best_part = _keep_better(run, first)
     else:
-        best_part = Part(tuning.folder / FROZEN)
+        best_part = Part(run.folder / FROZEN)
         for name in (BEST, LAST):
-            write_whole(tuning.folder / name, (tuning.folder / FROZEN / name).read_bytes())
-    if tuning.material.held_out:
-        calibrate_best(tuning.folder / BEST, tuning.material, tuning.options, tuning.listener)
+            write_whole(run.folder / name, (run.folder / FROZEN / name).read_bytes())
+    if run.material.held_out:
+        calibrate_best(run.folder / BEST, run.material, run.options, run.listener)
     return best_part
 
 
-def _keep_better(tuning: _Tuning, first: int) -> Part:
-    """Of both parts' best checkpoints, keep the one that held-out labels say is better; of equals the first."""
-    second = Part(tuning.folder, done=first)
-    if not first or not tuning.material.held_out:
+def _keep_better(run: _Finetuning, first: int) -> Part:
+    """Keep the better one of both parts' best checkpoints, by held-out labels; of equals the first."""
+    second = Part(run.folder, done=first)
+    if not first or not run.material.held_out:
         return second
-    bests = [load_checkpoint(folder / BEST) for folder in (tuning.folder / FROZEN, tuning.folder)]
+    bests = [load_checkpoint(folder / BEST) for folder in (run.folder / FROZEN, run.folder)]
     name = merit_name(bests[1].about.metrics)
     scores = [best.about.metrics[name] for best in bests]
     if scores[0] < scores[1]:
         return second
-    bests[0].save(tuning.folder / BEST)
-    tuning.listener.notice(
+    bests[0].save(run.folder / BEST)
+    run.listener.notice(
         f"best.pt is of the first {first} steps, with the encoder as it was: {MERITS[name]} {scores[0]:.4f} on "
         f"held-out labels, against {scores[1]:.4f} of all that came after"
     )
-    return Part(tuning.folder / FROZEN)
+    return Part(run.folder / FROZEN)
 
 
-def _adapt(tuning: _Tuning, network: Network, about: About) -> Part:
-    """Statistics of the target, then the network's own confident labels."""
-    about = adapted_about(about, tuning.start)
-    statistics = tuning.folder / STATISTICS
-    samples = make_samples(tuning.material, tuning.options, network)
-    size = tuning.options.fitting.batch
+def _adapt(run: _Finetuning, network: Network, about: About) -> Part:
+    """Train on statistics of the target, then on the network's own confident labels."""
+    about = adapted_about(about, run.start)
+    statistics = run.folder / STATISTICS
+    samples = make_samples(run.material, run.options, network)
+    size = run.options.batch
     batches = (
         collate([samples[number] for number in range(k * size, (k + 1) * size)])
-        for k in range(tuning.more.statistics_batches)
+        for k in range(run.options.statistics_batches)
     )
-    adapt_statistics(network, batches, tuning.more.statistics)
+    adapt_statistics(network, batches, run.options.statistics)
     adapted = Checkpoint(about, dict(network.state_dict()))
     adapted.save(statistics)
     labelled = tuple(
-        pseudo_label(adapted, each, tuning.folder / PSEUDO / str(place), sure=tuning.more.sure, gsd=tuning.options.gsd)
-        for place, each in enumerate(tuning.material.training)
+        pseudo_label(adapted, each, run.folder / PSEUDO / str(place), sure=run.options.sure, gsd=run.options.gsd)
+        for place, each in enumerate(run.material.training)
     )
-    material = replace(tuning.material, training=labelled)
-    tuning.fit(network.train(), about, material, tuning.folder, tuning.options.fitting)
-    _keep_thresholds(tuning)
-    return Part(tuning.folder)
+    material = replace(run.material, training=labelled)
+    run.fit(network.train(), about, material, run.folder, run.options.fitting())
+    _keep_thresholds(run)
+    return Part(run.folder)
 
 
-def _keep_thresholds(tuning: _Tuning) -> None:
-    """Without held-out labels no threshold can be chosen: those of the start stay."""
-    best = load_checkpoint(tuning.folder / BEST)
-    replace(best, about=adapted_about(best.about, tuning.start)).save(tuning.folder / BEST)
+def _keep_thresholds(run: _Finetuning) -> None:
+    """Keep the thresholds of the start: without held-out labels none can be chosen."""
+    best = load_checkpoint(run.folder / BEST)
+    replace(best, about=adapted_about(best.about, run.start)).save(run.folder / BEST)
 
 
 def outcome_of(folder: Path, best_part: Part, seconds: float) -> dict[str, Any]:
-    """What run.json says at the end."""
+    """Return what run.json holds at the end."""
     state = load_tensors(best_part.folder / LAST)
     history = [{**row, "step": row["step"] + best_part.done} for row in state["history"]]
     return outcome(history, state["best_epoch"], state["step"] + best_part.done, folder, seconds)
@@ -343,8 +289,6 @@ def _compare(before: Mapping[str, float], after: Mapping[str, float], listener: 
     what = MERITS[name]
     change = f"{what} on held-out labels, at each one's threshold: {before[name]:.4f} before, {after[name]:.4f} after"
     if after[name] < before[name]:
-        listener.notice(
-            f"{change}: fine-tuning made it worse; keep the checkpoint that it began with, or try other options"
-        )
+        listener.notice(f"{change}: the checkpoint became worse; keep the one that it began with, or try other options")
     else:
         listener.notice(change)

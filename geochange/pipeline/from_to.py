@@ -18,7 +18,8 @@ import shapely
 from pyproj import CRS
 
 from geochange.arrays import IGNORE, Array, Ints
-from geochange.datasets.labels import MOST_CLASSES, value_text
+from geochange.datasets.labels import value_text
+from geochange.datasets.options import MOST_CLASSES
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.files import appearing, require_writable, write_whole
@@ -160,10 +161,10 @@ def _outputs(out: Any, grid: Any, inputs: Sequence[Any], *, overwrite: bool) -> 
         if path.suffix.lower() in RASTERS:
             if grid is None:
                 raise BadOption(f"{path.name} is a raster: say on which grid, with --raster IMAGE")
-            require_writable(path.with_suffix(".csv"), overwrite=overwrite, inputs=inputs)
+            require_writable([path.with_suffix(".csv")], overwrite=overwrite, inputs=inputs)
         else:
             writer_of(path)
-        require_writable(path, overwrite=overwrite, inputs=inputs)
+        require_writable([path], overwrite=overwrite, inputs=inputs)
     return paths
 
 

@@ -183,7 +183,7 @@ def fuse(
     stack = open_stack(rasters)
     inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
     for target in (path, *([] if save_model is None else [Path(save_model)])):
-        require_writable(target, overwrite=overwrite, inputs=inputs)
+        require_writable([target], overwrite=overwrite, inputs=inputs)
     with open_work(cluster, listener) as work:
         run = _Run(options, stack, work)
         plan = METHODS[options.method](run)

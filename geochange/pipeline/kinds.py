@@ -84,7 +84,7 @@ def kinds(
     """
     path, options = Path(out), options or KindOptions()
     writer_of(path)
-    require_writable(path, overwrite=overwrite, inputs=[changes, before, after])
+    require_writable([path], overwrite=overwrite, inputs=[changes, before, after])
     features = open_features(os.fspath(changes))
     scene = open_scene([before, after], SceneOptions(align=True, nodata=options.nodata))
     with (

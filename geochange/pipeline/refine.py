@@ -243,7 +243,7 @@ def refine(
     steps = options.steps(raster.source.grid)
     _require_images(steps, image is not None, before is not None)
     require_geotiff(path)
-    require_writable(path, overwrite=overwrite, inputs=[probability, *images])
+    require_writable([path], overwrite=overwrite, inputs=[probability, *images])
     opened = [open_file(name, bands=options.bands, nodata=options.nodata) for name in images]
     resampling, grid = RESAMPLINGS[options.resampling], raster.source.grid
     sources = [on_grid(each, grid, resampling, raster.source.name) for each in opened]

@@ -1,105 +1,49 @@
-"""`synthesize`: single images → pairs with made changes and exact labels, ready to be taught with."""
+"""`synthesize`: single images → pairs with synthetic changes and exact labels, to train with."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import reduce
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from geochange.arrays import Bools, Floats
 from geochange.datasets.cutouts import open_outlines, open_pictures
-from geochange.datasets.listings import COLUMNS, IMAGE_SUFFIXES
+from geochange.datasets.listings import IMAGE_SUFFIXES, TABLE_COLUMNS
+from geochange.datasets.options import CHANGE_KINDS, SynthesizeOptions
 from geochange.datasets.sprites import Cutouts
-from geochange.datasets.synthesis import KINDS, ObjectOptions, plan_pair
+from geochange.datasets.synthesis import plan_pair
 from geochange.datasets.synthetic_pairs import FOLDERS, OBJECTS, Pair, write_pair
-from geochange.datasets.unchanged import EFFECTS, Tone
+from geochange.datasets.unchanged import Tone
 from geochange.detectors.statistics import Moments, moments_of, valid_pixels
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
-from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
+from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import require_space
+from geochange.pipeline.run_folder import RunFolder
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene, SceneOptions, open_scene
 from geochange.scenes.scene import NodataRule, Source, open_file
 
-RECORD, TABLE = "run.json", "pairs.csv"
-FARTHEST = 5.0  # standard deviations from the mean to what counts as black and white
+COMMAND, TABLE = "synthesize", "pairs.csv"
+TONE_RANGE = 5.0  # standard deviations from the mean to what counts as black and white
 FLAT = 1e-3  # deviation of a band that never varies, relative to its range or to 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SynthesizeOptions:
-    """What is made of each image."""
-
-    objects: ObjectOptions = field(default_factory=ObjectOptions)
-
-    effects: tuple[str, ...] = EFFECTS
-    """What differs between the dates without being change."""
-
-    strength: float = 1.0
-    """Of these effects; 0: none."""
-
-    after: str | None = None
-    """A real second date: an image, or a folder of images with the same names. None: both dates are made of the one."""
-
-    changed: str | None = None
-    """What really changed between such dates: a mask, or a folder of masks with the same names. It is not labelled, and
-    nothing is pasted there."""
-
-    copies: int = 1
-    """Pairs of each image."""
-
-    outlines: str | None = None
-    """A layer of polygons; the objects in them are cut out and pasted elsewhere."""
-
-    cut_from: str | None = None
-    """The image that `outlines` are of; None: each image itself."""
-
-    pictures: str | None = None
-    """A folder of pictures of objects, with opacity, to paste."""
-
-    classes: bool = False
-    """Whether labels tell the kinds of change apart, 1 to 5 in the order of `KINDS`; else 1 is change."""
-
-    seed: int = 0
-    bands: tuple[int, ...] | None = None
-    nodata: NodataRule = "all"
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.copies < 1:
-            raise BadOption(f"copies {self.copies} must be at least 1")
-        if self.seed < 0:
-            raise BadOption(f"seed {self.seed} must be at least 0")
-        if self.changed is not None and self.after is None:
-            raise BadOption("changed needs after: between one image and itself nothing has changed")
-        if self.outlines is not None and self.pictures is not None:
-            raise BadOption("outlines and pictures exclude each other: objects come from one of them")
-        if self.cut_from is not None and self.outlines is None:
-            raise BadOption("cut_from needs outlines: they say what is cut out")
-        if unknown := sorted(set(self.effects) - set(EFFECTS)):
-            raise BadOption(f"effect {unknown[0]!r} is not one of {', '.join(EFFECTS)}")
-        if not 0 <= self.strength < float("inf"):
-            raise BadOption(f"strength {self.strength} must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
 class Synthesized:
-    """What was made, and where it lies."""
+    """What was synthesized, and where it lies."""
 
     folder: Path
     record: dict[str, Any]
@@ -111,10 +55,11 @@ def synthesize(
     out: str | os.PathLike[str],
     options: SynthesizeOptions | None = None,
     *,
+    overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> Synthesized:
-    """Make pairs with known changes from single images.
+    """Synthesize pairs with known changes from single images.
 
     OUT holds the folders A, B and label, with a GeoTIFF each for every pair, which `train` takes as they are;
     pairs.csv, for images that are to be cut into tiles; objects/NAME.gpkg with the boxes of all changes, their kinds,
@@ -123,49 +68,74 @@ def synthesize(
     Args:
         images: rasters, or folders of them.
         out: the folder.
-        options: what is made.
+        options: what is synthesized.
+        overwrite: replace what an earlier run left.
         cluster: where the work is done.
         listener: receives progress updates.
 
     Raises:
         UnreadableInput: an image, layer or picture cannot be read.
         NothingValid: an image holds no data.
-        OutputInTheWay: OUT exists, and `overwrite` is off or it holds something else.
+        OutputInTheWay: OUT holds a run or files of its names, and `overwrite` is off; or an input would be replaced.
     """
-    options, folder = options or SynthesizeOptions(), Path(out)
+    options = options or SynthesizeOptions()
     paths = find_images(images)
     names = _names(paths, options.copies)
-    require_replaceable(folder, overwrite=options.overwrite)
-    _spare(folder, [*paths, *filter(None, _further_inputs(options))])
-    with open_work(cluster, listener) as work, _folder_appearing(folder) as temporary:
-        for name in (*FOLDERS, OBJECTS):
-            (temporary / name).mkdir()
-        counts: Counter[str] = Counter()
-        for number, (path, copies) in enumerate(zip(paths, names, strict=True)):
-            scene, changed = _open(path, options)
-            _require_fill(options.nodata, scene)
-            require_space(temporary, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
-            tone = tone_of(scene, work)
-            cutouts = _cutouts(scene, tone, options, work)
-            for copy, name in enumerate(copies):
-                making = plan_pair(
-                    _seed_of(options.seed, number, copy),
-                    tone,
-                    options.objects,
-                    effects=options.effects,
-                    strength=options.strength,
-                    cutouts=cutouts,
-                )
-                pair = Pair(scene, changed, making, name, temporary, options.nodata, options.classes)
-                counts += write_pair(pair, work)
-        _write_table(temporary / TABLE, [name for copies in names for name in copies])
-        record = _record(paths, options, counts, sum(map(len, names)))
-        (temporary / RECORD).write_text(json.dumps(record, indent=2))
-    return Synthesized(folder, record)
+    files = _files([name for copies in names for name in copies])
+    inputs = [*paths, options.after, options.changed, options.outlines, options.cut_from, options.pictures]
+    folder = RunFolder(Path(out), [escape(name) for each in files.values() for name in each], inputs)
+    kept = folder.out.exists()
+    folder.begin({"command": COMMAND}, resume=None, overwrite=overwrite)
+    try:
+        with open_work(cluster, listener) as work:
+            counts = _write_pairs(list(zip(paths, names, strict=True)), folder, options, work)
+        _write_table(folder.ready / TABLE, [name for copies in names for name in copies])
+        record = _record(paths, options, counts, sum(map(len, names))) | {"files": files}
+        folder.publish(record)
+    except BaseException:
+        folder.abandon(keep_folder=kept)
+        raise
+    return Synthesized(folder.out, record)
+
+
+def _files(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return what a run leaves, by folder."""
+    parts = {part: [f"{part}/{name}.tif" for name in names] for part in FOLDERS}
+    return {**parts, OBJECTS: [f"{OBJECTS}/{name}.gpkg" for name in names], "table": [TABLE]}
+
+
+def _write_pairs(
+    named: Sequence[tuple[str, Sequence[str]]],
+    folder: RunFolder,
+    options: SynthesizeOptions,
+    work: Work,
+) -> Counter[str]:
+    """Write the pairs of all images; return how many changes there are of each kind."""
+    counts: Counter[str] = Counter()
+    for name in (*FOLDERS, OBJECTS):
+        (folder.ready / name).mkdir()
+    for number, (path, copies) in enumerate(named):
+        scene, changed = _open(path, options)
+        _require_fill(options.nodata, scene)
+        require_space(folder.out, int(scene.grid.area.size * len(copies) * (2 * scene.bytes_per_pixel + 1)))
+        tone = tone_of(scene, work)
+        cutouts = _cutouts(scene, tone, options, work)
+        for copy, name in enumerate(copies):
+            plan = plan_pair(
+                _seed_of(options.seed, number, copy),
+                tone,
+                options,
+                effects=options.effects,
+                strength=options.strength,
+                cutouts=cutouts,
+            )
+            pair = Pair(scene, changed, plan, name, folder.ready, options.nodata, options.label_kinds)
+            counts += write_pair(pair, work)
+    return counts
 
 
 def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Rasters by name, those of folders in the order of their names.
+    """List rasters, those of folders in the order of their names.
 
     Raises:
         BadOption: there are none.
@@ -179,17 +149,6 @@ def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     if not found:
         raise BadOption(f"there is no image in {images}")
     return found
-
-
-def _further_inputs(options: SynthesizeOptions) -> tuple[str | None, ...]:
-    return options.after, options.changed, options.outlines, options.cut_from, options.pictures
-
-
-def _spare(folder: Path, inputs: Sequence[str]) -> None:
-    """Raise OutputInTheWay where an input lies in the folder that is to be replaced."""
-    for path in inputs:
-        if folder.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
-            raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output folder")
 
 
 def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, Source | None]:
@@ -215,67 +174,31 @@ def _require_fill(nodata: NodataRule, scene: Scene) -> None:
     limits = np.iinfo(dtype)
     if nodata != round(nodata) or not limits.min <= nodata <= limits.max:
         raise BadOption(
-            f"nodata {nodata:g} is no value that {scene.sources[0].name} can hold: it has whole numbers of "
+            f"nodata {nodata:g} is not a value that {scene.sources[0].name} can hold: it has whole numbers of "
             f"{limits.min} to {limits.max}"
         )
 
 
 def _beside(place: str, path: str) -> str:
-    """Find the file itself, or the one in a folder that has the image's name."""
+    """Return the file itself, or the one in a folder with the image's name."""
     if not Path(place).is_dir():
         return place
     found = sorted(each for each in Path(place).iterdir() if each.stem == Path(path).stem)
     if not found:
-        raise UnreadableInput(f"{place} holds no file that is called {Path(path).stem}, as {path} is")
+        raise UnreadableInput(f"{place} holds no file named {Path(path).stem}, as {path} is")
     return str(found[0])
 
 
 def _names(paths: Sequence[str], copies: int) -> list[list[str]]:
-    """For each image, the names of its pairs."""
+    """Return the names of the pairs of each image."""
     stems = [Path(path).stem for path in paths]
     if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
-        raise BadOption(f"two images are called {twice[0]}; make their pairs in folders of their own")
+        raise BadOption(f"two images are named {twice[0]}; synthesize their pairs in folders of their own")
     return [[stem] if copies == 1 else [f"{stem}-{copy}" for copy in range(1, copies + 1)] for stem in stems]
 
 
 def _seed_of(seed: int, number: int, copy: int) -> int:
     return int(np.random.SeedSequence([seed, number, copy]).generate_state(1, np.uint64)[0] >> 2)
-
-
-def require_replaceable(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds something else than what is made here, or that nobody asked to replace.
-
-    Raises:
-        OutputInTheWay: it is in the way, or its parent cannot be written to.
-    """
-    parent = folder.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputInTheWay(f"{parent} is not a folder that can be written to")
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        own = json.loads((folder / RECORD).read_text()).get("command") == "synthesize"
-    except (OSError, ValueError, AttributeError):
-        own = False
-    if not own:
-        raise OutputInTheWay(f"{folder} exists, and was not made by `geochange synthesize`; choose another folder")
-    if others := sorted({each.name for each in folder.iterdir()} - {*FOLDERS, OBJECTS, TABLE, RECORD}):
-        raise OutputInTheWay(f"{folder} holds {others[0]}, which was not made there; move it, or choose another folder")
-    if not overwrite:
-        raise OutputInTheWay(f"{folder} exists; --overwrite replaces it")
-
-
-@contextmanager
-def _folder_appearing(folder: Path) -> Iterator[Path]:
-    """Make a folder beside this one, which takes its place at the end, and is removed on an error."""
-    temporary = folder.absolute().with_name(f".{folder.name}-{uuid4().hex[:8]}")
-    temporary.mkdir()
-    try:
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def tone_of(scene: Scene, work: Work) -> Tone:
@@ -295,13 +218,13 @@ def tone_of(scene: Scene, work: Work) -> Tone:
     if scene.largest == 255:
         low, high = np.zeros(len(low)), np.full(len(high), 255.0)
     else:
-        low = np.maximum(low, moments.mean - FARTHEST * spread)
-        high = np.maximum(np.minimum(high, moments.mean + FARTHEST * spread), low + spread)
+        low = np.maximum(low, moments.mean - TONE_RANGE * spread)
+        high = np.maximum(np.minimum(high, moments.mean + TONE_RANGE * spread), low + spread)
     return Tone(mean=moments.mean, spread=spread, low=low, high=high)
 
 
 def tone_kernel(dates: Floats, valid: Bools, tile: Tile) -> tuple[Moments, Floats, Floats] | None:
-    """Kernel: moments, least and greatest values of a block; None where nothing is valid."""
+    """Measure moments, least and greatest values of a block; None where nothing is valid."""
     pixels = valid_pixels(dates, valid)
     if not pixels.size:
         return None
@@ -327,17 +250,16 @@ def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, work: Work) -
 def _write_table(path: Path, names: Sequence[str]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(COLUMNS)
+        rows.writerow(TABLE_COLUMNS)
         rows.writerows([f"{part}/{name}.tif" for part in FOLDERS] for name in names)
 
 
 def _record(paths: Sequence[str], options: SynthesizeOptions, counts: Counter[str], pairs: int) -> dict[str, Any]:
-    own = {key: value for key, value in asdict(options).items() if key != "overwrite"}
     return {
-        "command": "synthesize",
+        "command": COMMAND,
         "images": [Path(path).name for path in paths],
         "pairs": pairs,
-        "changes": {kind: counts[kind] for kind in KINDS},
-        "options": json.loads(json.dumps(own)),
+        "changes": {kind: counts[kind] for kind in CHANGE_KINDS},
+        "options": json.loads(json.dumps(asdict(options))),
         "versions": {name: version(name) for name in ("geochange", "numpy", "scipy", "pillow")},
     }

@@ -1,36 +1,44 @@
-"""`train` and `tune`: a network from labelled pairs."""
+"""`train`: a network from labelled pairs."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from geochange.datasets.collection import Collection
+from geochange.datasets.splits import SPLIT_GAP
+from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import NothingValid, OutputInTheWay
-from geochange.files import write_whole
+from geochange.errors import NothingValid
 from geochange.learning.board import Board
-from geochange.learning.calibration import calibrate, settle_distances
+from geochange.learning.calibration import calibrate, calibrate_distances
 from geochange.learning.material import Material, gather, make_network, make_samples, require_labels, uses_labels
+from geochange.learning.options import TrainOptions, TrainRunOptions
 from geochange.learning.ranks import here
-from geochange.learning.run_options import Source, TrainRunOptions, parse_sources, plain
+from geochange.learning.run_options import TrainingData, parse_all_training_data, plain
+from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
-from geochange.learning.training_state import MAY_DIFFER, Row
+from geochange.learning.training_state import MAY_DIFFER, Row, State
 from geochange.learning.tuning import SEARCH_FILES
+from geochange.pipeline.run_folder import RECORD, RunFolder
 
-RECORD, BOARD = "run.json", "tensorboard"
-TRIAL_FOLDERS = "trials"
+BOARD, TRIAL_FOLDERS = "tensorboard", "trials"
+FROZEN, PSEUDO, STATISTICS = "frozen", "pseudo-labels", "statistics.pt"
+_FITTED = (LAST, BEST, HISTORY, f"{BOARD}/events.*")
+TARGETS = (
+    *(f"{folder}{name}" for folder in ("", f"{FROZEN}/", f"{TRIAL_FOLDERS}/*/") for name in _FITTED),
+    *(*SEARCH_FILES, STATISTICS, f"{PSEUDO}/*/*.tif"),
+)
+"""Patterns of the files that `train`, `finetune` and `tune` leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Trained:
 
     folder: Path
     record: dict[str, Any]
-    """What run.json holds."""
+    """Content of run.json."""
 
 
 def train(
@@ -47,9 +55,11 @@ def train(
     out: str | os.PathLike[str],
     options: TrainRunOptions | None = None,
     *,
+    resume: bool = False,
+    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> Trained:
-    """Teach a network on folders of labelled pairs, or `change-vae` on pairs that nobody labelled.
+    """Train a network on folders of labelled pairs, or `change-vae` on pairs that nobody labelled.
 
     OUT holds last.pt (the whole state), best.pt (the checkpoint to use), history.csv, run.json and tensorboard/.
     Under torchrun, all processes call this alike.
@@ -59,6 +69,8 @@ def train(
             dates of a scene.
         out: folder of the run.
         options: all else.
+        resume: go on with the same run, which was interrupted.
+        overwrite: replace what an earlier run left.
         listener: receives each update, the figures of each epoch, and notices.
 
     Raises:
@@ -66,99 +78,75 @@ def train(
         BadOption: options do not fit each other or the data.
         UnreadableInput: an image is broken or missing.
     """
-    options, folder, began = options or TrainRunOptions(), Path(out), time.perf_counter()
-    listener = listener or Silent()
-    start = None if options.start is None else load_checkpoint(options.start)
-    sources = parse_sources(data, unlabelled=not uses_labels(options, start))
-    identity = {"data": [source_name(each) for each in sources], **options.settings()}
-    require_apart(folder, sources)
-    first = here()[0] == 0
+    options, began = options or TrainRunOptions(), time.perf_counter()
+    listener, first = listener or Silent(), here()[0] == 0
+    start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
+    sources = parse_all_training_data(data, unlabelled=not uses_labels(options, start))
+    identity = identity_of(sources, options)
+    folder = folder_of(out, sources, options)
     if first:
-        require_own(folder, identity, resume=options.resume, overwrite=options.overwrite)
+        require_folder(folder, identity, resume=resume, overwrite=overwrite)
     material = gather(sources, options, start)
     network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
     require_labels(material, options, start)
-    require_possible(options.fitting, material.held_out)
+    require_possible(options, material.held_out)
     record = first_record(identity, material, network, about, origin)
     if first:
-        begin_folder(folder, record, overwrite=options.overwrite)
-    board = open_board(folder / BOARD, material, listener) if first else None
+        folder.start(record, overwrite=overwrite)
+    samples = make_samples(material, options, network)
+    state = fit_with_board(network, about, samples, material, folder.out, options.fitting(), listener)
+    if first:
+        best = folder.out / BEST
+        if not network.supervised:
+            calibrate_distances(load_checkpoint(best), material.training, options.gsd).save(best)
+        if material.held_out or uses_labels(options, start):
+            calibrate_best(best, material, options, listener)
+    record |= outcome(state.history, state.best_epoch, state.step, folder.out, time.perf_counter() - began)
+    if first:
+        folder.write(record)
+    return Trained(folder.out, record)
+
+
+def identity_of(sources: Sequence[TrainingData], options: TrainRunOptions) -> dict[str, Any]:
+    """Return the data and options that identify a run, by names that are the same on another machine."""
+    names = [each.path.absolute().name for each in sources]
+    sized = [name if each.gsd is None else f"{name}@{each.gsd:g}" for name, each in zip(names, sources, strict=True)]
+    return plain({"data": sized, **options.settings()})
+
+
+def folder_of(out: str | os.PathLike[str], sources: Sequence[TrainingData], options: TrainRunOptions) -> RunFolder:
+    """Return the folder of a training."""
+    return RunFolder(Path(out), TARGETS, [*(each.path for each in sources), options.val, options.start])
+
+
+def require_folder(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+    """Refuse the folder of another run; see `RunFolder.require`."""
+    if resume and (folder.out / LAST).exists() and not (folder.out / RECORD).exists():
+        folder = replace(folder, targets=())  # `fit` compares with what last.pt holds
+    folder.require(identity, resume=resume, overwrite=overwrite, may_differ=(*MAY_DIFFER, "skip_bad"))
+
+
+def fit_with_board(  # noqa: PLR0917, as `fit`
+    network: Network,
+    about: About,
+    samples: TrainingSamples,
+    material: Material,
+    folder: Path,
+    options: TrainOptions,
+    listener: Listener,
+) -> State:
+    """Fit a network, with figures and pictures for TensorBoard."""
+    board = open_board(folder / BOARD, material, listener) if here()[0] == 0 else None
+    show = None if board is None else board.show
     try:
-        state = fit(
-            network,
-            about,
-            make_samples(material, options, network),
-            material.held_out,
-            folder,
-            options.fitting,
-            show=None if board is None else board.show,
-            listener=listener,
-        )
+        return fit(network, about, samples, material.held_out, folder, options, show=show, listener=listener)
     finally:
         if board is not None:
             board.close()
-    if first:
-        if not network.supervised:
-            settle_distances(load_checkpoint(folder / BEST), material.training, options.gsd).save(folder / BEST)
-        if material.held_out or uses_labels(options, start):
-            calibrate_best(folder / BEST, material, options, listener)
-    record |= outcome(state.history, state.best_epoch, state.step, folder, time.perf_counter() - began)
-    if first:
-        write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
-    return Trained(folder, record)
-
-
-def require_own(folder: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds another run, or one that nobody asked to go on with.
-
-    Raises:
-        OutputInTheWay: the message names the first option that differs, and both values.
-    """
-    if overwrite or not ((folder / RECORD).exists() or (folder / LAST).exists()):
-        return
-    if not resume:
-        raise OutputInTheWay(f"{folder} holds a run; --resume goes on with it, --overwrite replaces it")
-    if not (folder / RECORD).exists():
-        return  # `fit` compares with what last.pt says
-    before = _read_record(folder).get("identity")
-    if not isinstance(before, dict):
-        raise OutputInTheWay(f"{folder / RECORD} is not of `geochange train`; --overwrite begins anew")
-    now = plain(identity)
-    for name in sorted(({*before} | {*now}) - {*MAY_DIFFER, "skip_bad"}):
-        if before.get(name) != now.get(name):
-            raise OutputInTheWay(
-                f"{folder} was begun with {name} {json.dumps(before.get(name))}, now it is "
-                f"{json.dumps(now.get(name))}; give the same, or --overwrite begins anew"
-            )
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / RECORD).read_text())
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise OutputInTheWay(f"{folder / RECORD} is damaged; --overwrite begins anew")
-    return record
-
-
-def require_apart(folder: Path, sources: Sequence[Source]) -> None:
-    """Raises OutputInTheWay where a run would be written among the data."""
-    if folder.resolve() in [each.path.resolve() for each in sources]:
-        raise OutputInTheWay(f"{folder} holds the data; name another folder for what comes out")
-
-
-def begin_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        for name in (LAST, BEST, HISTORY, RECORD, *SEARCH_FILES):
-            (folder / name).unlink(missing_ok=True)
-        for name in (BOARD, TRIAL_FOLDERS):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
 def open_board(folder: Path, material: Material, listener: Listener) -> Board | None:
+    """Open the board; None, with a notice, where TensorBoard is not installed."""
     try:
         return Board(folder, material.held_out, material.normalisation)
     except ImportError:
@@ -166,21 +154,16 @@ def open_board(folder: Path, material: Material, listener: Listener) -> Board | 
         return None
 
 
-def source_name(source: Source) -> str:
-    """A source as text that another machine would give too."""
-    name = source.path.absolute().name
-    return name if source.gsd is None else f"{name}@{source.gsd:g}"
-
-
 def first_record(
     identity: Mapping[str, Any], material: Material, network: Network, about: About, origin: str | None
 ) -> dict[str, Any]:
-    """What run.json says before the first step."""
+    """Return what run.json holds before the first step."""
     return {
         "finished": False,
-        "identity": plain(identity),
+        "identity": dict(identity),
         "training": [_counts(each) for each in material.training],
         "held_out": [_counts(each) for each in material.held_out],
+        "held_out_blocks": _blocks(material) if identity["val"] is None else None,
         "left_out": [{"item": name, "why": why} for name, why in material.left_out.items()],
         "network": {
             "name": about.network,
@@ -195,6 +178,15 @@ def first_record(
             **{name: version(name) for name in ("geochange", "torch", "timm", "numpy")},
         },
     }
+
+
+def _blocks(material: Material) -> dict[str, Any] | None:
+    """Return where tiles of the training scene itself are held out: [row, column, height, width] of each, in pixels."""
+    training, held_out = (
+        [item for each in part for item in each.items] for part in (material.training, material.held_out)
+    )
+    tiles = [item.tile for item in held_out if item.pair == training[0].pair]
+    return {"gap": SPLIT_GAP, "tiles": [[tile.row, tile.col, *tile.shape] for tile in tiles]} if tiles else None
 
 
 def _counts(collection: Collection) -> dict[str, Any]:
@@ -212,7 +204,7 @@ def calibrate_best(best: Path, material: Material, options: TrainRunOptions, lis
 
 
 def outcome(history: Sequence[Row], best_epoch: int, step: int, folder: Path, seconds: float) -> dict[str, Any]:
-    """What run.json says at the end."""
+    """Return what run.json holds at the end."""
     best = load_checkpoint(folder / BEST).about
     figures = {name: value for name, value in best.metrics.items() if name not in ("f1_low", "f1_high")}
     low, high = (best.metrics.get(name) for name in ("f1_low", "f1_high"))

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
+from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
 from geochange.learning.material import gather, make_network, make_samples, require_labels
-from geochange.learning.run_options import TrainRunOptions, parse_source, plain
-from geochange.learning.training import fit
-from geochange.learning.tuning import Prune, TuneOptions, merit_of, require_optuna, search
-from geochange.pipeline.train import TRIAL_FOLDERS, begin_folder, require_own, source_name
+from geochange.learning.options import TuneOptions
+from geochange.learning.run_options import parse_training_data
+from geochange.learning.training import LAST, fit
+from geochange.learning.tuning import Prune, merit_of, require_optuna, search
+from geochange.pipeline.train import TRIAL_FOLDERS, folder_of, identity_of
 
 
 def tune(
     data: Sequence[str],
     out: str | os.PathLike[str],
-    options: TrainRunOptions | None = None,
-    tuning: TuneOptions | None = None,
+    options: TuneOptions | None = None,
     *,
+    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Search rate, weight decay, loss, encoder rate and batch with short runs; a search that was stopped goes on.
@@ -34,8 +34,8 @@ def tune(
     Args:
         data: as for `train`.
         out: folder of the search.
-        options: all else; their steps are those of each trial.
-        tuning: what is searched.
+        options: what is searched, and all else.
+        overwrite: replace an earlier search, instead of going on with it.
         listener: receives each update, and the figures of each epoch of each trial.
 
     Returns:
@@ -46,32 +46,35 @@ def tune(
         OutputInTheWay: OUT holds a search on other data or options.
     """
     require_optuna()
-    options, folder, news = options or TrainRunOptions(), Path(out), listener or Silent()
-    tuning = tuning or TuneOptions(seed=options.fitting.seed)
-    start = None if options.start is None else load_checkpoint(options.start)
-    sources = [parse_source(text) for text in data]
-    searched = {key: value for key, value in asdict(tuning).items() if key != "trials"}
-    identity = {"data": [source_name(each) for each in sources], **options.settings(), **plain({"search": searched})}
-    require_own(folder, identity, resume=True, overwrite=options.overwrite)
+    options, listener = options or TuneOptions(), listener or Silent()
+    options = replace(options, every=options.every or max(1, options.steps // 5))
+    start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
+    sources = [parse_training_data(text) for text in data]
+    identity = identity_of(sources, options)
+    identity.pop("trials")
+    folder = folder_of(out, sources, options)
+    folder.require(identity, resume=not overwrite, overwrite=overwrite)
     material = gather(sources, options, start)
     if not material.held_out:
         raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
     require_labels(material, options, start)
-    begin_folder(folder, {"identity": identity}, overwrite=options.overwrite)
+    folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
 
     def run_trial(number: int, chosen: Mapping[str, Any], report: Prune) -> float:
         network, about, _ = make_network(material, options, start, [each.path.name for each in sources])
-        own = folder / TRIAL_FOLDERS / f"{number:03d}"
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir(parents=True)
-        fitting = replace(options.fitting, **chosen)
+        own = folder.out / TRIAL_FOLDERS / f"{number:03d}"
+        own.mkdir(parents=True, exist_ok=True)
+        (own / LAST).unlink(missing_ok=True)  # of a trial that was interrupted
+        fitting = replace(options.fitting(), **chosen)
 
         def pass_on(figures: Mapping[str, float]) -> None:
-            news.report({**figures, "trial": number})
+            listener.report({**figures, "trial": number})
             report(figures)
 
         samples = make_samples(material, options, network)
-        state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(news, pass_on))
+        state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(listener, pass_on))
         return max(merit_of(row) for row in state.history)
 
-    return search(run_trial, folder, tuning)
+    best = search(run_trial, folder.out, options)
+    folder.write({"finished": True, "identity": identity, "best": best})
+    return best

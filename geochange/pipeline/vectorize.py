@@ -91,7 +91,7 @@ def vectorize(
     path, options = Path(out), options or RegionOptions()
     scores = open_scores(os.fspath(raster))
     writer_of(path)
-    require_writable(path, overwrite=overwrite, inputs=[raster, options.labels])
+    require_writable([path], overwrite=overwrite, inputs=[raster, options.labels])
     with (
         scratch_beside(path) as scratch,
         open_work(cluster, listener) as work,

@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+from affine import Affine
 from PIL import Image
 
-from geochange.datasets.collection import CollectionOptions
-from geochange.datasets.labels import LabelOptions
+from geochange.datasets.options import DataOptions
 from geochange.pipeline.datasets import describe_datasets
-from tests.stand_ins import SHARED, write_raster
+from tests.stand_ins import PLACE, SHARED, changed_pair, write_raster
 from tests.tiny_network import break_image, write_pairs
 
 
@@ -35,13 +35,13 @@ def test_the_report_counts_each_split(split_pairs, run):
     assert val["shares"]["change"] == pytest.approx(64 / 32**2)
 
 
-def test_shares_are_of_labelled_pixels_and_what_is_not_labelled_is_told(tmp_path):
+def test_shares_are_of_labelled_pixels_and_what_is_not_labelled_is_reported(tmp_path):
     write_pairs(tmp_path, ["a", "b"], labels=(1, 255))
     labels = np.zeros((24, 24), np.uint8)
     labels[:12], labels[12:18] = 255, 2
     Image.fromarray(labels).save(tmp_path / "label" / "a.png")
     Image.fromarray(0 * labels).save(tmp_path / "label" / "b.png")
-    options = CollectionOptions(labels=LabelOptions(classes=("built", "felled")))
+    options = DataOptions(classes=("built", "felled"))
     (part,) = describe_datasets(tmp_path, options).parts
     assert part.ignored == 0.25
     assert part.shares == pytest.approx({"unchanged": 5 / 6, "built": 0, "felled": 1 / 6})
@@ -139,3 +139,15 @@ def test_real_validation_scenes_are_sound():
     assert report.broken == ()
     assert part.images == 64
     assert 0.03 < part.shares["change"] < 0.06
+
+
+def test_dates_on_other_grids_are_counted_once_they_are_aligned(tmp_path):
+    before, after = changed_pair((60, 40))
+    write_raster(tmp_path / "b.tif", before)
+    write_raster(tmp_path / "a.tif", after, transform=PLACE @ Affine.translation(10, 0))
+    write_raster(tmp_path / "t.tif", (before[:1] > 120).astype(np.uint8))
+    (tmp_path / "scenes.csv").write_text("before,after,labels\nb.tif,a.tif,t.tif\n")
+    assert len(describe_datasets(tmp_path / "scenes.csv").broken) == 1
+    (part,) = describe_datasets(tmp_path / "scenes.csv", DataOptions(align=True)).parts
+    assert part.sizes == {(60, 30): 1}
+    assert part.shares["change"] == pytest.approx((before[0, :, 10:] > 120).mean())

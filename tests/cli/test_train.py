@@ -9,18 +9,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from geochange.datasets.collection import open_folder
+from geochange.datasets.collection import open_collection
 from geochange.detectors.networks import registry
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.errors import BadOption, GeochangeError
 from geochange.learning import training
 from geochange.learning.material import split
-from geochange.learning.run_options import TrainRunOptions, options_from, parse_source
+from geochange.learning.options import TrainRunOptions
+from geochange.learning.run_options import options_from, parse_training_data
 from tests.commands import refused
-from tests.stand_ins import textured, write_raster
+from tests.stand_ins import changed_pair, textured, write_raster
 from tests.tiny_network import TinyNet, break_image, write_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +107,7 @@ def test_another_run_is_neither_replaced_nor_gone_on_with_unasked(run, data, tmp
     out = tmp_path / "run"
     run("train", data, "-o", out, *SHORT, "-q")
     refused(run("train", data, "-o", out, *SHORT), "--resume", "--overwrite")
-    refused(run("train", data, "-o", out, *SHORT, "--resume", "--rate", 0.5), "rate 0.001", "0.5")
+    refused(run("train", data, "-o", out, *SHORT, "--resume", "--rate", 0.5), "rate (0.001 then, 0.5 now)")
     refused(run("train", f"{data}@2", "-o", out, *SHORT, "--resume"), "data", "data@2")
     before = (out / "last.pt").read_bytes()
     assert run("train", data, "-o", out, *SHORT, "--resume", "--patience", 9)[0] == 0
@@ -221,21 +223,21 @@ def test_options_lie_in_a_file_and_the_command_line_wins(run, data, tmp_path):
 )
 def test_options_of_another_type_are_refused(settings, words):
     with pytest.raises(BadOption, match=words):
-        options_from(settings)
+        options_from(TrainRunOptions, settings)
 
 
 def test_sources_may_say_their_pixel_size(tmp_path):
-    assert parse_source("a/b@0.5").gsd == 0.5
-    assert parse_source("a/b").gsd is None
+    assert parse_training_data("a/b@0.5").gsd == 0.5
+    assert parse_training_data("a/b").gsd is None
     (tmp_path / "me@home").mkdir()
-    assert parse_source(str(tmp_path / "me@home")).path.name == "me@home"
+    assert parse_training_data(str(tmp_path / "me@home")).path.name == "me@home"
     for wrong in ("a@b", "a@-1", "a@nan"):
         with pytest.raises(BadOption, match="metres a pixel"):
-            parse_source(wrong)
+            parse_training_data(wrong)
 
 
 def test_no_scene_lies_on_both_sides(data):
-    collection = open_folder(data)
+    collection = open_collection(data)
     training_part, held = split([collection], TrainRunOptions(val_share=0.4))
     names = [{item.pair.name for item in part[0].items} for part in (training_part, held)]
     scenes = [{name[:6] for name in part} for part in names]
@@ -245,15 +247,32 @@ def test_no_scene_lies_on_both_sides(data):
     assert split([collection], TrainRunOptions(val_share=0.4)) == (training_part, held)
 
 
+def test_blocks_of_a_single_large_scene_are_held_out_and_recorded(run, tmp_path):
+    before, after = changed_pair((600, 700))
+    for name, values in (("before", before), ("after", after), ("truth", (after[:1] > 120).astype(np.uint8))):
+        write_raster(tmp_path / f"{name}.tif", values)
+    (tmp_path / "scene.csv").write_text("before,after,labels\nbefore.tif,after.tif,truth.tif\n")
+    assert run("train", tmp_path / "scene.csv", "-o", tmp_path / "run", *SHORT, "-q")[0] == 0
+    record = record_of(tmp_path / "run")
+    assert record["held_out_blocks"]["gap"] == 64
+    tiles = record["held_out_blocks"]["tiles"]
+    assert sum(height * width for _, _, height, width in tiles) == record["held_out"][0]["pixels"]
+    assert record["held_out"][0]["pixels"] == pytest.approx(0.15 * 600 * 700, rel=0.01)
+    assert "f1" in record["best"]
+    options = (*SHORT, "--val", tmp_path / "scene.csv", "-q")
+    assert run("train", tmp_path / "scene.csv", "-o", tmp_path / "other", *options)[0] == 0
+    assert record_of(tmp_path / "other")["held_out_blocks"] is None
+
+
 def test_splits_of_the_data_are_kept(data):
-    collection = open_folder(data)
+    collection = open_collection(data)
     parts = ["train", "val", "test", None] * 2
     items = [
         replace(item, pair=replace(item.pair, split=part)) for item, part in zip(collection.items, parts, strict=True)
     ]
     known = replace(collection, items=tuple(items))
-    taught, held = split([known], TrainRunOptions())
-    assert [item.pair.split for item in taught[0].items] == ["train", None] * 2
+    training_part, held = split([known], TrainRunOptions())
+    assert [item.pair.split for item in training_part[0].items] == ["train", None] * 2
     assert [item.pair.split for item in held[0].items] == ["val"] * 2
 
 
@@ -270,7 +289,7 @@ rate = 0.01
 steps = 2
 every = 1
 batch = {batch}
-workers = 0
+loaders = 0
 loss = "cross-entropy"
 device = "cpu"
 """

@@ -17,8 +17,8 @@ from geochange.datasets.augment import (
     Placement,
     draw_placement,
     gaussian_blur,
+    take_crop,
     vary_look,
-    warp,
 )
 
 LOOKS = {
@@ -62,7 +62,7 @@ def placements(draw):
 @pytest.mark.parametrize("shape", [(7, 7), (64, 64), (37, 37)])
 def test_the_identity_returns_the_pixels(shape):
     image = noise(shape)
-    assert np.array_equal(warp(image, turned(np.eye(2), shape), shape[0]), image)
+    assert np.array_equal(take_crop(image, turned(np.eye(2), shape), shape[0]), image)
 
 
 @pytest.mark.parametrize("side", [7, 16, 37])
@@ -74,14 +74,14 @@ def test_flips_and_quarter_turns_are_numpy_s(side, turns, flip):
     matrix = np.linalg.matrix_power(quarter, turns) @ np.diag([-1 if flip else 1, 1])
     wanted = np.rot90(image, turns, axes=(1, 2))
     wanted = wanted[..., ::-1] if flip else wanted
-    assert np.array_equal(warp(image, turned(matrix, (side, side)), side), wanted)
+    assert np.array_equal(take_crop(image, turned(matrix, (side, side)), side), wanted)
 
 
 @given(placements())
 def test_bilinear_crops_are_scipy_s(case):
     image, placement, size = case
     wanted = reference(image, placement, size, order=1)
-    assert np.allclose(warp(image, placement, size), wanted, atol=0.02)  # places are float32
+    assert np.allclose(take_crop(image, placement, size), wanted, atol=0.02)  # places are float32
 
 
 @given(placements())
@@ -92,7 +92,7 @@ def test_a_warped_label_is_the_label_of_the_nearest_pixel(case):
     if np.abs(places % 1 - 0.5).min() < 1e-6:
         return  # which of two pixels is the nearest is a matter of taste
     wanted = reference(image, placement, size, order=0)
-    assert np.array_equal(warp(image, placement, size, nearest=True), wanted)
+    assert np.array_equal(take_crop(image, placement, size, nearest=True), wanted)
 
 
 @given(placements())
@@ -101,13 +101,13 @@ def test_only_the_part_that_is_touched_matters(case):
     wide = 120  # a frame of what lies beyond the border anyway
     padded = np.pad(image, ((0, 0), (wide, wide), (wide, wide)), mode="symmetric")
     inner = Placement(placement.matrix, placement.origin + wide)
-    assert np.allclose(warp(padded, inner, size), warp(image, placement, size), atol=0.02)
+    assert np.allclose(take_crop(padded, inner, size), take_crop(image, placement, size), atol=0.02)
 
 
 def test_labels_move_with_the_image():
     labels = np.kron(np.eye(3), np.ones((12, 12)))[None].astype(np.uint8)
     placement = draw_placement(np.random.default_rng(3), labels[0], 24, 1.0, GeometryOptions(resampled=1, rotation=30))
-    moved, image = warp(labels, placement, 24, nearest=True), warp(labels * 100, placement, 24)
+    moved, image = take_crop(labels, placement, 24, nearest=True), take_crop(labels * 100, placement, 24)
     alike = (image < 0.01) | (image > 99.99)  # where all four neighbours are
     assert 0.5 < alike.float().mean() < 1
     assert torch.equal(moved[alike], (image / 100).round()[alike])
@@ -119,7 +119,7 @@ def test_a_crop_larger_than_the_image_is_reflected_over_and_over(row, col):
     image = noise((4, 6))
     placement = Placement(np.eye(2), np.array([-col, -row], float))
     wanted = np.pad(image, ((0, 0), (row, 60), (col, 60)), mode="symmetric")[:, :50, :50]
-    assert np.array_equal(warp(image, placement, 50), wanted)
+    assert np.array_equal(take_crop(image, placement, 50), wanted)
 
 
 @given(st.integers(0, 10**6))
@@ -127,7 +127,7 @@ def test_without_variation_crops_are_windows_of_the_image(seed):
     image = noise((20, 30))
     placement = draw_placement(np.random.default_rng(seed), np.zeros((20, 30)), 8, 1.0, NO_GEOMETRY)
     col, row = placement.origin.astype(int)
-    assert np.array_equal(warp(image, placement, 8), image[:, row : row + 8, col : col + 8])
+    assert np.array_equal(take_crop(image, placement, 8), image[:, row : row + 8, col : col + 8])
 
 
 def test_centred_crops_hold_change():
@@ -136,7 +136,7 @@ def test_centred_crops_hold_change():
     options = replace(NO_GEOMETRY, centred=1.0)
     for seed in range(50):
         placement = draw_placement(np.random.default_rng(seed), labels, 32, 1.0, options)
-        assert warp(labels[None], placement, 32, nearest=True).sum() == 1
+        assert take_crop(labels[None], placement, 32, nearest=True).sum() == 1
 
 
 def test_pixels_that_are_not_labelled_draw_no_crops():

@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from rasterio.features import rasterize
 
-from geochange.datasets.collection import CollectionOptions, cut, open_collection, open_folder
-from geochange.datasets.labels import LabelOptions, translate
+from geochange.datasets.collection import cut, open_collection
+from geochange.datasets.labels import translate
 from geochange.datasets.listings import find_datasets
+from geochange.datasets.options import CollectionOptions
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
 from geochange.scenes.layers import VectorLabels
 from tests.stand_ins import PLACE, UTM, changed_pair, textured, write_raster
 from tests.tiny_network import write_pairs
 
 SHAPE = (50, 70)
-TWO = LabelOptions(classes=("built", "felled"))
+TWO = CollectionOptions(classes=("built", "felled"))
 SQUARES = [shapely.box(10, 5, 30, 25), shapely.box(40, 20, 65, 45)]  # in pixels: x = column, y = row
 
 
@@ -72,7 +73,7 @@ def whole(collection):
 
 
 def test_a_folder_is_read_as_pillow_reads_it(folder):
-    collection = open_folder(folder)
+    collection = open_collection(folder)
     assert names(collection) == ["a", "b", "c"]
     sample = collection.read(1)
     for letter, date in zip("AB", sample.dates, strict=True):
@@ -82,13 +83,13 @@ def test_a_folder_is_read_as_pillow_reads_it(folder):
 
 
 def test_labels_alone_are_those_of_the_sample(folder):
-    collection = open_folder(folder)
+    collection = open_collection(folder)
     assert all(np.array_equal(collection.read_labels(k), collection.read(k).labels) for k in range(3))
 
 
 def test_a_series_has_as_many_dates_as_folders(folder):
     shutil.copytree(folder / "A", folder / "C")
-    sample = open_folder(folder).read(0)
+    sample = open_collection(folder).read(0)
     assert len(sample.dates) == 3
     assert np.array_equal(sample.dates[2], sample.dates[0])
 
@@ -156,16 +157,16 @@ def test_a_collection_s_parts_of_a_folder_are_found(tmp_path, folder):
 def test_a_missing_partner_is_named(folder, part):
     (folder / part / "b.png").unlink()
     with pytest.raises(UnreadableInput, match=rf"{part} has no image b"):
-        open_folder(folder)
-    heard = {}
-    assert names(open_collection(folder, leave_out=lambda name, why: heard.update({name: str(why)}))) == ["a", "c"]
-    assert list(heard) == ["b"]
+        open_collection(folder)
+    left_out = {}
+    assert names(open_collection(folder, leave_out=lambda name, why: left_out.update({name: str(why)}))) == ["a", "c"]
+    assert list(left_out) == ["b"]
 
 
 def test_two_files_of_one_name_are_refused(folder):
     shutil.copy(folder / "A" / "a.png", folder / "A" / "a.tif")
     with pytest.raises(UnreadableInput, match=r"a\.png and .*a\.tif have one name"):
-        open_folder(folder)
+        open_collection(folder)
 
 
 @pytest.mark.parametrize("part", ["A", "B", "label"])
@@ -178,24 +179,24 @@ def test_a_file_that_breaks_off_is_named_in_one_line(tmp_path, part, suffix):
         Image.fromarray(image.astype(np.uint8)).save(tmp_path / letter / f"a{suffix}")
     file = tmp_path / part / f"a{suffix}"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(UnreadableInput, match=re.escape(str(file))) as told:
-        open_folder(tmp_path).read(0)
-    assert "\n" not in str(told.value)
+    with pytest.raises(UnreadableInput, match=re.escape(str(file))) as raised:
+        open_collection(tmp_path).read(0)
+    assert "\n" not in str(raised.value)
 
 
 def test_labels_of_another_size_are_refused_with_both_sizes(folder):
     Image.fromarray(np.zeros((24, 25), np.uint8)).save(folder / "label" / "a.png")
     with pytest.raises(GridMismatch, match=r"label/a\.png has 24 x 25 pixels, .*A/a\.png has 24 x 24"):
-        open_folder(folder).read(0)
+        open_collection(folder).read(0)
 
 
 def test_dates_of_other_sizes_or_bands_are_refused(folder):
     Image.fromarray(np.zeros((24, 25, 3), np.uint8)).save(folder / "B" / "a.png")
     Image.fromarray(np.zeros((24, 24), np.uint8)).save(folder / "B" / "b.png")
     with pytest.raises(GridMismatch, match=r"A/a\.png and .*B/a\.png"):
-        open_folder(folder).read(0)
+        open_collection(folder).read(0)
     with pytest.raises(BandMismatch, match=r"A/b\.png has 3 bands, .*B/b\.png has 1"):
-        open_folder(folder).read(1)
+        open_collection(folder).read(1)
 
 
 def test_pixels_that_are_not_finite_are_not_valid_and_not_labelled(tmp_path):
@@ -205,7 +206,7 @@ def test_pixels_that_are_not_finite_are_not_valid_and_not_labelled(tmp_path):
     for letter, date in (("A", values), ("B", holed), ("label", truth()[None])):
         (tmp_path / letter).mkdir()
         write_raster(tmp_path / letter / "a.tif", date)
-    sample = open_folder(tmp_path).read(0)
+    sample = open_collection(tmp_path).read(0)
     where = [[3, 5, 7], [4, 6, 8]]
     assert np.argwhere(~sample.valid[1]).T.tolist() == where
     assert sample.valid[0].all()
@@ -219,18 +220,18 @@ def test_nodata_of_a_label_is_not_labelled(folder):
     stored[0, 0], stored[0, 1] = -9999, 1
     (folder / "label" / "a.png").unlink()
     write_raster(folder / "label" / "a.tif", stored, nodata=-9999, crs=None)
-    labels = open_folder(folder, LabelOptions(values=(1,), ignore=(255,))).read(0).labels
+    labels = open_collection(folder, CollectionOptions(values=(1,), ignore=(255,))).read(0).labels
     assert [labels[row, 0] for row in range(3)] == [255, 1, 0]
 
 
 @pytest.mark.parametrize(
     ("stored", "options", "wanted"),
     [
-        ([0, 1, 255], LabelOptions(), [0, 1, 255]),
+        ([0, 1, 255], CollectionOptions(), [0, 1, 255]),
         ([0, 1, 2, 255], TWO, [0, 1, 2, 255]),
-        ([0, 255], LabelOptions(values=(255,)), [0, 1]),
-        ([0, 7, 3, 255], LabelOptions(classes=("a", "b"), values=(3, 7)), [0, 2, 1, 255]),
-        ([0, 1, 9], LabelOptions(ignore=(9,)), [0, 1, 255]),
+        ([0, 255], CollectionOptions(values=(255,)), [0, 1]),
+        ([0, 7, 3, 255], CollectionOptions(classes=("a", "b"), values=(3, 7)), [0, 2, 1, 255]),
+        ([0, 1, 9], CollectionOptions(ignore=(9,)), [0, 1, 255]),
     ],
 )
 def test_stored_values_become_labels(stored, options, wanted):
@@ -240,12 +241,12 @@ def test_stored_values_become_labels(stored, options, wanted):
 def test_an_unknown_label_is_refused_with_what_is_known():
     with pytest.raises(BadOption, match=r"a\.png holds the value 4; known are 0, 1, 2 for built, felled, and 255"):
         translate(np.array([[0, 4]]), TWO, "a.png")
-    with pytest.raises(BadOption, match="a raster and holds numbers; the value 'gone' is none"):
-        translate(np.array([[0]]), LabelOptions(values=("gone",)), "a.png")
+    with pytest.raises(BadOption, match="a raster and holds numbers; the value 'gone' is not one"):
+        translate(np.array([[0]]), CollectionOptions(values=("gone",)), "a.png")
 
 
 def test_a_label_stored_as_jpeg_is_cut_at_half():
-    assert translate(np.array([[0, 3, 127, 128, 250]]), LabelOptions(), "a.jpg").tolist() == [[0, 0, 0, 1, 1]]
+    assert translate(np.array([[0, 3, 127, 128, 250]]), CollectionOptions(), "a.jpg").tolist() == [[0, 0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_a_label_stored_as_jpeg_is_cut_at_half():
 )
 def test_label_options_that_contradict_themselves_are_refused(wrong):
     with pytest.raises(BadOption):
-        LabelOptions(**wrong)
+        CollectionOptions(**wrong)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40))
@@ -279,7 +280,9 @@ def test_tiles_partition_a_scene_without_slivers(rows, cols, tile):
 @pytest.mark.parametrize("tile", [512, 32])
 def test_scenes_of_a_table_are_cut_on_the_fly(scene, tile):
     write_raster(scene / "truth.tif", truth()[None])
-    collection = open_collection(write_table(scene, "before.tif,after.tif,truth.tif"), CollectionOptions(tile=tile))
+    collection = open_collection(
+        write_table(scene, "before.tif,after.tif,truth.tif"), CollectionOptions(tile_size=tile)
+    )
     assert len(collection) == {512: 1, 32: 6}[tile]
     assert collection.gsd == pytest.approx(2.0)
     dates, labels = whole(collection)
@@ -291,7 +294,7 @@ def test_scenes_of_a_table_are_cut_on_the_fly(scene, tile):
 @pytest.mark.parametrize("name", ["truth.gpkg", "truth.geojson", "truth.shp"])
 def test_a_layer_is_burnt_where_it_lies(scene, crs, name):
     write_layer(scene / name, "EPSG:4326" if name == "truth.geojson" else crs)
-    collection = open_collection(write_table(scene, f"before.tif,after.tif,{name}"), CollectionOptions(tile=32))
+    collection = open_collection(write_table(scene, f"before.tif,after.tif,{name}"), CollectionOptions(tile_size=32))
     assert np.array_equal(whole(collection)[1], truth())
 
 
@@ -306,14 +309,14 @@ def test_a_layer_is_burnt_where_it_lies(scene, crs, name):
 )
 def test_a_column_of_a_layer_tells_classes_apart(scene, column, options):
     write_layer(scene / "truth.gpkg", kind=column)
-    labels = LabelOptions(classes=("built", "felled"), column="kind", **options)
+    labels = CollectionOptions(classes=("built", "felled"), label_column="kind", **options)
     table = write_table(scene, "before.tif,after.tif,truth.gpkg")
-    assert np.array_equal(whole(open_collection(table, CollectionOptions(labels=labels)))[1], truth((1, 2)))
-    one = LabelOptions(classes=("built",), column="kind", values=labels.values and labels.values[:1])
+    assert np.array_equal(whole(open_collection(table, labels))[1], truth((1, 2)))
+    one = CollectionOptions(classes=("built",), label_column="kind", values=labels.values and labels.values[:1])
     with pytest.raises(BadOption, match=rf"truth\.gpkg holds the value {str(column[1]).removesuffix('.0')}; known are"):
-        open_collection(table, CollectionOptions(labels=one)).read(0)
+        open_collection(table, one).read(0)
     ignored = replace(one, ignore=(column[1],))
-    assert np.array_equal(whole(open_collection(table, CollectionOptions(labels=ignored)))[1], truth((1, 255)))
+    assert np.array_equal(whole(open_collection(table, ignored))[1], truth((1, 255)))
 
 
 def test_where_polygons_overlap_the_last_one_counts():
@@ -329,10 +332,10 @@ def test_where_polygons_overlap_the_last_one_counts():
 def test_a_layer_of_several_classes_needs_a_column(scene):
     write_layer(scene / "truth.gpkg", kind=["built", "felled"])
     table = write_table(scene, "before.tif,after.tif,truth.gpkg")
-    with pytest.raises(BadOption, match=r"truth\.gpkg: name the column that tells built from felled"):
-        open_collection(table, CollectionOptions(labels=TWO)).read(0)
+    with pytest.raises(BadOption, match=r"truth\.gpkg holds the classes built, felled in some column"):
+        open_collection(table, TWO).read(0)
     with pytest.raises(BadOption, match=r"truth\.gpkg has no column 'sort'; it has kind"):
-        open_collection(table, CollectionOptions(labels=replace(TWO, column="sort"))).read(0)
+        open_collection(table, replace(TWO, label_column="sort")).read(0)
 
 
 def test_a_layer_that_was_edited_is_read_again(scene):
@@ -369,7 +372,7 @@ def test_a_table_knows_splits(scene):
 
 
 @pytest.mark.parametrize(
-    ("header", "row", "told"),
+    ("header", "row", "words"),
     [
         ("before,after", "before.tif,after.tif", "has no column labels; it has before, after"),
         ("before,after,labels", "before.tif,after.tif,", "line 2: labels is empty"),
@@ -381,8 +384,8 @@ def test_a_table_knows_splits(scene):
         ),
     ],
 )
-def test_a_table_that_lacks_something_is_refused(scene, header, row, told):
-    with pytest.raises(UnreadableInput, match=told):
+def test_a_table_that_lacks_something_is_refused(scene, header, row, words):
+    with pytest.raises(UnreadableInput, match=words):
         open_collection(write_table(scene, row, header=header))
 
 
@@ -402,3 +405,41 @@ def test_paths_are_those_of_the_table_s_folder(scene, monkeypatch):
     write_table(scene, "before.tif,after.tif,truth.tif")
     monkeypatch.chdir(scene.parent)
     assert np.array_equal(open_collection(Path(scene.name) / "scenes.csv").read(0).labels, truth())
+
+
+@pytest.fixture
+def shifted(scene):
+    """A table of before.tif and of an after date that begins 8 rows and 12 columns later, on a grid of its own."""
+    before, after = changed_pair(SHAPE)
+    moved = PLACE @ Affine.translation(12.3, 8.3)
+    write_raster(scene / "moved.tif", after[:, 8:, 12:], transform=moved)
+    write_raster(scene / "truth.tif", truth()[None])
+    write_layer(scene / "truth.gpkg")
+    return scene, before
+
+
+@pytest.mark.parametrize("labels", ["truth.tif", "truth.gpkg"])
+@pytest.mark.parametrize("tile_size", [512, 20])
+def test_dates_on_other_grids_are_aligned_and_labels_follow(shifted, labels, tile_size):
+    folder, before = shifted
+    table = write_table(folder, f"before.tif,moved.tif,{labels}")
+    with pytest.raises(GridMismatch):
+        open_collection(table)
+    collection = open_collection(table, CollectionOptions(align=True, tile_size=tile_size))
+    seen = 0
+    for index, item in enumerate(collection.items):
+        sample, place = collection.read(index), collection.label_tile(item)
+        assert (place.row - item.tile.row, place.col - item.tile.col) == (8, 12)
+        assert np.array_equal(sample.dates[0], before[:, *place.slices()])
+        known = sample.valid.all(axis=0)
+        assert np.array_equal(sample.labels[known], truth()[place.slices()][known])
+        assert np.array_equal(collection.read_labels(index), truth()[place.slices()])
+        seen += int((sample.labels == 1).sum())
+    assert seen > 200
+
+
+def test_objects_of_aligned_dates_lie_where_their_labels_lie(shifted):
+    folder, _ = shifted
+    options = CollectionOptions(align=True, objects=True)
+    sample = open_collection(write_table(folder, "before.tif,moved.tif,truth.gpkg"), options).read(0)
+    assert np.array_equal(sample.objects > 0, truth()[8:, 12:] > 0)

@@ -1,13 +1,16 @@
-"""Made changes: labels say what was changed, and nothing else was."""
+"""Synthetic changes: labels say what was changed, and nothing else was."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from geochange.arrays import IGNORE
+from geochange.datasets.options import CHANGE_KINDS, EFFECTS, SynthesizeOptions, SyntheticObjects
 from geochange.datasets.sprites import BORDER, SHAPES, Sprite
-from geochange.datasets.synthesis import CELL, KINDS, ObjectOptions, make_cell, plan_pair
-from geochange.datasets.unchanged import HALO, Tone
+from geochange.datasets.synthesis import SYNTHETIC_CELL as CELL
+from geochange.datasets.synthesis import plan_pair, synthesize_cell
+from geochange.datasets.unchanged import EFFECT_HALO as HALO
+from geochange.datasets.unchanged import Tone
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 from tests.stand_ins import textured
@@ -18,10 +21,10 @@ CELLS = Tile(0, 0, CELL, CELL), Tile(0, CELL, CELL, CELL)
 
 
 def made(seed=0, cell=CELLS[0], effects=(), valid=None, image=SCENE, cutouts=None, **options):
-    making = plan_pair(seed, TONE, ObjectOptions(**options), effects=effects, cutouts=cutouts)
+    plan = plan_pair(seed, TONE, SyntheticObjects(**options), effects=effects, cutouts=cutouts)
     at = cell.grow(HALO).slices((-HALO, -HALO))
     valid = np.ones(SCENE.shape[1:], bool) if valid is None else valid
-    return make_cell([image[:, *at]], valid[at], cell, making)
+    return synthesize_cell([image[:, *at]], valid[at], cell, plan)
 
 
 def is_change(labels):
@@ -41,23 +44,29 @@ def test_without_other_effects_only_the_objects_and_their_rims_differ():
 def test_boxes_and_areas_are_those_of_the_labelled_regions():
     for seed in range(5):
         cell = made(seed, cell=CELLS[1], density=400)
-        for kind in KINDS:
-            regions, _ = ndimage.label(cell.labels == KINDS.index(kind) + 1)
+        for kind in CHANGE_KINDS:
+            regions, _ = ndimage.label(cell.labels == CHANGE_KINDS.index(kind) + 1)
             found = {
-                (part[0].start, part[1].start + CELL, part[0].stop, part[1].stop + CELL, int((regions == k).sum()))
+                (
+                    part[0].start,
+                    part[1].start + CELL,
+                    part[0].stop,
+                    part[1].stop + CELL,
+                    int((regions == k).sum()),
+                )
                 for k, part in enumerate(ndimage.find_objects(regions), start=1)
             }
             assert found == {(*each.box, each.area) for each in cell.objects if each.kind == kind}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CHANGE_KINDS)
 def test_each_kind_is_made_alone_and_differs_as_much_as_asked_for(kind):
     cells = [
         made(seed, kinds=(kind,), contrast=(1.0, 2.0), sizes=(6, 20), shadows=0.0, density=200) for seed in range(6)
     ]
     objects = [each for cell in cells for each in cell.objects]
     assert {each.kind for each in objects} == {kind}
-    assert {*np.unique(np.stack([cell.labels for cell in cells]))} <= {0, KINDS.index(kind) + 1, IGNORE}
+    assert {*np.unique(np.stack([cell.labels for cell in cells]))} <= {0, CHANGE_KINDS.index(kind) + 1, IGNORE}
     contrasts = np.array([each.contrast for each in objects])
     assert np.median(contrasts) > 0.8
     if kind in ("appeared", "vanished"):
@@ -164,7 +173,13 @@ def test_objects_are_drawn_from_cutouts():
 )
 def test_what_cannot_be_is_refused(options):
     with pytest.raises(BadOption):
-        ObjectOptions(**options)
+        SyntheticObjects(**options)
+
+
+@pytest.mark.parametrize(("effects", "strength"), [(("rain",), 1.0), (EFFECTS, -1.0), (EFFECTS, float("nan"))])
+def test_effects_that_cannot_be_are_refused(effects, strength):
+    with pytest.raises(BadOption):
+        SynthesizeOptions(effects=effects, strength=strength)
 
 
 def test_all_shapes_are_drawn():

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from geochange.datasets.options import EFFECTS
 from geochange.datasets.unchanged import (
-    EFFECTS,
-    HALO,
+    EFFECT_HALO as HALO,
+)
+from geochange.datasets.unchanged import (
     JPEG_CELL,
     KNOTS,
     DateLook,
@@ -25,7 +27,6 @@ from geochange.datasets.unchanged import (
     smooth_field,
     white_noise,
 )
-from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 from tests.stand_ins import textured
 
@@ -133,9 +134,3 @@ def test_a_season_bends_dark_and_bright_apart():
     assert seen[0, 0, 0] == pytest.approx(40)
     assert seen[0, 0, -1] == pytest.approx(215)
     assert seen[0, 0, 25] == pytest.approx(image[0, 0, 25], abs=1)
-
-
-@pytest.mark.parametrize(("effects", "strength"), [(("rain",), 1.0), (EFFECTS, -1.0), (EFFECTS, float("nan"))])
-def test_what_cannot_be_is_refused(effects, strength):
-    with pytest.raises(BadOption):
-        draw_look(np.random.default_rng(0), 3, effects, strength)

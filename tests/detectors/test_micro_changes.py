@@ -6,10 +6,10 @@ import pytest
 import rasterio
 
 import geochange
-from geochange.datasets.synthesis import ObjectOptions
+from geochange.datasets.options import SynthesizeOptions
 from geochange.detectors.catalogue import detector_class, names
 from geochange.errors import BadOption
-from geochange.pipeline.synthesize import SynthesizeOptions, synthesize
+from geochange.pipeline.synthesize import synthesize
 from tests.stand_ins import write_raster
 
 pytest.importorskip("torch")
@@ -42,8 +42,8 @@ def made(tmp_path_factory):
     with rasterio.open(SAMPLE) as dataset:
         part = dataset.read((1, 2, 3), window=((0, 256), (0, 256)))
     path = write_raster(folder / "part.tif", part)
-    objects = ObjectOptions(sizes=(4, 16), kinds=("appeared", "vanished"), contrast=(1.5, 3), density=500)
-    return synthesize([path], folder / "out", SynthesizeOptions(objects=objects, seed=1)).folder
+    options = SynthesizeOptions(sizes=(4, 16), kinds=("appeared", "vanished"), contrast=(1.5, 3), density=500, seed=1)
+    return synthesize([path], folder / "out", options).folder
 
 
 def test_small_changes_are_found_in_an_image_that_was_not_taught(made, tmp_path):

@@ -8,11 +8,11 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from geochange.arrays import IGNORE
 from geochange.errors import BadOption
 
 torch = pytest.importorskip("torch")
 
-from geochange.arrays import IGNORE  # noqa: E402
 from geochange.detectors.networks.attention_net import size_loss  # noqa: E402
 from geochange.detectors.networks.change_vae import DISTANCES, Latents  # noqa: E402
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, load_checkpoint  # noqa: E402

@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 from geochange.arrays import IGNORE  # noqa: E402
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK  # noqa: E402
-from geochange.datasets.collection import CollectionOptions, Sample, open_collection, open_folder  # noqa: E402
-from geochange.datasets.labels import LabelOptions  # noqa: E402
+from geochange.datasets.collection import Sample, open_collection  # noqa: E402
+from geochange.datasets.options import CollectionOptions  # noqa: E402
 from geochange.detectors.boxes import PIXEL_PARTS  # noqa: E402
 from geochange.detectors.networks.contract import Batch  # noqa: E402
 from geochange.detectors.networks.object_network import Targets, boxes_in, on_unknown, targets_of  # noqa: E402
@@ -23,8 +23,8 @@ from geochange.learning.object_scoring import (  # noqa: E402
     find_boxes,
     find_items,
     hits_of,
-    joined,
     object_figures,
+    pool_objects,
     score_histogram,
 )
 from geochange.learning.options import TrainOptions  # noqa: E402
@@ -164,7 +164,7 @@ def test_boxes_of_a_layer_are_taught_one_by_one(tmp_path):
     geopandas.GeoDataFrame(geometry=squares, crs=UTM).to_file(tmp_path / "boxes.gpkg")
     (tmp_path / "pairs.csv").write_text("before,after,labels\nbefore.tif,after.tif,boxes.gpkg\n")
     assert len(images) == 2
-    collection = open_collection(tmp_path / "pairs.csv", CollectionOptions(labels=LabelOptions(objects=True)))
+    collection = open_collection(tmp_path / "pairs.csv", CollectionOptions(objects=True))
     sample = collection.read(0)
     assert boxes_in(sample.labels, sample.objects)[0].tolist() == [list(each) for each in corners]
     options = SampleOptions(size=64, geometry=NO_GEOMETRY, look=NO_LOOK)
@@ -227,7 +227,7 @@ def test_overlaps_are_torchvisions():
 
 
 def test_nothing_at_all_can_be_joined_and_measured():
-    found, there = joined([])
+    found, there = pool_objects([])
     assert len(found) == len(there) == 0
     assert object_figures([])["ap50"] == 0
 
@@ -246,14 +246,14 @@ def test_boxes_of_a_sample_come_back_in_its_pixels():
 @pytest.mark.parametrize("name", OBJECTS)
 def test_it_learns_to_find_squares_and_says_so(tmp_path, name):
     pairs = write_pairs(tmp_path / "pairs", [f"p{k}" for k in range(4)], side=64, labels=(1, 1))
-    collection = open_folder(pairs)
+    collection = open_collection(pairs)
     options = SampleOptions(size=64, geometry=NO_GEOMETRY, look=NO_LOOK)
     samples = TrainingSamples([collection], NORMALISATION, options)
     (tmp_path / "run").mkdir()
     network = build_network(name, {"width": 16})
-    fitting = TrainOptions(steps=60, batch=4, every=30, workers=0, rate=0.01, warmup=5, average=0.8, device="cpu")
+    fitting = TrainOptions(steps=60, batch=4, every=30, loaders=0, rate=0.01, warmup=5, average=0.8, device="cpu")
     known = about(network=name, options={"width": 16, "bands": 3, "classes": ("change",)})
-    state = fit(network, known, samples, collection, tmp_path / "run", fitting)
+    state = fit(network, known, samples, [collection], tmp_path / "run", fitting)
     assert state.history[-1]["val_ap50"] > 0.6
     assert state.best == max(row["val_ap50"] for row in state.history)
     items = list(find_items(state.averaged, collection, NORMALISATION, ScoringOptions()))

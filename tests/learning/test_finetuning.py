@@ -8,7 +8,8 @@ import rasterio
 import torch
 
 from geochange.arrays import IGNORE
-from geochange.datasets.collection import CollectionOptions, open_collection, open_images
+from geochange.datasets.collection import open_collection, open_images
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Checkpoint
 from geochange.detectors.networks.contract import Batch
 from geochange.detectors.networks.registry import build_network
@@ -112,7 +113,7 @@ def test_pseudo_labels_are_what_the_network_is_sure_of(tmp_path):
 def test_pseudo_labels_of_a_scene_lie_where_it_lies(tmp_path):
     before, after = changed_pair((70, 90))
     paths = [write_raster(tmp_path / f"{k}.tif", date) for k, date in enumerate((before, after))]
-    collection = open_images(paths, CollectionOptions(tile=40))
+    collection = open_images(paths, CollectionOptions(tile_size=40))
     labelled = pseudo_label(undecided("siamese-unet", collection), collection, tmp_path / "labels", sure=0.0)
     assert len(labelled) == len(collection) == 6
     with rasterio.open(labelled.items[0].pair.labels) as found, rasterio.open(paths[0]) as scene:
@@ -121,7 +122,7 @@ def test_pseudo_labels_of_a_scene_lie_where_it_lies(tmp_path):
     np.testing.assert_array_equal(labelled.read(5).labels, whole[labelled.items[5].tile.slices()])
 
 
-def test_a_network_that_is_sure_of_no_change_has_nothing_to_teach(tmp_path):
+def test_a_network_that_is_sure_of_no_change_has_nothing_to_train_on(tmp_path):
     start = checkpoint_of("siamese-unet")
     start.weights["head.bias"] = torch.full_like(start.weights["head.bias"], -1e4)
     collection = open_collection(write_pairs(tmp_path / "target", ["a"], side=32), CollectionOptions(labelled=False))

@@ -1,6 +1,5 @@
 """geochange.learning.samples, and the balance of classes in them."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from torch.utils.data import DataLoader
 from geochange.arrays import IGNORE
 from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK, GeometryOptions, LookOptions
 from geochange.datasets.balance import class_shares, drawing_weights, label_counts, require_classes
-from geochange.datasets.collection import CollectionOptions, open_collection, open_folder
-from geochange.datasets.labels import LabelOptions
+from geochange.datasets.collection import open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
 from geochange.learning.samples import (
@@ -26,7 +25,6 @@ from geochange.learning.samples import (
     measure_normalisation,
     normalise,
     shares_of,
-    without_edges,
 )
 from tests.stand_ins import write_raster
 from tests.tiny_network import NORMALISATION, break_image, write_pairs
@@ -165,23 +163,11 @@ def test_a_date_with_other_bands_is_named(tmp_path):
         TrainingSamples([collection], NORMALISATION, STILL)[0]
 
 
-def test_a_broken_image_stops_or_is_left_out(pairs, caplog):
-    broken = pairs.items[1].pair.dates[1]
-    break_image(Path(broken))
+def test_a_broken_image_is_named(pairs):
+    break_image(Path(pairs.items[1].pair.dates[1]))
     samples = TrainingSamples([pairs], NORMALISATION, STILL)
     with pytest.raises(UnreadableInput, match=r"pair1\.png"):
         [samples[number] for number in range(40)]
-    going_on = TrainingSamples([pairs], NORMALISATION, replace(STILL, skip_bad=True))
-    with caplog.at_level(logging.WARNING, "geochange"):
-        assert all(going_on[number][0].shape == (2, 3, 24, 24) for number in range(40))
-    assert "pair1.png" in caplog.text
-
-
-def test_broken_images_alone_end_the_search_for_others(pairs):
-    break_image(Path(pairs.items[0].pair.dates[0]))
-    samples = TrainingSamples([pairs.part([0])], NORMALISATION, replace(STILL, skip_bad=True))
-    with pytest.raises(UnreadableInput, match=r"pair0\.png"):
-        samples[0]
 
 
 def test_normalisation_is_numpy_s(tmp_path, pairs):
@@ -216,7 +202,7 @@ def test_data_without_a_valid_pixel_are_refused(tmp_path):
 
 
 def test_shares_are_given_ones_and_the_rest_by_area(pairs):
-    parts = [replace(pairs, share=0.5), pairs.part([0]), pairs.part([0, 1, 2])]
+    parts = [replace(pairs, options=CollectionOptions(share=0.5)), pairs.part([0]), pairs.part([0, 1, 2])]
     assert shares_of(parts, STILL).tolist() == pytest.approx([0.5, 0.125, 0.375])
     coarse = [replace(pairs, gsd=2.0), replace(pairs, gsd=1.0)]
     assert shares_of(coarse, replace(STILL, gsd=1.0)).tolist() == pytest.approx([0.8, 0.2])
@@ -228,7 +214,7 @@ def rare(folder):
     write_pairs(folder / "two", ["rare"], labels=(1, 2))
     for letter in ("A", "B", "label"):
         (folder / "two" / letter / "rare.png").rename(folder / "one" / letter / "rare.png")
-    return open_collection(folder / "one", CollectionOptions(labels=LabelOptions(classes=("built", "felled"))))
+    return open_collection(folder / "one", CollectionOptions(classes=("built", "felled")))
 
 
 def test_items_with_rare_classes_are_drawn_more_often(tmp_path):
@@ -259,22 +245,6 @@ def test_a_class_that_never_occurs_is_named_before_training(tmp_path):
     require_classes([collection])
     with pytest.raises(BadOption, match="labelled felled"):
         require_classes([collection.part(range(9))])
-    more = replace(collection, labels=LabelOptions(classes=("built", "felled", "flooded")))
+    more = replace(collection, options=CollectionOptions(classes=("built", "felled", "flooded")))
     with pytest.raises(BadOption, match=r"labelled flooded.*10 items"):
         require_classes([more])
-
-
-@pytest.mark.parametrize(("width", "expected"), [(1, "00xx11xx00"), (2, "0xxxxxxxx0"), (0.2, "00xx11xx00")])
-def test_edges_that_are_not_known_exactly_are_left_out(width, expected):
-    labels = torch.zeros(10, 10, dtype=torch.long)
-    labels[3:7, 3:7] = 1
-    row = without_edges(labels, width)[4].tolist()
-    assert "".join("x" if label == IGNORE else str(label) for label in row) == expected
-
-
-def test_edges_are_left_out_where_an_image_is_enlarged_alone(tmp_path):
-    coarse, fine = (open_folder(write_pairs(tmp_path / f"{gsd}", ["a"]), gsd=gsd) for gsd in (1.0, 0.5))
-    options = SampleOptions(size=16, gsd=0.5, edge=1.0, geometry=replace(NO_GEOMETRY, centred=1.0), look=NO_LOOK)
-    enlarged, kept = (TrainingSamples([each], NORMALISATION, options)[0][1] for each in (coarse, fine))
-    assert (enlarged == IGNORE).any()
-    assert not (kept == IGNORE).any()

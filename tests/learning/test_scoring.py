@@ -6,10 +6,11 @@ import torch
 from sklearn import metrics as reference
 from torchmetrics.classification import BinaryAveragePrecision, BinaryF1Score, BinaryPrecisionRecallCurve
 
-from geochange.datasets.collection import LabelOptions, Sample, open_folder
+from geochange.datasets.collection import Sample, open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.errors import NotFinite
 from geochange.learning.scoring import (
-    BINS,
+    SCORE_BINS,
     ProbabilityHistogram,
     ScoringOptions,
     class_figures,
@@ -17,7 +18,6 @@ from geochange.learning.scoring import (
     pool_scores,
     pooled_f1_interval,
     scene_of,
-    score_collection,
     score_items,
     score_sample,
     symmetric_mean,
@@ -31,7 +31,7 @@ def scored():
     rng = np.random.default_rng(0)
     changed = rng.random(4000) < 0.2
     raw = np.clip(rng.normal(0.35 + 0.3 * changed, 0.15), 0, 0.999)
-    return (np.floor(raw * BINS) + 0.5) / BINS, changed
+    return (np.floor(raw * SCORE_BINS) + 0.5) / SCORE_BINS, changed
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def test_figures_are_those_of_others(scored, histogram, threshold):
 
 
 def test_the_curve_is_that_of_torchmetrics(scored, histogram):
-    thresholds = torch.arange(BINS, dtype=torch.float64) / BINS
+    thresholds = torch.arange(SCORE_BINS, dtype=torch.float64) / SCORE_BINS
     curve = BinaryPrecisionRecallCurve(thresholds=thresholds)
     precision, recall, _ = curve(torch.tensor(scored[0]), torch.tensor(scored[1]).long())
     ours, found = histogram.precision_recall()
-    called = histogram.called()[0] + histogram.called()[1] > 0  # where none is called, they say 0
-    np.testing.assert_allclose(ours[called], precision[:-1].numpy()[called], rtol=1e-6)
+    predicted = sum(histogram.predicted()) > 0  # where nothing is, theirs is 0
+    np.testing.assert_allclose(ours[predicted], precision[:-1].numpy()[predicted], rtol=1e-6)
     np.testing.assert_allclose(found, recall[:-1].numpy(), rtol=1e-6)
 
 
@@ -73,7 +73,7 @@ def test_average_precision_is_that_of_others(scored, histogram):
 
 def test_no_threshold_is_better_than_the_best(scored, histogram):
     best = histogram.at(histogram.best_threshold())["f1"]
-    every = [reference.f1_score(scored[1], scored[0] >= k / BINS) for k in range(0, BINS, 10)]
+    every = [reference.f1_score(scored[1], scored[0] >= k / SCORE_BINS) for k in range(0, SCORE_BINS, 10)]
     assert best >= max(every)
     assert best == pytest.approx(histogram.f1().max())
 
@@ -134,7 +134,7 @@ def test_groups_that_are_alike_leave_no_doubt():
 def test_tiles_are_pooled_by_scene(tmp_path):
     names = ["val004_0_0", "val004_0_1", "val005_0_0", "lonely", "area_2"]
     assert [scene_of(name) for name in names] == ["val004", "val004", "val005", "lonely", "area_2"]
-    pairs = open_folder(write_pairs(tmp_path / "pairs", names))
+    pairs = open_collection(write_pairs(tmp_path / "pairs", names))
     scores = pool_scores(score_items(make_network(), pairs, NORMALISATION, ScoringOptions()))
     assert list(scores.scenes) == ["area_2", "lonely", "val004", "val005"]
     assert scores.histogram.counts.sum() == 5 * 24 * 24
@@ -144,10 +144,12 @@ def test_tiles_are_pooled_by_scene(tmp_path):
 
 def test_collections_are_scored_alike_in_parts_and_whole(tmp_path):
     pairs, network = open_pairs(tmp_path / "pairs"), make_network()
-    histogram, entropy = score_collection(network, pairs, NORMALISATION)
-    parts = [score_collection(network, pairs.part([k]), NORMALISATION) for k in range(len(pairs))]
-    np.testing.assert_array_equal(histogram.counts, sum(part.counts for part, _ in parts))
-    assert entropy == pytest.approx(np.mean([part for _, part in parts]))
+    whole, *parts = (
+        pool_scores(score_items(network, each, NORMALISATION, ScoringOptions()))
+        for each in (pairs, *(pairs.part([k]) for k in range(len(pairs))))
+    )
+    np.testing.assert_array_equal(whole.histogram.counts, sum(part.histogram.counts for part in parts))
+    assert whole.entropy == pytest.approx(np.mean([part.entropy for part in parts]))
 
 
 def sample_of(shape, seed=0):
@@ -222,7 +224,7 @@ def test_scores_of_another_pixel_size_come_back_on_the_labels():
 
 def test_several_classes_have_a_confusion_and_a_macro_f1(tmp_path):
     folder = write_pairs(tmp_path / "pairs", ["a", "b"], labels=(1, 2))
-    pairs = open_folder(folder, LabelOptions(classes=("built", "felled")))
+    pairs = open_collection(folder, CollectionOptions(classes=("built", "felled")))
     network = make_network(classes=("built", "felled"))
     scores = pool_scores(score_items(network, pairs, NORMALISATION, ScoringOptions()))
     assert scores.confusion.shape == (3, 3)

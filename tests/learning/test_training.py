@@ -33,7 +33,7 @@ def pairs(tmp_path):
 def run(folder, pairs, options=OPTIONS, network=None, **settings):
     folder.mkdir(exist_ok=True)
     network = network or make_network(noise=0.1)
-    return fit(network, about(), make_samples(pairs), pairs, folder, options, **settings)
+    return fit(network, about(), make_samples(pairs), [pairs], folder, options, **settings)
 
 
 def contents(folder):
@@ -90,7 +90,7 @@ def test_it_is_the_same_with_a_worker_process(tmp_path, pairs, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(4, patch)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "parts", pairs, replace(OPTIONS, workers=1))
+            run(tmp_path / "parts", pairs, replace(OPTIONS, loaders=1))
     run(tmp_path / "parts", pairs)
     parts, whole = contents(tmp_path / "parts"), contents(tmp_path / "whole")
     assert_same(parts, whole)
@@ -215,14 +215,14 @@ def test_a_gradient_that_overflows_leaves_the_weights(tmp_path, pairs):
     assert torch.equal(network.head.weight, weights)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_is_named_in_one_line_and_the_state_kept(tmp_path, pairs, workers):
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_broken_image_is_named_in_one_line_and_the_state_kept(tmp_path, pairs, loaders):
     broken = Path(pairs.items[2].pair.dates[1])
     break_image(broken)
-    with pytest.raises(UnreadableInput) as told:
-        run(tmp_path / "run", pairs, replace(OPTIONS, steps=50, every=50, workers=workers))
-    assert broken.name in str(told.value)
-    assert "\n" not in str(told.value)
+    with pytest.raises(UnreadableInput) as raised:
+        run(tmp_path / "run", pairs, replace(OPTIONS, steps=50, every=50, loaders=loaders))
+    assert broken.name in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert (tmp_path / "run" / LAST).exists()
 
 
@@ -246,12 +246,12 @@ def test_it_stops_where_nothing_gets_better(tmp_path, pairs):
     options = replace(OPTIONS, steps=30, patience=2, rate=1e-12)
     assert run(tmp_path / "run", pairs, options).step == 9
     with pytest.raises(BadOption, match="patience 2 needs held-out"):
-        fit(make_network(), about(), make_samples(pairs), None, tmp_path / "other", options)
+        fit(make_network(), about(), make_samples(pairs), [], tmp_path / "other", options)
 
 
 def test_without_held_out_items_the_last_weights_are_kept(tmp_path, pairs):
     (tmp_path / "run").mkdir()
-    state = fit(make_network(), about(), make_samples(pairs), None, tmp_path / "run", OPTIONS)
+    state = fit(make_network(), about(), make_samples(pairs), [], tmp_path / "run", OPTIONS)
     kept = load_checkpoint(tmp_path / "run" / BEST).weights
     assert all(torch.equal(kept[name], value) for name, value in state.averaged.state_dict().items())
     assert state.best_epoch == 1
@@ -292,7 +292,7 @@ def test_encoders_learn_more_slowly_and_biases_do_not_decay():
         {"rate": 0.0},
         {"rate": math.nan},
         {"average": 1.0},
-        {"workers": -1},
+        {"loaders": -1},
     ],
 )
 def test_impossible_options_are_refused(wrong):
@@ -316,7 +316,7 @@ def test_bf16_changes_little(tmp_path, pairs):
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_gpus_fit_like_cpus(tmp_path, pairs, precision):
     plain = run(tmp_path / "plain", pairs, network=make_network())
-    options = replace(OPTIONS, device="cuda", precision=precision, workers=1)
+    options = replace(OPTIONS, device="cuda", precision=precision, loaders=1)
     there = run(tmp_path / "there", pairs, options, make_network())
     assert there.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.02)
     run(tmp_path / "there", pairs, replace(options, every=2), make_network())
@@ -334,9 +334,9 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path):
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
         "    pairs = open_pairs(folder / 'pairs')\n"
-        "    options = replace(OPTIONS, steps=10000, every=5, workers=1)\n"
+        "    options = replace(OPTIONS, steps=10000, every=5, loaders=1)\n"
         "    kill = Relay(Silent(), lambda row: os.killpg(0, signal.SIGTERM))\n"
-        "    fit(make_network(), about(), make_samples(pairs), pairs, folder, options, listener=kill)\n"
+        "    fit(make_network(), about(), make_samples(pairs), [pairs], folder, options, listener=kill)\n"
     )
     script = tmp_path / "program.py"
     script.write_text(code)

@@ -70,7 +70,7 @@ def test_bad_options_and_files_are_refused(checkpoint, tmp_path):
     with pytest.raises(BadOption, match="tile size 15 must be at least 16"):
         ExportOptions(tile_size=15)
     matched = save_small(tmp_path / "matched.pt", "siamese-unet", matched=True)
-    with pytest.raises(BadOption, match="was taught with matched dates"):
+    with pytest.raises(BadOption, match="was trained with matched dates"):
         export_model(matched, tmp_path / "model")
     (tmp_path / "text.pt").write_text("no checkpoint")
     with pytest.raises(UnreadableInput):

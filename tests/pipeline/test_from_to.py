@@ -12,8 +12,9 @@ from affine import Affine
 from rasterio.warp import transform
 
 import geochange
-from geochange.datasets.collection import CollectionOptions, open_collection
-from geochange.datasets.labels import LabelOptions, read_labels
+from geochange.datasets.collection import open_collection
+from geochange.datasets.labels import read_labels
+from geochange.datasets.options import CollectionOptions
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.kinds.land_cover import FromToOptions
 from geochange.scenes.grid import Tile
@@ -152,10 +153,10 @@ def test_both_outputs_go_straight_into_training(pair, image, tmp_path):
     names = tuple(found.classes.split(","))
     table = tmp_path / "scenes.csv"
     table.write_text("before,after,labels\nimage.tif,image.tif,labels.tif\n")
-    sample = open_collection(table, CollectionOptions(labels=LabelOptions(classes=names))).read(0)
+    sample = open_collection(table, CollectionOptions(classes=names)).read(0)
     assert sorted(np.unique(sample.labels).tolist()) == [0, 1, 2]
     grid = open_file(image).grid
-    by_layer = LabelOptions(classes=names, column="change")
+    by_layer = CollectionOptions(classes=names, label_column="change")
     burnt = read_labels(str(outs[1]), grid.area, grid, image, by_layer)
     np.testing.assert_array_equal(burnt, sample.labels)
 

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from geochange.errors import OutputInTheWay
+from geochange.errors import BadOption, OutputInTheWay
 from geochange.pipeline.run_folder import RunFolder
 
 RECORD = {"files": {"one": "one.txt", "more": []}}
@@ -112,13 +113,14 @@ def test_a_folder_that_was_there_before_stays(folder):
     assert list(folder.out.iterdir()) == []
 
 
-def test_files_of_others_are_not_replaced_unless_told(folder):
+def test_files_of_others_are_not_replaced_unasked(folder):
+    folder = replace(folder, targets=["probability.tif"])
     folder.out.mkdir(parents=True)
     (folder.out / "probability.tif").write_text("somebody's")
     with pytest.raises(OutputInTheWay, match=r"probability\.tif exists"):
-        folder.begin({}, resume=False, overwrite=False, targets=["probability.tif"])
+        folder.begin({}, resume=False, overwrite=False)
     assert not folder.scratch.exists()
-    assert folder.begin({}, resume=False, overwrite=True, targets=["probability.tif"]) is False
+    assert folder.begin({}, resume=False, overwrite=True) is False
 
 
 @pytest.mark.parametrize("damaged", ["", "{bad", "[]", "3"])
@@ -149,3 +151,63 @@ def test_records_name_files_of_their_own_folder_only(folder):
     folder.begin({}, resume=False, overwrite=True)
     finish(folder, {})
     assert (folder.out.parent / "mine.txt").exists()
+
+
+def test_an_input_that_would_be_replaced_or_removed_is_refused_by_any_name(folder, tmp_path):
+    folder.begin({}, resume=False, overwrite=False)
+    finish(folder, {}, ("one.txt", "two.txt"))
+    (tmp_path / "link").symlink_to(folder.out / "two.txt")
+    again = replace(folder, targets=["one.txt"], inputs=[tmp_path / "link", None])
+    with pytest.raises(OutputInTheWay, match=r"two\.txt is an input"):
+        again.begin({}, resume=False, overwrite=True)
+    with pytest.raises(OutputInTheWay, match="out is an input"):
+        replace(folder, inputs=[str(folder.out / ".")]).begin({}, resume=False, overwrite=True)
+
+
+def test_files_in_folders_are_published_and_replaced_one_by_one(folder):
+    for names in (("A/x.tif", "A/y.tif", "B/z.tif"), ("A/x.tif",)):
+        folder.begin({}, resume=None, overwrite=True)
+        for name in names:
+            (folder.ready / name).parent.mkdir(exist_ok=True)
+        finish(folder, {}, names)
+        (folder.out / "A" / "notes.txt").write_text("mine")
+    found = sorted(path.relative_to(folder.out).as_posix() for path in folder.out.rglob("*") if path.is_file())
+    assert found == ["A/notes.txt", "A/x.tif", "run.json"]
+    assert not (folder.out / "B").exists()
+
+
+def test_a_run_that_cannot_be_resumed_is_begun_anew_where_it_was_killed(folder):
+    folder.begin({}, resume=None, overwrite=False)
+    (folder.ready / "half.txt").write_text("")
+    assert folder.begin({}, resume=None, overwrite=False) is False
+    assert list(folder.ready.iterdir()) == []
+    finish(folder, {})
+    with pytest.raises(OutputInTheWay, match="holds a finished run; --overwrite replaces it"):
+        folder.begin({}, resume=None, overwrite=False)
+
+
+def test_a_run_without_a_scratch_is_replaced_file_by_file(folder):
+    folder = replace(folder, targets=["last.pt", "logs/events.*"])
+    folder.start({"finished": False, "identity": {"a": 1}}, overwrite=False)
+    (folder.out / "logs").mkdir()
+    for name in ("last.pt", "logs/events.1", "logs/notes.txt", "notes.txt"):
+        (folder.out / name).write_text("")
+    with pytest.raises(OutputInTheWay, match="unfinished run; --resume continues it"):
+        folder.require({"a": 1}, resume=False, overwrite=False)
+    with pytest.raises(OutputInTheWay, match=r"differs in a \(1 then, 2 now\)"):
+        folder.require({"a": 2}, resume=True, overwrite=False)
+    assert folder.require({"a": 2}, resume=True, overwrite=False, may_differ=["a"]) is False
+    folder.start({"finished": True, "identity": {}}, overwrite=True)
+    found = sorted(path.relative_to(folder.out).as_posix() for path in folder.out.rglob("*") if path.is_file())
+    assert found == ["logs/notes.txt", "notes.txt", "run.json"]
+
+
+def test_resuming_and_replacing_exclude_each_other(folder):
+    with pytest.raises(BadOption, match="exclude"):
+        folder.require({}, resume=True, overwrite=True)
+
+
+def test_a_folder_below_a_file_is_refused_before_any_work(folder, tmp_path):
+    (tmp_path / "deep").write_text("a file")
+    with pytest.raises(OutputInTheWay, match="cannot be written to"):
+        folder.require({}, resume=False, overwrite=False)

@@ -14,10 +14,8 @@ from scipy import ndimage
 import geochange
 from geochange.arrays import IGNORE
 from geochange.datasets.collection import open_collection
-from geochange.datasets.labels import LabelOptions
-from geochange.datasets.synthesis import KINDS, ObjectOptions
+from geochange.datasets.options import CHANGE_KINDS, LabelOptions, SynthesizeOptions
 from geochange.engine.cluster import ClusterOptions
-from geochange.pipeline.synthesize import SynthesizeOptions
 from geochange.pipeline.synthesize import synthesize as make
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_raster
@@ -58,7 +56,7 @@ def test_the_files_are_on_the_images_grid_and_train_as_they_are(image, tmp_path,
 
 
 def test_objects_are_boxes_in_map_units_around_the_labels(image, tmp_path):
-    made = geochange.synthesize([image], tmp_path / "made", SynthesizeOptions(classes=True))
+    made = geochange.synthesize([image], tmp_path / "made", SynthesizeOptions(label_kinds=True))
     objects = geopandas.read_file(made.folder / "objects" / "scene.gpkg")
     labels = read(made.folder / "label" / "scene.tif")[0]
     assert objects.crs == UTM
@@ -66,7 +64,7 @@ def test_objects_are_boxes_in_map_units_around_the_labels(image, tmp_path):
     for each in objects.itertuples():
         left, bottom, right, top = each.geometry.bounds
         (col, row), (stop_col, stop_row) = ~PLACE @ (left, top), ~PLACE @ (right, bottom)
-        part = labels[round(row) : round(stop_row), round(col) : round(stop_col)] == KINDS.index(each.kind) + 1
+        part = labels[round(row) : round(stop_row), round(col) : round(stop_col)] == CHANGE_KINDS.index(each.kind) + 1
         regions, count = ndimage.label(part)
         assert count >= 1
         assert max(np.bincount(regions.ravel())[1:]) == each.area_px
@@ -135,7 +133,7 @@ def test_plain_pictures_and_folders_of_them_will_do(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("b", "a"):
         Image.fromarray(np.moveaxis(textured((80, 90), seed=ord(name)), 0, -1)).save(tmp_path / "in" / f"{name}.png")
-    made = make([tmp_path / "in"], tmp_path / "made", SynthesizeOptions(objects=ObjectOptions(density=2000)))
+    made = make([tmp_path / "in"], tmp_path / "made", SynthesizeOptions(density=2000))
     assert made.record["images"] == ["a.png", "b.png"]
     collection = open_collection(made.folder)
     assert [item.pair.name for item in collection.items] == ["a", "b"]
@@ -145,12 +143,12 @@ def test_plain_pictures_and_folders_of_them_will_do(tmp_path):
 
 
 def test_classes_are_the_kinds(image, tmp_path):
-    made = make([image], tmp_path / "made", SynthesizeOptions(classes=True))
+    made = make([image], tmp_path / "made", SynthesizeOptions(label_kinds=True))
     sample = open_collection(made.folder)
     assert len(sample) == 1
     labels = read(made.folder / "label" / "scene.tif")
     assert {*np.unique(labels)} - {IGNORE} == {0, 1, 2, 3, 4, 5}
-    assert LabelOptions(classes=KINDS).classes == KINDS
+    assert LabelOptions(classes=CHANGE_KINDS).classes == CHANGE_KINDS
 
 
 def test_outlines_are_cut_from_the_image_or_from_another(image, tmp_path):
@@ -161,7 +159,7 @@ def test_outlines_are_cut_from_the_image_or_from_another(image, tmp_path):
     options = {
         "outlines": str(layer),
         "effects": (),
-        "objects": ObjectOptions(cut=1.0, kinds=("appeared",), shadows=0.0, standing=0.0, contrast=(0.01, 50)),
+        **{"cut": 1.0, "kinds": ("appeared",), "shadows": 0.0, "standing": 0.0, "contrast": (0.01, 50)},
     }
     made = make([image], tmp_path / "made", SynthesizeOptions(**options))
     assert {*geopandas.read_file(made.folder / "objects" / "scene.gpkg").area_px} == {800}
@@ -177,8 +175,8 @@ def test_pictures_are_pasted(image, tmp_path):
     disc = np.zeros((30, 30, 4), np.uint8)
     disc[10:20, 8:24] = 255, 0, 0, 255
     Image.fromarray(disc).save(tmp_path / "pictures" / "red.png")
-    objects = ObjectOptions(cut=1.0, kinds=("vanished",), shadows=0.0, standing=0.0, contrast=(0.01, 50))
-    options = SynthesizeOptions(pictures=str(tmp_path / "pictures"), effects=(), objects=objects)
+    objects = {"cut": 1.0, "kinds": ("vanished",), "shadows": 0.0, "standing": 0.0, "contrast": (0.01, 50)}
+    options = SynthesizeOptions(pictures=str(tmp_path / "pictures"), effects=(), **objects)
     made = make([image], tmp_path / "made", options)
     before, labels = read(made.folder / "A" / "scene.tif"), read(made.folder / "label" / "scene.tif")[0]
     assert {*geopandas.read_file(made.folder / "objects" / "scene.gpkg").area_px} == {160}
@@ -220,6 +218,9 @@ def test_inputs_are_not_replaced(image, tmp_path, run):
     own = tmp_path / "made" / "A" / "scene.tif"
     refused(run("synthesize", own, "-o", tmp_path / "made", "--overwrite"), "input")
     assert own.exists()
+    other = tmp_path / "made" / "B" / "scene.tif"  # which would be removed, not replaced
+    refused(run("synthesize", other, "-o", tmp_path / "made", "--overwrite", "--copies", "2"), "input")
+    assert other.exists()
 
 
 def test_mistakes_get_one_line(image, tmp_path, run):
@@ -233,26 +234,29 @@ def test_mistakes_get_one_line(image, tmp_path, run):
     refused(run("synthesize", image, "-o", out, "--cut-from", image), "outlines")
     refused(run("synthesize", image, "-o", out, "--outlines", tmp_path / "no.gpkg"), "no.gpkg")
     refused(run("synthesize", image, "-o", out, "--pictures", tmp_path / "no"), "no")
-    refused(run("synthesize", image, "-o", tmp_path / "a" / "b"), "is not a folder")
+    refused(run("synthesize", image, "-o", tmp_path / "scene.tif" / "b"), "cannot be written to")
     refused(run("synthesize", image, image, "-o", out), "scene")
     refused(run("synthesize", image, "-o", out, "--bands", "7"), "7")
     assert not out.exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_only_an_own_folder_is_replaced(image, tmp_path, run):
+def test_only_own_files_are_replaced(image, tmp_path, run):
     out = tmp_path / "made"
     assert run("synthesize", image, "-o", out, "-q")[0] == 0
     refused(run("synthesize", image, "-o", out), "--overwrite")
     assert run("synthesize", image, "-o", out, "-q", "--overwrite", "--seed", "3")[0] == 0
-    (out / "run").mkdir()
-    refused(run("synthesize", image, "-o", out, "--overwrite"), "run")
-    assert (out / "run").exists()
+    for name in ("thesis.doc", "A/thesis.tif"):
+        (out / name).write_text("years")
+    assert run("synthesize", image, "-o", out, "-q", "--overwrite", "--copies", "2")[0] == 0
+    assert sorted(path.name for path in (out / "A").iterdir()) == ["scene-1.tif", "scene-2.tif", "thesis.tif"]
+    assert (out / "thesis.doc").read_text() == "years"
     foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "thesis.doc").write_text("years")
-    refused(run("synthesize", image, "-o", foreign, "--overwrite"), "another folder")
-    assert (foreign / "thesis.doc").exists()
+    (foreign / "A").mkdir(parents=True)
+    (foreign / "A" / "scene.tif").write_text("years")
+    refused(run("synthesize", image, "-o", foreign), "scene.tif exists", "--overwrite")
+    assert (foreign / "A" / "scene.tif").read_text() == "years"
+    assert [path.name for path in foreign.iterdir()] == ["A"]
 
 
 def test_outlines_elsewhere_and_pictures_that_do_not_fit_are_refused(image, tmp_path, run):

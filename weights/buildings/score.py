@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from train import GSD, even_scenes
 
-from geochange.datasets.collection import Collection, open_folder
+from geochange.datasets.collection import Collection, open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.learning.calibration import calibrate
 from geochange.learning.scoring import CollectionScores, ScoringOptions, pool_scores, score_items
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="write the calibrated checkpoint here")
     parser.add_argument("--scenes", action="store_true", help="print each scene")
     arguments = parser.parse_args()
-    whole = open_folder(arguments.levir / "val_256px_0.5m", gsd=GSD)
+    whole = open_collection(arguments.levir / "val_256px_0.5m", CollectionOptions(gsd=GSD))
     even = even_scenes(whole)
     odd = sorted(set(range(len(whole))) - set(even))
     checkpoint = averaged([load_checkpoint(path) for path in arguments.checkpoints]).halved()

@@ -28,7 +28,8 @@ from pathlib import Path
 import torch
 
 from geochange.datasets.augment import GeometryOptions, LookOptions
-from geochange.datasets.collection import Collection, CollectionOptions, open_collection, open_folder
+from geochange.datasets.collection import Collection, open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.registry import build_network
 from geochange.engine.progress import Relay, Silent
@@ -73,15 +74,18 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
+    real = 1.0 if arguments.made is None else 1 - arguments.made_share
     training = [
-        open_folder(arguments.levir / "train_512px_1m", gsd=1.0 / ENLARGED, share=1 - arguments.native),
-        open_folder(arguments.levir / "train_256px_0.5m", gsd=0.5 / ENLARGED, share=arguments.native),
+        open_collection(arguments.levir / name, CollectionOptions(gsd=gsd / ENLARGED, share=share * real))
+        for name, gsd, share in (
+            ("train_512px_1m", 1.0, 1 - arguments.native),
+            ("train_256px_0.5m", 0.5, arguments.native),
+        )
     ]
     if arguments.made is not None:
         options = CollectionOptions(bands=(1, 2, 3), share=arguments.made_share)
-        training = [replace(each, share=(each.share or 0) * (1 - arguments.made_share)) for each in training]
         training.append(open_collection(arguments.made, options))
-    held_out = open_folder(arguments.levir / "val_256px_0.5m", gsd=0.5)
+    held_out = open_collection(arguments.levir / "val_256px_0.5m", CollectionOptions(gsd=0.5))
     held_out = held_out.part(even_scenes(held_out))
     network = build_network(NETWORK, OPTIONS)
     if arguments.start is None:
@@ -105,14 +109,15 @@ def main() -> None:
         drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK)
     samples = TrainingSamples(training, normalisation, drawn)
     options = TrainOptions(
-        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed", "workers")},
-        statistics=not arguments.keep_statistics,
+        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed")},
+        loaders=arguments.workers,
+        batch_statistics=not arguments.keep_statistics,
     )
 
     def show(row: Mapping[str, float]) -> None:
         print({name: round(value, 4) for name, value in row.items()}, flush=True)
 
-    fit(network, about, samples, held_out, arguments.run, options, listener=Relay(Silent(), show))
+    fit(network, about, samples, [held_out], arguments.run, options, listener=Relay(Silent(), show))
 
 
 if __name__ == "__main__":

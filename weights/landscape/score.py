@@ -19,7 +19,8 @@ import rasterio
 import torch
 
 import geochange
-from geochange.datasets.collection import Collection, CollectionOptions, open_collection, open_folder
+from geochange.datasets.collection import Collection, open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.learning.calibration import calibrate
 from geochange.learning.scoring import CollectionScores, ScoringOptions, pool_scores, score_items
@@ -81,7 +82,9 @@ def main() -> None:
     figures = show("made", score(checkpoint, held_out), threshold)
     if chosen.real:
         for tiles, gsd in REAL.items():
-            scores = score(checkpoint, [open_folder(chosen.real / tiles, gsd=gsd)], min(gsd, COARSEST))
+            scores = score(
+                checkpoint, [open_collection(chosen.real / tiles, CollectionOptions(gsd=gsd))], min(gsd, COARSEST)
+            )
             show(tiles, scores, threshold)
         for detector in BESIDE:
             score_beside(detector, chosen.real / SCORED_BESIDE)

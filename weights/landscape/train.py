@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from geochange.datasets.augment import GeometryOptions, LookOptions
-from geochange.datasets.collection import CollectionOptions, open_collection
+from geochange.datasets.collection import open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions

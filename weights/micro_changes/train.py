@@ -14,19 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from geochange.datasets.collection import open_collection
-from geochange.datasets.synthesis import ObjectOptions
+from geochange.datasets.options import SynthesizeOptions
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.learning.calibration import calibrate
-from geochange.learning.options import TrainOptions
-from geochange.learning.run_options import TrainRunOptions
-from geochange.pipeline.synthesize import SynthesizeOptions, synthesize
+from geochange.learning.options import TrainRunOptions
+from geochange.pipeline.synthesize import synthesize
 from geochange.pipeline.train import train
 
-TAUGHT = ObjectOptions(sizes=(3, 20), density=700)
-SCORED = ObjectOptions(sizes=(4, 16), density=500, shapes=("square", "blob"), kinds=("appeared", "vanished"))
+TRAINING = SynthesizeOptions(sizes=(3, 20), density=700)
+SCORING = SynthesizeOptions(sizes=(4, 16), density=500, shapes=("square", "blob"), kinds=("appeared", "vanished"))
 MADE = {
-    "made1m": ("train_512px_1m/A", SynthesizeOptions(objects=TAUGHT, copies=2, seed=1)),
-    "made05m": ("train_256px_0.5m/B", SynthesizeOptions(objects=TAUGHT, copies=3, seed=2)),
+    "made1m": ("train_512px_1m/A", replace(TRAINING, copies=2, seed=1)),
+    "made05m": ("train_256px_0.5m/B", replace(TRAINING, copies=3, seed=2)),
 }
 ABOUT = "changes made in images of LEVIR-CD's training set (Texas, Google Earth, 0.5 and 1 m); research only"
 
@@ -39,7 +38,7 @@ def make_data(data: Path, out: Path) -> None:
     for odd, name in enumerate(("val_even", "val_odd")):
         images = [each for each in sorted((data / "val_512px_1m" / "A").iterdir()) if int(each.stem[3:6]) % 2 == odd]
         if not (out / name).exists():
-            synthesize(images, out / name, SynthesizeOptions(objects=SCORED, seed=3 + odd))
+            synthesize(images, out / name, replace(SCORING, seed=3 + odd))
 
 
 def publish(checkpoint: Checkpoint) -> Checkpoint:
@@ -63,10 +62,11 @@ def main() -> None:
             val=f"{options.out / 'val_even'}@1",
             network="change-rcnn",
             size=128,
-            fitting=TrainOptions(steps=options.steps, every=500, workers=os.cpu_count() or 1),
-            resume=True,
+            steps=options.steps,
+            every=500,
+            loaders=os.cpu_count() or 1,
         )
-        train([f"{options.out}/made1m@1", f"{options.out}/made05m@0.5"], options.out / "run", run)
+        train([f"{options.out}/made1m@1", f"{options.out}/made05m@0.5"], options.out / "run", run, resume=True)
         best = options.out / "run" / "best.pt"
     scored = calibrate(load_checkpoint(best), [open_collection(options.out / "val_even")])
     publish(scored).save(options.out / "micro_changes.pt")
