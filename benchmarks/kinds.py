@@ -54,7 +54,7 @@ def by_area(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """Scores of water and vegetation, pair by pair."""
     for name, (before, after, roles) in PAIRS.items():
         found = geochange.detect(before, after, folder / name, align=True, min_area=20, formats=("gpkg",))
-        options = geochange.KindOptions(band_roles=roles, split=True)
+        options = geochange.KindOptions(band_roles=roles, split_kinds=True)
         told = geochange.classify_changes(found.changes, before, after, folder / f"{name}.gpkg", options)
         with rasterio.open(found.probability) as dataset:
             place, extent = dataset.transform, dataset.shape

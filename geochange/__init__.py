@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from geochange.pipeline.check import check
     from geochange.pipeline.datasets import describe_datasets
     from geochange.pipeline.detect import Detection, detect
-    from geochange.pipeline.evaluate import evaluate
+    from geochange.pipeline.evaluate import EvaluateOptions, evaluate
     from geochange.pipeline.explain import ExplainOptions, explain
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import FinetuneOptions, finetune
-    from geochange.pipeline.from_to import from_to
+    from geochange.pipeline.from_to import FromToOptions, from_to
     from geochange.pipeline.fuse import FuseOptions, fuse
     from geochange.pipeline.kinds import classify_changes
     from geochange.pipeline.open_pair import open_pair
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.synthesize import Synthesized, SynthesizeOptions, synthesize
     from geochange.pipeline.train import Trained, train
     from geochange.pipeline.tune import tune
-    from geochange.pipeline.vectorize import vectorize
+    from geochange.pipeline.vectorize import VectorizeOptions, vectorize
 
 _HOMES = {
     "align": "pipeline.align",
@@ -37,12 +37,14 @@ _HOMES = {
     "detect": "pipeline.detect",
     "Detection": "pipeline.detect",
     "evaluate": "pipeline.evaluate",
+    "EvaluateOptions": "pipeline.evaluate",
     "explain": "pipeline.explain",
     "ExplainOptions": "pipeline.explain",
     "export_model": "pipeline.export_model",
     "FinetuneOptions": "pipeline.finetune",
     "finetune": "pipeline.finetune",
     "from_to": "pipeline.from_to",
+    "FromToOptions": "pipeline.from_to",
     "KindOptions": "kinds.measure",
     "classify_changes": "pipeline.kinds",
     "fuse": "pipeline.fuse",
@@ -59,13 +61,16 @@ _HOMES = {
     "tune": "pipeline.tune",
     "TrainRunOptions": "learning.run_options",
     "vectorize": "pipeline.vectorize",
+    "VectorizeOptions": "pipeline.vectorize",
 }
 
 __all__ = [
     "DetectOptions",
     "Detection",
+    "EvaluateOptions",
     "ExplainOptions",
     "FinetuneOptions",
+    "FromToOptions",
     "FuseOptions",
     "KindOptions",
     "RefineOptions",
@@ -73,6 +78,7 @@ __all__ = [
     "Synthesized",
     "TrainRunOptions",
     "Trained",
+    "VectorizeOptions",
     "align",
     "check",
     "classify_changes",

@@ -226,7 +226,7 @@ KIND = Section(
     text="What kind of change it is: gain and loss of vegetation (green, brown), water (blue, light blue) and "
     "built-up land (red, grey), objects that appeared or vanished (purple, yellow), and others (white) "
     "([more](kinds.md)).",
-    commands=(f"geochange kinds open.gpkg {PAIR} -o kinds.gpkg --split",),
+    commands=(f"geochange kinds open.gpkg {PAIR} -o kinds.gpkg --split-kinds",),
     draw=draw_kinds,
 )
 

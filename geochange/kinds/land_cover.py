@@ -13,32 +13,12 @@ import shapely
 from shapely import STRtree
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.errors import BadOption
 from geochange.polygons.seams import link_components
 
 LATTICE = 0.001  # metres
 OVERLAID_AT_ONCE = 2048  # polygons that are overlaid at once
 MITRE_LIMIT = 5.0
 THIN_SHARE = 0.6  # of its outline that a thin piece shares with changes, to become a part of one: on both its sides
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FromToOptions:
-    """What counts as a change between two layers."""
-
-    min_area: float = 0.0
-    """Square metres: a smaller piece becomes a part of the change that it shares the longest border with, or goes."""
-
-    tolerance: float = 0.0
-    """Metres: what is narrower is taken for a shift in digitising. It goes, but for what lies between changes, which
-    becomes a part of the one that it shares the longest border with."""
-
-    missing: str | None = None
-    """What a place is called that just one layer covers; None: such places are left out."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.min_area < np.inf and 0 <= self.tolerance < np.inf):
-            raise BadOption(f"min-area {self.min_area:g} and tolerance {self.tolerance:g} must be 0 or more metres")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +80,9 @@ def snap_to_lattice(polygons: Array) -> Array:
     return shapely.set_precision(on_lattice, 0)  # forgets the lattice again: an overlay that minds it takes four times
 
 
-def find_transitions(before: Cover, after: Cover, options: FromToOptions) -> Transitions:
+def find_transitions(
+    before: Cover, after: Cover, *, min_area: float = 0.0, tolerance: float = 0.0, missing: str | None = None
+) -> Transitions:
     """Overlay two layers; touching pieces of one change are one.
 
     Laws: changes, unchanged and dropped area add up to what both layers cover (with `missing`, to what either does);
@@ -109,16 +91,20 @@ def find_transitions(before: Cover, after: Cover, options: FromToOptions) -> Tra
     Args:
         before: the first date, of `snap_to_lattice`.
         after: the second.
-        options: what is left out.
+        min_area: square metres: a smaller piece becomes a part of the change that it shares the longest border with,
+            or is left out.
+        tolerance: metres: what is narrower is taken for a shift in digitising. It is left out, but for what lies
+            between changes, which becomes a part of the one that it shares the longest border with.
+        missing: class of a place that just one layer covers; None: such places are left out.
     """
     pieces = overlay(before, after)
     shared = pieces.area()
     only = [float(shapely.area(side.polygons).sum()) - shared for side in (before, after)]
-    if options.missing is not None:
-        pieces = _joined([pieces, *_uncovered(before, after, options.missing)])
+    if missing is not None:
+        pieces = _joined([pieces, *_uncovered(before, after, missing)])
     same = pieces.before == pieces.after
     found = Transitions(dissolve(pieces.where(~same)), pieces.where(same).area(), max(only[0], 0), max(only[1], 0))
-    return without_slivers(found, options) if options.min_area or options.tolerance else found
+    return without_slivers(found, min_area, tolerance) if min_area or tolerance else found
 
 
 def overlay(before: Cover, after: Cover) -> CoverPieces:
@@ -197,12 +183,10 @@ def _sorted(pieces: CoverPieces) -> CoverPieces:
     return pieces.where(np.lexsort((shapely.area(pieces.polygons), bounds[:, 0], -bounds[:, 3], after, before)))
 
 
-def without_slivers(found: Transitions, options: FromToOptions) -> Transitions:
+def without_slivers(found: Transitions, min_area: float, tolerance: float) -> Transitions:
     """The changes without what is too thin or too small: part of a neighbour, or gone."""
-    wide, thin = (
-        opened(found.changes, options.tolerance) if options.tolerance else (found.changes, found.changes.where([]))
-    )
-    large = shapely.area(wide.polygons) >= options.min_area
+    wide, thin = opened(found.changes, tolerance)
+    large = shapely.area(wide.polygons) >= min_area
     kept, slivers = wide.where(large), _joined([wide.where(~large), thin])
     least = np.concatenate([np.zeros((~large).sum()), np.full(len(thin), THIN_SHARE)])
     taken_by = longest_neighbours(slivers, kept, least)
@@ -217,7 +201,9 @@ def without_slivers(found: Transitions, options: FromToOptions) -> Transitions:
 
 
 def opened(pieces: CoverPieces, width: float) -> tuple[CoverPieces, CoverPieces]:
-    """What a square of this width fits into, and what is narrower (an opening, with corners kept)."""
+    """Part what a square of this width fits into from what is narrower (an opening, with corners kept)."""
+    if not width:
+        return pieces, pieces.where(np.zeros(len(pieces), bool))
     how = {"join_style": "mitre", "mitre_limit": MITRE_LIMIT}
     core = shapely.buffer(shapely.buffer(pieces.polygons, -width / 2, **how), width / 2, **how)
     wide = shapely.intersection(pieces.polygons, core, grid_size=LATTICE)

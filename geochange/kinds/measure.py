@@ -11,7 +11,7 @@ import rasterio
 from scipy.ndimage import minimum_filter
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.errors import BadOption, BandMismatch, NothingValid
+from geochange.errors import BandMismatch, NothingValid
 from geochange.kinds.indices import brightness, compute_index, parse_roles, require_index, roles_in
 from geochange.kinds.rules import (
     BRIGHTNESS,
@@ -29,6 +29,7 @@ from geochange.kinds.rules import (
     pixel_kinds,
     slopes,
 )
+from geochange.polygons.options import MinAreaOptions
 from geochange.polygons.region_ids import RegionIds
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
@@ -43,32 +44,30 @@ ZONES = ("edge", "inside", "around")  # where slopes are measured
 SAMPLE_TILES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindOptions:
-    """How kinds of change are told."""
+@dataclass(frozen=True, kw_only=True)
+class KindOptions(MinAreaOptions):
+    """How changes are classified by kind. The smallest change is that which cutting leaves."""
 
     band_roles: str | None = None
-    """As in "red=1,green=2,blue=3,nir=4"; None for what the first image says of its bands."""
+    """Which band is which, as in red=1,green=2,blue=3,nir=4; also swir1, swir2, rededge1, ... (default: as BEFORE
+    names its bands)."""
 
     indices: tuple[str, ...] = ()
-    """Further indices to measure, by name."""
+    """Further spectral indices to measure before and after, as in SAVI."""
 
-    split: bool = False
+    split_kinds: bool = False
     """Cut changes where their kind changes."""
 
-    min_area: int = 4
-    """Pixels of the smallest piece that is kept when changes are cut."""
-
     rules: KindRules = field(default_factory=KindRules)
+    """Thresholds of the kinds."""
 
     nodata: NodataRule = "all"
-    """What makes a pixel nodata."""
+    """A pixel is nodata where any band is, where all bands are, or at a value."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.band_roles is not None:
             parse_roles(self.band_roles)
-        if self.min_area < 0:
-            raise BadOption(f"min-area {self.min_area} must be 0 or more pixels")
 
 
 @dataclass(frozen=True)

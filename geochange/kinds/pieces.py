@@ -17,9 +17,11 @@ from geochange.kinds.measure import KindWork
 from geochange.kinds.rules import SMOOTH_RADIUS, smooth_kinds
 from geochange.polygons.export import FeatureLayer, write_features
 from geochange.polygons.features import map_polygons, measure
+from geochange.polygons.options import MinArea
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.store import RegionStore
+from geochange.polygons.tracing import at_least
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
 from geochange.scenes.grid import Tile
 
@@ -37,7 +39,7 @@ OWN_COLUMNS = {
 
 
 def cut_pieces(
-    features: FeatureFile, work: KindWork, min_area: int, *, crew: Crew, stages: Stages, scratch: Path
+    features: FeatureFile, work: KindWork, smallest: MinArea, *, crew: Crew, stages: Stages, scratch: Path
 ) -> FeatureFile:
     """Pieces of one kind each, as a layer of its own in a scratch folder, along pixel edges.
 
@@ -46,20 +48,20 @@ def cut_pieces(
     Args:
         features: the changes.
         work: with these burnt into its `ids`.
-        min_area: pixels; smaller pieces are left out.
+        smallest: smaller pieces are left out.
         crew: who does it.
         stages: hears of it.
         scratch: an existing folder.
     """
     path = scratch / "pieces.parquet"
-    blocks, keep = work.ids.blocks(), RegionFilter(min_area=min_area)
+    blocks, keep = work.ids.blocks(), RegionFilter(min_area=smallest.pixels)
     merger = SeamMerger(blocks, keep=keep)
     with RegionStore(scratch) as store:
         with stages.stage("cut", len(blocks), work.scene.grid.area.size) as listener:
             for block, traced in zip(blocks, crew.map_ordered(partial(trace_kinds, work, keep), blocks), strict=True):
-                store.add(merger.add(traced))
+                store.add(at_least(merger.add(traced), work.scene.grid, smallest.square_metres))
                 listener.advance(block.size)
-            store.add(merger.finish())
+            store.add(at_least(merger.finish(), work.scene.grid, smallest.square_metres))
         schema = piece_schema(features)
         layer = FeatureLayer(schema=schema, crs=features.crs)
         write_features(path, _piece_batches(store, features, work, schema), layer)

@@ -58,7 +58,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """How two maps are compared."""
 
@@ -66,23 +66,23 @@ class EvaluateOptions:
     """Labels that are not scored."""
 
     threshold: float | None = None
-    """For probability rasters; None for their own, else 0.5."""
+    """Smallest probability of a change, for probability rasters (default: their own, else 0.5)."""
 
     iou: float = 0.5
-    """The intersection over union that makes two objects the same."""
+    """Intersection over union from which two objects are the same."""
 
     resolution: float | None = None
-    """Pixel size, in map units, for two vector layers; None for at most 4096 pixels along the longer side."""
+    """Pixel size in map units, to compare two vector layers (default: 4096 pixels along the longer side)."""
 
     classes: tuple[str, ...] = ()
-    """Names of the labels 1, 2, ...; layers hold them in a column. None given: all that is labelled is change, unless
-    rasters hold several labels."""
+    """Names of the labels 1, 2, ..., as in appeared,vanished; layers hold them in a column (default: all that is
+    labelled is change, unless rasters hold several labels)."""
 
-    column: str = "label"
-    """The column of layers that holds the class."""
+    label_column: str = "label"
+    """Column of layers that holds the class."""
 
     grid: str | None = None
-    """A raster on whose grid they are compared."""
+    """Raster on whose grid the two are compared (default: the reference's, else the prediction's)."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -266,10 +266,11 @@ def _numbers_of_classes(layer: Layer, options: EvaluateOptions) -> Ints:
     Raises:
         BadOption: the layer has no such column, or it holds other names.
     """
-    if options.column not in layer.frame.columns:
-        raise BadOption(f"{layer.path} has no column {options.column!r} that names classes; give --column")
+    column = options.label_column
+    if column not in layer.frame.columns:
+        raise BadOption(f"{layer.path} has no column {column!r} that names classes; give --label-column")
     numbers = {name: number for number, name in enumerate(options.classes, start=1)}
-    named = [str(name) for name in layer.frame[options.column]]
+    named = [str(name) for name in layer.frame[column]]
     if unknown := [name for name in named if name not in numbers]:
         raise BadOption(f"{layer.path} holds the class {unknown[0]!r}; known are {', '.join(options.classes)}")
     return np.array([numbers[name] for name in named], np.int64)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,11 @@ from geochange.polygons.region_ids import RegionIds
 from geochange.polygons.style import kind_style
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
 from geochange.scenes.grid import Grid, crs_name
-from geochange.scenes.layers import in_pixels
+from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
 
 FIGURE_DECIMALS = 4
 REGIONS_AT_ONCE = 4096  # regions
@@ -45,7 +48,12 @@ class WrittenKinds:
     """What they rest on."""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
+    def changes(self) -> GeoDataFrame:
+        """Read the layer back."""
+        return open_layer(str(self.path)).frame
+
     def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of the command."""
         return {"file": str(self.path), "kinds": dict(self.counts), **self.basis, "seconds": dict(self.seconds)}
 
 
@@ -56,8 +64,8 @@ def classify_changes(
     out: str | os.PathLike[str],
     options: KindOptions | None = None,
     *,
-    cluster: ClusterOptions | None = None,
     overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> WrittenKinds:
     """Tell what kind of change each polygon of a layer is, and write the layer with that.
@@ -71,9 +79,9 @@ def classify_changes(
         after: the later one; brought to the grid of the earlier one while it is read.
         out: the file; its suffix names the format: .gpkg, .geojson, .fgb or .parquet.
         options: which band is which, further indices, whether changes are cut where their kind changes, rules.
-        cluster: where the work is done.
         overwrite: replace a file that is there.
-        listener: hears of the progress.
+        cluster: where the work is done.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: an input is missing, or is not what it should be.
@@ -173,8 +181,9 @@ def measure_kinds(
     work = prepare_work(scene, options, RegionIds(scratch / "changes", scene.shape))
     with stages.stage("number"):
         size = number_regions(features, scene.grid, work.ids)
-    if options.split:
-        features = cut_pieces(features, work, options.min_area, crew=crew, stages=stages, scratch=scratch)
+    if options.split_kinds:
+        smallest = options.smallest_on(scene.grid, scene.sources[0].name)
+        features = cut_pieces(features, work, smallest, crew=crew, stages=stages, scratch=scratch)
         work = replace(work, ids=RegionIds(scratch / "pieces", scene.shape))
         with stages.stage("number"):
             size = number_regions(features, scene.grid, work.ids)

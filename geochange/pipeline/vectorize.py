@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geochange.arrays import Array
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
+from geochange.errors import BadOption
 from geochange.files import require_writable
 from geochange.polygons.export import write_layer, writer_of
 from geochange.polygons.options import RegionOptions
@@ -23,8 +24,28 @@ from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions
 from geochange.probability.morphology import pixel_metres
 from geochange.probability.raster import open_scores
 from geochange.scenes.grid import Grid
+from geochange.scenes.layers import open_layer
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
 
 SQUARED_AT_ONCE = 256  # regions of one task
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorizeOptions(RegionOptions):
+    """What counts as a change in a raster, and how it is outlined."""
+
+    right_angles: bool = False
+    """Give outlines right angles where that fits, as buildings have them."""
+
+    diagonals: bool = False
+    """With right angles: edges may run at 45 degrees too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.diagonals and not self.right_angles:
+            raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +63,12 @@ class WrittenLayer:
 
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def changes(self) -> GeoDataFrame:
+        """Read the layer back."""
+        return open_layer(str(self.path)).frame
+
     def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of the command."""
         return {
             "file": str(self.path),
             "threshold": self.threshold,
@@ -57,18 +83,13 @@ class WrittenLayer:
         }
 
 
-def _as_options(right_angles: RightAngles | bool) -> RightAngles:
-    return right_angles if isinstance(right_angles, RightAngles) else RightAngles()
-
-
 def vectorize(
     raster: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    options: RegionOptions | None = None,
+    options: VectorizeOptions | None = None,
     *,
-    right_angles: RightAngles | bool | None = None,
-    cluster: ClusterOptions | None = None,
     overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> WrittenLayer:
     """Outline the changes in a raster, and write them as one vector layer.
@@ -76,18 +97,17 @@ def vectorize(
     Args:
         raster: probabilities in 0..1 (float, or whole numbers with a scale), one band a class; or a mask, 0 unchanged.
         out: the file; its suffix names the format: .gpkg, .geojson, .fgb or .parquet.
-        options: threshold, smallest area, connectivity, simplifying, dates.
-        right_angles: give outlines right angles where that fits; others are as the options say.
-        cluster: where the work is done.
+        options: threshold, smallest area, connectivity, simplifying, right angles, dates.
         overwrite: replace a file that is there.
-        listener: hears of the progress.
+        cluster: where the work is done.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: the raster cannot be read.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
-        BadOption: no format has the file's suffix, or the labels do not tell of the threshold that is wanted.
+        BadOption: no format has the file's suffix, or the labels do not give the threshold that is wanted.
     """
-    path, options, stages = Path(out), options or RegionOptions(), Stages(listener or Silent())
+    path, options, stages = Path(out), options or VectorizeOptions(), Stages(listener or Silent())
     scores = open_scores(os.fspath(raster))
     writer_of(path)
     require_writable(path, overwrite=overwrite, inputs=[raster, options.labels])
@@ -98,9 +118,10 @@ def vectorize(
         RegionStore(Path(scratch)) as store,
     ):
         squared, outlines = None, found.outlines
-        if right_angles:
+        if options.right_angles:
+            square = RightAngles(diagonals=options.diagonals)
             with stages.stage("right angles"):
-                squared, outlines = _square(found, _as_options(right_angles), scores.source.grid, crew, store), store
+                squared, outlines = _square(found, square, scores.source.grid, crew, store), store
         with stages.stage("write"):
             write_layer(path, outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)
@@ -124,7 +145,7 @@ def _square_task(options: RightAngles, stretch: float, pair: tuple[Regions, Regi
 
 
 def _stretch(grid: Grid) -> float:
-    """The square root of a pixel's height over its width on the ground."""
+    """Return the square root of a pixel's height over its width on the ground."""
     width, height = grid.resolution
     height, width = pixel_metres(grid) or (height, width)
     return sqrt(height / width)

@@ -13,7 +13,7 @@ from geochange.detectors.boxes import PARTS, SCORE_STEPS, Boxes, groups_of, join
 from geochange.engine.inference import Inference
 from geochange.engine.progress import Stages
 from geochange.errors import BadOption
-from geochange.polygons.options import RegionOptions, parse_min_area
+from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import Counts, Regions
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import FoundRegions, at_least
@@ -100,9 +100,8 @@ def found_objects(
     Raises:
         BadOption: the smallest area is in square metres, and the scene has no CRS.
     """
-    grid, minimum = work.scene.grid, parse_min_area(options.min_area)
-    if minimum.square_metres > 0 and grid.crs is None:
-        raise BadOption(f"min-area {options.min_area!r} needs a CRS, which the images lack; give pixels")
+    grid = work.scene.grid
+    smallest = options.smallest_on(grid, work.scene.sources[0].name)
     threshold = object_threshold(options.threshold, work.fitted.thresholds)
     least = ceil(threshold.low * SCORE_STEPS - 1e-9)
     merger = BoxMerger(work.fitted.receptive_radius)
@@ -110,8 +109,8 @@ def found_objects(
 
         def keep(boxes: Boxes) -> None:
             regions = regions_of(boxes)
-            large = regions.where(regions.counts.area_px >= minimum.pixels)
-            store.add(at_least(large, grid, minimum.square_metres))
+            large = regions.where(regions.counts.area_px >= smallest.pixels)
+            store.add(at_least(large, grid, smallest.square_metres))
 
         with stages.stage("objects", work.tiling.rows.blocks, grid.area.size) as listener:
             for row, boxes in rows:

@@ -27,7 +27,7 @@ _COARSE = 1.5  # tolerances: the direction is that of longer edges, in which the
 _LONG = 4  # tolerances
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RightAngles:
     """How outlines are squared, and which of them are taken."""
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from geochange.engine.cluster import Crew
 from geochange.engine.progress import Listener, Stages
-from geochange.errors import BadOption
 from geochange.polygons.features import ChangeLayer, measure, pixel_area
-from geochange.polygons.options import RegionOptions, parse_min_area
+from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.simplify import simplify_regions
@@ -80,17 +79,15 @@ def found_regions(
     raster: ScoreRaster, options: RegionOptions, crew: Crew, stages: Stages, scratch: Path
 ) -> Iterator[FoundRegions]:
     """Find the regions of a raster; the stores in the scratch folder are gone at the end."""
-    minimum = parse_min_area(options.min_area)
-    if minimum.square_metres > 0 and raster.source.grid.crs is None:
-        raise BadOption(f"min-area {options.min_area!r} needs a CRS, which {raster.source.name} lacks; give pixels")
-    chosen = resolve_threshold(raster, options.thresholds(), crew, stages)
-    keep = keep_filter(options, raster, chosen.threshold)
+    smallest = options.smallest_on(raster.source.grid, raster.source.name)
+    chosen = resolve_threshold(raster, options, crew, stages)
+    keep = RegionFilter(min_area=smallest.pixels, min_peak=cutoff_of(chosen.threshold.peak, raster.step))
     work = Tracing(raster, chosen.threshold, options.connectivity, keep)
     shape = raster.source.grid.shape
     count = len(list(partition(shape, (TRACE_BLOCK, TRACE_BLOCK))))
     with RegionStore(scratch) as store, RegionStore(scratch) as simple:
         with stages.stage("polygons", count, shape[0] * shape[1]) as listener:
-            collect_regions(work, crew, store, listener, square_metres=minimum.square_metres)
+            collect_regions(work, crew, store, listener, square_metres=smallest.square_metres)
             if options.simplify > 0:
                 for regions in simplify_regions(store.chunks(), options.simplify / max(raster.source.grid.resolution)):
                     simple.add(regions)
@@ -126,9 +123,3 @@ def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
         return RegionTotals(len(store), store.area_px(), round(store.area_px() * pixel_area(grid), 2))
     square_metres = sum(float(measure(regions.polygons, grid)[0].sum()) for regions in store.chunks())
     return RegionTotals(len(store), store.area_px(), round(square_metres, 2))
-
-
-def keep_filter(options: RegionOptions, raster: ScoreRaster, threshold: Threshold | LocalThreshold) -> RegionFilter:
-    """Minimum area in pixels, and the peak that hysteresis asks for."""
-    minimum = parse_min_area(options.min_area)
-    return RegionFilter(min_area=minimum.pixels, min_peak=cutoff_of(threshold.peak, raster.step))

@@ -40,29 +40,33 @@ SAY_NOTHING = {"", "nan", "none", "null", "<na>", "255", "unreviewed", "unsure",
 """Values of a layer's column, in any case; all others say that a place has changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ThresholdOptions:
-    """Which threshold is wanted."""
+    """How probable a change must be."""
 
-    wanted: str | float | None = None
-    """As `RegionOptions.threshold` has it."""
+    threshold: str | float | None = None
+    """Smallest probability of a change: a number, low:high (hysteresis), otsu, em, kittler, local:512px;
+    precision=0.9, recall=0.9, f1 (default: the detector's own, else 0.5)."""
 
     labels: str | None = None
-    """A raster or a layer of polygons that says what has changed, for a precision, a recall or the best F1."""
+    """What is known to have changed, for precision=0.9, recall=0.9 or f1: a raster (0 unchanged, 255 not labelled) or
+    a layer."""
 
     label_column: str | None = None
-    """The column of a layer that says so; None: what is in a polygon has changed, and what is not has not."""
+    """Column of the layer that says whether a polygon has changed (default: all have; what lies outside has not)."""
 
     def __post_init__(self) -> None:
-        by_labels = isinstance(self.parsed, str) and self.parsed.startswith(BY_LABELS)
-        if self.labels is None and (self.parsed == F1 or self.label_column is not None):
+        wanted = self.parsed_threshold
+        by_labels = isinstance(wanted, str) and wanted.startswith(BY_LABELS)
+        if self.labels is None and (wanted == F1 or self.label_column is not None):
             raise BadOption("threshold f1 and a label column need --labels: a raster or layer that says what changed")
         if self.labels is not None and not by_labels:
-            raise BadOption(f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.wanted}")
+            raise BadOption(f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.threshold}")
 
     @property
-    def parsed(self) -> Threshold | LocalRule | str:
-        return parse_threshold("default" if self.wanted is None else str(self.wanted))
+    def parsed_threshold(self) -> Threshold | LocalRule | str:
+        """The threshold, or the rule or name by which it is found."""
+        return parse_threshold("default" if self.threshold is None else str(self.threshold))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, crew: Crew
         BadOption: the detector, or the labels, have none for the precision or recall that is wanted.
         NothingValid: the raster or the labels tell nothing.
     """
-    parsed = options.parsed
+    parsed = options.parsed_threshold
     if isinstance(parsed, Threshold):
         return ChosenThreshold(parsed)
     if isinstance(parsed, LocalRule):
