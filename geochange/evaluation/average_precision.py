@@ -42,7 +42,7 @@ class Objects:
         return len(self.polygons)
 
     def where(self, chosen: Bools | Ints) -> Objects:
-        """The chosen ones, in their order."""
+        """Choose objects, in their order."""
         scores = None if self.scores is None else self.scores[chosen]
         return Objects(self.polygons[chosen], self.images[chosen], self.classes[chosen], scores)
 
@@ -82,6 +82,7 @@ class Precision:
     """How many there are."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -171,7 +172,8 @@ def _apart(found: Objects, there: Objects) -> tuple[Array, Array]:
         polygons = np.array(each.polygons, dtype=object)
         coordinates, owner = shapely.get_coordinates(polygons, return_index=True)
         coordinates[:, 0] += each.images[owner] * width
-        return shapely.set_coordinates(polygons, coordinates)
+        shapely.set_coordinates(polygons, coordinates)
+        return polygons
 
     return moved(found), moved(there)
 
@@ -216,7 +218,7 @@ def _class_precisions(matching: _Matching, least: float, beyond: list[Bools]) ->
 
 
 def _area_under(hits: Bools, total: int) -> float:
-    """The mean of the precision at 101 recalls, made to fall."""
+    """Average the precision at 101 recalls, where it is the best at that recall or beyond."""
     if not hits.size:
         return 0.0
     right = np.cumsum(hits)
@@ -226,7 +228,7 @@ def _area_under(hits: Bools, total: int) -> float:
 
 
 def _cutoff(matching: _Matching, options: PrecisionOptions) -> float:
-    """The lowest score down to which there are no more false alarms than wanted."""
+    """Find the lowest score down to which there are no more false alarms than wanted."""
     assert options.pixels is not None
     assert matching.found.scores is not None
     allowed = options.alarms * options.pixels / MEGA

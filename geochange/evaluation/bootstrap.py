@@ -72,13 +72,14 @@ def sum_by_cell(cells: Array, counts: Array) -> tuple[Array, Array]:
 
 
 def quotient(numerator: Array, denominator: Array) -> Floats:
-    """The quotient, NaN where the denominator is 0, without numpy's warning."""
+    """Divide; NaN where the denominator is 0, without numpy's warning."""
     nothing = np.full(np.shape(denominator), np.nan)
-    return np.divide(numerator, denominator, out=nothing, where=np.asarray(denominator) != 0)
+    found: Floats = np.divide(numerator, denominator, out=nothing, where=np.asarray(denominator) != 0)
+    return found
 
 
 def resample_sums(units: Array, bootstrap: Bootstrap) -> Floats:
-    """Sums over units (n, m) drawn n at a time with replacement: (replicates, m); no replicates for n < 2."""
+    """Sum units (n, m) drawn n at a time with replacement: (replicates, m); no replicates for n < 2."""
     n = len(units)
     if n < 2:
         return np.zeros((0, units.shape[1]))

@@ -1,4 +1,4 @@
-"""Which labels are scored, and what they are called. Pure."""
+"""Which labels are scored, and their names. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from geochange.errors import BadOption
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """Which labels are scored, and what they are called.
+    """Which labels are scored, and their names.
 
     Raises:
         BadOption: fewer than two labels, a label or name given twice, or a label that is also ignored.

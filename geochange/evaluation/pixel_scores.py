@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,6 @@ from geochange.evaluation.bootstrap import (
 )
 from geochange.evaluation.classes import Classes
 from geochange.scenes.tiling import CELL
-
-if TYPE_CHECKING:
-    pass
 
 MEASURES = ("precision", "recall", "f1", "iou")
 AVERAGES = ("micro", "macro", "weighted")
@@ -130,9 +127,9 @@ def _positions(labels: Array, classes: Classes, where: str) -> Ints:
     for position, label in enumerate(classes.labels):
         positions[labels == label] = position
     if (positions < 0).any():
-        stranger = labels[np.argmin(positions)]
+        unknown = labels[np.argmin(positions)]
         known = ", ".join(map(str, classes.labels))
-        raise BadOption(f"{where} holds the label {stranger}, but classes are {known}: add it, or ignore it")
+        raise BadOption(f"{where} holds the label {unknown}, but classes are {known}: add it, or ignore it")
     return positions
 
 

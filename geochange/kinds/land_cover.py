@@ -30,7 +30,8 @@ class Cover:
     classes: Array
     """(n,) text."""
 
-    def where(self, chosen: Bools | Ints) -> Cover:
+    def where(self, chosen: Bools | Ints | slice) -> Cover:
+        """Choose polygons, in their order."""
         return Cover(self.polygons[chosen], self.classes[chosen])
 
 
@@ -49,16 +50,17 @@ class CoverPieces:
         return len(self.polygons)
 
     def where(self, chosen: Bools | Ints) -> CoverPieces:
-        """The chosen pieces, in their order."""
+        """Choose pieces, in their order."""
         return CoverPieces(self.polygons[chosen], self.before[chosen], self.after[chosen])
 
     def area(self) -> float:
+        """Return the square metres of all pieces together."""
         return float(shapely.area(self.polygons).sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Transitions:
-    """Changes, and square metres of what is none."""
+    """Changes, and square metres of what did not change or is not known."""
 
     changes: CoverPieces
     unchanged: float
@@ -77,7 +79,9 @@ def snap_to_lattice(polygons: Array) -> Array:
     if not valid.all():
         polygons = np.where(valid, polygons, shapely.make_valid(polygons))
     on_lattice = shapely.set_precision(polygons, LATTICE)
-    return shapely.set_precision(on_lattice, 0)  # forgets the lattice again: an overlay that minds it takes four times
+    # Plain floats again: an overlay of polygons with a precision of their own takes four times as long.
+    plain: Array = shapely.set_precision(on_lattice, 0)
+    return plain
 
 
 def find_transitions(
@@ -89,7 +93,7 @@ def find_transitions(
     with the layers swapped, before and after of every piece are.
 
     Args:
-        before: the first date, of `snap_to_lattice`.
+        before: the first date, as `snap_to_lattice` returns it.
         after: the second.
         min_area: square metres: a smaller piece becomes a part of the change that it shares the longest border with,
             or is left out.
@@ -108,7 +112,7 @@ def find_transitions(
 
 
 def overlay(before: Cover, after: Cover) -> CoverPieces:
-    """What lies in a polygon of either layer, pair by pair, as single polygons; on the lattice where classes differ."""
+    """Intersect the polygons of two layers, pair by pair, as single polygons; on the lattice where classes differ."""
     index = STRtree(after.polygons)
     parts = []
     for start in range(0, len(before.polygons), OVERLAID_AT_ONCE):
@@ -122,7 +126,7 @@ def overlay(before: Cover, after: Cover) -> CoverPieces:
 
 
 def _uncovered(before: Cover, after: Cover, missing: str) -> tuple[CoverPieces, CoverPieces]:
-    """What the other layer does not cover, of each."""
+    """Find what the other layer does not cover, of each."""
     gone, new = _beyond(before, after), _beyond(after, before)
     return (
         _single(CoverPieces(gone.polygons, gone.classes, np.full(len(gone.polygons), missing, object))),
@@ -131,7 +135,7 @@ def _uncovered(before: Cover, after: Cover, missing: str) -> tuple[CoverPieces, 
 
 
 def _beyond(one: Cover, other: Cover) -> Cover:
-    """What lies in no polygon of the other layer."""
+    """Find what lies in no polygon of the other layer."""
     index, rest = STRtree(other.polygons), one.polygons.copy()
     for place in np.flatnonzero(~shapely.is_empty(rest)):
         near = index.query(rest[place], predicate="intersects")
@@ -142,7 +146,7 @@ def _beyond(one: Cover, other: Cover) -> Cover:
 
 
 def _single(pieces: CoverPieces) -> CoverPieces:
-    """The polygons that geometries consist of; lines and points, where polygons only touch, go."""
+    """Separate geometries into polygons; lines and points, where polygons only touch, go."""
     parts, owner = shapely.get_parts(pieces.polygons, return_index=True)
     inner, place = shapely.get_parts(parts, return_index=True)  # multipolygons in collections
     areal = (shapely.get_type_id(inner) == shapely.GeometryType.POLYGON) & (shapely.area(inner) > 0)
@@ -184,7 +188,7 @@ def _sorted(pieces: CoverPieces) -> CoverPieces:
 
 
 def without_slivers(found: Transitions, min_area: float, tolerance: float) -> Transitions:
-    """The changes without what is too thin or too small: part of a neighbour, or gone."""
+    """Merge changes that are too thin or too small with a neighbour, or drop them."""
     wide, thin = opened(found.changes, tolerance)
     large = shapely.area(wide.polygons) >= min_area
     kept, slivers = wide.where(large), _joined([wide.where(~large), thin])

@@ -1,4 +1,4 @@
-"""What is measured of a scene's regions to tell their kinds: which bands and indices, and the sums of a block."""
+"""What is measured of a scene's regions to classify them: which bands and indices, and the sums of a block."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ class KindWork:
         return self.indices if NIR in self.roles else (*self.indices, BRIGHTNESS)
 
     @property
-    def tells_objects(self) -> bool:
-        """Whether pixels are fine enough; those of images without a CRS are taken to be."""
+    def finds_objects(self) -> bool:
+        """Whether pixels are fine enough for objects; those of images without a CRS are taken to be."""
         gsd = self.scene.gsd
         return gsd is None or gsd <= self.rules.object_pixel
 
@@ -134,7 +134,7 @@ def prepare_work(scene: Scene, options: KindOptions, ids: RegionIds) -> KindWork
 
 
 def require_kinds(scene: Scene, options: KindOptions) -> None:
-    """Refuse, before any work is done, images of which kinds could not be told; raises as `prepare_work`."""
+    """Refuse, before any work is done, images whose changes could not be classified; raises as `prepare_work`."""
     chosen_indices(band_roles(scene.sources[0], options), options)
 
 
@@ -162,7 +162,7 @@ def _band_count(source: Any) -> int:
 
 
 def _band_names(path: str) -> list[tuple[str | None, str | None]]:
-    """(description, colour) of each band of a file."""
+    """Read (description, colour) of each band of a file."""
     with readable(path), rasterio.open(path) as dataset:
         return list(zip(dataset.descriptions, (each.name for each in dataset.colorinterp), strict=True))
 
@@ -176,7 +176,9 @@ def chosen_indices(roles: Mapping[str, int], options: KindOptions) -> tuple[str,
     asked = [require_index(name, roles) for name in options.indices]
     usual = [name for family in (VEGETATION, WATER, (BUILT_UP,)) for name in _first_possible(family, roles)]
     if not usual:
-        raise BandMismatch(f"with {', '.join(roles)} no kind can be told; red and green are needed, or red and nir")
+        raise BandMismatch(
+            f"with {', '.join(roles)} no change can be classified; red and green are needed, or red and nir"
+        )
     return tuple(dict.fromkeys([*usual, *asked]))
 
 
@@ -190,7 +192,7 @@ def _first_possible(names: Sequence[str], roles: Mapping[str, int]) -> list[str]
 
 
 def with_bands(scene: Scene, bands: tuple[int, ...]) -> Scene:
-    """The scene with other bands of the same images."""
+    """Return the scene with other bands of the same images."""
 
     def choose(source: Any) -> Any:
         if isinstance(source, WarpedSource):
@@ -210,7 +212,9 @@ def _sample(scene: Scene) -> list[Array]:
             samples[place].append(date[:, valid.all(axis=0)])
     found = [np.concatenate(parts, axis=1) for parts in samples]
     if not found[0].size:
-        raise NothingValid("none of the pixels that were sampled holds data at both dates, so no kind can be told")
+        raise NothingValid(
+            "none of the pixels that were sampled holds data at both dates, so no change can be classified"
+        )
     return found
 
 
@@ -232,12 +236,13 @@ class BlockSums:
 
 
 def measure_block(work: KindWork, block: Tile) -> BlockSums | None:
-    """What a block adds to its regions; None where it has none."""
+    """Measure what a block adds to its regions; None where it has none."""
     ids = work.ids.read(block.grow(OUTLINE_REACH))
     if not ids.any():
         return None
     dates, validity = work.scene.read(block.grow(OUTLINE_REACH))
-    valid, found = validity.all(axis=0), np.unique(ids[ids > 0])
+    valid: Bools = np.logical_and.reduce(validity)
+    found = np.unique(ids[ids > 0])
     inside = (valid & (ids > 0))[CORE]
     owner = np.searchsorted(found, ids[CORE][inside])
     covers = _cover_columns(work, [date[:, *CORE][:, inside] for date in dates], owner, len(found))

@@ -69,7 +69,7 @@ def cut_pieces(
 
 
 def piece_schema(features: FeatureFile) -> pa.Schema:
-    """The columns of the changes, those that are measured anew of their own type, and the geometry."""
+    """List the columns of the changes, those that are measured anew of their own type, and the geometry."""
     kept = [each for each in features.schema if each.name not in OWN_COLUMNS]
     return pa.schema([*(pa.field(*each) for each in OWN_COLUMNS.items()), *kept, pa.field(GEOMETRY, pa.binary())])
 
@@ -126,7 +126,7 @@ def _measured(regions: Regions, features: FeatureFile, work: KindWork) -> dict[s
 
 
 def _names_of(parents: pa.Table, parent: Array) -> pa.Array:
-    """The changes' own numbers, where they have some."""
+    """Return the changes' own numbers, where they have some."""
     known = "id" in parents.schema.names and pa.types.is_integer(parents.schema.field("id").type)
     return _one_chunk(parents.column("id").take(pa.array(parent)).cast(pa.int64())) if known else pa.array(parent + 1)
 

@@ -36,24 +36,16 @@ from geochange.files import appearing, require_writable
 from geochange.polygons.features import map_polygons
 from geochange.polygons.regions import BlockRegions, trace_block
 from geochange.polygons.seams import SeamMerger
-from geochange.probability.label_maps import (
-    LabelMap,
-    Layer,
-    RasterLabels,
-    VectorLabels,
-    as_change,
-    in_pixels,
-    labels_on,
-    open_labels,
-)
+from geochange.probability.label_maps import LabelMap, RasterLabels, as_change, labels_on, open_labels
 from geochange.probability.raster import TRACE_BLOCK, ScoreRaster
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels
 from geochange.scenes.scene import open_file
 from geochange.scenes.tiling import cell_side, partition
 
 SCORE_COLUMNS = ("score_mean", "score")
 PICTURE_SIDE = 1600  # px; longest side of the picture
-MOST_PIXELS = 10**10  # of a grid made for two vector layers
+MOST_PIXELS = 10**10  # of a grid for two vector layers
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
@@ -117,8 +109,8 @@ class _Comparison:
             (inside.row - around.row, around.stop_row - inside.stop_row),
             (inside.col - around.col, around.stop_col - inside.stop_col),
         )
-        predicted, reference, scored = (np.pad(values, beyond) for values in self.read(inside))
-        return predicted, reference, scored
+        predicted, reference, scored = self.read(inside)
+        return np.pad(predicted, beyond), np.pad(reference, beyond), np.pad(scored, beyond)
 
     def positions(self, labels: Ints) -> Ints:
         """Labels as their positions among the classes."""
@@ -164,7 +156,7 @@ def evaluate(
         options: ignored labels, threshold, matching.
         picture: a PNG file to write, of hits, misses and false alarms.
         cluster: where the work is done.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: one of them is neither a raster nor a layer of polygons.
@@ -211,13 +203,16 @@ def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer,
     for side in (reference, predicted):
         if isinstance(side, ScoreRaster):
             return side.source.grid
-    assert isinstance(predicted, Layer)
-    assert isinstance(reference, Layer)
-    crs = reference.frame.crs
+    return _grid_over([side for side in (predicted, reference) if isinstance(side, Layer)], options)
+
+
+def _grid_over(layers: Sequence[Layer], options: EvaluateOptions) -> Grid:
+    """Lay a grid over layers, in the CRS of the last one."""
+    crs = layers[-1].frame.crs
     flat = Grid(crs, Affine.identity(), (1, 1))
-    extents = [shapely.total_bounds(side.polygons(flat)) for side in (predicted, reference) if len(side.frame)]
+    extents = [shapely.total_bounds(layer.polygons(flat)) for layer in layers if len(layer.frame)]
     if not extents:
-        raise NothingValid(f"neither {predicted.path} nor {reference.path} holds a polygon")
+        raise NothingValid(f"neither {' nor '.join(layer.path for layer in layers)} holds a polygon")
     left, bottom = np.min(extents, axis=0)[:2]
     right, top = np.max(extents, axis=0)[2:]
     size = options.resolution or max(right - left, top - bottom) / VECTOR_GRID_SIDE
@@ -248,10 +243,10 @@ def _prepare(
     many = max(len(known - {0}) for known in found) > 1
     if not many:
         predicted, reference = (as_change(side, own) for side, own in zip((predicted, reference), found, strict=True))
-    labels = (0, *sorted((found[0] | found[1]) - {0})) if many else (0, 1)
-    if len(labels) > 255:
-        raise BadOption(f"{len(labels)} different labels are too many; are these label rasters?")
-    return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=labels))
+    values = (0, *sorted((found[0] | found[1]) - {0})) if many else (0, 1)
+    if len(values) > 255:
+        raise BadOption(f"{len(values)} different labels are too many; are these label rasters?")
+    return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=values))
 
 
 def _labels_of(side: ScoreRaster | Layer, grid: Grid, options: EvaluateOptions) -> RasterLabels | VectorLabels:
@@ -296,9 +291,8 @@ def _compare(comparison: _Comparison, crew: Crew, stages: Stages) -> Iterator[tu
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
     around, origin = comparison.read_around(block), (block.row, block.col)
     boundaries = boundaries_by_cell(*around, comparison.classes, origin=origin, cell=comparison.cell)
-    predicted, reference, scored = (
-        values[BOUNDARY_HALO:-BOUNDARY_HALO, BOUNDARY_HALO:-BOUNDARY_HALO] for values in around
-    )
+    inner = np.s_[BOUNDARY_HALO:-BOUNDARY_HALO, BOUNDARY_HALO:-BOUNDARY_HALO]
+    predicted, reference, scored = around[0][inner], around[1][inner], around[2][inner]
     confusions = confusion_by_cell(
         predicted, reference, scored, comparison.classes, origin=origin, cell=comparison.cell
     )
@@ -337,7 +331,7 @@ def _objects(
         numbers = None if scores is None else _numbers(scores, side.path)[kept]
         return _Side(polygons[kept], classes[kept], numbers)
     merger = SeamMerger([block for block, _ in parts])
-    found = [merger.add(part.regions[place]) for _, part in parts if part.regions[place] is not None]
+    found = [merger.add(traced) for _, part in parts if (traced := part.regions[place]) is not None]
     regions = [*found, merger.finish()]
     classes = np.concatenate([region.counts.classes for region in regions]).astype(np.int64)
     return _Side(
@@ -347,10 +341,10 @@ def _objects(
 
 
 def _numbers(scores: Any, path: str) -> Floats:
-    """The scores of a layer's objects.
+    """Return the scores of a layer's objects.
 
     Raises:
-        UnreadableInput: one is no number.
+        UnreadableInput: one is not a number.
     """
     try:
         numbers: Floats = scores.to_numpy(float, na_value=np.nan)

@@ -24,7 +24,7 @@ from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.files import appearing, require_writable, write_whole
 from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_transitions, snap_to_lattice
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
-from geochange.polygons.features import ground_area, metres_per_unit
+from geochange.polygons.features import ellipsoid, ground_area, metres_per_unit
 from geochange.polygons.options import MinAreaOptions, parse_min_area
 from geochange.polygons.style import class_style
 from geochange.probability.morphology import pixel_metres
@@ -115,7 +115,7 @@ class FromTo:
     transitions: tuple[Transition, ...]
     """In the order of their labels: 1, 2, ..."""
     square_metres: dict[str, float]
-    """Of what is no change."""
+    """Of all but changes, by name."""
     left_out: tuple[int, int]
     """Polygons without a class, before and after."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -269,20 +269,24 @@ class Plane:
 
     @classmethod
     def of(cls, crs: CRS, polygons: Array) -> Plane:
+        """Choose the plane for polygons in map units."""
         if not crs.is_geographic:
             return cls(metres_per_unit(crs), metres_per_unit(crs))
         left, bottom, right, top = shapely.total_bounds(polygons)
         degrees = np.degrees(crs.axis_info[0].unit_conversion_factor)
         lon, lat = (left + right) / 2 * degrees, (bottom + top) / 2 * degrees
-        geod = crs.get_geod()
-        east, north = geod.inv([lon, lon], [lat, lat], [lon + 1e-3, lon], [lat, lat + 1e-3])[2]
+        east, north = ellipsoid(crs).inv([lon, lon], [lat, lat], [lon + 1e-3, lon], [lat, lat + 1e-3])[2]
         return cls(east * 1e3 * degrees, north * 1e3 * degrees)
 
     def enter(self, polygons: Array) -> Array:
-        return shapely.transform(polygons, lambda xy: xy * (self.east, self.north))
+        """Bring polygons from map units to metres."""
+        entered: Array = shapely.transform(polygons, lambda xy: xy * (self.east, self.north))
+        return entered
 
     def leave(self, polygons: Array) -> Array:
-        return shapely.transform(polygons, lambda xy: xy / (self.east, self.north))
+        """Bring polygons from metres to map units."""
+        left: Array = shapely.transform(polygons, lambda xy: xy / (self.east, self.north))
+        return left
 
 
 def list_transitions(pieces: CoverPieces, crs: CRS) -> tuple[Transition, ...]:

@@ -45,7 +45,7 @@ class WrittenKinds:
     counts: Mapping[str, int]
     """Kind -> changes; "" for those that no pixel with data lies in."""
     basis: Mapping[str, Any]
-    """What they rest on."""
+    """Bands, indices, and what of the dates' difference is season and light."""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def changes(self) -> GeoDataFrame:
@@ -68,7 +68,7 @@ def classify_changes(
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> WrittenKinds:
-    """Tell what kind of change each polygon of a layer is, and write the layer with that.
+    """Classify each polygon of a layer by kind of change, and write the layer with that.
 
     Columns are added: `kind`, `kind_share` (of its pixels that are of it), the mean of each index before and after
     (`ndvi_before`, ...), and `outline_before`, `outline_after` (over 0.5 where the image has an edge there).
@@ -121,8 +121,8 @@ class MeasuredKinds:
         votes, *sums = np.split(self._sums(start + 1, stop + 1), range(COVERS, self.work.columns, 3), axis=1)
         means = [_means(each) for each in sums]
         outlines = [stand_out(*(part[date] for part in means[-len(ZONES) :])) for date in (0, 1)]
-        judged = outlines if self.work.tells_objects else [np.full(stop - start, np.nan)] * 2
-        codes, share = choose_kinds(votes, *judged, self.work.rules, objects_first=NIR not in self.work.roles)
+        first, second = outlines if self.work.finds_objects else [np.full(stop - start, np.nan)] * 2
+        codes, share = choose_kinds(votes, first, second, self.work.rules, objects_first=NIR not in self.work.roles)
         dated = {**dict(zip(self.work.named, means, strict=False)), "outline": outlines}
         figures = {"kind_share": share} | {
             f"{name.lower()}_{date}": values
@@ -155,7 +155,7 @@ class MeasuredKinds:
         return {kind: count for kind, count in found.items() if count}
 
     def basis(self) -> dict[str, Any]:
-        """What the kinds rest on, for run.json."""
+        """Return bands, indices and offsets, for run.json."""
         return {
             "band_roles": dict(zip(self.work.roles, self.work.scene.bands, strict=True)),
             "indices": list(self.work.indices),

@@ -22,26 +22,23 @@ from geochange.probability.thresholds import Threshold, parse_threshold
 
 
 class BoxMerger:
-    """Takes boxes from above to below, and gives those back that nothing below can touch, suppressed.
+    """Takes boxes from above to below, and returns those that nothing below can touch, suppressed.
 
     Suppression acts among boxes that are linked by overlaps. Once all of such a group is there, its result is that of
     all boxes of the scene together.
     """
 
     def __init__(self, reach: int) -> None:
-        """
-        Args:
-            reach: pixels above its cell that a box can begin.
-        """
+        """Begin without boxes; a box can begin `reach` pixels above its cell."""
         self._reach, self._waiting = reach, no_boxes()
 
     def add(self, boxes: Boxes, row: int) -> Boxes:
-        """Take the boxes of all cells above a row, and give back what is finished."""
+        """Take the boxes of all cells above a row, and return what is finished."""
         self._waiting = join_boxes([self._waiting, boxes])
         return self._take_finished((row - self._reach) * PARTS)
 
     def finish(self) -> Boxes:
-        """What is left."""
+        """Return what is left."""
         return self._take_finished(None)
 
     def _take_finished(self, line: int | None) -> Boxes:
@@ -67,7 +64,7 @@ def regions_of(boxes: Boxes) -> Regions:
 
 
 def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> Threshold:
-    """The least score of an object: as given, or as the detector keeps it.
+    """Return the least score of an object: as given, or as the detector keeps it.
 
     Raises:
         BadOption: it is one that objects do not have, or that the detector does not keep.
@@ -80,7 +77,7 @@ def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> T
     require_threshold(parsed, kept)
     if parsed != "default" and parsed not in kept:
         raise BadOption(f"threshold {wanted!r} is for pixels; objects take a number, precision=0.9 or recall=0.9")
-    found = kept.get(parsed, 0.5)
+    found = kept.get(str(parsed), 0.5)
     return Threshold(found, found)
 
 
@@ -94,7 +91,7 @@ def found_objects(
         rows: for each row of blocks, the row of pixels behind it, and the boxes found in it.
         work: the detector and its scene.
         options: threshold and smallest area.
-        stages: hear of the progress.
+        stages: receive progress updates.
         scratch: an existing folder.
 
     Raises:

@@ -35,7 +35,7 @@ class Tracing:
 
 
 def trace_task(work: Tracing, block: Tile) -> BlockRegions:
-    """The regions of one block."""
+    """Find the regions of one block."""
     around = block.grow(1)
     codes, valid = work.raster.read(around)
     classes, peak = classify(codes, cutoffs_of(work.threshold.at(around), work.raster.step))
@@ -57,7 +57,7 @@ def collect_regions(
 
 
 def at_least(regions: Regions, grid: Grid, square_metres: float) -> Regions:
-    """The regions of at least this area."""
+    """Choose the regions of at least this area."""
     return regions.where(measure(regions.polygons, grid)[0] >= square_metres) if square_metres > 0 else regions
 
 
@@ -120,6 +120,8 @@ def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
     if grid.crs is None:
         return RegionTotals(len(store), store.area_px(), None)
     if not grid.crs.is_geographic:
-        return RegionTotals(len(store), store.area_px(), round(store.area_px() * pixel_area(grid), 2))
+        return RegionTotals(
+            len(store), store.area_px(), round(store.area_px() * pixel_area(grid.transform, grid.crs), 2)
+        )
     square_metres = sum(float(measure(regions.polygons, grid)[0].sum()) for regions in store.chunks())
     return RegionTotals(len(store), store.area_px(), round(square_metres, 2))

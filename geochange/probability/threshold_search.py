@@ -71,7 +71,7 @@ class ThresholdOptions:
 
 @dataclass(frozen=True, slots=True)
 class ChosenThreshold:
-    """The threshold of a raster, and what it rests on."""
+    """The threshold of a raster, and what labels say of it."""
 
     threshold: Threshold | LocalThreshold
     labelled: LabelledThreshold | None = None
@@ -84,11 +84,11 @@ class ChosenThreshold:
 
 
 def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, crew: Crew, stages: Stages) -> ChosenThreshold:
-    """The threshold to use: as given, as the detector fitted it, or found in the raster or by labels.
+    """Find the threshold to use: as given, as the detector fitted it, or found in the raster or by labels.
 
     Raises:
         BadOption: the detector, or the labels, have none for the precision or recall that is wanted.
-        NothingValid: the raster or the labels tell nothing.
+        NothingValid: the raster holds no data, or the labels none of its pixels.
     """
     parsed = options.parsed_threshold
     if isinstance(parsed, Threshold):
@@ -106,7 +106,7 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, crew: Crew
 
 
 def require_threshold(wanted: Threshold | LocalRule | str, kept: Mapping[str, float]) -> None:
-    """Raises BadOption where a threshold is wanted for a precision or recall that the detector has none for."""
+    """Raise BadOption where a threshold is wanted for a precision or recall that the detector has none for."""
     if isinstance(wanted, str) and "=" in wanted and wanted not in kept:
         known = ", ".join(name for name in kept if "=" in name)
         raise BadOption(
@@ -132,11 +132,12 @@ def tile_histogram(raster: ScoreRaster, tile: Tile) -> Ints:
 
 
 def _bins(codes: Ints, step: float) -> Ints:
-    return np.rint(codes * (step * (HISTOGRAM_BINS - 1))).astype(np.intp)
+    bins: Ints = np.rint(codes * (step * (HISTOGRAM_BINS - 1))).astype(np.intp)
+    return bins
 
 
 def local_threshold(raster: ScoreRaster, rule: LocalRule, crew: Crew, stages: Stages) -> LocalThreshold:
-    """A threshold in each cell of the raster's lattice, never lower than the scene's: the detector's, else 0.5."""
+    """Find a threshold in each cell of the raster's lattice, never lower than the scene's: the detector's, else 0.5."""
     grid, scene = raster.source.grid, raster.thresholds.get("default", 0.5)
     side = rule.side(grid.gsd)
     shape = ceil(grid.shape[0] / side), ceil(grid.shape[1] / side)
@@ -158,13 +159,13 @@ def _cells_task(raster: ScoreRaster, side: int, scene: float, task: Tile) -> Flo
 
 
 def _within(tile: Tile, side: int) -> Iterator[Tile]:
-    """A tile in squares of a side, ragged at its end."""
+    """Cut a tile into squares of a side, ragged at its end."""
     for part in partition(tile.shape, (side, side)):
         yield replace(part, row=tile.row + part.row, col=tile.col + part.col)
 
 
 def _cell_histogram(raster: ScoreRaster, cell: Tile) -> Ints:
-    """Counts of a cell, which may be larger than what is read at once."""
+    """Count a cell, which may be larger than what is read at once."""
     return sum(
         (tile_histogram(raster, part) for part in _within(cell, TRACE_BLOCK)), np.zeros(HISTOGRAM_BINS, np.int64)
     )
@@ -187,7 +188,7 @@ class Labelled:
 
 
 def open_labelled(options: ThresholdOptions, grid: Grid) -> Labelled:
-    """The labels that are named, on a grid.
+    """Open the labels that are named, on a grid.
 
     Raises:
         UnreadableInput: they are neither a raster nor a layer of polygons.
@@ -234,7 +235,7 @@ def count_labelled(raster: ScoreRaster, options: ThresholdOptions, crew: Crew, s
 
 
 def _labelled_task(raster: ScoreRaster, labelled: Labelled, side: int, block: Tile) -> LabelCounts:
-    """Counts of a block, in which cells lie whole: their side divides the block's."""
+    """Count a block, in which cells lie whole: their side divides the block's."""
     labels = labelled.read(block)
     if (labels == NOT_LABELLED).all():
         return no_labels(HISTOGRAM_BINS)
