@@ -116,9 +116,8 @@ def average_precision(found: Objects, there: Objects, options: PrecisionOptions 
     if found.scores is None:
         raise ValueError("average precision needs a score for each object that was found")
     order = np.lexsort((found.images, -found.scores))
-    found = found.where(order)
-    matching = _Matching.of(found, there)
-    cutoff = None if options.pixels is None else _cutoff(matching, options)
+    matching = _Matching.of(found.where(order), there, found.scores[order])
+    cutoff = None if options.pixels is None else _cutoff(matching, options, options.pixels)
     every = _measure(matching, ANY, options, cutoff)
     sizes = {name: _measure(matching, span, options, cutoff) for name, span in options.sizes.items()}
     return AveragePrecision(every, sizes, cutoff)
@@ -136,9 +135,11 @@ class _Matching:
     """(pairs,) and of what is there, by falling IoU."""
     iou: Floats
     areas: tuple[Floats, Floats]
+    scores: Floats
+    """(found,)."""
 
     @classmethod
-    def of(cls, found: Objects, there: Objects) -> _Matching:
+    def of(cls, found: Objects, there: Objects, scores: Floats) -> _Matching:
         one, other = _apart(found, there)
         first, second = _near(one, other)
         same = found.classes[first] == there.classes[second]
@@ -147,7 +148,7 @@ class _Matching:
         shared = shapely.area(shapely.intersection(one[first], other[second]))
         iou = shared / (areas[0][first] + areas[1][second] - shared)
         order = np.lexsort((-second, -iou, first))  # of equals pycocotools takes the last
-        return cls(found, there, first[order], second[order], iou[order], areas)
+        return cls(found, there, first[order], second[order], iou[order], areas, scores)
 
     def match(self, least: float, unwanted: Bools) -> Ints:
         """(found,) position of the match of each, -1 where it has none; those unwanted come after all others."""
@@ -199,7 +200,7 @@ def _measure(
     recall = None
     if cutoff is not None:
         partner = matching.match(options.least, np.zeros(len(matching.there), bool))
-        hits = partner[(matching.found.scores >= cutoff) & (partner >= 0)]  # type: ignore[operator]
+        hits = partner[(matching.scores >= cutoff) & (partner >= 0)]
         recall = float((~beyond[1][hits]).sum() / wanted)
     return Precision(float(np.mean(curves)), curves[0], curves[THRESHOLDS.index(0.75)], recall, wanted)
 
@@ -227,14 +228,12 @@ def _area_under(hits: Bools, total: int) -> float:
     return float(np.append(precision, 0.0)[place].mean())
 
 
-def _cutoff(matching: _Matching, options: PrecisionOptions) -> float:
+def _cutoff(matching: _Matching, options: PrecisionOptions, pixels: float) -> float:
     """Find the lowest score down to which there are no more false alarms than wanted."""
-    assert options.pixels is not None
-    assert matching.found.scores is not None
-    allowed = options.alarms * options.pixels / MEGA
+    allowed = options.alarms * pixels / MEGA
     partner = matching.match(options.least, np.zeros(len(matching.there), bool))
     alarms = np.cumsum(partner < 0)
-    scores = matching.found.scores
+    scores = matching.scores
     last = np.append(scores[1:] != scores[:-1], True)  # equals come or go together
     fine = np.flatnonzero((alarms <= allowed) & last)
     return float(scores[fine[-1]]) if fine.size else float("inf")

@@ -1,15 +1,15 @@
-"""Rates of hits, and confidence intervals from a bootstrap over cells of a scene. Pure."""
+"""Counts by cell of a scene, rates of hits, and confidence intervals from a bootstrap over cells. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from geochange.arrays import Array, Floats
-from geochange.errors import BadOption
+from geochange.arrays import Array, Floats, Ints
+from geochange.errors import BadOption, GridMismatch
 
 Interval: TypeAlias = tuple[float, float]
 _COUNTS_AT_ONCE = 4_000_000  # bootstrap counts held at a time: 64 MB
@@ -48,6 +48,34 @@ class Figures:
         """Measures side by side, and below "intervals" as [low, high]; plain numbers and None."""
         bounds = {name: None if ends is None else list(ends) for name, ends in self.intervals.items()}
         return {**self.values, "intervals": bounds}
+
+
+@dataclass(frozen=True, slots=True)
+class CellCounts:
+    """Counts of pixels in cells of the scene's lattice."""
+
+    cells: Ints
+    """(n, 2) row and column on the lattice."""
+
+    counts: Ints
+    """(n, ...) int64."""
+
+
+def merge_cells(parts: Iterable[CellCounts]) -> CellCounts:
+    """Add up the parts of cells that were read apart: counts of each cell, in lattice order.
+
+    Raises:
+        ValueError: there are no parts, or they differ in what is counted.
+    """
+    cells, counts = zip(*((part.cells, part.counts) for part in parts), strict=True)
+    return CellCounts(*sum_by_cell(np.concatenate(cells), np.concatenate(counts)))
+
+
+def require_one_shape(predicted: Array, reference: Array, valid: Array) -> None:
+    """Raise GridMismatch where arrays that are compared differ in shape."""
+    if not predicted.shape == reference.shape == valid.shape:
+        shapes = f"{predicted.shape}, {reference.shape} and {valid.shape}"
+        raise GridMismatch(f"predicted, reference and valid have shapes {shapes}: bring them to one grid first")
 
 
 def hit_rates(hits: Floats, alarms: Floats, misses: Floats) -> Floats:

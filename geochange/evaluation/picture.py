@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.errors import GridMismatch
+from geochange.evaluation.bootstrap import require_one_shape
 from geochange.polygons.preview import PAPER, enlarge_pixels
 from geochange.polygons.style import Colour
 
@@ -62,9 +62,7 @@ def classify_outcomes(predicted: Array, reference: Array, valid: Bools) -> Ints:
     Raises:
         GridMismatch: the arrays differ in shape.
     """
-    if not predicted.shape == reference.shape == valid.shape:
-        shapes = f"{predicted.shape}, {reference.shape} and {valid.shape}"
-        raise GridMismatch(f"predicted, reference and valid have shapes {shapes}: bring them to one grid first")
+    require_one_shape(predicted, reference, valid)
     found, real = predicted != 0, reference != 0
     outcomes = np.full(predicted.shape, Outcome.UNCHANGED, np.uint8)
     outcomes[found & ~real] = Outcome.FALSE_ALARM

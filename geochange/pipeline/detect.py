@@ -123,7 +123,7 @@ def detect(
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands)))
     if options.labels is not None:  # a mistake in them is better told now than at the end
-        open_labelled(options.regions(), scene.grid)
+        open_labelled(options.labels, options.label_column, scene.grid)
     if options.kinds:
         require_kinds(scene, options.of_kinds())
     identity = _identity(scene, options)

@@ -20,17 +20,12 @@ from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.evaluation.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
-from geochange.evaluation.boundary_scores import (
-    BOUNDARY_HALO,
-    CellBoundaries,
-    boundaries_by_cell,
-    merge_boundaries,
-    score_boundaries,
-)
+from geochange.evaluation.bootstrap import CellCounts, merge_cells
+from geochange.evaluation.boundary_scores import BOUNDARY_HALO, boundaries_by_cell, score_boundaries
 from geochange.evaluation.classes import Classes
 from geochange.evaluation.object_scores import ObjectOptions, score_objects
 from geochange.evaluation.picture import Outcome, classify_outcomes, count_outcomes, draw_outcomes
-from geochange.evaluation.pixel_scores import CellConfusions, confusion_by_cell, merge_cells, score_pixels
+from geochange.evaluation.pixel_scores import confusion_by_cell, score_pixels
 from geochange.evaluation.report import Evaluation
 from geochange.files import appearing, require_writable
 from geochange.polygons.features import map_polygons
@@ -129,8 +124,8 @@ class _Side:
 
 @dataclass(frozen=True)
 class _BlockComparison:
-    confusions: CellConfusions
-    boundaries: CellBoundaries
+    confusions: CellCounts
+    boundaries: CellCounts
     regions: tuple[BlockRegions | None, BlockRegions | None]
     outcomes: Ints
 
@@ -171,10 +166,10 @@ def evaluate(
     with open_crew(cluster or ClusterOptions()) as crew:
         comparison = _prepare(sides, grid, options, crew)
         parts = list(_compare(comparison, crew, stages))
-    pixels = score_pixels(merge_cells([part.confusions for _, part in parts]).matrices, comparison.classes)
+    pixels = score_pixels(merge_cells(part.confusions for _, part in parts).counts, comparison.classes)
     if pixels.confusion.sum() == 0:
         raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
-    boundaries = merge_boundaries([part.boundaries for _, part in parts]).counts
+    boundaries = merge_cells(part.boundaries for _, part in parts).counts
     objects = [_objects(side, place, comparison, parts, options) for place, side in enumerate(sides)]
     side = comparison.cell * max(grid.resolution)
     object_scores = score_objects(

@@ -29,7 +29,7 @@ from geochange.probability.local_thresholds import LocalRule, LocalThreshold, ce
 from geochange.probability.raster import TRACE_BLOCK, ScoreRaster
 from geochange.probability.thresholds import BY_LABELS, F1, METHODS, Threshold, parse_threshold
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import Layer, VectorLabels
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels
 from geochange.scenes.tiling import cell_side, partition
 
 HISTOGRAM_BINS = 1024
@@ -96,7 +96,8 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, crew: Crew
     if isinstance(parsed, LocalRule):
         return ChosenThreshold(local_threshold(raster, parsed, crew, stages))
     if options.labels is not None:
-        labelled = choose_threshold(count_labelled(raster, options, crew, stages), parsed)
+        labels = open_labelled(options.labels, options.label_column, raster.source.grid)
+        labelled = choose_threshold(count_labelled(raster, labels, crew, stages), parsed)
         return ChosenThreshold(Threshold(labelled.threshold, labelled.threshold), labelled)
     require_threshold(parsed, raster.thresholds)
     kept = raster.thresholds.get(parsed)
@@ -187,25 +188,23 @@ class Labelled:
         return np.where(valid, (stored != 0).astype(np.uint8), np.uint8(NOT_LABELLED))
 
 
-def open_labelled(options: ThresholdOptions, grid: Grid) -> Labelled:
-    """Open the labels that are named, on a grid.
+def open_labelled(path: str, column: str | None, grid: Grid) -> Labelled:
+    """Open labels on a grid: a raster or a layer, of which a column says what has changed, else all has.
 
     Raises:
         UnreadableInput: they are neither a raster nor a layer of polygons.
         GridMismatch: only one of labels and grid has a CRS.
         BadOption: there is no such column.
     """
-    assert options.labels is not None
-    opened = open_labels(options.labels)
-    if options.label_column is None:
+    opened = open_labels(path)
+    if column is None:
         return Labelled(labels_on(opened, grid, None, (NOT_LABELLED,)))
     if not isinstance(opened, Layer):
-        raise BadOption(f"{options.labels} is a raster, which has no column {options.label_column!r}")
-    labels = column_labels(opened, options.label_column)
-    kept = Layer(opened.path, opened.frame[labels != NOT_LABELLED])
-    placed = labels_on(kept, grid, None)
-    assert isinstance(placed, VectorLabels)
-    return Labelled(replace(placed, labels=labels[labels != NOT_LABELLED].astype(int) + 1), NOT_LABELLED)
+        raise BadOption(f"{path} is a raster, which has no column {column!r}")
+    labels = column_labels(opened, column)
+    known = labels != NOT_LABELLED
+    polygons = in_pixels(opened.polygons(grid)[known], grid)
+    return Labelled(VectorLabels(polygons, labels[known].astype(int) + 1), NOT_LABELLED)
 
 
 def column_labels(layer: Layer, column: str) -> Ints:
@@ -222,10 +221,10 @@ def column_labels(layer: Layer, column: str) -> Ints:
     return np.array([known.get(text, CHANGED) for text in texts], np.intp)
 
 
-def count_labelled(raster: ScoreRaster, options: ThresholdOptions, crew: Crew, stages: Stages) -> LabelCounts:
+def count_labelled(raster: ScoreRaster, labelled: Labelled, crew: Crew, stages: Stages) -> LabelCounts:
     """How the labelled pixels of a raster lie over its probabilities."""
     grid, found = raster.source.grid, no_labels(HISTOGRAM_BINS)
-    work = partial(_labelled_task, raster, open_labelled(options, grid), cell_side(grid.shape))
+    work = partial(_labelled_task, raster, labelled, cell_side(grid.shape))
     blocks = list(partition(grid.shape, (TRACE_BLOCK, TRACE_BLOCK)))
     with stages.stage("threshold", len(blocks), grid.area.size) as listener:
         for block, part in zip(blocks, crew.map_ordered(work, blocks), strict=True):
