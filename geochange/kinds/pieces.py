@@ -50,7 +50,7 @@ def cut_pieces(
         work: with these burnt into its `ids`.
         smallest: smaller pieces are left out.
         crew: who does it.
-        stages: hears of it.
+        stages: receives progress updates.
         scratch: an existing folder.
     """
     path = scratch / "pieces.parquet"

@@ -21,7 +21,7 @@ from geochange.arrays import Array, Ints
 from geochange.datasets.labels import IGNORE, MOST_CLASSES, value_text
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
-from geochange.files import appearing, require_writable, write_whole
+from geochange.files import GEOTIFF_SUFFIXES, appearing, require_writable, write_whole
 from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_transitions, snap_to_lattice
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.features import ellipsoid, ground_area, metres_per_unit
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 LABEL_BLOCK = 1024
-RASTERS = (".tif", ".tiff")
 AREA_DECIMALS = 2  # of square metres
 LEGEND = ("value", "name", "from", "to", "pixels")
 
@@ -131,7 +130,7 @@ class FromTo:
         Raises:
             BadOption: only label rasters were written.
         """
-        layers = [path for path in self.files if path.suffix.lower() not in RASTERS]
+        layers = [path for path in self.files if path.suffix.lower() not in GEOTIFF_SUFFIXES]
         if not layers:
             raise BadOption(f"{self.files[0]} holds labels; name a layer too, as in changes.gpkg, to read changes")
         return open_layer(str(layers[0])).frame
@@ -195,7 +194,7 @@ def from_to(
     transitions = list_transitions(mapped, crs)
     with stages.stage("write"):
         for path in paths:
-            if grid is not None and path.suffix.lower() in RASTERS:
+            if grid is not None and path.suffix.lower() in GEOTIFF_SUFFIXES:
                 _write_labels(path, Labels.of(covers, mapped, crs, grid), transitions)
             else:
                 _write_layer(path, mapped, crs, transitions)
@@ -211,11 +210,12 @@ def _outputs(
 ) -> tuple[Path, ...]:
     """Return the files to write; refuse, before any work is done, those that cannot be."""
     paths = tuple(Path(each) for each in ([out] if isinstance(out, str | os.PathLike) else out))
-    rasters = [path for path in paths if path.suffix.lower() in RASTERS]
+    rasters = [path for path in paths if path.suffix.lower() in GEOTIFF_SUFFIXES]
     if rasters and options.grid is None:
         raise BadOption(f"{rasters[0].name} is a raster: say on which grid, with --grid IMAGE")
-    for path in set(paths) - set(rasters):
-        writer_of(path)
+    for path in paths:
+        if path not in rasters:
+            writer_of(path)
     for path in (*paths, *(each.with_suffix(".csv") for each in rasters)):
         require_writable(path, overwrite=overwrite, inputs=inputs)
     return paths
