@@ -162,9 +162,7 @@ def count(mask: Bools, truth: Bools, cell: int) -> Array:
     padded = (np.pad(values.astype(np.uint8), BOUNDARY_HALO) for values in (mask, truth))
     edges = boundaries_by_cell(*padded, np.pad(scored, BOUNDARY_HALO), Classes(), cell=cell)
     pixels = confusion_by_cell(mask.astype(int), truth.astype(int), scored, Classes(), cell=cell)
-    return np.concatenate(
-        [pixels.matrices.reshape(len(pixels.cells), -1), edges.counts.reshape(len(edges.cells), -1)], 1
-    )
+    return np.concatenate([pixels.counts.reshape(len(pixels.cells), -1), edges.counts.reshape(len(edges.cells), -1)], 1)
 
 
 def figures(sums: Array) -> Floats:

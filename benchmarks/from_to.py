@@ -22,12 +22,12 @@ import shapely
 from scipy.spatial import cKDTree
 
 from geochange.arrays import Array, Bools
-from geochange.kinds.land_cover import Cover, FromToOptions, Transitions, find_transitions, snap_to_lattice
+from geochange.kinds.land_cover import Cover, Transitions, find_transitions, snap_to_lattice
 
 CLASSES = np.array(["arable", "built", "forest", "grass", "water"], object)
 SHIFT = 1.0  # metres
 CELL = 140.0  # metres across
-WAYS = {"as they are": FromToOptions(), "cleaned": FromToOptions(min_area=1000, tolerance=8)}
+WAYS = {"as they are": {}, "cleaned": {"min_area": 1000.0, "tolerance": 8.0}}
 
 
 def made_layers(count: int) -> tuple[Cover, Cover, Bools]:
@@ -82,7 +82,7 @@ def main() -> None:
         report[str(count)] = {"geopandas.overlay": spent, "pieces": len(overlaid)}
         covers = [Cover(snap_to_lattice(each.polygons), each.classes) for each in (before, after)]
         for name, options in WAYS.items():
-            spent, found = seconds(lambda covers=covers, options=options: find_transitions(*covers, options))
+            spent, found = seconds(lambda covers=covers, options=options: find_transitions(*covers, **options))
             report[str(count)][name] = {"seconds": spent, **agreement(found, after, truth)}
     print(json.dumps(report, indent=1))
 

@@ -55,7 +55,7 @@ def by_area(folder: Path, data: Path) -> Iterator[tuple[str, dict[str, object]]]
     for name, (*dates, roles) in PAIRS.items():
         before, after = (data / date for date in dates)
         found = geochange.detect(before, after, folder / name, align=True, min_area=20, formats=("gpkg",))
-        options = geochange.KindOptions(band_roles=roles, split=True)
+        options = geochange.KindOptions(band_roles=roles, split_kinds=True)
         told = geochange.kinds(found.changes, before, after, folder / f"{name}.gpkg", options)
         with rasterio.open(found.probability) as dataset:
             place, extent = dataset.transform, dataset.shape

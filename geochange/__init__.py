@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from geochange.pipeline.check import check
     from geochange.pipeline.datasets import describe_datasets
     from geochange.pipeline.detect import Detection, detect
-    from geochange.pipeline.evaluate import evaluate
+    from geochange.pipeline.evaluate import EvaluateOptions, evaluate
     from geochange.pipeline.explain import ExplainOptions, explain
     from geochange.pipeline.export_model import export_model
     from geochange.pipeline.finetune import finetune
-    from geochange.pipeline.from_to import from_to
+    from geochange.pipeline.from_to import FromToOptions, from_to
     from geochange.pipeline.fuse import FuseOptions, fuse
     from geochange.pipeline.kinds import kinds
     from geochange.pipeline.open_pair import open_pair
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.synthesize import Synthesized, synthesize
     from geochange.pipeline.train import Trained, train
     from geochange.pipeline.tune import tune
-    from geochange.pipeline.vectorize import vectorize
+    from geochange.pipeline.vectorize import VectorizeOptions, vectorize
 
 _HOMES = {
     "align": "pipeline.align",
@@ -40,12 +40,14 @@ _HOMES = {
     "detect": "pipeline.detect",
     "Detection": "pipeline.detect",
     "evaluate": "pipeline.evaluate",
+    "EvaluateOptions": "pipeline.evaluate",
     "explain": "pipeline.explain",
     "ExplainOptions": "pipeline.explain",
     "export_model": "pipeline.export_model",
     "FinetuneOptions": "learning.options",
     "finetune": "pipeline.finetune",
     "from_to": "pipeline.from_to",
+    "FromToOptions": "pipeline.from_to",
     "KindOptions": "kinds.measure",
     "kinds": "pipeline.kinds",
     "fuse": "pipeline.fuse",
@@ -62,13 +64,16 @@ _HOMES = {
     "tune": "pipeline.tune",
     "TrainRunOptions": "learning.options",
     "vectorize": "pipeline.vectorize",
+    "VectorizeOptions": "pipeline.vectorize",
 }
 
 __all__ = [
     "DetectOptions",
     "Detection",
+    "EvaluateOptions",
     "ExplainOptions",
     "FinetuneOptions",
+    "FromToOptions",
     "FuseOptions",
     "KindOptions",
     "RefineOptions",
@@ -76,6 +81,7 @@ __all__ = [
     "Synthesized",
     "TrainRunOptions",
     "Trained",
+    "VectorizeOptions",
     "align",
     "check",
     "describe_datasets",

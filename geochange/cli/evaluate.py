@@ -25,7 +25,9 @@ def evaluate(
         str | None,
         typer.Option("--classes", help="Names of the labels 1, 2, ..., as in appeared,vanished; layers hold them."),
     ] = None,
-    column: Annotated[str, typer.Option("--column", help="The column of layers that holds the class.")] = "label",
+    label_column: Annotated[
+        str, typer.Option("--label-column", "--column", help="The column of layers that holds the class.")
+    ] = "label",
     resolution: Annotated[
         float | None,
         typer.Option("--resolution", help="Pixel size in map units, to compare two vector layers."),
@@ -46,7 +48,7 @@ def evaluate(
 
     options = EvaluateOptions(
         classes=values.parse_names(classes),
-        column=column,
+        label_column=label_column,
         ignore=tuple(ignore or ()),
         threshold=threshold,
         iou=iou,

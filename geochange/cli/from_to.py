@@ -18,17 +18,26 @@ def from_to(
         typer.Option(
             "--output",
             "-o",
-            help="The changes as a layer (.gpkg, .geojson, .fgb, .parquet), or as labels (.tif, with --raster); may "
+            help="The changes as a layer (.gpkg, .geojson, .fgb, .parquet), or as labels (.tif, with --grid); may "
             "be given again.",
         ),
     ],
-    column: Annotated[str, typer.Option("--column", help="The column that holds the class.")],
-    column_after: Annotated[
-        str | None, typer.Option("--column-after", help="That of AFTER.", show_default="the same")
+    label_column: Annotated[
+        str, typer.Option("--label-column", "--column", help="The column that holds the class.")
+    ] = "label",
+    label_column_after: Annotated[
+        str | None,
+        typer.Option("--label-column-after", "--column-after", help="That of AFTER.", show_default="the same"),
     ] = None,
-    raster: Annotated[str | None, typer.Option("--raster", help="The image on whose grid labels are written.")] = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", "--raster", help="The image on whose grid labels are written.")
+    ] = None,
     min_area: Annotated[
-        str, typer.Option("--min-area", help="Smallest change, as in 100m2; smaller ones join a neighbour, or go.")
+        str,
+        typer.Option(
+            "--min-area",
+            help="Smallest change, as in 100m2, or with --grid as in 4px; smaller ones join a neighbour, or go.",
+        ),
     ] = "0m2",
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Metres: what is narrower is a shift in digitising, and goes.")
@@ -46,14 +55,19 @@ def from_to(
     """Find what became what between two layers of land cover: changes as polygons, or as labels to learn from."""
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_from_to, print_json
-    from geochange.kinds.land_cover import FromToOptions
+    from geochange.pipeline.from_to import FromToOptions
     from geochange.pipeline.from_to import from_to as run
-    from geochange.pipeline.from_to import parse_square_metres
 
-    options = FromToOptions(min_area=parse_square_metres(min_area), tolerance=tolerance, missing=missing)
-    columns = (column, column_after or column)
+    options = FromToOptions(
+        label_column=label_column,
+        label_column_after=label_column_after,
+        grid=grid,
+        min_area=min_area,
+        tolerance=tolerance,
+        missing=missing,
+    )
     with progress_bar(quiet=quiet or as_json) as listener:
-        found = run(before, after, out, columns, options, grid=raster, overwrite=overwrite, listener=listener)
+        found = run(before, after, out, options, overwrite=overwrite, listener=listener)
     if as_json:
         print_json(found.to_dict())
     elif not quiet:

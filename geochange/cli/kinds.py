@@ -17,8 +17,10 @@ def kinds(
     out: Annotated[Path, typer.Option("--output", "-o", help="The layer: .gpkg, .geojson, .fgb or .parquet.")],
     band_roles: values.BandRoles = None,
     index: values.Indices = None,
-    split: Annotated[bool, typer.Option("--split", help="Cut changes where their kind changes.")] = False,
-    min_area: Annotated[int, typer.Option("--min-area", help="Smallest piece that --split keeps, in pixels.")] = 4,
+    split_kinds: Annotated[
+        bool, typer.Option("--split-kinds", "--split", help="Cut changes where their kind changes.")
+    ] = False,
+    min_area: values.MinArea = "4px",
     nodata: values.Nodata = "all",
     workers: values.Workers = None,
     scheduler: values.Scheduler = None,
@@ -35,7 +37,11 @@ def kinds(
     from geochange.scenes.scene import parse_nodata
 
     options = KindOptions(
-        band_roles=band_roles, indices=tuple(index or ()), split=split, min_area=min_area, nodata=parse_nodata(nodata)
+        band_roles=band_roles,
+        indices=tuple(index or ()),
+        split_kinds=split_kinds,
+        min_area=min_area,
+        nodata=parse_nodata(nodata),
     )
     cluster = ClusterOptions(workers=workers, scheduler=scheduler)
     with progress_bar(quiet=quiet or as_json) as listener:

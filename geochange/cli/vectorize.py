@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from geochange.cli import values
-from geochange.errors import BadOption
 
 
 def vectorize(
@@ -38,33 +37,24 @@ def vectorize(
     from geochange.cli.progress import progress_bar
     from geochange.cli.tables import print_json, print_layer
     from geochange.engine.cluster import ClusterOptions
+    from geochange.pipeline.vectorize import VectorizeOptions
     from geochange.pipeline.vectorize import vectorize as run
-    from geochange.polygons.options import RegionOptions
-    from geochange.polygons.right_angles import RightAngles
 
-    if diagonals and not right_angles:
-        raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")
-    options = RegionOptions(
+    options = VectorizeOptions(
         threshold=threshold,
         labels=labels,
         label_column=label_column,
         min_area=min_area,
         connectivity=connectivity,
         simplify=simplify,
+        right_angles=right_angles,
+        diagonals=diagonals,
         date_before=date_before,
         date_after=date_after,
     )
     cluster = ClusterOptions(workers=workers, scheduler=scheduler)
     with progress_bar(quiet=quiet or as_json) as listener:
-        layer = run(
-            raster,
-            out,
-            options,
-            right_angles=RightAngles(diagonals=diagonals) if right_angles else None,
-            cluster=cluster,
-            overwrite=overwrite,
-            listener=listener,
-        )
+        layer = run(raster, out, options, overwrite=overwrite, cluster=cluster, listener=listener)
     if as_json:
         print_json(layer.to_dict())
     elif not quiet:

@@ -42,7 +42,7 @@ class Objects:
         return len(self.polygons)
 
     def where(self, chosen: Bools | Ints) -> Objects:
-        """The chosen ones, in their order."""
+        """Choose objects, in their order."""
         scores = None if self.scores is None else self.scores[chosen]
         return Objects(self.polygons[chosen], self.images[chosen], self.classes[chosen], scores)
 
@@ -82,6 +82,7 @@ class Precision:
     """How many there are."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -115,9 +116,8 @@ def average_precision(found: Objects, there: Objects, options: PrecisionOptions 
     if found.scores is None:
         raise ValueError("average precision needs a score for each object that was found")
     order = np.lexsort((found.images, -found.scores))
-    found = found.where(order)
-    matching = _Matching.of(found, there)
-    cutoff = None if options.pixels is None else _cutoff(matching, options)
+    matching = _Matching.of(found.where(order), there, found.scores[order])
+    cutoff = None if options.pixels is None else _cutoff(matching, options, options.pixels)
     every = _measure(matching, ANY, options, cutoff)
     sizes = {name: _measure(matching, span, options, cutoff) for name, span in options.sizes.items()}
     return AveragePrecision(every, sizes, cutoff)
@@ -135,9 +135,11 @@ class _Matching:
     """(pairs,) and of what is there, by falling IoU."""
     iou: Floats
     areas: tuple[Floats, Floats]
+    scores: Floats
+    """(found,)."""
 
     @classmethod
-    def of(cls, found: Objects, there: Objects) -> _Matching:
+    def of(cls, found: Objects, there: Objects, scores: Floats) -> _Matching:
         one, other = _apart(found, there)
         first, second = _near(one, other)
         same = found.classes[first] == there.classes[second]
@@ -146,7 +148,7 @@ class _Matching:
         shared = shapely.area(shapely.intersection(one[first], other[second]))
         iou = shared / (areas[0][first] + areas[1][second] - shared)
         order = np.lexsort((-second, -iou, first))  # of equals pycocotools takes the last
-        return cls(found, there, first[order], second[order], iou[order], areas)
+        return cls(found, there, first[order], second[order], iou[order], areas, scores)
 
     def match(self, least: float, unwanted: Bools) -> Ints:
         """(found,) position of the match of each, -1 where it has none; those unwanted come after all others."""
@@ -171,7 +173,8 @@ def _apart(found: Objects, there: Objects) -> tuple[Array, Array]:
         polygons = np.array(each.polygons, dtype=object)
         coordinates, owner = shapely.get_coordinates(polygons, return_index=True)
         coordinates[:, 0] += each.images[owner] * width
-        return shapely.set_coordinates(polygons, coordinates)
+        shapely.set_coordinates(polygons, coordinates)
+        return polygons
 
     return moved(found), moved(there)
 
@@ -197,7 +200,7 @@ def _measure(
     recall = None
     if cutoff is not None:
         partner = matching.match(options.least, np.zeros(len(matching.there), bool))
-        hits = partner[(matching.found.scores >= cutoff) & (partner >= 0)]  # type: ignore[operator]
+        hits = partner[(matching.scores >= cutoff) & (partner >= 0)]
         recall = float((~beyond[1][hits]).sum() / wanted)
     return Precision(float(np.mean(curves)), curves[0], curves[THRESHOLDS.index(0.75)], recall, wanted)
 
@@ -216,7 +219,7 @@ def _class_precisions(matching: _Matching, least: float, beyond: list[Bools]) ->
 
 
 def _area_under(hits: Bools, total: int) -> float:
-    """The mean of the precision at 101 recalls, made to fall."""
+    """Average the precision at 101 recalls, where it is the best at that recall or beyond."""
     if not hits.size:
         return 0.0
     right = np.cumsum(hits)
@@ -225,14 +228,12 @@ def _area_under(hits: Bools, total: int) -> float:
     return float(np.append(precision, 0.0)[place].mean())
 
 
-def _cutoff(matching: _Matching, options: PrecisionOptions) -> float:
-    """The lowest score down to which there are no more false alarms than wanted."""
-    assert options.pixels is not None
-    assert matching.found.scores is not None
-    allowed = options.alarms * options.pixels / MEGA
+def _cutoff(matching: _Matching, options: PrecisionOptions, pixels: float) -> float:
+    """Find the lowest score down to which there are no more false alarms than wanted."""
+    allowed = options.alarms * pixels / MEGA
     partner = matching.match(options.least, np.zeros(len(matching.there), bool))
     alarms = np.cumsum(partner < 0)
-    scores = matching.found.scores
+    scores = matching.scores
     last = np.append(scores[1:] != scores[:-1], True)  # equals come or go together
     fine = np.flatnonzero((alarms <= allowed) & last)
     return float(scores[fine[-1]]) if fine.size else float("inf")

@@ -1,15 +1,15 @@
-"""Rates of hits, and confidence intervals from a bootstrap over cells of a scene. Pure."""
+"""Counts by cell of a scene, rates of hits, and confidence intervals from a bootstrap over cells. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from geochange.arrays import Array, Floats
-from geochange.errors import BadOption
+from geochange.arrays import Array, Floats, Ints
+from geochange.errors import BadOption, GridMismatch
 
 Interval: TypeAlias = tuple[float, float]
 _COUNTS_AT_ONCE = 4_000_000  # bootstrap counts held at a time: 64 MB
@@ -50,6 +50,34 @@ class Figures:
         return {**self.values, "intervals": bounds}
 
 
+@dataclass(frozen=True, slots=True)
+class CellCounts:
+    """Counts of pixels in cells of the scene's lattice."""
+
+    cells: Ints
+    """(n, 2) row and column on the lattice."""
+
+    counts: Ints
+    """(n, ...) int64."""
+
+
+def merge_cells(parts: Iterable[CellCounts]) -> CellCounts:
+    """Add up the parts of cells that were read apart: counts of each cell, in lattice order.
+
+    Raises:
+        ValueError: there are no parts, or they differ in what is counted.
+    """
+    cells, counts = zip(*((part.cells, part.counts) for part in parts), strict=True)
+    return CellCounts(*sum_by_cell(np.concatenate(cells), np.concatenate(counts)))
+
+
+def require_one_shape(predicted: Array, reference: Array, valid: Array) -> None:
+    """Raise GridMismatch where arrays that are compared differ in shape."""
+    if not predicted.shape == reference.shape == valid.shape:
+        shapes = f"{predicted.shape}, {reference.shape} and {valid.shape}"
+        raise GridMismatch(f"predicted, reference and valid have shapes {shapes}: bring them to one grid first")
+
+
 def hit_rates(hits: Floats, alarms: Floats, misses: Floats) -> Floats:
     """Precision, recall, F1 and IoU (Jaccard 1901) of counts (..., n): (..., measure, n), NaN where undefined."""
     return np.stack(
@@ -72,13 +100,14 @@ def sum_by_cell(cells: Array, counts: Array) -> tuple[Array, Array]:
 
 
 def quotient(numerator: Array, denominator: Array) -> Floats:
-    """The quotient, NaN where the denominator is 0, without numpy's warning."""
+    """Divide; NaN where the denominator is 0, without numpy's warning."""
     nothing = np.full(np.shape(denominator), np.nan)
-    return np.divide(numerator, denominator, out=nothing, where=np.asarray(denominator) != 0)
+    found: Floats = np.divide(numerator, denominator, out=nothing, where=np.asarray(denominator) != 0)
+    return found
 
 
 def resample_sums(units: Array, bootstrap: Bootstrap) -> Floats:
-    """Sums over units (n, m) drawn n at a time with replacement: (replicates, m); no replicates for n < 2."""
+    """Sum units (n, m) drawn n at a time with replacement: (replicates, m); no replicates for n < 2."""
     n = len(units)
     if n < 2:
         return np.zeros((0, units.shape[1]))

@@ -6,14 +6,14 @@ share of predicted boundary pixels with a boundary pixel of the reference within
 share, F their harmonic mean (Csurka et al. 2013; with distances between pixel centres, as Perazzi et al. 2016).
 
 As with pixel scores, only the first of three steps sees pixels: `boundaries_by_cell` for each block,
-`merge_boundaries` over all of them, `score_boundaries` on the result. Counts are whole numbers, so that the scores do
+`merge_cells` over all of them, `score_boundaries` on the result. Counts are whole numbers, so that the scores do
 not depend on how the scene was cut. A figure without a denominator is None: precision where no boundary is
 predicted, recall where the reference has none, F where neither has one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -21,8 +21,15 @@ from typing import Any
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.errors import GridMismatch
-from geochange.evaluation.bootstrap import Bootstrap, Figures, bound_figures, quotient, resample_sums, sum_by_cell
+from geochange.evaluation.bootstrap import (
+    Bootstrap,
+    CellCounts,
+    Figures,
+    bound_figures,
+    quotient,
+    require_one_shape,
+    resample_sums,
+)
 from geochange.evaluation.classes import Classes
 from geochange.scenes.tiling import LARGEST_CELL
 
@@ -32,26 +39,13 @@ _SIDES = ("predicted", "reference")
 
 
 @dataclass(frozen=True, slots=True)
-class CellBoundaries:
-    """Boundary pixels in cells of the scene's lattice."""
-
-    cells: Ints
-    """(n, 2) row and column on the lattice."""
-
-    counts: Ints
-    """(n, class, side, 1 + tolerance) int64: boundary pixels of predicted and reference, and how many of them have
-    one of the other side within each tolerance. Classes are all but the first, which stands for no change.
-    """
-
-
-@dataclass(frozen=True, slots=True)
 class BoundaryScores:
     """How well two label rasters agree about where things end."""
 
     classes: Classes
     tolerances: tuple[int, ...]
     counts: Ints
-    """(class, side, 1 + tolerance), as `CellBoundaries` has them, of the whole scene."""
+    """(class, side, 1 + tolerance), as `boundaries_by_cell` has them, of the whole scene."""
 
     per_class: Mapping[str, Figures]
     """Measures such as `f1_2px`, of each class but the first."""
@@ -109,10 +103,10 @@ def boundaries_by_cell(
     *,
     origin: tuple[int, int] = (0, 0),
     cell: int = LARGEST_CELL,
-) -> CellBoundaries:
+) -> CellCounts:
     """Boundary pixels of one block for each cell of the scene's lattice that it touches.
 
-    Law: however a scene is cut into blocks, `merge_boundaries` over them gives the same result.
+    Law: however a scene is cut into blocks, `merge_cells` over them gives the same result.
 
     Args:
         predicted: (y, x) labels of a block and `BOUNDARY_HALO` pixels more on each side.
@@ -122,12 +116,14 @@ def boundaries_by_cell(
         origin: (row, col) of the block's first pixel in the scene.
         cell: pixels per side of a cell; cells start at multiples of it.
 
+    Returns:
+        Counts of (class, side, 1 + tolerance): boundary pixels of predicted and reference, and how many of them have
+        one of the other side within each tolerance. Classes are all but the first, which stands for no change.
+
     Raises:
         GridMismatch: the arrays differ in shape.
     """
-    if not predicted.shape == reference.shape == scored.shape:
-        shapes = f"{predicted.shape}, {reference.shape} and {scored.shape}"
-        raise GridMismatch(f"predicted, reference and scored have shapes {shapes}: bring them to one grid first")
+    require_one_shape(predicted, reference, scored)
     sides = [_boundary_classes(labels, scored, classes) for labels in (predicted, reference)]
     (rows, row), (cols, col) = (
         np.unique((start + np.arange(length - 2 * BOUNDARY_HALO)) // cell, return_inverse=True)
@@ -140,7 +136,7 @@ def boundaries_by_cell(
         place, own = row[at[0] - BOUNDARY_HALO] * cols.size + col[at[1] - BOUNDARY_HALO], sides[side][at]
         near = squared[:, np.newaxis] <= np.square((np.inf, *TOLERANCES))
         np.add.at(counts[:, :, side], (place, own), near)
-    return CellBoundaries(cells, counts[:, 1:])
+    return CellCounts(cells, counts[:, 1:])
 
 
 def _boundary_classes(labels: Array, scored: Bools, classes: Classes) -> Ints:
@@ -171,16 +167,6 @@ def _nearest_alike(own: Ints, other: Ints) -> tuple[tuple[Ints, Ints], Floats]:
             alike = other[rows + down, cols + right] == wanted
             squared[alike] = np.minimum(squared[alike], distance)
     return (rows, cols), squared
-
-
-def merge_boundaries(parts: Iterable[CellBoundaries]) -> CellBoundaries:
-    """One set of counts for each cell, in lattice order; parts of one cell that were read apart are added up.
-
-    Raises:
-        ValueError: there are no parts, or they differ in their classes.
-    """
-    cells, counts = zip(*((part.cells, part.counts) for part in parts), strict=True)
-    return CellBoundaries(*sum_by_cell(np.concatenate(cells), np.concatenate(counts)))
 
 
 def score_boundaries(

@@ -1,4 +1,4 @@
-"""Which labels are scored, and what they are called. Pure."""
+"""Which labels are scored, and their names. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from geochange.errors import BadOption
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """Which labels are scored, and what they are called.
+    """Which labels are scored, and their names.
 
     Raises:
-        BadOption: fewer than two labels, a label or name given twice, or a label that is also ignored.
+        BadOption: fewer than two labels, or a label or name given twice.
     """
 
     labels: tuple[int, ...] = (0, 1)
@@ -20,9 +20,6 @@ class Classes:
 
     names: tuple[str, ...] = ()
     """One for each label; by default "no change" and "change" for two labels, else the labels themselves."""
-
-    ignore: tuple[int, ...] = ()
-    """A pixel that holds one of these, in either raster, is not scored."""
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -32,8 +29,6 @@ class Classes:
             raise BadOption(f"labels {self.labels} must be two or more different ones")
         if len(set(self.names)) < len(self.names) or len(self.names) != len(self.labels):
             raise BadOption(f"names {self.names} must be different, one for each of the labels {self.labels}")
-        if both := sorted(set(self.labels) & set(self.ignore)):
-            raise BadOption(f"label {both[0]} is both scored and ignored: leave it out of one of the two lists")
 
     @property
     def headline(self) -> str:

@@ -94,8 +94,8 @@ def score_objects(
         UnreadableInput: a geometry is missing, not a polygon, or encloses no area.
     """
     options, bootstrap = options or ObjectOptions(), bootstrap or Bootstrap()
-    predicted, mended = _as_areas(predicted, "predicted")
-    reference, mended_reference = _as_areas(reference, "reference")
+    predicted, repaired = _as_areas(predicted, "predicted")
+    reference, repaired_reference = _as_areas(reference, "reference")
     matches = match_objects(predicted, reference, options.threshold)
     units = _sum_by_cell(*_outcomes(predicted, reference, matches), options.cell)
     names = ("precision", "recall", "f1", "mean_iou")
@@ -105,18 +105,18 @@ def score_objects(
         matched=len(matches.iou),
         predicted=len(predicted),
         reference=len(reference),
-        repaired=mended + mended_reference,
+        repaired=repaired + repaired_reference,
         threshold=options.threshold,
         cells=len(units),
     )
 
 
 def _as_areas(geometries: Array, which: str) -> tuple[Array, int]:
-    """Valid polygons, and how many had to be repaired."""
+    """Return valid polygons, and how many had to be repaired."""
     geometries = np.array(geometries, dtype=object).reshape(-1)
     bad = np.flatnonzero(~shapely.is_valid(geometries) & ~shapely.is_missing(geometries))
-    for index in bad:
-        geometries[index] = _repair(geometries[index])
+    for place in bad:
+        geometries[place] = _repair(geometries[place])
     areas = np.isin(shapely.get_type_id(geometries), _AREAL) & (shapely.area(geometries) > 0)
     if not areas.all():
         index = int(np.argmin(areas))
@@ -126,7 +126,7 @@ def _as_areas(geometries: Array, which: str) -> tuple[Array, int]:
 
 
 def _repair(geometry: shapely.Geometry) -> shapely.Geometry:
-    """The areas of a geometry that is not valid, without the lines and points that the repair leaves beside them."""
+    """Return the areas of a geometry that is not valid, without lines and points that the repair leaves beside them."""
     parts = shapely.get_parts(shapely.make_valid(geometry))
     return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
 
@@ -151,7 +151,7 @@ def match_objects(predicted: Array, reference: Array, threshold: float = 0.5) ->
 
 
 def _candidates(predicted: Array, reference: Array, threshold: float) -> tuple[Ints, Ints, Floats]:
-    """Indices and IoU of all pairs that reach the threshold."""
+    """Find all pairs that reach the threshold: their indices and IoU."""
     right, left = shapely.STRtree(predicted).query(reference)
     area_left, area_right = shapely.area(predicted)[left], shapely.area(reference)[right]
     # No overlay is larger than the smaller polygon, nor than what the bounding boxes share.
@@ -168,7 +168,8 @@ def _box_overlap(left: Array, right: Array) -> Floats:
     """Area that the bounding boxes of each pair share."""
     a, b = shapely.bounds(left), shapely.bounds(right)
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    return np.prod(np.maximum(sides, 0), axis=1)
+    shared: Floats = np.prod(np.maximum(sides, 0), axis=1)
+    return shared
 
 
 def _assign(left: Ints, right: Ints, iou: Floats) -> Bools:
@@ -177,14 +178,15 @@ def _assign(left: Ints, right: Ints, iou: Floats) -> Bools:
         return np.zeros(0, bool)
     _, rows = np.unique(left, return_inverse=True)
     _, cols = np.unique(right, return_inverse=True)
-    n = rows.max() + 1
+    n = int(rows.max()) + 1
     pairs = csr_array((2.0 - iou, (rows, cols)))
     # Staying alone costs more than any pairs can save, so the number of pairs comes before their IoU.
     alone = csr_array((np.full(n, 2.0 * n + 2), (np.arange(n), np.arange(n))))
     matched_rows, matched_cols = min_weight_full_bipartite_matching(hstack([pairs, alone], format="csr"))
     partner = np.empty(n, np.intp)
     partner[matched_rows] = matched_cols
-    return partner[rows] == cols
+    chosen: Bools = partner[rows] == cols
+    return chosen
 
 
 def _outcomes(predicted: Array, reference: Array, matches: Matches) -> tuple[Floats, Floats]:
@@ -200,7 +202,7 @@ def _outcomes(predicted: Array, reference: Array, matches: Matches) -> tuple[Flo
 
 
 def _sum_by_cell(points: Floats, counts: Floats, cell: float | None) -> Floats:
-    """Counts added up in each cell that holds a point: (cells, counts)."""
+    """Add counts up in each cell that holds a point: (cells, counts)."""
     if not len(points):
         return counts
     side = cell or np.ptp(points, axis=0).max() / 16 or 1.0

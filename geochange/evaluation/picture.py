@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from enum import IntEnum
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from geochange.arrays import Array, Bools, Ints
-from geochange.errors import GridMismatch
+from geochange.evaluation.bootstrap import require_one_shape
 from geochange.polygons.preview import PAPER, enlarge_pixels
 from geochange.polygons.style import Colour
 
@@ -25,7 +26,7 @@ class Outcome(IntEnum):
     WRONG_CLASS = 5
 
 
-# Told apart with every common colour blindness: 15 or more in CIEDE2000 for each pair, as Machado (2009) models them.
+# Distinct with every common colour blindness: 15 or more in CIEDE2000 for each pair, as Machado (2009) models them.
 COLOURS: Mapping[Outcome, Colour] = {
     Outcome.HIT: (60, 190, 240),
     Outcome.MISS: (250, 230, 60),
@@ -61,9 +62,7 @@ def classify_outcomes(predicted: Array, reference: Array, valid: Bools) -> Ints:
     Raises:
         GridMismatch: the arrays differ in shape.
     """
-    if not predicted.shape == reference.shape == valid.shape:
-        shapes = f"{predicted.shape}, {reference.shape} and {valid.shape}"
-        raise GridMismatch(f"predicted, reference and valid have shapes {shapes}: bring them to one grid first")
+    require_one_shape(predicted, reference, valid)
     found, real = predicted != 0, reference != 0
     outcomes = np.full(predicted.shape, Outcome.UNCHANGED, np.uint8)
     outcomes[found & ~real] = Outcome.FALSE_ALARM
@@ -121,7 +120,7 @@ def _hatch(shape: tuple[int, ...]) -> Array:
 
 
 def _entries(counts: Mapping[Outcome, int], seen: Set[int]) -> list[tuple[Outcome, str]]:
-    """What the legend says of each outcome: its pixels, and their share of those scored."""
+    """Write the legend's text of each outcome: its pixels, and their share of those scored."""
     scored = sum(count for outcome, count in counts.items() if outcome != Outcome.NOT_SCORED)
     always = {*Outcome} - {Outcome.WRONG_CLASS, Outcome.NOT_SCORED}
     entries = []
@@ -136,7 +135,7 @@ def _entries(counts: Mapping[Outcome, int], seen: Set[int]) -> list[tuple[Outcom
 
 def _draw_legend(entries: list[tuple[Outcome, str]], width: int) -> Array:
     """Swatches with their texts, flowing into as many lines as the width asks for: (y, x, 3) uint8."""
-    font = ImageFont.load_default(size=min(max(width // 64, 14), 22))
+    font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=min(max(width // 64, 14), 22)))
     line = round(sum(font.getmetrics()) * 1.5)
     lengths = [round(font.getlength(text)) + 3 * line for _, text in entries]
     places = _flow(lengths, width)
@@ -161,7 +160,7 @@ def _flow(lengths: list[int], width: int) -> list[tuple[int, int]]:
 
 
 def _swatch(outcome: Outcome, line: int) -> Array:
-    """A small sample of an outcome, for a legend whose lines are `line` pixels high."""
+    """Draw a small sample of an outcome, for a legend whose lines are `line` pixels high."""
     shape = (line * 2 // 3, line * 3 // 2)
     return _paint(np.full(shape, outcome, np.uint8))
 

@@ -11,42 +11,29 @@ of one that the reference lacks, kappa where both sides hold one and the same cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.errors import BadOption, GridMismatch
+from geochange.errors import BadOption
 from geochange.evaluation.bootstrap import (
     Bootstrap,
+    CellCounts,
     Figures,
     bound_figures,
     hit_rates,
     quotient,
+    require_one_shape,
     resample_sums,
-    sum_by_cell,
 )
 from geochange.evaluation.classes import Classes
 from geochange.scenes.tiling import LARGEST_CELL
 
-if TYPE_CHECKING:
-    pass
-
 MEASURES = ("precision", "recall", "f1", "iou")
 AVERAGES = ("micro", "macro", "weighted")
-
-
-@dataclass(frozen=True, slots=True)
-class CellConfusions:
-    """Confusion matrices of cells of the scene's lattice."""
-
-    cells: Ints
-    """(n, 2) row and column on the lattice."""
-
-    matrices: Ints
-    """(n, class, class) int64 counts of pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +86,21 @@ def confusion(predicted: Array, reference: Array, valid: Bools, classes: Classes
         predicted: (y, x) labels, of any numeric or boolean type.
         reference: as `predicted`, on the same grid.
         valid: (y, x), True where both rasters hold data.
-        classes: which labels are scored and which are ignored.
+        classes: which labels are scored.
 
     Returns:
         (class, class) int64; rows are the reference's classes, columns the predicted ones.
 
     Raises:
         GridMismatch: the arrays differ in shape.
-        BadOption: a valid pixel holds a label that is neither scored nor ignored.
+        BadOption: a valid pixel holds a label that is not one of them.
     """
-    _require_one_shape(predicted, reference, valid)
+    require_one_shape(predicted, reference, valid)
     scored = valid.astype(bool)
-    for label in classes.ignore:
-        scored &= (predicted != label) & (reference != label)
     size = len(classes.labels)
     cols = _positions(predicted[scored], classes, "the prediction")
     rows = _positions(reference[scored], classes, "the reference")
     return np.bincount(rows * size + cols, minlength=size * size).reshape(size, size).astype(np.int64)
-
-
-def _require_one_shape(predicted: Array, reference: Array, valid: Bools) -> None:
-    if not predicted.shape == reference.shape == valid.shape:
-        shapes = f"{predicted.shape}, {reference.shape} and {valid.shape}"
-        raise GridMismatch(f"predicted, reference and valid have shapes {shapes}: bring them to one grid first")
 
 
 def _positions(labels: Array, classes: Classes, where: str) -> Ints:
@@ -130,9 +109,9 @@ def _positions(labels: Array, classes: Classes, where: str) -> Ints:
     for position, label in enumerate(classes.labels):
         positions[labels == label] = position
     if (positions < 0).any():
-        stranger = labels[np.argmin(positions)]
+        unknown = labels[np.argmin(positions)]
         known = ", ".join(map(str, classes.labels))
-        raise BadOption(f"{where} holds the label {stranger}, but classes are {known}: add it, or ignore it")
+        raise BadOption(f"{where} holds the label {unknown}, but classes are {known}: add it, or ignore it")
     return positions
 
 
@@ -144,7 +123,7 @@ def confusion_by_cell(
     *,
     origin: tuple[int, int] = (0, 0),
     cell: int = LARGEST_CELL,
-) -> CellConfusions:
+) -> CellCounts:
     """Confusion of one block for each cell of the scene's lattice that it touches.
 
     Law: however a scene is cut into blocks, `merge_cells` over them gives the same result.
@@ -153,14 +132,17 @@ def confusion_by_cell(
         predicted: (y, x) labels of a block.
         reference: as `predicted`.
         valid: (y, x), True where both hold data.
-        classes: which labels are scored and which are ignored.
+        classes: which labels are scored.
         origin: (row, col) of the block's first pixel in the scene.
         cell: pixels per side of a cell; cells start at multiples of it.
+
+    Returns:
+        Counts of (class, class).
 
     Raises:
         GridMismatch, BadOption: as `confusion`.
     """
-    _require_one_shape(predicted, reference, valid)
+    require_one_shape(predicted, reference, valid)
     cuts = [
         (index_row, index_col, np.s_[rows, cols])
         for index_row, rows in _cut_axis(origin[0], predicted.shape[0], cell)
@@ -169,24 +151,13 @@ def confusion_by_cell(
     size = len(classes.labels)
     matrices = [confusion(predicted[part], reference[part], valid[part], classes) for *_, part in cuts]
     cells = np.array([(row, col) for row, col, _ in cuts], np.int64).reshape(-1, 2)
-    return CellConfusions(cells, np.array(matrices, np.int64).reshape(-1, size, size))
+    return CellCounts(cells, np.array(matrices, np.int64).reshape(-1, size, size))
 
 
 def _cut_axis(start: int, length: int, cell: int) -> list[tuple[int, slice]]:
     """Lattice index and slice of each cell along an axis of `length` pixels, whose first is pixel `start`."""
     indices = range(start // cell, -(-(start + length) // cell))
     return [(i, slice(max(i * cell - start, 0), min((i + 1) * cell - start, length))) for i in indices]
-
-
-def merge_cells(parts: Iterable[CellConfusions]) -> CellConfusions:
-    """One matrix for each cell, in lattice order; parts of one cell that were read apart are added up.
-
-    Raises:
-        ValueError: there are no parts, or they differ in their classes.
-    """
-    parts = list(parts)
-    cells, matrices = zip(*((part.cells, part.matrices) for part in parts), strict=True)
-    return CellConfusions(*sum_by_cell(np.concatenate(cells), np.concatenate(matrices)))
 
 
 def score_pixels(matrices: Ints, classes: Classes | None = None, bootstrap: Bootstrap | None = None) -> PixelScores:

@@ -23,7 +23,7 @@ class Evaluation:
     boundaries: BoundaryScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON of the command: pixels, boundaries, objects and average precision, None for what was not scored."""
+        """Return the JSON of the command: its four parts, None for what was not scored."""
         return {
             "pixels": self.pixels.to_dict() if self.pixels else None,
             "boundaries": self.boundaries.to_dict() if self.boundaries else None,

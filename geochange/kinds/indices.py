@@ -54,7 +54,7 @@ def parse_roles(text: str) -> dict[str, int]:
     """`blue=1,green=2` → {"blue": 1, "green": 2}.
 
     Raises:
-        BadOption: a role is not known or given twice, or a number is none.
+        BadOption: a role is not known or given twice, or a number is not a band number.
     """
     roles: dict[str, int] = {}
     for part in filter(None, (each.strip() for each in text.split(","))):
@@ -68,7 +68,7 @@ def parse_roles(text: str) -> dict[str, int]:
 
 
 def roles_in(names: Sequence[Sequence[str | None]]) -> dict[str, int]:
-    """Roles of bands that a file's own names tell.
+    """Roles of bands by the names that a file gives them.
 
     Args:
         names: for each band, from the first: its description, its colour interpretation; None where there is none.
@@ -86,7 +86,7 @@ def roles_in(names: Sequence[Sequence[str | None]]) -> dict[str, int]:
 
 
 def require_index(name: str, roles: Mapping[str, int]) -> str:
-    """An index's name as the list writes it, where the bands that it needs are there.
+    """Return an index's name as the list writes it, where the bands that it needs are there.
 
     Raises:
         BadOption: there is no such index, or one that needs more than bands; or spyndex is not installed.
@@ -98,8 +98,8 @@ def require_index(name: str, roles: Mapping[str, int]) -> str:
         raise BadOption(f"index {name!r} is not in the list; see https://awesome-ee-spectral-indices.readthedocs.io")
     by_symbol = {symbol: role for role, symbol in ROLES.items()}
     symbols = [each for each in listed[found].bands if each not in _constants()]
-    if strangers := [each for each in symbols if each not in by_symbol]:
-        raise BadOption(f"index {found} needs {strangers[0]}, which is no band; choose another")
+    if others := [each for each in symbols if each not in by_symbol]:
+        raise BadOption(f"index {found} needs {others[0]}, which is not a band; choose another")
     if missing := [by_symbol[each] for each in symbols if by_symbol[each] not in roles]:
         raise BandMismatch(f"index {found} needs the band {missing[0]}; say which it is, as in {missing[0]}=4")
     return str(found)
@@ -129,7 +129,8 @@ def compute_index(name: str, bands: Mapping[str, Array]) -> Floats:
 def brightness(bands: Mapping[str, Array]) -> Floats:
     """Mean of the visible bands that are there, or of all where none is."""
     chosen = [bands[role] for role in VISIBLE if role in bands] or list(bands.values())
-    return np.mean([each.astype(np.float64) for each in chosen], axis=0)
+    mean: Floats = np.mean([each.astype(np.float64) for each in chosen], axis=0)
+    return mean
 
 
 def _constants() -> dict[str, float]:

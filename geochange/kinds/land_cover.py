@@ -13,32 +13,12 @@ import shapely
 from shapely import STRtree
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.errors import BadOption
 from geochange.polygons.seams import link_components
 
 LATTICE = 0.001  # metres
 OVERLAID_AT_ONCE = 2048  # polygons that are overlaid at once
 MITRE_LIMIT = 5.0
 THIN_SHARE = 0.6  # of its outline that a thin piece shares with changes, to become a part of one: on both its sides
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FromToOptions:
-    """What counts as a change between two layers."""
-
-    min_area: float = 0.0
-    """Square metres: a smaller piece becomes a part of the change that it shares the longest border with, or goes."""
-
-    tolerance: float = 0.0
-    """Metres: what is narrower is taken for a shift in digitising. It goes, but for what lies between changes, which
-    becomes a part of the one that it shares the longest border with."""
-
-    missing: str | None = None
-    """What a place is called that just one layer covers; None: such places are left out."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.min_area < np.inf and 0 <= self.tolerance < np.inf):
-            raise BadOption(f"min-area {self.min_area:g} and tolerance {self.tolerance:g} must be 0 or more metres")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +30,8 @@ class Cover:
     classes: Array
     """(n,) text."""
 
-    def where(self, chosen: Bools | Ints) -> Cover:
+    def where(self, chosen: Bools | Ints | slice) -> Cover:
+        """Choose polygons, in their order."""
         return Cover(self.polygons[chosen], self.classes[chosen])
 
 
@@ -69,16 +50,17 @@ class CoverPieces:
         return len(self.polygons)
 
     def where(self, chosen: Bools | Ints) -> CoverPieces:
-        """The chosen pieces, in their order."""
+        """Choose pieces, in their order."""
         return CoverPieces(self.polygons[chosen], self.before[chosen], self.after[chosen])
 
     def area(self) -> float:
+        """Return the square metres of all pieces together."""
         return float(shapely.area(self.polygons).sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Transitions:
-    """Changes, and square metres of what is none."""
+    """Changes, and square metres of what did not change or is not known."""
 
     changes: CoverPieces
     unchanged: float
@@ -97,32 +79,40 @@ def snap_to_lattice(polygons: Array) -> Array:
     if not valid.all():
         polygons = np.where(valid, polygons, shapely.make_valid(polygons))
     on_lattice = shapely.set_precision(polygons, LATTICE)
-    return shapely.set_precision(on_lattice, 0)  # forgets the lattice again: an overlay that minds it takes four times
+    # Plain floats again: an overlay of polygons with a precision of their own takes four times as long.
+    plain: Array = shapely.set_precision(on_lattice, 0)
+    return plain
 
 
-def find_transitions(before: Cover, after: Cover, options: FromToOptions) -> Transitions:
+def find_transitions(
+    before: Cover, after: Cover, *, min_area: float = 0.0, tolerance: float = 0.0, missing: str | None = None
+) -> Transitions:
     """Overlay two layers; touching pieces of one change are one.
 
     Laws: changes, unchanged and dropped area add up to what both layers cover (with `missing`, to what either does);
     with the layers swapped, before and after of every piece are.
 
     Args:
-        before: the first date, of `snap_to_lattice`.
+        before: the first date, as `snap_to_lattice` returns it.
         after: the second.
-        options: what is left out.
+        min_area: square metres: a smaller piece becomes a part of the change that it shares the longest border with,
+            or is left out.
+        tolerance: metres: what is narrower is taken for a shift in digitising. It is left out, but for what lies
+            between changes, which becomes a part of the one that it shares the longest border with.
+        missing: class of a place that just one layer covers; None: such places are left out.
     """
     pieces = overlay(before, after)
     shared = pieces.area()
     only = [float(shapely.area(side.polygons).sum()) - shared for side in (before, after)]
-    if options.missing is not None:
-        pieces = _joined([pieces, *_uncovered(before, after, options.missing)])
+    if missing is not None:
+        pieces = _joined([pieces, *_uncovered(before, after, missing)])
     same = pieces.before == pieces.after
     found = Transitions(dissolve(pieces.where(~same)), pieces.where(same).area(), max(only[0], 0), max(only[1], 0))
-    return without_slivers(found, options) if options.min_area or options.tolerance else found
+    return without_slivers(found, min_area, tolerance) if min_area or tolerance else found
 
 
 def overlay(before: Cover, after: Cover) -> CoverPieces:
-    """What lies in a polygon of either layer, pair by pair, as single polygons; on the lattice where classes differ."""
+    """Intersect the polygons of two layers, pair by pair, as single polygons; on the lattice where classes differ."""
     index = STRtree(after.polygons)
     parts = []
     for start in range(0, len(before.polygons), OVERLAID_AT_ONCE):
@@ -136,7 +126,7 @@ def overlay(before: Cover, after: Cover) -> CoverPieces:
 
 
 def _uncovered(before: Cover, after: Cover, missing: str) -> tuple[CoverPieces, CoverPieces]:
-    """What the other layer does not cover, of each."""
+    """Find what the other layer does not cover, of each."""
     gone, new = _beyond(before, after), _beyond(after, before)
     return (
         _single(CoverPieces(gone.polygons, gone.classes, np.full(len(gone.polygons), missing, object))),
@@ -145,7 +135,7 @@ def _uncovered(before: Cover, after: Cover, missing: str) -> tuple[CoverPieces, 
 
 
 def _beyond(one: Cover, other: Cover) -> Cover:
-    """What lies in no polygon of the other layer."""
+    """Find what lies in no polygon of the other layer."""
     index, rest = STRtree(other.polygons), one.polygons.copy()
     for place in np.flatnonzero(~shapely.is_empty(rest)):
         near = index.query(rest[place], predicate="intersects")
@@ -156,7 +146,7 @@ def _beyond(one: Cover, other: Cover) -> Cover:
 
 
 def _single(pieces: CoverPieces) -> CoverPieces:
-    """The polygons that geometries consist of; lines and points, where polygons only touch, go."""
+    """Separate geometries into polygons; lines and points, where polygons only touch, go."""
     parts, owner = shapely.get_parts(pieces.polygons, return_index=True)
     inner, place = shapely.get_parts(parts, return_index=True)  # multipolygons in collections
     areal = (shapely.get_type_id(inner) == shapely.GeometryType.POLYGON) & (shapely.area(inner) > 0)
@@ -197,12 +187,10 @@ def _sorted(pieces: CoverPieces) -> CoverPieces:
     return pieces.where(np.lexsort((shapely.area(pieces.polygons), bounds[:, 0], -bounds[:, 3], after, before)))
 
 
-def without_slivers(found: Transitions, options: FromToOptions) -> Transitions:
-    """The changes without what is too thin or too small: part of a neighbour, or gone."""
-    wide, thin = (
-        opened(found.changes, options.tolerance) if options.tolerance else (found.changes, found.changes.where([]))
-    )
-    large = shapely.area(wide.polygons) >= options.min_area
+def without_slivers(found: Transitions, min_area: float, tolerance: float) -> Transitions:
+    """Merge changes that are too thin or too small with a neighbour, or drop them."""
+    wide, thin = opened(found.changes, tolerance)
+    large = shapely.area(wide.polygons) >= min_area
     kept, slivers = wide.where(large), _joined([wide.where(~large), thin])
     least = np.concatenate([np.zeros((~large).sum()), np.full(len(thin), THIN_SHARE)])
     taken_by = longest_neighbours(slivers, kept, least)
@@ -217,7 +205,9 @@ def without_slivers(found: Transitions, options: FromToOptions) -> Transitions:
 
 
 def opened(pieces: CoverPieces, width: float) -> tuple[CoverPieces, CoverPieces]:
-    """What a square of this width fits into, and what is narrower (an opening, with corners kept)."""
+    """Part what a square of this width fits into from what is narrower (an opening, with corners kept)."""
+    if not width:
+        return pieces, pieces.where(np.zeros(len(pieces), bool))
     how = {"join_style": "mitre", "mitre_limit": MITRE_LIMIT}
     core = shapely.buffer(shapely.buffer(pieces.polygons, -width / 2, **how), width / 2, **how)
     wide = shapely.intersection(pieces.polygons, core, grid_size=LATTICE)

@@ -1,4 +1,4 @@
-"""What is measured of a scene's regions to tell their kinds: which bands and indices, and the sums of a block."""
+"""What is measured of a scene's regions to classify them: which bands and indices, and the sums of a block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rasterio
 from scipy.ndimage import minimum_filter
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.errors import BadOption, BandMismatch, NothingValid
+from geochange.errors import BandMismatch, NothingValid
 from geochange.kinds.indices import brightness, compute_index, parse_roles, require_index, roles_in
 from geochange.kinds.rules import (
     BRIGHTNESS,
@@ -28,6 +28,7 @@ from geochange.kinds.rules import (
     pixel_kinds,
     slopes,
 )
+from geochange.polygons.options import MinAreaOptions
 from geochange.polygons.region_ids import RegionIds
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
@@ -41,32 +42,30 @@ ZONES = ("edge", "inside", "around")  # where slopes are measured
 SAMPLE_TILES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindOptions:
-    """How kinds of change are told."""
+@dataclass(frozen=True, kw_only=True)
+class KindOptions(MinAreaOptions):
+    """How changes are classified by kind. The smallest change is that which cutting leaves."""
 
     band_roles: str | None = None
-    """As in "red=1,green=2,blue=3,nir=4"; None for what the first image says of its bands."""
+    """Which band is which, as in red=1,green=2,blue=3,nir=4; also swir1, swir2, rededge1, ... (default: as BEFORE
+    names its bands)."""
 
     indices: tuple[str, ...] = ()
-    """Further indices to measure, by name."""
+    """Further spectral indices to measure before and after, as in SAVI."""
 
-    split: bool = False
+    split_kinds: bool = False
     """Cut changes where their kind changes."""
 
-    min_area: int = 4
-    """Pixels of the smallest piece that is kept when changes are cut."""
-
     rules: KindRules = field(default_factory=KindRules)
+    """Thresholds of the kinds."""
 
     nodata: NodataRule = "all"
-    """What makes a pixel nodata."""
+    """A pixel is nodata where any band is, where all bands are, or at a value."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.band_roles is not None:
             parse_roles(self.band_roles)
-        if self.min_area < 0:
-            raise BadOption(f"min-area {self.min_area} must be 0 or more pixels")
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ class KindWork:
         return self.indices if NIR in self.roles else (*self.indices, BRIGHTNESS)
 
     @property
-    def tells_objects(self) -> bool:
-        """Whether pixels are fine enough; those of images without a CRS are taken to be."""
+    def finds_objects(self) -> bool:
+        """Whether pixels are fine enough for objects; those of images without a CRS are taken to be."""
         gsd = self.scene.gsd
         return gsd is None or gsd <= self.rules.object_pixel
 
@@ -134,7 +133,7 @@ def prepare_work(scene: Scene, options: KindOptions, ids: RegionIds) -> KindWork
 
 
 def require_kinds(scene: Scene, options: KindOptions) -> None:
-    """Refuse, before any work is done, images of which kinds could not be told; raises as `prepare_work`."""
+    """Refuse, before any work is done, images whose changes could not be classified; raises as `prepare_work`."""
     chosen_indices(band_roles(scene.sources[0], options), options)
 
 
@@ -156,7 +155,7 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
 
 
 def _band_names(path: str) -> list[tuple[str | None, str | None]]:
-    """(description, colour) of each band of a file."""
+    """Read (description, colour) of each band of a file."""
     with readable(path), rasterio.open(path) as dataset:
         return list(zip(dataset.descriptions, (each.name for each in dataset.colorinterp), strict=True))
 
@@ -170,7 +169,9 @@ def chosen_indices(roles: Mapping[str, int], options: KindOptions) -> tuple[str,
     asked = [require_index(name, roles) for name in options.indices]
     usual = [name for family in (VEGETATION, WATER, (BUILT_UP,)) for name in _first_possible(family, roles)]
     if not usual:
-        raise BandMismatch(f"with {', '.join(roles)} no kind can be told; red and green are needed, or red and nir")
+        raise BandMismatch(
+            f"with {', '.join(roles)} no change can be classified; red and green are needed, or red and nir"
+        )
     return tuple(dict.fromkeys([*usual, *asked]))
 
 
@@ -192,7 +193,9 @@ def _sample(scene: Scene) -> list[Array]:
             samples[place].append(date[:, valid.all(axis=0)])
     found = [np.concatenate(parts, axis=1) for parts in samples]
     if not found[0].size:
-        raise NothingValid("none of the pixels that were sampled holds data at both dates, so no kind can be told")
+        raise NothingValid(
+            "none of the pixels that were sampled holds data at both dates, so no change can be classified"
+        )
     return found
 
 
@@ -214,12 +217,13 @@ class BlockSums:
 
 
 def measure_block(work: KindWork, block: Tile) -> BlockSums | None:
-    """What a block adds to its regions; None where it has none."""
+    """Measure what a block adds to its regions; None where it has none."""
     ids = work.ids.read(block.grow(OUTLINE_REACH))
     if not ids.any():
         return None
     dates, validity = work.scene.read(block.grow(OUTLINE_REACH))
-    valid, found = validity.all(axis=0), np.unique(ids[ids > 0])
+    valid: Bools = np.logical_and.reduce(validity)
+    found = np.unique(ids[ids > 0])
     inside = (valid & (ids > 0))[CORE]
     owner = np.searchsorted(found, ids[CORE][inside])
     covers = _cover_columns(work, [date[:, *CORE][:, inside] for date in dates], owner, len(found))

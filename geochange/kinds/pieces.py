@@ -16,9 +16,11 @@ from geochange.kinds.measure import KindWork
 from geochange.kinds.rules import SMOOTH_RADIUS, smooth_kinds
 from geochange.polygons.export import FeatureLayer, write_features
 from geochange.polygons.features import map_polygons, measure
+from geochange.polygons.options import MinArea
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.store import RegionStore
+from geochange.polygons.tracing import at_least
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
 from geochange.scenes.grid import Grid, Tile
 
@@ -35,7 +37,7 @@ OWN_COLUMNS = {
 """Columns of a piece that are its own; all others are those of the change that it was cut from."""
 
 
-def cut_pieces(features: FeatureFile, measuring: KindWork, min_area: int, work: Work, scratch: Path) -> FeatureFile:
+def cut_pieces(features: FeatureFile, measuring: KindWork, smallest: MinArea, work: Work, scratch: Path) -> FeatureFile:
     """Cut changes into pieces of one kind each, as a layer of its own in a scratch folder, along pixel edges.
 
     Pieces of changes that touch may be one piece, which has the columns of the first.
@@ -43,17 +45,17 @@ def cut_pieces(features: FeatureFile, measuring: KindWork, min_area: int, work: 
     Args:
         features: the changes.
         measuring: with these burnt into its `ids`.
-        min_area: pixels; smaller pieces are left out.
+        smallest: smaller pieces are left out.
         work: where tasks run.
         scratch: an existing folder.
     """
-    path = scratch / "pieces.parquet"
-    blocks, keep = measuring.ids.blocks(), RegionFilter(min_area=min_area)
+    path, grid = scratch / "pieces.parquet", measuring.scene.grid
+    blocks, keep = measuring.ids.blocks(), RegionFilter(min_area=smallest.pixels)
     merger = SeamMerger(blocks, keep=keep)
     with RegionStore(scratch) as store:
         for _, traced in work.map("cut", partial(trace_kinds, measuring, keep), blocks):
-            store.add(merger.add(traced))
-        store.add(merger.finish())
+            store.add(at_least(merger.add(traced), grid, smallest.square_metres))
+        store.add(at_least(merger.finish(), grid, smallest.square_metres))
         schema = piece_schema(features)
         layer = FeatureLayer(schema=schema, crs=features.crs)
         write_features(path, _piece_batches(store, features, measuring, schema), layer)

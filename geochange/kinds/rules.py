@@ -36,7 +36,7 @@ COVERS = 7
 VEGETATION = ("NDVI", "NGRDI")
 WATER = ("MNDWI", "NDWI")
 BUILT_UP = "NDBI"
-"""Indices that tell of each; of several the first that the bands allow. Rouse 1974, Tucker 1979; Xu 2006, McFeeters
+"""Indices for each; of several the first that the bands allow. Rouse 1974, Tucker 1979; Xu 2006, McFeeters
 1996; Zha 2003."""
 
 NIR, BRIGHTNESS = "nir", "brightness"
@@ -64,7 +64,7 @@ class KindRules:
     """Of the water index, at least this; midway between the date's extremes where that is more."""
 
     water_of_bytes: float = 0.15
-    """As `water`, for NDWI of 8-bit images: these are no reflectances, and grey roofs and roads lie over 0 in them."""
+    """As `water`, for NDWI of 8-bit images: these are not reflectances, and grey roofs and roads lie over 0 in them."""
 
     dark: float = 0.5
     """Water's near infrared is at most this share of the scene's bright (90th percentile)."""
@@ -80,7 +80,7 @@ class KindRules:
     outline_change: float = 0.03
 
     object_pixel: float = 2.5
-    """Metres: in coarser pixels no objects are told. They are what a house is, not a field."""
+    """Metres: coarser pixels show no objects, which are of the size of a house, not of a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class SceneLevels:
     """What indices are over all of the scene, from a sample of its pixels."""
 
     offsets: Mapping[str, float] = field(default_factory=dict)
-    """Index -> median of after less before: season and light, which are no change of kind."""
+    """Index -> median of after less before: season and light, which are not a change of kind."""
 
     middles: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Index -> midway between its 5th and 95th percentile, before and after."""
@@ -137,7 +137,7 @@ class _Date:
         return next((name for name in names if name in self.values), None)
 
     def level(self, name: str) -> Floats:
-        """An index without season and light."""
+        """Return an index without season and light."""
         return self.values[name] + self.shift * self.offsets.get(name, 0.0)
 
     def nowhere(self) -> Bools:
@@ -147,7 +147,7 @@ class _Date:
 def pixel_kinds(
     before: Mapping[str, Floats], after: Mapping[str, Floats], levels: SceneLevels, rules: KindRules
 ) -> Ints:
-    """The kind of each pixel.
+    """Find the kind of each pixel.
 
     Args:
         before: index, or NIR -> values, of any one shape.
@@ -192,7 +192,7 @@ def _greener(first: _Date, second: _Date, rules: KindRules) -> Bools:
 
 
 def _built_over(first: _Date, second: _Date, rules: KindRules) -> Bools:
-    """Where the second date is built up, or bare, and the first is not."""
+    """Where the second date is built up, or open soil, and the first is not."""
     if BUILT_UP not in second.values or "NDVI" not in second.values:
         return second.nowhere()
     earlier, later = (date.values[BUILT_UP] - date.values["NDVI"] for date in (first, second))
@@ -289,16 +289,16 @@ def stand_out(edge: Floats, inside: Floats, around: Floats) -> Floats:
 
 
 def choose_kinds(
-    votes: Ints, outline_before: Floats, outline_after: Floats, rules: KindRules, *, objects_first: bool
+    votes: Array, outline_before: Floats, outline_after: Floats, rules: KindRules, *, objects_first: bool
 ) -> tuple[Ints, Floats]:
-    """The kind of each region.
+    """Choose the kind of each region.
 
     Args:
         votes: (n, COVERS) pixels of each kind.
-        outline_before: (n,) of `stand_out`; NaN where no objects are to be told.
+        outline_before: (n,) of `stand_out`; NaN where there are to be no objects.
         outline_after: as `outline_before`.
         rules: thresholds.
-        objects_first: whether objects outdo what their pixels are, as where there is no near infrared to tell.
+        objects_first: whether objects outdo what their pixels are, as where there is no near infrared.
 
     Returns:
         (n,) kinds, -1 of regions without a pixel, and (n,) share of the pixels that are of it; NaN for objects.

@@ -128,8 +128,8 @@ def detect(
         scene = _without_shift(scene, options, stages)
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands)))
-    if options.labels is not None:  # a mistake in them is better reported now than at the end
-        open_labelled(options.regions().thresholds(), scene.grid)
+    if options.labels is not None:  # a mistake in them is better told now than at the end
+        open_labelled(options.labels, options.label_column, scene.grid)
     if options.kinds:
         require_kinds(scene, options.of_kinds())
     identity = _identity(scene, options)
@@ -205,7 +205,7 @@ def _check_fitted(fitted: Fitted, run: _Run) -> None:
     if fitted.objects:
         object_threshold(run.options.threshold, fitted.thresholds)
     elif run.options.labels is None:
-        require_threshold(run.options.regions().thresholds().parsed, fitted.thresholds)
+        require_threshold(run.options.regions().parsed_threshold, fitted.thresholds)
     unknown = sorted(set(run.options.layers) - set(fitted.layers))
     if unknown:
         offered = ", ".join(fitted.layers) or "none"

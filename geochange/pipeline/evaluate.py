@@ -21,17 +21,12 @@ from geochange.engine.progress import Listener
 from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.evaluation.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
-from geochange.evaluation.boundary_scores import (
-    BOUNDARY_HALO,
-    CellBoundaries,
-    boundaries_by_cell,
-    merge_boundaries,
-    score_boundaries,
-)
+from geochange.evaluation.bootstrap import CellCounts, merge_cells
+from geochange.evaluation.boundary_scores import BOUNDARY_HALO, boundaries_by_cell, score_boundaries
 from geochange.evaluation.classes import Classes
 from geochange.evaluation.object_scores import ObjectOptions, score_objects
 from geochange.evaluation.picture import Outcome, classify_outcomes, count_outcomes, draw_outcomes
-from geochange.evaluation.pixel_scores import CellConfusions, confusion_by_cell, merge_cells, score_pixels
+from geochange.evaluation.pixel_scores import confusion_by_cell, score_pixels
 from geochange.evaluation.report import Evaluation
 from geochange.files import appearing, require_writable
 from geochange.polygons.features import map_polygons
@@ -51,7 +46,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """How two maps are compared."""
 
@@ -59,23 +54,23 @@ class EvaluateOptions:
     """Labels that are not scored."""
 
     threshold: float | None = None
-    """For probability rasters; None for their own, else 0.5."""
+    """Smallest probability of a change, for probability rasters (default: their own, else 0.5)."""
 
     iou: float = 0.5
-    """The intersection over union that makes two objects the same."""
+    """Intersection over union from which two objects are the same."""
 
     resolution: float | None = None
-    """Pixel size, in map units, for two vector layers; None for at most 4096 pixels along the longer side."""
+    """Pixel size in map units, to compare two vector layers (default: 4096 pixels along the longer side)."""
 
     classes: tuple[str, ...] = ()
-    """Names of the labels 1, 2, ...; layers hold them in a column. None given: all that is labelled is change, unless
-    rasters hold several labels."""
+    """Names of the labels 1, 2, ..., as in appeared,vanished; layers hold them in a column (default: all that is
+    labelled is change, unless rasters hold several labels)."""
 
-    column: str = "label"
-    """The column of layers that holds the class."""
+    label_column: str = "label"
+    """Column of layers that holds the class."""
 
     grid: str | None = None
-    """A raster on whose grid they are compared."""
+    """Raster on whose grid the two are compared (default: the reference's, else the prediction's)."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -120,8 +115,8 @@ class _Side:
 
 @dataclass(frozen=True)
 class _BlockComparison:
-    confusions: CellConfusions
-    boundaries: CellBoundaries
+    confusions: CellCounts
+    boundaries: CellCounts
     regions: tuple[BlockRegions | None, BlockRegions | None]
     outcomes: Ints
 
@@ -162,10 +157,10 @@ def evaluate(
     with open_work(cluster, listener) as work:
         comparison = _prepare(sides, grid, options, work)
         parts = list(work.map("compare", partial(_compare_task, comparison), grid_blocks(grid)))
-    pixels = score_pixels(merge_cells([part.confusions for _, part in parts]).matrices, comparison.classes)
+    pixels = score_pixels(merge_cells(part.confusions for _, part in parts).counts, comparison.classes)
     if pixels.confusion.sum() == 0:
         raise NothingValid(f"{predicted} and {reference} share no pixel that is to be scored")
-    boundaries = merge_boundaries([part.boundaries for _, part in parts]).counts
+    boundaries = merge_cells(part.boundaries for _, part in parts).counts
     objects = [_objects(side, place, comparison, parts, options) for place, side in enumerate(sides)]
     side = comparison.cell * max(grid.resolution)
     object_scores = score_objects(
@@ -194,13 +189,16 @@ def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer,
     for side in (reference, predicted):
         if isinstance(side, ScoreRaster):
             return side.source.grid
-    assert isinstance(predicted, Layer)
-    assert isinstance(reference, Layer)
-    crs = reference.frame.crs
+    return _grid_over([side for side in (predicted, reference) if isinstance(side, Layer)], options)
+
+
+def _grid_over(layers: Sequence[Layer], options: EvaluateOptions) -> Grid:
+    """Lay a grid over layers, in the CRS of the last one."""
+    crs = layers[-1].frame.crs
     flat = Grid(crs, Affine.identity(), (1, 1))
-    extents = [shapely.total_bounds(side.polygons(flat)) for side in (predicted, reference) if len(side.frame)]
+    extents = [shapely.total_bounds(layer.polygons(flat)) for layer in layers if len(layer.frame)]
     if not extents:
-        raise NothingValid(f"neither {predicted.path} nor {reference.path} holds a polygon")
+        raise NothingValid(f"neither {' nor '.join(layer.path for layer in layers)} holds a polygon")
     left, bottom = np.min(extents, axis=0)[:2]
     right, top = np.max(extents, axis=0)[2:]
     size = options.resolution or max(right - left, top - bottom) / VECTOR_GRID_SIDE
@@ -231,10 +229,10 @@ def _prepare(
     many = max(len(known - {0}) for known in found) > 1
     if not many:
         predicted, reference = (as_change(side, own) for side, own in zip((predicted, reference), found, strict=True))
-    labels = (0, *sorted((found[0] | found[1]) - {0})) if many else (0, 1)
-    if len(labels) > 255:
-        raise BadOption(f"{len(labels)} different labels are too many; are these label rasters?")
-    return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=labels))
+    values = (0, *sorted((found[0] | found[1]) - {0})) if many else (0, 1)
+    if len(values) > 255:
+        raise BadOption(f"{len(values)} different labels are too many; are these label rasters?")
+    return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=values))
 
 
 def _labels_of(side: ScoreRaster | Layer, grid: Grid, options: EvaluateOptions) -> RasterLabels | VectorLabels:
@@ -249,10 +247,11 @@ def _numbers_of_classes(layer: Layer, options: EvaluateOptions) -> Ints:
     Raises:
         BadOption: the layer has no such column, or it holds other names.
     """
-    if options.column not in layer.frame.columns:
-        raise BadOption(f"{layer.path} has no column {options.column!r} that names classes; give --column")
+    column = options.label_column
+    if column not in layer.frame.columns:
+        raise BadOption(f"{layer.path} has no column {column!r} that names classes; give --label-column")
     numbers = {name: number for number, name in enumerate(options.classes, start=1)}
-    named = [str(name) for name in layer.frame[options.column]]
+    named = [str(name) for name in layer.frame[column]]
     if unknown := [name for name in named if name not in numbers]:
         raise BadOption(f"{layer.path} holds the class {unknown[0]!r}; known are {', '.join(options.classes)}")
     return np.array([numbers[name] for name in named], np.int64)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,20 +22,23 @@ from geochange.datasets.labels import value_text
 from geochange.datasets.options import MOST_CLASSES
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
-from geochange.files import appearing, require_writable, write_whole
-from geochange.kinds.land_cover import Cover, CoverPieces, FromToOptions, Transitions, find_transitions, snap_to_lattice
+from geochange.files import GEOTIFF_SUFFIXES, appearing, require_writable, write_whole
+from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_transitions, snap_to_lattice
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
-from geochange.polygons.features import ground_area, metres_per_unit
-from geochange.polygons.options import parse_min_area
+from geochange.polygons.features import ellipsoid, ground_area, metres_per_unit
+from geochange.polygons.options import MinAreaOptions, parse_min_area
 from geochange.polygons.style import class_style
+from geochange.probability.morphology import pixel_metres
 from geochange.scenes.feature_files import GEOMETRY, reproject_polygons
-from geochange.scenes.grid import Grid, Tile, crs_name
+from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
 from geochange.scenes.scene import open_file, rasterio_crs
 from geochange.scenes.tiling import partition
 
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
 LABEL_BLOCK = 1024
-RASTERS = (".tif", ".tiff")
 AREA_DECIMALS = 2  # of square metres
 LEGEND = ("value", "name", "from", "to", "pixels")
 
@@ -51,8 +54,42 @@ TRANSITION_SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FromToOptions(MinAreaOptions):
+    """What counts as a change between two layers, and what is read and written."""
+
+    label_column: str = "label"
+    """Column that holds the class."""
+
+    label_column_after: str | None = None
+    """Column of AFTER that holds the class (default: the same)."""
+
+    grid: str | None = None
+    """Image on whose grid labels are written."""
+
+    min_area: str | float = "0m2"
+    """Smallest change, as in 100m2, or with a grid as in 4px; smaller ones become part of the change that they share
+    the longest border with, or are left out."""
+
+    tolerance: float = 0.0
+    """Metres: what is narrower is a shift in digitising. It is left out, or becomes part of the changes around it."""
+
+    missing: str | None = None
+    """Class of a place that only one layer covers (default: such places are left out)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.tolerance < np.inf:
+            raise BadOption(f"tolerance {self.tolerance:g} must be 0 or more metres")
+        if self.grid is None and parse_min_area(self.min_area).pixels:
+            raise BadOption(
+                f"min-area {self.min_area!r} is in pixels, which layers do not have; give square metres, as in 100m2, "
+                "or --grid IMAGE"
+            )
+
+
 @dataclass(frozen=True, slots=True)
-class Change:
+class Transition:
     """One class that became another."""
 
     name: str
@@ -63,6 +100,7 @@ class Change:
     area_m2: float
 
     def to_dict(self) -> dict[str, Any]:
+        """Return names, count and area."""
         return {"name": self.name, "from": self.before, "to": self.after} | {
             "polygons": self.polygons,
             "area_m2": round(self.area_m2, AREA_DECIMALS),
@@ -74,10 +112,10 @@ class FromTo:
     """What `from_to` found and wrote."""
 
     files: tuple[Path, ...]
-    changes: tuple[Change, ...]
+    transitions: tuple[Transition, ...]
     """In the order of their labels: 1, 2, ..."""
     square_metres: dict[str, float]
-    """Of what is no change."""
+    """Of all but changes, by name."""
     left_out: tuple[int, int]
     """Polygons without a class, before and after."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -85,13 +123,25 @@ class FromTo:
     @property
     def classes(self) -> str:
         """As `geochange train --classes` takes them."""
-        return ",".join(change.name for change in self.changes)
+        return ",".join(each.name for each in self.transitions)
+
+    def changes(self) -> GeoDataFrame:
+        """Read the changes back, from the first layer that was written.
+
+        Raises:
+            BadOption: only label rasters were written.
+        """
+        layers = [path for path in self.files if path.suffix.lower() not in GEOTIFF_SUFFIXES]
+        if not layers:
+            raise BadOption(f"{self.files[0]} holds labels; name a layer too, as in changes.gpkg, to read changes")
+        return open_layer(str(layers[0])).frame
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of the command."""
         return {
             "files": [str(path) for path in self.files],
             "classes": self.classes,
-            "changes": [change.to_dict() for change in self.changes],
+            "changes": [each.to_dict() for each in self.transitions],
             **{f"{name}_m2": round(area, AREA_DECIMALS) for name, area in self.square_metres.items()},
             "without_class": list(self.left_out),
             "seconds": self.seconds,
@@ -102,10 +152,8 @@ def from_to(
     before: str | os.PathLike[str],
     after: str | os.PathLike[str],
     out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    columns: str | tuple[str, str],
     options: FromToOptions | None = None,
     *,
-    grid: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
 ) -> FromTo:
@@ -117,11 +165,9 @@ def from_to(
         out: files to write: layers (.gpkg, .geojson, .fgb, .parquet) with the columns `from`, `to`, `change` (both
             together) and `area_m2`; label rasters (.tif: 0 unchanged, 1, 2, ... the changes, 255 not labelled), each
             with a legend beside it (.csv).
-        columns: that hold the class, in both layers or in each.
-        options: the smallest area, the tolerance of digitising, a name for what one layer does not cover.
-        grid: a raster on whose grid labels are written.
+        options: columns, the grid of labels, the smallest area, the tolerance of digitising.
         overwrite: replace files that are there.
-        listener: hears of the progress.
+        listener: receives progress updates.
 
     Raises:
         UnreadableInput: a layer or the grid cannot be read.
@@ -131,53 +177,63 @@ def from_to(
         OutputInTheWay: a file exists and `overwrite` is off, or it cannot be written.
     """
     options, stages = options or FromToOptions(), Stages(listener or Silent())
-    paths = _outputs(out, grid, [before, after, grid], overwrite=overwrite)
+    paths = _outputs(out, options, [before, after, options.grid], overwrite=overwrite)
     layers = open_layer(os.fspath(before)), open_layer(os.fspath(after))
-    named = (columns, columns) if isinstance(columns, str) else columns
+    named = options.label_column, options.label_column_after or options.label_column
     covers, left_out = zip(*(read_cover(*each) for each in zip(layers, named, strict=True)), strict=True)
-    crs = _common_crs(layers)
+    crs, grid = _common_crs(layers), None if options.grid is None else _open_grid(options.grid)
     plane = Plane.of(crs, covers[0].polygons)
     covers = covers[0], replace(covers[1], polygons=reproject_polygons(covers[1].polygons, layers[1].frame.crs, crs))
     with stages.stage("overlay"):
         snapped = [replace(cover, polygons=snap_to_lattice(plane.enter(cover.polygons))) for cover in covers]
-        found = find_transitions(snapped[0], snapped[1], options)
+        found = find_transitions(
+            *snapped, min_area=_min_area_m2(options, grid), tolerance=options.tolerance, missing=options.missing
+        )
     if not found.unchanged and not len(found.changes) and not found.dropped:
         raise NothingValid(f"{layers[0].path} and {layers[1].path} have no place in common; are they of one area?")
     mapped = replace(found.changes, polygons=shapely.orient_polygons(plane.leave(found.changes.polygons)))
-    changes = tell_changes(mapped, crs)
+    transitions = list_transitions(mapped, crs)
     with stages.stage("write"):
         for path in paths:
-            if path.suffix.lower() in RASTERS:
-                _write_labels(path, Labels.of(covers, mapped, crs, open_file(os.fspath(grid)).grid), changes)
+            if grid is not None and path.suffix.lower() in GEOTIFF_SUFFIXES:
+                _write_labels(path, Labels.of(covers, mapped, crs, grid), transitions)
             else:
-                _write_layer(path, mapped, crs, changes)
-    return FromTo(paths, changes, _square_metres(found), (left_out[0], left_out[1]), stages.seconds)
+                _write_layer(path, mapped, crs, transitions)
+    return FromTo(paths, transitions, _square_metres(found), (left_out[0], left_out[1]), stages.seconds)
 
 
-def _outputs(out: Any, grid: Any, inputs: Sequence[Any], *, overwrite: bool) -> tuple[Path, ...]:
-    """The files to write, refused before any work is done where they cannot be."""
+def _outputs(
+    out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    options: FromToOptions,
+    inputs: Sequence[str | os.PathLike[str] | None],
+    *,
+    overwrite: bool,
+) -> tuple[Path, ...]:
+    """Return the files to write; refuse, before any work is done, those that cannot be."""
     paths = tuple(Path(each) for each in ([out] if isinstance(out, str | os.PathLike) else out))
+    rasters = [path for path in paths if path.suffix.lower() in GEOTIFF_SUFFIXES]
+    if rasters and options.grid is None:
+        raise BadOption(f"{rasters[0].name} is a raster: say on which grid, with --grid IMAGE")
     for path in paths:
-        if path.suffix.lower() in RASTERS:
-            if grid is None:
-                raise BadOption(f"{path.name} is a raster: say on which grid, with --raster IMAGE")
-            require_writable([path.with_suffix(".csv")], overwrite=overwrite, inputs=inputs)
-        else:
+        if path not in rasters:
             writer_of(path)
+    for path in (*paths, *(each.with_suffix(".csv") for each in rasters)):
         require_writable([path], overwrite=overwrite, inputs=inputs)
     return paths
 
 
-def parse_square_metres(text: str | float) -> float:
-    """`100m2` → 100.
+def _open_grid(path: str) -> Grid:
+    grid = open_file(path).grid
+    if grid.crs is None:
+        raise GridMismatch(f"{path} has no CRS, without which layers cannot be brought to it; give it one")
+    return grid
 
-    Raises:
-        BadOption: it is no area, or pixels, which layers do not have.
-    """
-    area = parse_min_area(text)
-    if area.pixels:
-        raise BadOption(f"min-area {text!r} must be square metres, as in {area.pixels}m2: layers have no pixels")
-    return area.square_metres
+
+def _min_area_m2(options: FromToOptions, grid: Grid | None) -> float:
+    """Return the smallest area in square metres; pixels are those of the grid."""
+    smallest = parse_min_area(options.min_area)
+    sides = None if grid is None else pixel_metres(grid)
+    return smallest.square_metres if sides is None else smallest.square_metres + smallest.pixels * sides[0] * sides[1]
 
 
 def read_cover(layer: Layer, column: str) -> tuple[Cover, int]:
@@ -189,7 +245,9 @@ def read_cover(layer: Layer, column: str) -> tuple[Cover, int]:
     frame = layer.frame
     columns = [str(name) for name in frame.columns if name != frame.geometry.name]
     if column not in columns:
-        raise BadOption(f"{layer.path} has no column {column!r}; it has {', '.join(columns) or 'none'}")
+        raise BadOption(
+            f"{layer.path} has no column {column!r}, it has {', '.join(columns) or 'none'}; give --label-column"
+        )
     known = frame[column].notna().to_numpy()
     classes = np.array([value_text(value) for value in frame[column][known]], object)
     return Cover(np.asarray(frame.geometry.values, dtype=object)[known], classes), int((~known).sum())
@@ -212,29 +270,33 @@ class Plane:
 
     @classmethod
     def of(cls, crs: CRS, polygons: Array) -> Plane:
+        """Choose the plane for polygons in map units."""
         if not crs.is_geographic:
             return cls(metres_per_unit(crs), metres_per_unit(crs))
         left, bottom, right, top = shapely.total_bounds(polygons)
         degrees = np.degrees(crs.axis_info[0].unit_conversion_factor)
         lon, lat = (left + right) / 2 * degrees, (bottom + top) / 2 * degrees
-        geod = crs.get_geod()
-        east, north = geod.inv([lon, lon], [lat, lat], [lon + 1e-3, lon], [lat, lat + 1e-3])[2]
+        east, north = ellipsoid(crs).inv([lon, lon], [lat, lat], [lon + 1e-3, lon], [lat, lat + 1e-3])[2]
         return cls(east * 1e3 * degrees, north * 1e3 * degrees)
 
     def enter(self, polygons: Array) -> Array:
-        return shapely.transform(polygons, lambda xy: xy * (self.east, self.north))
+        """Bring polygons from map units to metres."""
+        entered: Array = shapely.transform(polygons, lambda xy: xy * (self.east, self.north))
+        return entered
 
     def leave(self, polygons: Array) -> Array:
-        return shapely.transform(polygons, lambda xy: xy / (self.east, self.north))
+        """Bring polygons from metres to map units."""
+        left: Array = shapely.transform(polygons, lambda xy: xy / (self.east, self.north))
+        return left
 
 
-def tell_changes(pieces: CoverPieces, crs: CRS) -> tuple[Change, ...]:
-    """The changes that there are, by class before and after."""
+def list_transitions(pieces: CoverPieces, crs: CRS) -> tuple[Transition, ...]:
+    """Add up the changes by class before and after."""
     areas, pairs = ground_area(pieces.polygons, crs), list(zip(pieces.before, pieces.after, strict=True))
     found = []
     for one, other in sorted(set(pairs)):
         own = np.array([pair == (one, other) for pair in pairs])
-        found.append(Change(change_name(one, other), one, other, int(own.sum()), float(areas[own].sum())))
+        found.append(Transition(change_name(one, other), one, other, int(own.sum()), float(areas[own].sum())))
     return tuple(found)
 
 
@@ -248,9 +310,9 @@ def _square_metres(found: Transitions) -> dict[str, float]:
     return {name: getattr(found, name) for name in names}
 
 
-def _write_layer(path: Path, pieces: CoverPieces, crs: CRS, changes: Sequence[Change]) -> None:
+def _write_layer(path: Path, pieces: CoverPieces, crs: CRS, transitions: Sequence[Transition]) -> None:
     layer = FeatureLayer(
-        schema=TRANSITION_SCHEMA, crs=crs, style=class_style("change", [each.name for each in changes])
+        schema=TRANSITION_SCHEMA, crs=crs, style=class_style("change", [each.name for each in transitions])
     )
     write_features(path, iter([_features(pieces, crs)]), layer)
 
@@ -282,9 +344,11 @@ class Labels:
 
     @classmethod
     def of(cls, covers: tuple[Cover, Cover], pieces: CoverPieces, crs: CRS, grid: Grid) -> Labels:
-        """Raises GridMismatch where the grid has no CRS, and BadOption where there are too many classes."""
-        if grid.crs is None:
-            raise GridMismatch(f"the grid has {crs_name(grid.crs)}, the layers have {crs_name(crs)}; give both a CRS")
+        """Burn layers and changes onto a grid.
+
+        Raises:
+            BadOption: there are more classes or changes than labels.
+        """
         classes = np.unique(np.concatenate([cover.classes for cover in covers]).astype(str))
         pairs = sorted(set(zip(pieces.before, pieces.after, strict=True)))
         if max(len(classes), len(pairs)) > MOST_CLASSES:
@@ -311,8 +375,8 @@ class Labels:
         return np.where(change > 0, change, np.where(same, 0, IGNORE)).astype(np.uint8)
 
 
-def _write_labels(path: Path, labels: Labels, changes: Sequence[Change]) -> None:
-    """The raster, and the legend beside it."""
+def _write_labels(path: Path, labels: Labels, transitions: Sequence[Transition]) -> None:
+    """Write the raster, and the legend beside it."""
     height, width = labels.grid.shape
     profile = {
         "driver": "GTiff",
@@ -334,15 +398,15 @@ def _write_labels(path: Path, labels: Labels, changes: Sequence[Change]) -> None
                 values = labels.read(tile)
                 counts += np.bincount(values.ravel(), minlength=counts.size)
                 dataset.write(values, 1, window=tile.window)
-        write_whole(path.with_suffix(".csv"), _legend(changes, counts).encode())
+        write_whole(path.with_suffix(".csv"), _legend(transitions, counts).encode())
 
 
-def _legend(changes: Sequence[Change], counts: Ints) -> str:
+def _legend(transitions: Sequence[Transition], counts: Ints) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(LEGEND)
     writer.writerow((0, "unchanged", "", "", counts[0]))
-    for value, change in enumerate(changes, start=1):
-        writer.writerow((value, change.name, change.before, change.after, counts[value]))
+    for value, each in enumerate(transitions, start=1):
+        writer.writerow((value, each.name, each.before, each.after, counts[value]))
     writer.writerow((IGNORE, "not labelled", "", "", counts[IGNORE]))
     return table.getvalue()

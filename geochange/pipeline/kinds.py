@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,11 @@ from geochange.polygons.region_ids import RegionIds
 from geochange.polygons.style import kind_style
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
 from geochange.scenes.grid import Grid, crs_name
-from geochange.scenes.layers import in_pixels
+from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
 
 FIGURE_DECIMALS = 4
 REGIONS_AT_ONCE = 4096  # regions
@@ -45,6 +48,10 @@ class WrittenKinds:
     """Bands, indices and offsets that they follow from."""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
+    def changes(self) -> GeoDataFrame:
+        """Read the layer back."""
+        return open_layer(str(self.path)).frame
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         return {"file": str(self.path), "kinds": dict(self.counts), **self.basis, "seconds": dict(self.seconds)}
@@ -57,8 +64,8 @@ def kinds(
     out: str | os.PathLike[str],
     options: KindOptions | None = None,
     *,
-    cluster: ClusterOptions | None = None,
     overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> WrittenKinds:
     """Find what kind of change each polygon of a layer is, and write the layer with that.
@@ -72,7 +79,6 @@ def kinds(
         after: the later one; brought to the grid of the earlier one while it is read.
         out: the file; its suffix names the format: .gpkg, .geojson, .fgb or .parquet.
         options: which band is which, further indices, whether changes are cut where their kind changes, rules.
-        cluster: where the work is done.
         overwrite: replace a file that is there.
         listener: receives progress updates.
 
@@ -114,7 +120,7 @@ class MeasuredKinds:
         votes, *sums = np.split(self._sums(start + 1, stop + 1), range(COVERS, self.measuring.columns, 3), axis=1)
         means = [_means(each) for each in sums]
         outlines = [stand_out(*(part[date] for part in means[-len(ZONES) :])) for date in (0, 1)]
-        before, after = outlines if self.measuring.tells_objects else [np.full(stop - start, np.nan)] * 2
+        before, after = outlines if self.measuring.finds_objects else [np.full(stop - start, np.nan)] * 2
         codes, share = choose_kinds(
             votes.astype(np.int64), before, after, self.measuring.rules, objects_first=NIR not in self.measuring.roles
         )
@@ -176,8 +182,9 @@ def measure_kinds(
     measuring = prepare_work(scene, options, RegionIds(scratch / "changes", scene.shape))
     with work.stages.stage("number"):
         size = number_regions(features, scene.grid, measuring.ids)
-    if options.split:
-        features = cut_pieces(features, measuring, options.min_area, work, scratch)
+    if options.split_kinds:
+        smallest = options.smallest_on(scene.grid, scene.sources[0].name)
+        features = cut_pieces(features, measuring, smallest, work, scratch)
         measuring = replace(measuring, ids=RegionIds(scratch / "pieces", scene.shape))
         with work.stages.stage("number"):
             size = number_regions(features, scene.grid, measuring.ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class DetectOptions:
     min_area: str | float = "4"
     """Smallest change, in pixels, or in square metres as in "100m2"."""
 
-    connectivity: int = 4
+    connectivity: Literal[4, 8] = 4
     """Whether pixels that touch at a corner are one change (8) or not (4)."""
 
     simplify: float = 0.0
@@ -142,7 +142,13 @@ class DetectOptions:
         )
 
     def of_kinds(self) -> KindOptions:
-        return KindOptions(band_roles=self.band_roles, indices=self.indices, split=self.split_kinds, nodata=self.nodata)
+        return KindOptions(
+            band_roles=self.band_roles,
+            indices=self.indices,
+            split_kinds=self.split_kinds,
+            min_area=self.min_area,
+            nodata=self.nodata,
+        )
 
     def stored_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.dtype)

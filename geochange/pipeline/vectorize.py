@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geochange.arrays import Array
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
+from geochange.errors import BadOption
 from geochange.files import require_writable, scratch_beside
 from geochange.polygons.export import write_layer, writer_of
 from geochange.polygons.options import RegionOptions
@@ -23,8 +24,28 @@ from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions
 from geochange.probability.morphology import pixel_metres
 from geochange.probability.raster import open_scores
 from geochange.scenes.grid import Grid
+from geochange.scenes.layers import open_layer
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
 
 SQUARED_AT_ONCE = 256  # regions of one task
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorizeOptions(RegionOptions):
+    """What counts as a change in a raster, and how it is outlined."""
+
+    right_angles: bool = False
+    """Give outlines right angles where that fits, as buildings have them."""
+
+    diagonals: bool = False
+    """With right angles: edges may run at 45 degrees too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.diagonals and not self.right_angles:
+            raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,10 @@ class WrittenLayer:
 
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def changes(self) -> GeoDataFrame:
+        """Read the layer back."""
+        return open_layer(str(self.path)).frame
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         return {
@@ -58,18 +83,13 @@ class WrittenLayer:
         }
 
 
-def _as_options(right_angles: RightAngles | bool) -> RightAngles:
-    return right_angles if isinstance(right_angles, RightAngles) else RightAngles()
-
-
 def vectorize(
     raster: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    options: RegionOptions | None = None,
+    options: VectorizeOptions | None = None,
     *,
-    right_angles: RightAngles | bool | None = None,
-    cluster: ClusterOptions | None = None,
     overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
 ) -> WrittenLayer:
     """Outline the changes in a raster, and write them as one vector layer.
@@ -77,18 +97,16 @@ def vectorize(
     Args:
         raster: probabilities in 0..1 (float, or whole numbers with a scale), one band a class; or a mask, 0 unchanged.
         out: the file; its suffix names the format: .gpkg, .geojson, .fgb or .parquet.
-        options: threshold, smallest area, connectivity, simplifying, dates.
-        right_angles: give outlines right angles where that fits; others are as the options say.
-        cluster: where the work is done.
+        options: threshold, smallest area, connectivity, simplifying, right angles, dates.
         overwrite: replace a file that is there.
         listener: receives progress updates.
 
     Raises:
         UnreadableInput: the raster cannot be read.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
-        BadOption: no format has the file's suffix, or the labels show no such threshold as is wanted.
+        BadOption: no format has the file's suffix, or the labels do not give the threshold that is wanted.
     """
-    path, options = Path(out), options or RegionOptions()
+    path, options = Path(out), options or VectorizeOptions()
     scores = open_scores(os.fspath(raster))
     writer_of(path)
     require_writable([path], overwrite=overwrite, inputs=[raster, options.labels])
@@ -99,9 +117,10 @@ def vectorize(
         RegionStore(scratch) as store,
     ):
         squared, outlines = None, found.outlines
-        if right_angles:
+        if options.right_angles:
+            square = RightAngles(diagonals=options.diagonals)
             with work.stages.stage("right angles"):
-                squared, outlines = _square(found, _as_options(right_angles), scores.source.grid, work, store), store
+                squared, outlines = _square(found, square, scores.source.grid, work, store), store
         with work.stages.stage("write"):
             write_layer(path, outlines.chunks(), layer_of(scores, options))
         totals = total_regions(found.regions, scores.source.grid)

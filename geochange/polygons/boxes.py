@@ -13,7 +13,7 @@ from geochange.detectors.boxes import PIXEL_PARTS, SCORE_STEPS, Boxes, groups_of
 from geochange.engine.inference import Inference
 from geochange.engine.work import Work
 from geochange.errors import BadOption
-from geochange.polygons.options import RegionOptions, parse_min_area
+from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import Counts, Regions
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import FoundRegions, at_least
@@ -22,7 +22,7 @@ from geochange.probability.thresholds import Threshold, parse_threshold
 
 
 class BoxMerger:
-    """Takes boxes from above to below, and gives those back that nothing below can touch, suppressed.
+    """Takes boxes from above to below, and returns those that nothing below can touch, suppressed.
 
     Suppression acts among boxes that are linked by overlaps. Once all of such a group is there, its result is that of
     all boxes of the scene together.
@@ -37,7 +37,7 @@ class BoxMerger:
         self._reach, self._waiting = reach, no_boxes()
 
     def add(self, boxes: Boxes, row: int) -> Boxes:
-        """Take the boxes of all cells above a row, and give back what is finished."""
+        """Take the boxes of all cells above a row, and return what is finished."""
         self._waiting = join_boxes([self._waiting, boxes])
         return self._take_finished((row - self._reach) * PIXEL_PARTS)
 
@@ -81,7 +81,7 @@ def object_threshold(wanted: str | float | None, kept: Mapping[str, float]) -> T
     require_threshold(parsed, kept)
     if not isinstance(parsed, str) or (parsed != "default" and parsed not in kept):
         raise BadOption(f"threshold {wanted!r} is for pixels; objects take a number, precision=0.9 or recall=0.9")
-    found = kept.get(parsed, 0.5)
+    found = kept.get(str(parsed), 0.5)
     return Threshold(found, found)
 
 
@@ -101,9 +101,8 @@ def found_objects(
     Raises:
         BadOption: the smallest area is in square metres, and the scene has no CRS.
     """
-    grid, minimum = inference.scene.grid, parse_min_area(options.min_area)
-    if minimum.square_metres > 0 and grid.crs is None:
-        raise BadOption(f"min-area {options.min_area!r} needs a CRS, which the images lack; give pixels")
+    grid = inference.scene.grid
+    smallest = options.smallest_on(grid, inference.scene.sources[0].name)
     threshold = object_threshold(options.threshold, inference.fitted.thresholds)
     least = ceil(threshold.low * SCORE_STEPS - 1e-9)
     merger = BoxMerger(inference.fitted.receptive_radius)
@@ -111,8 +110,8 @@ def found_objects(
 
         def keep(boxes: Boxes) -> None:
             regions = regions_of(boxes)
-            large = regions.where(regions.counts.area_px >= minimum.pixels)
-            store.add(at_least(large, grid, minimum.square_metres))
+            large = regions.where(regions.counts.area_px >= smallest.pixels)
+            store.add(at_least(large, grid, smallest.square_metres))
 
         with work.stages.stage("objects", inference.tiling.rows.blocks, grid.area.size) as listener:
             for row, boxes in rows:

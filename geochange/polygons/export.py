@@ -58,7 +58,7 @@ Batches = Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureLayer:
-    """What a file says of its features besides themselves."""
+    """What a file holds besides the features."""
 
     schema: pa.Schema
     """Columns, of which `geometry` is WKB."""
@@ -75,7 +75,7 @@ class FeatureLayer:
 
 
 def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer) -> None:
-    """Writes regions as one layer, in the format that the suffix names, in place of a file that is there.
+    """Write regions as one layer, in the format that the suffix names, in place of a file that is there.
 
     GeoJSON is WGS 84 with right-handed rings (RFC 7946); the other formats keep the scene's CRS. Without a
     CRS all of them hold x = column and y = -row.
@@ -96,14 +96,14 @@ def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer) -> No
 
 
 def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
-    """Writes features as one layer, in the format that the suffix names, in place of a file that is there.
+    """Write features as one layer, in the format that the suffix names, in place of a file that is there.
 
     GeoJSON is WGS 84 (RFC 7946); the other formats keep the CRS.
 
     Args:
         path: a .gpkg, .geojson, .fgb or .parquet file.
         batches: features with the layer's schema, shells counter-clockwise.
-        layer: the rest of what the file says.
+        layer: what the file holds besides.
 
     Raises:
         BadOption, OutputInTheWay: as `write_layer`.
@@ -119,7 +119,7 @@ def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
 
 
 def writer_of(path: Path) -> Callable[[Path, Batches, FeatureLayer], None]:
-    """What writes the format that a file's suffix names.
+    """Return the function that writes the format that a file's suffix names.
 
     Raises:
         BadOption: no format has this suffix.
@@ -131,7 +131,7 @@ def writer_of(path: Path) -> Callable[[Path, Batches, FeatureLayer], None]:
 
 
 def write_geopackage(path: Path, batches: Batches, layer: FeatureLayer) -> None:
-    """A GeoPackage 1.3 with a spatial index and, where there is one, a QGIS style that is used by default."""
+    """Write a GeoPackage 1.3 with a spatial index and, where there is one, a QGIS style that is used by default."""
     with _frugal_index():
         _write_gdal(
             path,
@@ -150,18 +150,18 @@ def write_geopackage(path: Path, batches: Batches, layer: FeatureLayer) -> None:
 
 
 def write_geojson(path: Path, batches: Batches, layer: FeatureLayer) -> None:
-    """GeoJSON in WGS 84 (RFC 7946), or in pixels without a CRS."""
+    """Write GeoJSON in WGS 84 (RFC 7946), or in pixels without a CRS."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(feature_collection(batches, layer.crs, layer.name))
 
 
 def write_flatgeobuf(path: Path, batches: Batches, layer: FeatureLayer) -> None:
-    """FlatGeobuf with its spatial index, which puts the features in an order of its own."""
+    """Write FlatGeobuf with its spatial index, which puts the features in an order of its own."""
     _write_gdal(path, batches, layer, driver="FlatGeobuf", options={"TEMPORARY_DIR": str(path.parent)})
 
 
 def write_geoparquet(path: Path, batches: Batches, layer: FeatureLayer) -> None:
-    """GeoParquet 1.1, a row group a batch."""
+    """Write GeoParquet 1.1, a row group a batch."""
     column = {
         "encoding": "WKB",
         "geometry_types": [layer.geometry_type],
@@ -186,7 +186,7 @@ LAYER_WRITERS: Mapping[str, Callable[[Path, Batches, FeatureLayer], None]] = {
 
 @contextmanager
 def _frugal_index() -> Iterator[None]:
-    """GDAL builds a GeoPackage's spatial index in memory, of up to a tenth of the machine's, unless told."""
+    """Bound the memory in which GDAL builds a GeoPackage's spatial index: a tenth of the machine's by default."""
     pyogrio.set_gdal_config_options({"OGR_GPKG_MAX_RAM_USAGE_RTREE": INDEX_BYTES})
     try:
         yield
@@ -226,7 +226,7 @@ def _write_gdal(
 
 
 def _recording(batches: Batches, failures: list[BaseException]) -> Batches:
-    """The batches; what interrupts them is noted, as the C interface below turns it into an error of its own."""
+    """Pass batches on; keep the error that interrupts them, which the C interface turns into another."""
     try:
         yield from batches
     except BaseException as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import shapely
 from affine import Affine
-from pyproj import CRS
+from pyproj import CRS, Geod
 
 from geochange.arrays import Array, Floats
 from geochange.polygons.regions import Regions
@@ -41,7 +42,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeLayer:
-    """What a layer of changes says besides the regions."""
+    """What a layer of changes holds besides the regions."""
 
     grid: Grid
     """The scene's; regions are in its pixels."""
@@ -103,9 +104,7 @@ def _feature_batch(regions: Regions, layer: ChangeLayer, number: int) -> pa.Reco
 
 
 def map_transform(grid: Grid) -> Affine:
-    """Pixel to map coordinates. Plain images, whose rows run along y, are put upside down as GIS programs
-    show them: y = -row.
-    """
+    """Pixel to map coordinates; plain images, whose rows run along y, upside down as GIS programs show them."""
     if grid.crs is None and grid.transform.e > 0:
         return Affine.scale(1, -1) @ grid.transform
     return grid.transform
@@ -119,8 +118,10 @@ def map_polygons(polygons: Array, grid: Grid) -> Array:
         x, y = pixel[:, 0], pixel[:, 1]
         return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
 
-    mapped = shapely.transform(polygons, to_map)
-    return shapely.reverse(mapped) if t.determinant < 0 else mapped
+    mapped: Array = shapely.transform(polygons, to_map)
+    if t.determinant < 0:
+        mapped = shapely.reverse(mapped)
+    return mapped
 
 
 def measure(polygons: Array, grid: Grid, mapped: Array | None = None) -> tuple[Floats, Floats]:
@@ -141,7 +142,7 @@ def measure(polygons: Array, grid: Grid, mapped: Array | None = None) -> tuple[F
     elif grid.crs.is_geographic:
         area, perimeter = _geodesic_measures(mapped, grid.crs)
     else:
-        area = shapely.area(polygons) * pixel_area(grid)
+        area = shapely.area(polygons) * pixel_area(grid.transform, grid.crs)
         perimeter = shapely.length(mapped) * metres_per_unit(grid.crs)
     return np.round(area, MEASURE_DECIMALS), np.round(perimeter, MEASURE_DECIMALS)
 
@@ -154,15 +155,19 @@ def ground_area(polygons: Array, crs: CRS) -> Floats:
     return area
 
 
-def pixel_area(grid: Grid) -> float:
+def pixel_area(transform: Affine, crs: CRS) -> float:
     """Square metres of a pixel, by the units of a projected CRS."""
-    assert grid.crs is not None
-    return float(abs(grid.transform.determinant) * metres_per_unit(grid.crs) ** 2)
+    return float(abs(transform.determinant) * metres_per_unit(crs) ** 2)
 
 
 def metres_per_unit(crs: CRS) -> float:
-    """What a unit of a projected CRS is in metres."""
+    """Return the metres in a unit of a projected CRS."""
     return float(crs.axis_info[0].unit_conversion_factor)
+
+
+def ellipsoid(crs: CRS) -> Geod:
+    """Return the ellipsoid of a geographic CRS: each has one."""
+    return cast(Geod, crs.get_geod())
 
 
 def _geodesic_measures(polygons: Array, crs: CRS) -> tuple[Floats, Floats]:
@@ -173,7 +178,7 @@ def _geodesic_measures(polygons: Array, crs: CRS) -> tuple[Floats, Floats]:
             add up.
         crs: a geographic one.
     """
-    geod = crs.get_geod()
+    geod = ellipsoid(crs)
     degrees = np.degrees(crs.axis_info[0].unit_conversion_factor)
     parts, owner = shapely.get_parts(polygons, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)

@@ -25,7 +25,7 @@ WHOLE_TURN = 360.0
 
 
 def feature_collection(batches: Iterable[pa.RecordBatch], crs: CRS | None, name: str) -> Iterator[str]:
-    """The text of a collection, piece by piece, a feature a line.
+    """Yield the text of a collection, piece by piece, a feature a line.
 
     Args:
         batches: features as `features.SCHEMA` has them.
@@ -54,7 +54,7 @@ def _features(batch: pa.RecordBatch, crs: CRS | None) -> Iterator[str]:
 
 
 def _as_json(column: pa.Array) -> list[str]:
-    """A column's values as JSON texts."""
+    """Return a column's values as JSON texts."""
     values = column.to_pylist()
     if pa.types.is_string(column.type):  # few different ones
         texts = {value: json.dumps(value) for value in set(values)}
@@ -89,17 +89,18 @@ def to_wgs84(polygons: Array, crs: CRS) -> Array:
 
     placed = shapely.transform(polygons, turn)
     if not crs.is_geographic:
-        placed = _mend_torn(placed)
-    return shapely.orient_polygons(_cut(_turn_east(placed)))
+        placed = _join_torn(placed)
+    oriented: Array = shapely.orient_polygons(_cut(_turn_east(placed)))
+    return oriented
 
 
-def _mend_torn(polygons: Array) -> Array:
+def _join_torn(polygons: Array) -> Array:
     """Polygons that a projection tore between -180° and 180°, in one piece that goes on beyond 180°."""
     west, _, east, _ = shapely.bounds(polygons).T
     torn = east - west > WHOLE_TURN / 2
-    mended = polygons.copy()
-    mended[torn] = shapely.transform(polygons[torn], lambda xy: xy + np.where(xy < 0, (WHOLE_TURN, 0), 0))
-    return mended
+    joined = polygons.copy()
+    joined[torn] = shapely.transform(polygons[torn], lambda xy: xy + np.where(xy < 0, (WHOLE_TURN, 0), 0))
+    return joined
 
 
 def _turn_east(polygons: Array) -> Array:

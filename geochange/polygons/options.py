@@ -5,60 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from geochange.errors import BadOption
 from geochange.polygons.regions import CONNECTIVITIES
 from geochange.probability.threshold_search import ThresholdOptions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegionOptions:
-    """What counts as a change, and how it is outlined."""
-
-    threshold: str | float | None = None
-    """A number in 0..1, `low:high` for hysteresis, `otsu`, `em`, `kittler`, `local:512px`; `precision=0.9` or
-    `recall=0.9` of a network's own or by labels, `f1` by labels; None for the detector's, else 0.5."""
-
-    labels: str | None = None
-    """A raster (0 unchanged, 255 not labelled) or a layer that says what has changed, to choose the threshold by."""
-
-    label_column: str | None = None
-    """The column of a layer that says so; None: what is in a polygon has changed, and what is not has not."""
-
-    min_area: str | float = "4"
-    """Smallest change: pixels, or square metres as in "100m2"."""
-
-    connectivity: int = 4
-    """8: pixels that touch at a corner are one change; 4: they are not."""
-
-    simplify: float = 0.0
-    """Tolerance in map units; 0 keeps pixel edges."""
-
-    date_before: str | None = None
-    date_after: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.connectivity not in CONNECTIVITIES:
-            raise BadOption(f"connectivity {self.connectivity} must be 4 or 8")
-        if not self.simplify >= 0:
-            raise BadOption(f"simplify {self.simplify} must be 0 or more map units")
-        parse_min_area(self.min_area)
-        self.thresholds()
-
-    def thresholds(self) -> ThresholdOptions:
-        return ThresholdOptions(wanted=self.threshold, labels=self.labels, label_column=self.label_column)
-
-
-def parse_min_area(text: str | float) -> MinArea:
-    """`4` → pixels, `100m2` → square metres."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*(px|m2|m²)?\s*", str(text))
-    try:
-        amount = float(match[1]) if match else -1.0
-    except ValueError:
-        amount = -1.0
-    if match is None or not 0 <= amount < 1e18:
-        raise BadOption(f"min-area {text!r} must be pixels, as in 4, or square metres, as in 100m2; 0 or more")
-    return MinArea(square_metres=amount) if match[2] in {"m2", "m²"} else MinArea(pixels=ceil(amount))
+from geochange.scenes.grid import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +19,66 @@ class MinArea:
 
     pixels: int = 0
     square_metres: float = 0.0
+
+
+def parse_min_area(text: str | float) -> MinArea:
+    """Read `4px`, or a bare `4`, as pixels, and `100m2` as square metres.
+
+    Raises:
+        BadOption: it is neither, or negative.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*(px|m2|m²)?\s*", str(text))
+    try:
+        amount = float(match[1]) if match else -1.0
+    except ValueError:
+        amount = -1.0
+    if match is None or not 0 <= amount < 1e18:
+        raise BadOption(f"min-area {text!r} must be pixels, as in 4px, or square metres, as in 100m2; 0 or more")
+    return MinArea(square_metres=amount) if match[2] in {"m2", "m²"} else MinArea(pixels=ceil(amount))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinAreaOptions:
+    """The smallest change that is kept."""
+
+    min_area: str | float = "4px"
+    """Smallest change, in pixels or square metres, as in 4px or 100m2; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        parse_min_area(self.min_area)
+
+    def smallest_on(self, grid: Grid, name: str) -> MinArea:
+        """Return the smallest change on the grid of an image with this name.
+
+        Raises:
+            BadOption: it is in square metres, and the grid has no CRS.
+        """
+        smallest = parse_min_area(self.min_area)
+        if smallest.square_metres > 0 and grid.crs is None:
+            raise BadOption(f"min-area {self.min_area!r} needs a CRS, which {name} lacks; give pixels, as in 4px")
+        return smallest
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions(ThresholdOptions, MinAreaOptions):
+    """What counts as a change, and how it is outlined."""
+
+    connectivity: Literal[4, 8] = 4
+    """8: pixels that touch at a corner are one change; 4: they are not."""
+
+    simplify: float = 0.0
+    """Tolerance for simpler outlines, in map units; 0 keeps pixel edges."""
+
+    date_before: str | None = None
+    """Date of BEFORE (default: from its tags)."""
+
+    date_after: str | None = None
+    """Date of AFTER (default: from its tags)."""
+
+    def __post_init__(self) -> None:
+        ThresholdOptions.__post_init__(self)
+        MinAreaOptions.__post_init__(self)
+        if self.connectivity not in CONNECTIVITIES:
+            raise BadOption(f"connectivity {self.connectivity} must be 4 or 8")
+        if not self.simplify >= 0:
+            raise BadOption(f"simplify {self.simplify} must be 0 or more map units")

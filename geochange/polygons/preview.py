@@ -29,7 +29,7 @@ class Captions:
 
 
 def hectares(square_metres: float) -> str:
-    """An area for people to read."""
+    """Write an area for people to read."""
     amount = square_metres / 1e4
     return f"{amount:,.0f} ha" if amount >= 100 else f"{amount:.3g} ha"
 
@@ -70,8 +70,8 @@ def enlarge_pixels(picture: Array, factor: int) -> Array:
 
 
 def outline_changes(picture: Array, changed: Bools) -> Array:
-    """Changes over a dimmed (y, x, 3) picture: filled lightly, outlined fully."""
-    grey = picture.mean(axis=-1, keepdims=True, dtype=np.float32)
+    """Draw changes over a dimmed (y, x, 3) picture: filled lightly, outlined fully."""
+    grey: Floats = picture.mean(axis=-1, keepdims=True, dtype=np.float32)
     dimmed = 0.55 * picture + 0.25 * grey + 0.2 * 255
     edge = changed & ~ndimage.binary_erosion(changed, border_value=1)
     dimmed[changed] = 0.45 * dimmed[changed] + 0.55 * np.array(CHANGE, np.float32)
@@ -100,7 +100,8 @@ def covered_cells(polygons: Array, size: tuple[int, int], step: int) -> Bools:
     rows = np.repeat(np.minimum(top, bottom), length) + _counted(length)
     turns = np.zeros((size[0], size[1] + 1), np.int64)
     np.add.at(turns, (rows, np.repeat(col, length)), 1)
-    return np.cumsum(turns, axis=1)[:, :-1] % 2 == 1
+    inside: Bools = np.cumsum(turns, axis=1)[:, :-1] % 2 == 1
+    return inside
 
 
 def _counted(lengths: Ints) -> Ints:

@@ -27,7 +27,7 @@ class RegionIds:
     shape: tuple[int, int]
 
     def burn(self, polygons: Array, first: int) -> None:
-        """Number polygons from `first` on, by pixel centre; where they overlap, the last one counts.
+        """Burn numbers of polygons from `first` on, by pixel centre; where they overlap, the last one counts.
 
         Args:
             polygons: (n,) in pixels, x = column and y = row.
@@ -56,7 +56,7 @@ class RegionIds:
         return ids
 
     def at(self, row: int, col: int) -> int:
-        """The number at a pixel."""
+        """Return the number at a pixel."""
         return int(self.read(Tile(row, col, 1, 1))[0, 0])
 
     def blocks(self) -> list[Tile]:
@@ -64,7 +64,7 @@ class RegionIds:
         return list(partition(self.shape, (ID_BLOCK, ID_BLOCK)))
 
     def _blocks(self, tile: Tile) -> list[Tile]:
-        """The blocks that a tile inside the scene meets."""
+        """List the blocks that a tile inside the scene meets."""
         if not tile.size:
             return []
         top, left = tile.row // ID_BLOCK * ID_BLOCK, tile.col // ID_BLOCK * ID_BLOCK
@@ -77,7 +77,7 @@ class RegionIds:
 
 
 def _around(polygons: Array) -> Tile:
-    """The smallest tile that holds all polygons."""
+    """Return the smallest tile that holds all polygons."""
     left, top, right, bottom = shapely.total_bounds(polygons)
     if not np.isfinite([left, top, right, bottom]).all():
         return Tile(0, 0, 0, 0)

@@ -44,7 +44,7 @@ class Counts:
         return self.classes.size
 
     def where(self, chosen: Bools | Ints) -> Counts:
-        """The chosen rows, in their order."""
+        """Choose rows, in their order."""
         return Counts(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
     def group(self, group: Ints, count: int) -> Counts:
@@ -88,11 +88,11 @@ class Regions:
         return len(self.counts)
 
     def where(self, chosen: Bools | Ints) -> Regions:
-        """The chosen regions, in their order."""
+        """Choose regions, in their order."""
         return Regions(self.counts.where(chosen), self.first[chosen], self.polygons[chosen])
 
     def sort(self) -> Regions:
-        """The regions by their first pixel."""
+        """Sort regions by their first pixel."""
         return self.where(np.lexsort((self.first[:, 1], self.first[:, 0])))
 
 
@@ -113,7 +113,7 @@ class SeamPixels:
     """(n,) the number of the block that the pixel lies in; 0 until a merger has numbered it."""
 
     def where(self, chosen: Bools | Ints) -> SeamPixels:
-        """The chosen pixels, in their order."""
+        """Choose pixels, in their order."""
         return SeamPixels(self.row[chosen], self.col[chosen], self.part[chosen], self.block[chosen])
 
 
@@ -161,7 +161,7 @@ def trace_block(
     connectivity: int = 4,
     keep: RegionFilter | None = None,
 ) -> BlockRegions:
-    """Finds the regions of a block.
+    """Find the regions of a block.
 
     Args:
         classes: (y, x) uint8 class of each pixel, 0 where unchanged, of the block and one pixel more on each side.
@@ -195,7 +195,7 @@ def trace_block(
 
 
 def finished_regions(counts: Counts, region_of_part: Ints, rings: Rings, connectivity: int) -> Regions:
-    """Puts outlines and counts together.
+    """Put outlines and counts together.
 
     Args:
         counts: one row a region.
@@ -232,9 +232,7 @@ def concatenate_counts(counts: Sequence[Counts]) -> Counts:
 
 
 def label_classes(classes: Ints, connectivity: int) -> Ints:
-    """(y, x) int32 number, from 1, of the connected area of one class that each pixel of (y, x) `classes`
-    belongs to; 0 for class 0.
-    """
+    """(y, x) int32 number, from 1, of the connected area of one class that holds each pixel; 0 for class 0."""
     structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
     labels, total = np.zeros(classes.shape, np.int32), 0
     for value in np.flatnonzero(np.bincount(classes.ravel())[1:]) + 1:
@@ -245,7 +243,7 @@ def label_classes(classes: Ints, connectivity: int) -> Ints:
 
 
 def choose_pieces(pieces: Pieces, chosen: Bools) -> Pieces:
-    """The chosen pieces, numbered anew, with what belongs to them."""
+    """Choose pieces, numbered anew, with what belongs to them."""
     return _choose(pieces.counts, pieces.piece_of_part, pieces.corners, pieces.seam, chosen)
 
 
@@ -272,12 +270,12 @@ def _check(classes: Ints, scores: Ints, valid: Bools, block: Tile, connectivity:
 
 
 def _no_counts(count: int) -> Counts:
-    whole = (np.zeros(count, np.int64) for _ in range(3))
-    return Counts(np.zeros(count, np.uint8), *whole, np.zeros(count, bool))
+    area_px, score_sum, score_max = np.zeros((3, count), np.int64)
+    return Counts(np.zeros(count, np.uint8), area_px, score_sum, score_max, np.zeros(count, bool))
 
 
 def _count(labels: Ints, classes: Ints, scores: Ints, beside_invalid: Bools) -> Counts:
-    """Counts of regions 1..n of (y, x) labels. Stored scores are never negative."""
+    """Count regions 1..n of (y, x) labels. Stored scores are never negative."""
     pixels = np.flatnonzero(labels)
     region = labels.ravel()[pixels] - 1
     score = scores.ravel()[pixels].astype(np.int64)
@@ -296,8 +294,9 @@ def _beside_invalid(valid: Bools) -> Bools:
 
 
 def _seam_pixels(parts: Ints, block: Tile, scene: Tile) -> SeamPixels:
-    """Pixels of (y, x) parts, numbered from 1, along those edges of the block that are not the scene's; parts
-    come out numbered from 0.
+    """Pixels of (y, x) parts along those edges of the block that are not the scene's.
+
+    Parts are numbered from 1 in the array, and from 0 in what is returned.
     """
     rim = np.zeros(parts.shape, bool)
     rim[0] |= block.row > scene.row

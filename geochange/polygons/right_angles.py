@@ -27,7 +27,7 @@ _COARSE = 1.5  # tolerances: the direction is that of longer edges, in which the
 _LONG = 4  # tolerances
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RightAngles:
     """How outlines are squared, and which of them are taken."""
 
@@ -35,7 +35,7 @@ class RightAngles:
     """Whether edges may also run halfway between the main direction and its normal."""
 
     tolerance: float = 1.0
-    """Pixels: smaller bends are no corners, shorter edges go, closer parallel edges are one."""
+    """Pixels: smaller bends do not count as corners, shorter edges go, closer parallel edges are one."""
 
     turn: float = 30.0
     """Degrees off the nearest axis from which an edge counts as askew."""
@@ -83,7 +83,7 @@ class _Side:
 
 
 def square_outline(polygon: shapely.Polygon, options: RightAngles, stretch: float = 1.0) -> shapely.Polygon | None:
-    """A polygon of pixels with right angles; None where none comes close enough.
+    """Give a polygon of pixels right angles; None where the result does not come close enough.
 
     Args:
         polygon: a valid one, x = column and y = row of pixel corners.
@@ -109,7 +109,7 @@ def _is_close(found: shapely.Polygon, polygon: shapely.Polygon, options: RightAn
     if not box.contains(found) or found.hausdorff_distance(polygon) > options.reach:
         return False
     common = found.intersection(polygon).area
-    return common >= options.least_iou * (found.area + polygon.area - common)
+    return bool(common >= options.least_iou * (found.area + polygon.area - common))
 
 
 def _spans(ring: Floats, tolerance: float) -> list[tuple[int, int]]:
@@ -126,7 +126,7 @@ def _spans(ring: Floats, tolerance: float) -> list[tuple[int, int]]:
 
 
 def _kept(line: Floats, tolerance: float) -> Ints:
-    """Indices of the vertices that Douglas and Peucker's rule keeps of an open line."""
+    """Find the vertices that Douglas and Peucker's rule keeps of an open line, by index."""
     keep, todo = {0, len(line) - 1}, [(0, len(line) - 1)]
     while todo:
         start, stop = todo.pop()
@@ -149,17 +149,17 @@ def _path(ring: Floats, first: int, last: int) -> Floats:
 
 def _course(path: Floats) -> Floats:
     """(2,) vector as long as the way from a path's first vertex to its last, along the line that fits it best."""
-    way = path[-1] - path[0]
+    way: Floats = path[-1] - path[0]
     if len(path) < 4:
         return way
     middle, weight = (path[1:] + path[:-1]) / 2, np.hypot(*np.diff(path, axis=0).T)
     x, y = (middle - np.average(middle, axis=0, weights=weight)).T
     angle = np.arctan2(2 * (weight * x * y).sum(), (weight * (x**2 - y**2)).sum()) / 2
-    return np.hypot(*way) * np.array([np.cos(angle), np.sin(angle)])
+    return float(np.hypot(*way)) * np.array([np.cos(angle), np.sin(angle)])
 
 
 def main_direction(edges: Floats) -> float:
-    """The angle in 0..pi/2 along which and across which edges run.
+    """Find the angle in 0..pi/2 along which and across which edges run.
 
     It makes the sum of the edges' lengths along both axes smallest; that sum is concave between the directions of the
     edges, so one of them is best. The mean of those that run within 10 degrees of it, weighted by their squared
@@ -204,9 +204,9 @@ class _Ring:
         return None
 
     def _axis(self, start: int, stop: int) -> int:
-        """The axis nearest to an edge; diagonals only for long ones."""
+        """Find the axis nearest to an edge; diagonals only for long ones."""
         edge = self.points[stop] - self.points[start]
-        turns = (np.arctan2(edge[1], edge[0]) - self.main) / (np.pi / 4)
+        turns = float(np.arctan2(edge[1], edge[0]) - self.main) / (np.pi / 4)
         if self.options.diagonals and self._is_long(np.hypot(*edge)):
             return round(turns) % 4
         return 2 * (round(turns / 2) % 2)
@@ -238,7 +238,7 @@ class _Ring:
         return _Side(axis, start, stop, self._balanced_offset(axis, _path(self.points, start, stop)))
 
     def _balanced_offset(self, axis: int, path: Floats) -> float:
-        """The offset of the line that leaves as much area on one side of a path as on the other."""
+        """Find the offset of the line that leaves as much area on one side of a path as on the other."""
         middle, step = (path[1:] + path[:-1]) / 2 @ self._across(axis), np.diff(path, axis=0) @ self._along(axis)
         if abs(step.sum()) < 1:
             return float(path[[0, -1]].mean(axis=0) @ self._across(axis))
@@ -257,10 +257,11 @@ class _Ring:
         normals = np.stack([self._across(one.axis), self._across(other.axis)])
         (a, b), (c, d) = normals
         first, second = one.offset, other.offset
-        return np.array([[first * d - b * second, a * second - first * c]]) / (a * d - b * c)
+        crossing: Floats = np.array([[first * d - b * second, a * second - first * c]]) / (a * d - b * c)
+        return crossing
 
     def _merge(self, sides: list[_Side]) -> list[_Side]:
-        """With neighbours on one axis made one where they lie close together."""
+        """Merge neighbours on one axis where they lie close together."""
         i = 0
         while len(sides) > 3 and i < len(sides):
             one, other = sides[i], sides[(i + 1) % len(sides)]
@@ -298,7 +299,7 @@ def square_regions(regions: Regions, options: RightAngles, stretch: float = 1.0)
 def choose_outlines(
     chunks: Iterable[tuple[Regions, Regions, Array]], options: RightAngles, *, waiting_regions: int = WAITING_REGIONS
 ) -> Iterator[tuple[Regions, int]]:
-    """Gives regions their squared outlines wherever these keep clear of each other.
+    """Give regions their squared outlines wherever these keep clear of each other.
 
     Where two outlines would overlap, neither is squared; areas that share an edge with another class keep it. Regions
     are chosen among together as far as their bounding boxes reach, whatever the chunks.
@@ -336,8 +337,8 @@ class _Candidates:
         return _Candidates(self.pixels.where(chosen), self.plain.where(chosen), self.squared[chosen])
 
     def join(self, more: _Candidates) -> _Candidates:
-        both = ((self.pixels, more.pixels), (self.plain, more.plain))
-        return _Candidates(*map(concatenate, both), np.concatenate([self.squared, more.squared]))
+        pixels, plain = concatenate([self.pixels, more.pixels]), concatenate([self.plain, more.plain])
+        return _Candidates(pixels, plain, np.concatenate([self.squared, more.squared]))
 
     def groups(self) -> Ints:
         """(n,) number of the group of regions that may get into each other's way."""
@@ -350,8 +351,9 @@ class _Candidates:
         return np.isin(group, group[lowest >= row])
 
     def chosen(self) -> tuple[Regions, int]:
-        """The regions with the outlines that they get, and how many of these are squared."""
-        outlines = np.where(self._share_edges(), None, self.squared)
+        """Return the regions with the outlines that they get, and how many of these are squared."""
+        outlines = self.squared.copy()
+        outlines[self._share_edges()] = None
         while True:
             missing = shapely.is_missing(outlines)
             now = np.where(missing, self.plain.polygons, outlines)

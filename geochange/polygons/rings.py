@@ -37,11 +37,11 @@ class Corners:
     """(n,) int8 mixed difference, -2..2, never 0."""
 
     def where(self, chosen: Bools | Ints) -> Corners:
-        """The chosen corners, in their order."""
+        """Choose corners, in their order."""
         return Corners(self.part[chosen], self.row[chosen], self.col[chosen], self.weight[chosen])
 
     def relabel(self, part: Ints) -> Corners:
-        """The corners under other part numbers: sorted again, corners of one part at one place summed."""
+        """Renumber parts: corners are sorted again, and those of one part at one place summed."""
         part = part[self.part]
         order = np.lexsort((self.col, self.row, part))
         part, row, col, weight = part[order], self.row[order], self.col[order], self.weight[order]
@@ -71,7 +71,9 @@ class Rings:
         if not first.size:
             return np.empty(0, object)
         offsets = self.offsets, np.append(first, self.part.size)
-        return shapely.from_ragged_array(shapely.GeometryType.POLYGON, self.coordinates.astype(float), offsets)
+        coordinates = self.coordinates.astype(float)
+        polygons: Array = shapely.from_ragged_array(shapely.GeometryType.POLYGON, coordinates, offsets)
+        return polygons
 
 
 def find_corners(labels: Ints, origin: tuple[int, int] = (0, 0)) -> Corners:
@@ -116,7 +118,7 @@ def _weights(around: Ints) -> Ints:
 
 
 def trace_rings(corners: Corners) -> Rings:
-    """Joins corners to rings.
+    """Join corners to rings.
 
     A ring has its region on the right of its way on the screen, begins at the first corner of its topmost
     leftmost edge, and turns left where two pixels of its part touch diagonally. As parts are 4-connected, no
@@ -154,7 +156,7 @@ def _successors(corners: Corners, horizontal: Ints, edges: Ints, head: Ints, eas
 
 
 def _cycles(successor: Ints) -> tuple[Ints, Ints]:
-    """Writes out the cycles of a permutation.
+    """Write out the cycles of a permutation.
 
     Returns:
         (order, first): the elements cycle after cycle, each from its smallest, by their smallest; and where
@@ -173,7 +175,7 @@ def _cycles(successor: Ints) -> tuple[Ints, Ints]:
 
 
 def _walk_from(successor: Ints, starts: Ints) -> Ints:
-    """The elements met by walking from each start in turn.
+    """Walk from each start in turn, and list the elements met.
 
     A depth-first search does the walking in compiled code. It goes along a chain of further nodes, one for
     each start, each of which leads first to its start and then to the next in the chain.
@@ -183,5 +185,5 @@ def _walk_from(successor: Ints, starts: Ints) -> Ints:
     targets = np.concatenate([successor, chain]).astype(np.int32)
     pointers = np.concatenate([np.arange(size), size + 2 * np.arange(count), [targets.size]]).astype(np.int32)
     graph = csr_array((np.ones(targets.size, np.int8), targets, pointers), shape=(size + count, size + count))
-    order = depth_first_order(graph, size, return_predecessors=False)
+    order: Ints = depth_first_order(graph, size, return_predecessors=False)
     return order[order < size]

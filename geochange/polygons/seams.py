@@ -54,7 +54,8 @@ class SeamMerger:
         keep: RegionFilter | None = None,
         waiting_corners: int = WAITING_CORNERS,
     ) -> None:
-        """
+        """Begin without blocks.
+
         Args:
             blocks: all blocks that will arrive; together they cover the scene, once.
             connectivity: as in `trace_block`.
@@ -71,7 +72,7 @@ class SeamMerger:
         self._held = 0
 
     def add(self, traced: BlockRegions) -> Regions:
-        """Takes one block; returns regions that are complete.
+        """Take one block; return regions that are complete.
 
         Raises:
             ValueError: the block is not one of those awaited.
@@ -92,7 +93,7 @@ class SeamMerger:
         return concatenate([whole, self._join_waiting()])
 
     def finish(self) -> Regions:
-        """The regions that are left.
+        """Return the regions that are left.
 
         Raises:
             ValueError: blocks are missing.
@@ -104,7 +105,7 @@ class SeamMerger:
         return self._join_waiting() if self._waiting else concatenate([])
 
     def _join_waiting(self) -> Regions:
-        """Joins what waits; returns what no awaited block can reach, and keeps the rest."""
+        """Join what waits; return what no awaited block can reach, and keep the rest."""
         pieces = join_pieces(concatenate_pieces(self._waiting), self._connectivity)
         pieces = replace(pieces, seam=pieces.seam.where(self._awaited[pieces.seam.block] > 0))
         is_open = np.zeros(len(pieces.counts), bool)
@@ -131,9 +132,7 @@ def concatenate_pieces(pieces: Sequence[Pieces]) -> Pieces:
 
 
 def join_pieces(pieces: Pieces, connectivity: int) -> Pieces:
-    """Joins pieces of one class that meet at seams: parts across pixel edges, pieces across corners too with
-    connectivity 8.
-    """
+    """Join pieces of one class that meet at seams: parts across pixel edges, pieces across corners too with 8."""
     seam_class = pieces.counts.classes[pieces.piece_of_part[pieces.seam.part]]
     meeting = _meeting_pixels(pieces.seam, seam_class, ORTHOGONAL)
     part = link_components(pieces.seam.part[meeting], pieces.piece_of_part.size)
@@ -178,7 +177,8 @@ def _meeting_pixels(seam: SeamPixels, classes: Ints, steps: Sequence[tuple[int, 
 def link_components(links: Ints, count: int) -> Ints:
     """(count,) number of the connected component of each of `count` things with (2, n) links between them."""
     graph = coo_array((np.ones(links.shape[1], np.int8), (links[0], links[1])), shape=(count, count))
-    return connected_components(graph.tocsr(), directed=False)[1]
+    components: Ints = connected_components(graph.tocsr(), directed=False)[1]
+    return components
 
 
 def _stack(rows: Sequence[tuple[Ints, ...]]) -> list[Ints]:

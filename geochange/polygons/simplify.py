@@ -24,7 +24,7 @@ WAITING_REGIONS = 1 << 14
 def simplify_regions(
     chunks: Iterable[Regions], tolerance: float, *, waiting_regions: int = WAITING_REGIONS
 ) -> Iterator[Regions]:
-    """Simplifies outlines; counts stay those of the pixels.
+    """Simplify outlines; counts stay those of the pixels.
 
     Keeps a group until no later region can belong to it.
 
@@ -66,7 +66,8 @@ def _simplified_group(regions: Regions, tolerance: float) -> Array:
     polygons = regions.polygons
     if np.ptp(regions.counts.classes):
         polygons = shapely.transform(shapely.segmentize(polygons, 1.0), np.rint)
-    return shapely.coverage_simplify(polygons, tolerance)
+    simple: Array = shapely.coverage_simplify(polygons, tolerance)
+    return simple
 
 
 def _open_groups(polygons: Array, row: int) -> Bools:

@@ -39,16 +39,13 @@ class RegionStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        """
-        Args:
-            folder: an existing folder, where a file of its own is made.
-        """
+        """Create an empty file of its own in an existing folder."""
         handle, path = tempfile.mkstemp(prefix="regions-", suffix=".sqlite", dir=folder)
         os.close(handle)
         self._path = Path(path)
         self._database = sqlite3.connect(path)
         self._length = 0
-        with self._telling_of_full_disks():
+        with self._reporting_full_disks():
             for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
                 self._database.execute(f"PRAGMA {setting}")
             self._database.execute(_CREATE)
@@ -65,21 +62,21 @@ class RegionStore:
         return self._length
 
     def add(self, regions: Regions) -> None:
-        """Takes regions, in any order.
+        """Take regions, in any order.
 
         Raises:
             DiskFull: the folder's disk is full.
             ValueError: a region begins at a pixel where another one does.
         """
         try:
-            with self._telling_of_full_disks(), self._database:
+            with self._reporting_full_disks(), self._database:
                 self._database.executemany("INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?)", _rows(regions.sort()))
         except sqlite3.IntegrityError as error:
             raise ValueError("two regions begin at one pixel: a block was added twice, or blocks overlap") from error
         self._length += len(regions)
 
     @contextmanager
-    def _telling_of_full_disks(self) -> Iterator[None]:
+    def _reporting_full_disks(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -99,13 +96,13 @@ class RegionStore:
                 yield _regions(rows)
 
     def close(self) -> None:
-        """Removes the file."""
+        """Remove the file."""
         self._database.close()
         self._path.unlink(missing_ok=True)
 
 
 def _rows(regions: Regions) -> Iterator[tuple[int | bytes, ...]]:
-    """A database row for each region; the place is (row, col) in one number, so that its order is theirs."""
+    """Yield a database row for each region; the place is (row, col) in one number, so that its order is theirs."""
     counts = regions.counts
     columns = (
         (regions.first[:, 0] << 32) + regions.first[:, 1],

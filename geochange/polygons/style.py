@@ -118,7 +118,7 @@ def _by_category(attribute: str, colours: Mapping[str, Colour]) -> str:
 
 
 def _symbols(colours: Sequence[Colour]) -> str:
-    """A see-through fill with a darker, solid outline for each colour, numbered from 0."""
+    """Describe a see-through fill with a darker, solid outline for each colour, numbered from 0."""
     return "".join(
         _SYMBOL.format(
             number=number,

@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from geochange.engine.work import Work, grid_blocks
-from geochange.errors import BadOption
 from geochange.polygons.features import ChangeLayer, measure, pixel_area
-from geochange.polygons.options import RegionOptions, parse_min_area
+from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.simplify import simplify_regions
@@ -73,14 +72,12 @@ class FoundRegions:
 @contextmanager
 def found_regions(raster: ScoreRaster, options: RegionOptions, work: Work, scratch: Path) -> Iterator[FoundRegions]:
     """Find the regions of a raster; the stores in the scratch folder are gone at the end."""
-    minimum = parse_min_area(options.min_area)
-    if minimum.square_metres > 0 and raster.source.grid.crs is None:
-        raise BadOption(f"min-area {options.min_area!r} needs a CRS, which {raster.source.name} lacks; give pixels")
-    chosen = resolve_threshold(raster, options.thresholds(), work)
-    keep = keep_filter(options, raster, chosen.threshold)
+    smallest = options.smallest_on(raster.source.grid, raster.source.name)
+    chosen = resolve_threshold(raster, options, work)
+    keep = RegionFilter(min_area=smallest.pixels, min_peak=cutoff_of(chosen.threshold.peak, raster.step))
     tracing = Tracing(raster, chosen.threshold, options.connectivity, keep)
     with RegionStore(scratch) as store, RegionStore(scratch) as simple:
-        collect_regions(tracing, work, store, square_metres=minimum.square_metres)
+        collect_regions(tracing, work, store, square_metres=smallest.square_metres)
         if options.simplify > 0:
             with work.stages.stage("polygons"):
                 for regions in simplify_regions(store.chunks(), options.simplify / max(raster.source.grid.resolution)):
@@ -114,12 +111,8 @@ def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
     if grid.crs is None:
         return RegionTotals(len(store), store.area_px(), None)
     if not grid.crs.is_geographic:
-        return RegionTotals(len(store), store.area_px(), round(store.area_px() * pixel_area(grid), 2))
+        return RegionTotals(
+            len(store), store.area_px(), round(store.area_px() * pixel_area(grid.transform, grid.crs), 2)
+        )
     square_metres = sum(float(measure(regions.polygons, grid)[0].sum()) for regions in store.chunks())
     return RegionTotals(len(store), store.area_px(), round(square_metres, 2))
-
-
-def keep_filter(options: RegionOptions, raster: ScoreRaster, threshold: Threshold | LocalThreshold) -> RegionFilter:
-    """Return the minimum area in pixels, and the peak that hysteresis asks for."""
-    minimum = parse_min_area(options.min_area)
-    return RegionFilter(min_area=minimum.pixels, min_peak=cutoff_of(threshold.peak, raster.step))

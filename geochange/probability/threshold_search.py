@@ -28,7 +28,7 @@ from geochange.probability.local_thresholds import LocalRule, LocalThreshold, ce
 from geochange.probability.raster import ScoreRaster
 from geochange.probability.thresholds import BY_LABELS, F1, HISTOGRAM_METHODS, Threshold, parse_threshold
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import Layer, VectorLabels
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels
 from geochange.scenes.tiling import cell_side, partition
 
 HISTOGRAM_BINS = 1024
@@ -39,30 +39,33 @@ SAY_NOTHING = {"", "nan", "none", "null", "<na>", "255", "unreviewed", "unsure",
 """Values of a layer's column, in any case; all others say that a place has changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ThresholdOptions:
-    """Which threshold is wanted."""
+    """How probable a change must be."""
 
-    wanted: str | float | None = None
-    """As `RegionOptions.threshold` has it."""
+    threshold: str | float | None = None
+    """Smallest probability of a change: a number, low:high (hysteresis), otsu, em, kittler, local:512px;
+    precision=0.9, recall=0.9, f1 (default: the detector's own, else 0.5)."""
 
     labels: str | None = None
-    """A raster or a layer of polygons that says what has changed, for a precision, a recall or the best F1."""
+    """What is known to have changed, for precision=0.9, recall=0.9 or f1: a raster (0 unchanged, 255 not labelled) or
+    a layer."""
 
     label_column: str | None = None
-    """The column of a layer that says so; None: what is in a polygon has changed, and what is not has not."""
+    """Column of the layer that says whether a polygon has changed (default: all have; what lies outside has not)."""
 
     def __post_init__(self) -> None:
-        by_labels = isinstance(self.parsed, str) and self.parsed.startswith(BY_LABELS)
-        if self.labels is None and (self.parsed == F1 or self.label_column is not None):
+        wanted = self.parsed_threshold
+        by_labels = isinstance(wanted, str) and wanted.startswith(BY_LABELS)
+        if self.labels is None and (wanted == F1 or self.label_column is not None):
             raise BadOption("threshold f1 and a label column need --labels: a raster or layer that says what changed")
         if self.labels is not None and not by_labels:
-            raise BadOption(f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.wanted}")
+            raise BadOption(f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.threshold}")
 
     @property
-    def parsed(self) -> Threshold | LocalRule | str:
-        """As `parse_threshold` has it."""
-        return parse_threshold("default" if self.wanted is None else str(self.wanted))
+    def parsed_threshold(self) -> Threshold | LocalRule | str:
+        """The threshold, or the rule or name by which it is found."""
+        return parse_threshold("default" if self.threshold is None else str(self.threshold))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +89,14 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, work: Work
         BadOption: the detector, or the labels, have none for the precision or recall that is wanted.
         NothingValid: the raster holds no data, or the labels mark nothing with data.
     """
-    parsed = options.parsed
+    parsed = options.parsed_threshold
     if isinstance(parsed, Threshold):
         return ChosenThreshold(parsed)
     if isinstance(parsed, LocalRule):
         return ChosenThreshold(local_threshold(raster, parsed, work))
     if options.labels is not None:
-        labelled = choose_threshold(count_labelled(raster, options, work), parsed)
+        labels = open_labelled(options.labels, options.label_column, raster.source.grid)
+        labelled = choose_threshold(count_labelled(raster, labels, work), parsed)
         return ChosenThreshold(Threshold(labelled.threshold, labelled.threshold), labelled)
     require_threshold(parsed, raster.thresholds)
     kept = raster.thresholds.get(parsed)
@@ -174,25 +178,23 @@ class Labelled:
         return np.where(valid, (stored != 0).astype(np.uint8), np.uint8(NOT_LABELLED))
 
 
-def open_labelled(options: ThresholdOptions, grid: Grid) -> Labelled:
-    """Open the labels that are named, on a grid.
+def open_labelled(path: str, column: str | None, grid: Grid) -> Labelled:
+    """Open labels on a grid: a raster or a layer, of which a column says what has changed, else all has.
 
     Raises:
         UnreadableInput: they are neither a raster nor a layer of polygons.
         GridMismatch: only one of labels and grid has a CRS.
         BadOption: the layer has no such column.
     """
-    assert options.labels is not None
-    opened = open_labels(options.labels)
-    if options.label_column is None:
+    opened = open_labels(path)
+    if column is None:
         return Labelled(labels_on(opened, grid, None, (NOT_LABELLED,)))
     if not isinstance(opened, Layer):
-        raise BadOption(f"{options.labels} is a raster, which has no column {options.label_column!r}")
-    labels = column_labels(opened, options.label_column)
-    kept = Layer(opened.path, opened.frame[labels != NOT_LABELLED])
-    placed = labels_on(kept, grid, None)
-    assert isinstance(placed, VectorLabels)
-    return Labelled(replace(placed, labels=labels[labels != NOT_LABELLED].astype(int) + 1), NOT_LABELLED)
+        raise BadOption(f"{path} is a raster, which has no column {column!r}")
+    labels = column_labels(opened, column)
+    known = labels != NOT_LABELLED
+    polygons = in_pixels(opened.polygons(grid)[known], grid)
+    return Labelled(VectorLabels(polygons, labels[known].astype(int) + 1), NOT_LABELLED)
 
 
 def column_labels(layer: Layer, column: str) -> Ints:
@@ -209,10 +211,10 @@ def column_labels(layer: Layer, column: str) -> Ints:
     return np.array([known.get(text, CHANGED) for text in texts], np.intp)
 
 
-def count_labelled(raster: ScoreRaster, options: ThresholdOptions, work: Work) -> LabelCounts:
+def count_labelled(raster: ScoreRaster, labelled: Labelled, work: Work) -> LabelCounts:
     """Count how the labelled pixels of a raster lie over its probabilities."""
     grid, found = raster.source.grid, no_labels(HISTOGRAM_BINS)
-    task = partial(_labelled_task, raster, open_labelled(options, grid), cell_side(grid.shape))
+    task = partial(_labelled_task, raster, labelled, cell_side(grid.shape))
     for _, part in work.map("threshold", task, grid_blocks(grid)):
         found += part
     return found

@@ -10,12 +10,12 @@ from scipy.spatial.distance import cdist
 from skimage.segmentation import find_boundaries
 
 from geochange.errors import GridMismatch
+from geochange.evaluation.bootstrap import merge_cells
 from geochange.evaluation.boundary_scores import (
     BOUNDARY_HALO,
     TOLERANCES,
     boundaries_by_cell,
     boundary_pixels,
-    merge_boundaries,
     score_boundaries,
 )
 from geochange.evaluation.classes import Classes
@@ -45,7 +45,7 @@ def counts_of(scene, block=None, cell=1000, classes=THREE):
         rows, cols = Tile(tile.row, tile.col, tile.height + 2 * BOUNDARY_HALO, tile.width + 2 * BOUNDARY_HALO).slices()
         around = [values[rows, cols] for values in padded]
         parts.append(boundaries_by_cell(*around, classes, origin=(tile.row, tile.col), cell=cell))
-    return merge_boundaries(parts)
+    return merge_cells(parts)
 
 
 def scores_of(predicted, reference, scored=None, classes=None):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geochange.errors import BadOption, GridMismatch
+from geochange.evaluation.bootstrap import CellCounts, merge_cells
 from geochange.evaluation.classes import Classes
-from geochange.evaluation.pixel_scores import CellConfusions, confusion, confusion_by_cell, merge_cells, score_pixels
+from geochange.evaluation.pixel_scores import confusion, confusion_by_cell, score_pixels
 from geochange.evaluation.report import Evaluation
 
 THREE = Classes(labels=(0, 1, 2))
@@ -140,11 +141,11 @@ def test_undefined_figures_are_none_without_a_warning():
     assert set(unscored.overall.values.values()) == {None}
 
 
-def test_nodata_and_ignored_labels_are_not_scored():
+def test_what_is_not_valid_is_not_scored():
     reference = np.array([[0, 1, 255, 1, 0]], np.uint8)
     predicted = np.array([[0, 1, 1, 255, 1]], np.uint8)
-    valid = np.array([[True, True, True, True, False]])
-    counts = confusion(predicted, reference, valid, Classes(ignore=(255,)))
+    valid = np.array([[True, True, False, False, False]])
+    counts = confusion(predicted, reference, valid, Classes())
     np.testing.assert_array_equal(counts, [[1, 0], [0, 1]])
 
 
@@ -173,7 +174,6 @@ def test_other_shapes_are_refused(count):
         {"labels": (1, 1)},
         {"names": ("a", "a")},
         {"names": ("a", "b", "c")},
-        {"labels": (0, 1, 255), "ignore": (255,)},
     ],
 )
 def test_contradictory_classes_are_refused(options):
@@ -185,8 +185,8 @@ def test_contradictory_classes_are_refused(options):
 def test_cells_add_up_to_the_whole(pair, row, col, cell):
     valid = everywhere(pair[0])
     cells = confusion_by_cell(*pair, valid, Classes(), origin=(row, col), cell=cell)
-    np.testing.assert_array_equal(cells.matrices.sum(axis=0), confusion(*pair, valid, Classes()))
-    assert cells.matrices.sum(axis=(1, 2)).max() <= cell**2
+    np.testing.assert_array_equal(cells.counts.sum(axis=0), confusion(*pair, valid, Classes()))
+    assert cells.counts.sum(axis=(1, 2)).max() <= cell**2
 
 
 @given(label_pairs(2), st.data())
@@ -198,10 +198,10 @@ def test_cells_do_not_depend_on_how_a_scene_is_read(pair, data):
     parts = [read_part(pair, *rows, *cols) for rows, cols in data.draw(st.permutations(corners))]
     merged = merge_cells(parts)
     np.testing.assert_array_equal(merged.cells, whole.cells)
-    np.testing.assert_array_equal(merged.matrices, whole.matrices)
+    np.testing.assert_array_equal(merged.counts, whole.counts)
 
 
-def read_part(pair, top, bottom, left, right) -> CellConfusions:
+def read_part(pair, top, bottom, left, right) -> CellCounts:
     predicted, reference = pair[:, top:bottom, left:right]
     return confusion_by_cell(predicted, reference, everywhere(predicted), Classes(), origin=(top, left), cell=4)
 

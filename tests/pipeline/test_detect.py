@@ -139,18 +139,16 @@ def test_polygons_are_the_pixels_over_the_threshold(pair, tmp_path):
 def test_detect_then_vectorize_gives_the_same_layer(pair, tmp_path):
     settings = {"threshold": "0.3:0.8", "min_area": "40m2"}
     found = geochange.detect(*pair, tmp_path / "out", **settings)
-    from geochange.polygons.options import RegionOptions
-
-    geochange.vectorize(found.probability, tmp_path / "again.geojson", RegionOptions(**settings))
+    geochange.vectorize(found.probability, tmp_path / "again.geojson", geochange.VectorizeOptions(**settings))
     assert (tmp_path / "again.geojson").read_bytes() == (found.folder / "changes.geojson").read_bytes()
 
 
 @pytest.mark.parametrize("threshold", [None, "otsu", "em"])
 def test_automatic_thresholds_stay_with_the_raster(pair, tmp_path, threshold):
-    from geochange.polygons.options import RegionOptions
-
     found = geochange.detect(*pair, tmp_path / "out", threshold=threshold)
-    again = geochange.vectorize(found.probability, tmp_path / "again.gpkg", RegionOptions(threshold=threshold))
+    again = geochange.vectorize(
+        found.probability, tmp_path / "again.gpkg", geochange.VectorizeOptions(threshold=threshold)
+    )
     assert again.threshold == found.record["threshold"]
     assert again.totals.count == found.record["changes"]["count"]
 

@@ -49,7 +49,7 @@ def test_nodata_and_ignored_labels_are_left_out(tmp_path, masks, top):
 
 def test_a_perfect_prediction_scores_one_as_raster_and_as_layer(tmp_path, masks):
     path = write_raster(tmp_path / "mask.tif", masks[0][None])
-    geochange.vectorize(path, tmp_path / "layer.gpkg", geochange.polygons.tracing.RegionOptions(min_area=0))
+    geochange.vectorize(path, tmp_path / "layer.gpkg", geochange.VectorizeOptions(min_area=0))
     for predicted, reference in ((path, path), (path, tmp_path / "layer.gpkg"), (tmp_path / "layer.gpkg", path)):
         scores = geochange.evaluate(predicted, reference).to_dict()
         assert scores["pixels"]["f1"] == 1

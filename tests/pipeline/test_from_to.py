@@ -16,7 +16,7 @@ from geochange.datasets.collection import open_collection
 from geochange.datasets.labels import read_labels
 from geochange.datasets.options import CollectionOptions
 from geochange.errors import BadOption, GridMismatch, NothingValid
-from geochange.kinds.land_cover import FromToOptions
+from geochange.pipeline.from_to import FromToOptions
 from geochange.scenes.grid import Tile
 from geochange.scenes.scene import open_file
 from tests.commands import refused
@@ -60,10 +60,14 @@ def read(path):
     return frame.sort_values("id", ignore_index=True)
 
 
+def options(**settings):
+    return FromToOptions(**{"label_column": "cover", **settings})
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".parquet"])
 def test_changes_are_written_with_what_they_were_and_are(pair, tmp_path, suffix):
     out = tmp_path / f"changes{suffix}"
-    found = geochange.from_to(*pair, out, "cover")
+    found = geochange.from_to(*pair, out, options())
     frame = read(out)
     assert frame["change"].tolist() == NAMES
     assert frame["from"].tolist() == ["grass", "wood, old"]
@@ -71,14 +75,15 @@ def test_changes_are_written_with_what_they_were_and_are(pair, tmp_path, suffix)
     assert frame["area_m2"].tolist() == pytest.approx([3600, 4800], abs=0.1)
     assert found.square_metres["unchanged"] == pytest.approx(6000)
     assert found.classes == ",".join(NAMES)
+    assert found.changes().sort_values("id")["change"].tolist() == NAMES
     if suffix != ".geojson":
         assert frame.crs == UTM
 
 
 def test_a_layer_in_another_crs_is_brought_to_the_first(pair, tmp_path):
     other = layer(tmp_path / "degrees.gpkg", AFTER, crs=4326)
-    found = geochange.from_to(pair[0], other, tmp_path / "changes.gpkg", "cover", FromToOptions(tolerance=0.1))
-    assert [change.area_m2 for change in found.changes] == pytest.approx([3600, 4800], abs=1)
+    found = geochange.from_to(pair[0], other, tmp_path / "changes.gpkg", options(tolerance=0.1))
+    assert [change.area_m2 for change in found.transitions] == pytest.approx([3600, 4800], abs=1)
 
 
 def test_layers_in_degrees_are_measured_in_metres(tmp_path):
@@ -88,15 +93,15 @@ def test_layers_in_degrees_are_measured_in_metres(tmp_path):
             (BEFORE, AFTER | {"grass": [(1, 40, 60, 120), (60, 60, 120, 120)], "pond": [(0, 40, 1, 120)]})
         )
     ]
-    found = geochange.from_to(*degrees, tmp_path / "changes.gpkg", "cover", FromToOptions(tolerance=2))
-    assert [change.name for change in found.changes] == NAMES
-    assert [change.area_m2 for change in found.changes] == pytest.approx([3600, 4720], rel=2e-3)
+    found = geochange.from_to(*degrees, tmp_path / "changes.gpkg", options(tolerance=2))
+    assert [change.name for change in found.transitions] == NAMES
+    assert [change.area_m2 for change in found.transitions] == pytest.approx([3600, 4720], rel=2e-3)
     assert found.square_metres["dropped"] == pytest.approx(80, rel=0.01)
 
 
 def test_labels_have_a_number_for_each_change(pair, image, tmp_path):
     out = tmp_path / "labels.tif"
-    geochange.from_to(*pair, out, "cover", grid=image)
+    geochange.from_to(*pair, out, options(grid=image))
     with rasterio.open(out) as dataset:
         assert dataset.transform == PLACE
         assert dataset.nodata == 255
@@ -119,15 +124,17 @@ def test_where_one_layer_ends_or_a_change_was_too_small_nothing_is_labelled(imag
     after = layer(
         tmp_path / "1.gpkg", {"grass": [(0, 0, 120, 100)], "shed": [(20, 102, 24, 106)], "town": [(50, 100, 100, 120)]}
     )
-    geochange.from_to(before, after, tmp_path / "l.tif", "cover", FromToOptions(min_area=50), grid=image)
+    geochange.from_to(before, after, tmp_path / "l.tif", options(min_area="50m2", grid=image))
     with rasterio.open(tmp_path / "l.tif") as dataset:
         labels = dataset.read(1)
     expected = np.full(SHAPE, 255, np.uint8)
     expected[:50, :50], expected[50:60, 25:50] = 0, 1
     np.testing.assert_array_equal(labels, expected)
-    named = FromToOptions(missing="nothing")
-    found = geochange.from_to(before, after, tmp_path / "n.tif", "cover", named, grid=image)
-    assert {change.name for change in found.changes} == {
+    named = options(missing="nothing", grid=image)
+    found = geochange.from_to(before, after, tmp_path / "n.tif", named)
+    with pytest.raises(BadOption, match="holds labels; name a layer too"):
+        found.changes()
+    assert {change.name for change in found.transitions} == {
         "grass_to_nothing",
         "nothing_to_grass",
         "grass_to_shed",
@@ -135,13 +142,26 @@ def test_where_one_layer_ends_or_a_change_was_too_small_nothing_is_labelled(imag
     }
 
 
+def test_the_smallest_change_may_be_given_in_pixels_of_the_grid(pair, image, tmp_path):
+    pixel = 4.0  # square metres
+    for least, kept in ((f"{3600 / pixel:g}px", NAMES), (f"{3600 / pixel + 1:g}px", NAMES[1:])):
+        found = geochange.from_to(*pair, tmp_path / f"{least}.gpkg", options(min_area=least, grid=image))
+        assert [each.name for each in found.transitions] == kept
+
+
+@pytest.mark.parametrize("settings", [{"min_area": -1}, {"min_area": "4px"}, {"tolerance": -1}, {"tolerance": np.nan}])
+def test_bad_options_are_refused(settings):
+    with pytest.raises(BadOption):
+        options(**settings)
+
+
 def test_labels_do_not_depend_on_blocks_nor_on_the_crs_of_the_grid(pair, tmp_path, monkeypatch):
     (left, *_), (*_, top) = transform("EPSG:32633", "EPSG:4326", [PLACE.c, PLACE.c], [PLACE.f, PLACE.f])
     place = Affine(2e-5, 0, left - 1e-4, 0, -2e-5, top + 1e-4)
     grid = write_raster(tmp_path / "grid.tif", np.zeros((1, 90, 110), np.uint8), crs="EPSG:4326", transform=place)
-    geochange.from_to(*pair, tmp_path / "a.tif", "cover", grid=grid)
+    geochange.from_to(*pair, tmp_path / "a.tif", options(grid=grid))
     monkeypatch.setattr("geochange.pipeline.from_to.LABEL_BLOCK", 32)
-    geochange.from_to(*pair, tmp_path / "b.tif", "cover", grid=grid)
+    geochange.from_to(*pair, tmp_path / "b.tif", options(grid=grid))
     labels = [open_file(str(tmp_path / f"{name}.tif")).read(Tile(0, 0, 90, 110))[0] for name in "ab"]
     np.testing.assert_array_equal(*labels)
     assert {0, 1, 2, 255} == set(np.unique(labels[0]).tolist())
@@ -149,7 +169,7 @@ def test_labels_do_not_depend_on_blocks_nor_on_the_crs_of_the_grid(pair, tmp_pat
 
 def test_both_outputs_go_straight_into_training(pair, image, tmp_path):
     outs = tmp_path / "labels.tif", tmp_path / "labels.gpkg"
-    found = geochange.from_to(*pair, outs, "cover", grid=image)
+    found = geochange.from_to(*pair, outs, options(grid=image))
     names = tuple(found.classes.split(","))
     table = tmp_path / "scenes.csv"
     table.write_text("before,after,labels\nimage.tif,image.tif,labels.tif\n")
@@ -168,8 +188,13 @@ def test_numbers_are_classes_too_and_polygons_without_one_are_left_out(tmp_path)
     frame.to_file(tmp_path / "0.gpkg")
     other = geopandas.GeoDataFrame({"klass": [2]}, geometry=[box(0, 0, 120, 120)], crs=UTM)
     other.to_file(tmp_path / "1.gpkg")
-    found = geochange.from_to(tmp_path / "0.gpkg", tmp_path / "1.gpkg", tmp_path / "c.gpkg", ("code", "klass"))
-    assert [change.name for change in found.changes] == ["1_to_2"]
+    found = geochange.from_to(
+        tmp_path / "0.gpkg",
+        tmp_path / "1.gpkg",
+        tmp_path / "c.gpkg",
+        options(label_column="code", label_column_after="klass"),
+    )
+    assert [change.name for change in found.transitions] == ["1_to_2"]
     assert found.left_out == (1, 0)
     assert found.square_metres["unchanged"] == pytest.approx(3600)
     assert found.square_metres["only_after"] == pytest.approx(7200)
@@ -177,8 +202,8 @@ def test_numbers_are_classes_too_and_polygons_without_one_are_left_out(tmp_path)
 
 def test_layers_that_agree_have_no_changes(pair, image, tmp_path):
     outs = tmp_path / "none.gpkg", tmp_path / "none.tif"
-    found = geochange.from_to(pair[0], pair[0], outs, "cover", grid=image)
-    assert found.changes == ()
+    found = geochange.from_to(pair[0], pair[0], outs, options(grid=image))
+    assert found.transitions == ()
     assert len(read(outs[0])) == 0
     with rasterio.open(outs[1]) as dataset:
         assert not dataset.read().any()
@@ -187,21 +212,21 @@ def test_layers_that_agree_have_no_changes(pair, image, tmp_path):
 def test_what_cannot_be_overlaid_is_refused(pair, image, tmp_path, run):
     out = tmp_path / "c.gpkg"
     refused(run("from-to", *pair, "-o", out, "--column", "klass"), "no column 'klass'", "cover")
-    refused(run("from-to", *pair, "-o", tmp_path / "c.tif", "--column", "cover"), "--raster")
-    refused(run("from-to", *pair, "-o", out, "--column", "cover", "--min-area", "100"), "100m2")
+    refused(run("from-to", *pair, "-o", tmp_path / "c.tif", "--column", "cover"), "--grid")
+    refused(run("from-to", *pair, "-o", out, "--column", "cover", "--min-area", "100"), "100m2", "--grid")
     refused(run("from-to", *pair, "-o", tmp_path / "c.shp", "--column", "cover"), ".gpkg")
     away = layer(tmp_path / "away.gpkg", {"grass": [(500, 0, 560, 50)]})
     with pytest.raises(NothingValid, match="no place in common"):
-        geochange.from_to(pair[0], away, out, "cover")
+        geochange.from_to(pair[0], away, out, options())
     geopandas.read_file(pair[0]).set_crs(None, allow_override=True).to_file(tmp_path / "plain.gpkg")
     with pytest.raises(GridMismatch, match="no CRS"):
-        geochange.from_to(pair[0], tmp_path / "plain.gpkg", out, "cover")
+        geochange.from_to(pair[0], tmp_path / "plain.gpkg", out, options())
     plain = write_raster(tmp_path / "plain.tif", np.zeros((1, 9, 9), np.uint8), crs=None)
     with pytest.raises(GridMismatch):
-        geochange.from_to(*pair, tmp_path / "c.tif", "cover", grid=plain)
+        geochange.from_to(*pair, tmp_path / "c.tif", options(grid=plain))
     many = {f"class {i}": [(i % 20 * 6, i // 20 * 6, i % 20 * 6 + 6, i // 20 * 6 + 6)] for i in range(300)}
     with pytest.raises(BadOption, match="too many"):
-        geochange.from_to(layer(tmp_path / "m.gpkg", many), pair[1], tmp_path / "c.tif", "cover", grid=image)
+        geochange.from_to(layer(tmp_path / "m.gpkg", many), pair[1], tmp_path / "c.tif", options(grid=image))
     assert not out.exists()
     assert not (tmp_path / "c.tif").exists()
 

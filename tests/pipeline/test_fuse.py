@@ -292,7 +292,7 @@ def test_labels_of_any_kind_give_the_same_model(tmp_path, scene, kind):
         partly[:, :40] = 255
         other = write_raster(tmp_path / "other.tif", partly)
     elif kind == "layer":
-        geochange.vectorize(labels, tmp_path / "other.gpkg", geochange.polygons.tracing.RegionOptions(min_area=0))
+        geochange.vectorize(labels, tmp_path / "other.gpkg", geochange.VectorizeOptions(min_area=0))
         other = tmp_path / "other.gpkg"
     else:
         finer = truth[None].astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)

@@ -77,8 +77,7 @@ def read(path):
 
 
 def told(layer, images, out, **options):
-    geochange.kinds(layer, *images, out, geochange.KindOptions(band_roles=ROLES, **options))
-    return read(out)
+    return geochange.kinds(layer, *images, out, geochange.KindOptions(band_roles=ROLES, **options)).changes()
 
 
 def test_kinds_and_indices_are_told(layer, pair, tmp_path):
@@ -104,9 +103,9 @@ def test_with_the_dates_swapped_gain_is_loss(layer, pair, tmp_path):
 
 @pytest.mark.parametrize("split", [False, True])
 def test_results_do_not_depend_on_blocks(layer, pair, tmp_path, monkeypatch, split):
-    whole = told(layer, pair, tmp_path / "whole.gpkg", split=split)
+    whole = told(layer, pair, tmp_path / "whole.gpkg", split_kinds=split)
     monkeypatch.setattr(region_ids, "ID_BLOCK", 32)
-    cut = told(layer, pair, tmp_path / "cut.gpkg", split=split)
+    cut = told(layer, pair, tmp_path / "cut.gpkg", split_kinds=split)
     assert whole.drop(columns="geometry").equals(cut.drop(columns="geometry"))
     assert whole.geometry.geom_equals_exact(cut.geometry, 0).all()
 
@@ -200,7 +199,7 @@ def one_change(path):
 
 
 def test_changes_are_cut_where_their_kind_changes(tmp_path, pair):
-    frame = told(one_change(tmp_path / "one.gpkg"), pair, tmp_path / "kinds.gpkg", split=True)
+    frame = told(one_change(tmp_path / "one.gpkg"), pair, tmp_path / "kinds.gpkg", split_kinds=True)
     assert frame["area_px"].sum() == 105 * 130
     assert frame["area_m2"].tolist() == (frame["area_px"] * 4.0).tolist()
     assert set(frame["parent"]) == {12}
@@ -216,9 +215,13 @@ def test_changes_are_cut_where_their_kind_changes(tmp_path, pair):
 
 def test_pieces_cover_what_was_cut_and_small_ones_go(tmp_path, pair):
     layer = one_change(tmp_path / "one.gpkg")
-    every, large = (told(layer, pair, tmp_path / f"{least}.gpkg", split=True, min_area=least) for least in (0, 1600))
+    every, large, wide = (
+        told(layer, pair, tmp_path / f"{least}.gpkg", split_kinds=True, min_area=least)
+        for least in (0, "1600px", "5960m2")
+    )
     assert every.union_all().area == pytest.approx(105 * 130 * 4)
     assert len(large) == (every["area_px"] >= 1600).sum()
+    assert 0 < len(wide) == (every["area_px"] >= 1490).sum() < len(every)
 
 
 def test_detect_tells_what_kinds_tells(tmp_path, pair):
@@ -245,7 +248,7 @@ def test_what_cannot_be_told_is_refused(layer, pair, tmp_path, run):
     out = tmp_path / "kinds.gpkg"
     refused(run("kinds", layer, *pair, "-o", out), "--band-roles", "0.tif")
     refused(run("kinds", layer, *pair, "-o", out, "--band-roles", "nir=9,red=1"), "nir=9", "1..4")
-    refused(run("kinds", layer, *pair, "-o", out, "--band-roles", "blue=1,thermal=2"), "no kind can be told")
+    refused(run("kinds", layer, *pair, "-o", out, "--band-roles", "blue=1,thermal=2"), "no change can be classified")
     refused(run("kinds", layer, *pair, "-o", out, "--band-roles", ROLES, "--index", "EVI"), "blue")
     refused(run("detect", *pair, "-o", tmp_path / "o", "--band-roles", ROLES), "--kinds")
     refused(run("detect", *pair, "-o", tmp_path / "o", "--kinds"), "--band-roles")
@@ -283,7 +286,7 @@ def test_lakes_of_north_dakota_grow(tmp_path):
     images = NAIP / "naip_20090818.tif", NAIP / "naip_20120731.tif"
     part = (487_000.0, 5_206_500.0, 489_000.0, 5_208_500.0)
     found = geochange.detect(*images, tmp_path / "out", align=True, min_area=50, aoi=part, formats=("gpkg",))
-    options = geochange.KindOptions(band_roles="red=1,green=2,blue=3,nir=4", split=True)
+    options = geochange.KindOptions(band_roles="red=1,green=2,blue=3,nir=4", split_kinds=True)
     geochange.kinds(found.changes, *images, tmp_path / "kinds.gpkg", options)
     frame = read(tmp_path / "kinds.gpkg")
     areas = frame.groupby("kind")["area_m2"].sum()

@@ -135,7 +135,7 @@ def test_the_result_says_what_the_raster_said(tmp_path, image):
         assert (written.scales, written.descriptions) == (given.scales, given.descriptions)
         assert written.tags().items() >= given.tags().items()
         assert json.loads(written.tags()["GEOCHANGE_REFINED"]) == refined.steps
-    layer = geochange.vectorize(out, tmp_path / "changes.gpkg", geochange.polygons.tracing.RegionOptions(min_area=0))
+    layer = geochange.vectorize(out, tmp_path / "changes.gpkg", geochange.VectorizeOptions(min_area=0))
     assert layer.threshold == refined.threshold
     assert layer.totals.area_px == refined.after
 

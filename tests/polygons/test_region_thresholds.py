@@ -15,7 +15,6 @@ from geochange.engine.cluster import Crew
 from geochange.engine.progress import Stages
 from geochange.engine.work import Work
 from geochange.errors import BadOption, GridMismatch, NothingValid
-from geochange.polygons.options import RegionOptions
 from geochange.probability import raster as score_raster
 from geochange.probability import threshold_search as thresholds
 from geochange.probability.raster import open_scores
@@ -65,7 +64,7 @@ def save(path, codes):
 
 
 def chosen(path, wanted, **more):
-    return resolve_threshold(open_scores(str(path)), ThresholdOptions(wanted=wanted, **more), WORK)
+    return resolve_threshold(open_scores(str(path)), ThresholdOptions(threshold=wanted, **more), WORK)
 
 
 def layer_of(path, truth, count=60, column="changed", **words):
@@ -112,7 +111,7 @@ def test_fitted_thresholds_come_before_those_of_the_histogram(scored):
 @pytest.mark.parametrize("method", HISTOGRAM_METHODS)
 def test_a_raster_of_one_value_has_no_change(tmp_path, code, method):
     path = save(tmp_path / "flat.tif", np.full((40, 50), code, np.uint8))
-    found = geochange.vectorize(path, tmp_path / "c.gpkg", RegionOptions(threshold=method))
+    found = geochange.vectorize(path, tmp_path / "c.gpkg", geochange.VectorizeOptions(threshold=method))
     assert found.totals.count == 0
 
 
@@ -121,7 +120,7 @@ def test_a_local_threshold_leaves_haze_alone_and_keeps_the_rest(scored, truth, t
     found = {}
     for wanted in ("0.5", "local:40px"):
         out = tmp_path / f"{wanted.replace(':', '')}.gpkg"
-        geochange.vectorize(scored, out, RegionOptions(threshold=wanted, min_area=0))
+        geochange.vectorize(scored, out, geochange.VectorizeOptions(threshold=wanted, min_area=0))
         frame = geopandas.read_file(out, layer="changes")
         found[wanted] = rasterio.features.rasterize(frame.geometry, SHAPE, transform=PLACE).astype(bool)
     corner = np.s_[:40, :60]
@@ -134,7 +133,7 @@ def test_a_local_threshold_leaves_haze_alone_and_keeps_the_rest(scored, truth, t
 
 def test_local_thresholds_with_hysteresis_keep_what_reaches_the_peak(scored, tmp_path):
     plain, strong = (
-        geochange.vectorize(scored, tmp_path / f"{i}.gpkg", RegionOptions(threshold=wanted, min_area=0))
+        geochange.vectorize(scored, tmp_path / f"{i}.gpkg", geochange.VectorizeOptions(threshold=wanted, min_area=0))
         for i, wanted in enumerate(("local:40px", "local:40px:0.8"))
     )
     frames = [geopandas.read_file(each.path, layer="changes") for each in (plain, strong)]
@@ -188,10 +187,10 @@ def test_labels_on_another_grid_are_brought_to_the_raster_s(scored, truth, tmp_p
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"wanted": "f1"}, BadOption),
-        ({"wanted": "0.5", "labels": "l.gpkg"}, BadOption),
-        ({"wanted": None, "labels": "l.gpkg"}, BadOption),
-        ({"wanted": "precision=0.9", "label_column": "changed"}, BadOption),
+        ({"threshold": "f1"}, BadOption),
+        ({"threshold": "0.5", "labels": "l.gpkg"}, BadOption),
+        ({"threshold": None, "labels": "l.gpkg"}, BadOption),
+        ({"threshold": "precision=0.9", "label_column": "changed"}, BadOption),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, error):
@@ -233,7 +232,9 @@ def test_detect_chooses_by_labels_what_vectorize_chooses(tmp_path):
     labels[0, :48], labels[0, 48:60] = 0, 1
     path = write_raster(tmp_path / "l.tif", labels)
     found = geochange.detect(before, after, tmp_path / "out", threshold="f1", labels=path)
-    again = geochange.vectorize(found.probability, tmp_path / "c.gpkg", RegionOptions(threshold="f1", labels=path))
+    again = geochange.vectorize(
+        found.probability, tmp_path / "c.gpkg", geochange.VectorizeOptions(threshold="f1", labels=path)
+    )
     assert again.threshold == found.record["threshold"]
     assert again.threshold_labels == found.record["threshold_labels"]
 
