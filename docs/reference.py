@@ -54,12 +54,10 @@ def _row(option: Option) -> str:
 
 def declared() -> Iterator[Command]:
     """Yield all commands as the command line declares them."""
-    import typer
+    from geochange.cli.commands import COMMANDS
 
-    from geochange.cli.program import app
-
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():
+    for name, declared_command in COMMANDS.items():
+        command = declared_command.build()
         yield Command(name=name, help=command.help, options=tuple(map(_option, command.params)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -9,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from geochange.errors import BadOption
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+MANY = {int: "whole numbers", float: "numbers", str: "names"}
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "none"}
 
 
@@ -37,19 +39,30 @@ def parse_value(text: str, hint: Any) -> Any:
     """
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
-        return _first_that_fits(text, sorted(inner, key=_takes_any_text))
+        return _first_that_fits(text, sorted(_read_from_text(inner), key=_takes_any_text))
     if kind is Literal:
         return _choose({str(choice): choice for choice in inner}, text)
     if kind is tuple:
-        parts = text.split(",")
-        each_as = inner[:1] * len(parts) if inner[-1] is Ellipsis else inner
-        return tuple(parse_value(part.strip(), each) for part, each in zip(parts, each_as, strict=True))
+        return _parse_tuple(text, inner)
     if hint is NoneType:
         return _choose({"none": None}, text.lower())
     if hint is bool:
         return _choose(TRUTHS, text.lower())
     parse: Callable[[str], Any] = hint
     return parse(text)
+
+
+def _read_from_text(hints: tuple[Any, ...]) -> list[Any]:
+    """Leave out path-like types beside `str`, which names a path as well."""
+    return [each for each in hints if str not in hints or getattr(get_origin(each), "__name__", "") != "PathLike"]
+
+
+def _parse_tuple(text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Read "4,3,2", of any length also "none"; of fixed length also "3:32"."""
+    if kinds[-1] is not Ellipsis:
+        parts = re.split("[,:]", text)
+        return tuple(parse_value(part.strip(), each) for part, each in zip(parts, kinds, strict=True))
+    return () if text.lower() == "none" else tuple(parse_value(part.strip(), kinds[0]) for part in text.split(","))
 
 
 def _takes_any_text(hint: Any) -> bool:
@@ -75,9 +88,10 @@ def describe_type(hint: Any) -> str:
     """Describe a field's type in words, for messages and help."""
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
-        return " or ".join(map(describe_type, inner))
+        return " or ".join(map(describe_type, _read_from_text(inner)))
     if kind is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if kind is tuple:
-        return ",".join("..." if each is Ellipsis else describe_type(each) for each in inner)
+        many = MANY.get(inner[0]) or f"values, each {describe_type(inner[0])},"
+        return f"{many if inner[-1] is Ellipsis else f'{len(inner)} {many}'} with commas between"
     return TYPES.get(hint) or f"a {hint.__name__.lower()}"

@@ -137,7 +137,7 @@ def detect(
         indices=tuple(index or ()),
         split_kinds=split_kinds,
         min_area=min_area,
-        connectivity=connectivity,
+        connectivity=connectivity,  # type: ignore[arg-type]  # the options refuse another number
         simplify=simplify,
         formats=values.parse_names(formats),
         date_before=date_before,

@@ -1,66 +1,51 @@
-"""The commands together, and what becomes of errors: one line on stderr, exit code 2; 130 after Ctrl-C."""
+"""The command line, and what becomes of errors: one line on stderr, exit code 2; 130 after Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from geochange.allocator import use_one_arena
-from geochange.cli.align import align
-from geochange.cli.check import check
-from geochange.cli.datasets import datasets
-from geochange.cli.detect import detect
-from geochange.cli.detectors import detectors
-from geochange.cli.evaluate import evaluate
-from geochange.cli.explain import explain
-from geochange.cli.export_model import export_model
-from geochange.cli.finetune import finetune
-from geochange.cli.from_to import from_to
-from geochange.cli.fuse import fuse
-from geochange.cli.kinds import kinds
-from geochange.cli.refine import refine
-from geochange.cli.synthesize import synthesize
-from geochange.cli.train import train
-from geochange.cli.tune import tune
-from geochange.cli.vectorize import vectorize
+from geochange.cli.commands import COMMANDS
 from geochange.errors import GeochangeError
 
 USER_ERROR, INTERRUPTED = 2, 130
-_USAGE_ERROR = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever typer keeps click
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever typer keeps click
+
+
+class Commands(TyperGroup):
+    """All commands: their names and summaries at once, what they take only when they are called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command's name and summary."""
+        command = COMMANDS.get(cmd_name)
+        return None if command is None else TyperCommand(command.name, help=command.summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is called, whole."""
+        if args and args[0] in COMMANDS:
+            return args[0], COMMANDS[args[0]].build(), args[1:]
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="geochange",
+    cls=Commands,
     help="Find what changed between satellite or aerial images, as GIS layers.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (
-    check,
-    align,
-    detect,
-    refine,
-    vectorize,
-    kinds,
-    fuse,
-    evaluate,
-    detectors,
-    datasets,
-    from_to,
-    synthesize,
-    train,
-    finetune,
-    tune,
-    export_model,
-    explain,
-)
-for command in COMMANDS:
-    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -86,7 +71,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run_command(command: Callable[..., None]) -> NoReturn:
-    """Run one function as a program of its own, with the same manners as `geochange`."""
+    """Run one function as a program of its own, with the errors and exit codes of `geochange`."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command()(command)
     sys.exit(_outcome(single, None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -12,22 +12,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from geochange.errors import UnreadableInput
 from geochange.polygons.preview import hectares
 
 if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
     from geochange.evaluation.report import Evaluation
     from geochange.pipeline.align import Aligned
+    from geochange.pipeline.datasets import DatasetsReport, Duplicates
     from geochange.pipeline.detect import Detection
     from geochange.pipeline.explain import Explained
+    from geochange.pipeline.export_model import Exported
     from geochange.pipeline.from_to import FromTo
+    from geochange.pipeline.fuse import Fused
     from geochange.pipeline.kinds import WrittenKinds
     from geochange.pipeline.refine import Refined
     from geochange.pipeline.synthesize import Synthesized
+    from geochange.pipeline.train import Trained
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.scenes.preflight import Report
 
 
+SHOWN_GROUPS = 10  # of equal images; --json gives all
 LABEL_SHARES = ("precision", "recall")
 FROM_TO_REST = {
     "unchanged": "unchanged",
@@ -286,3 +292,117 @@ def _findings(findings: Sequence[dict[str, Any]]) -> Table:
         if fix:
             table.add_row("", "", Text(f"-> {fix}"))
     return table
+
+
+def print_fused(fused: Fused) -> None:
+    """How it was fused, what each source had to say in it, and where the file lies."""
+
+    details = fused.details
+    table = plain_table()
+    table.add_row("method", fused.method)
+    table.add_row("threshold", f"{fused.threshold:.4g}")
+    table.add_row("", str(fused.path))
+    show(table)
+    sources = plain_table(None, "source", *_source_columns(fused))
+    for number, name in enumerate(fused.sources):
+        numbers = [details[key][number] for key in ("weights", "thresholds") if key in details]
+        numbers += [row[number] for row in details.get("model", {}).get("weights", [])]
+        sources.add_row(name, *(f"{each:.4g}" for each in numbers))
+    show(sources)
+
+
+def _source_columns(fused: Fused) -> list[str]:
+    """Names of the numbers that each source has."""
+    given = [name for key, name in (("weights", "weight"), ("thresholds", "threshold")) if key in fused.details]
+    return [*given, *(f"coefficient of {name}" for name in fused.classes if "model" in fused.details)]
+
+
+def print_datasets(report: DatasetsReport) -> None:
+    """A row for each split of each data set; then equal images, and all that is broken."""
+
+    named = list(dict.fromkeys(name for part in report.parts for name in part.shares))
+    columns = "data set", "split", "images", "dates", "size", "bands", "dtype", *named, "not labelled", "no change in"
+    table = plain_table(None, *columns)
+    for part in report.parts:
+        shape = {f"{rows} x {cols}": count for (rows, cols), count in part.sizes.items()}
+        kinds = (_mixed(each) for each in (part.dates, shape, part.bands, part.dtypes))
+        shares = (f"{part.shares[name]:.2%}" for name in named)
+        table.add_row(
+            Text(part.dataset),
+            part.split or "",
+            f"{part.images:,}",
+            *kinds,
+            *shares,
+            f"{part.ignored:.2%}",
+            f"{part.without_change:,}",
+        )
+    show(table)
+    print()
+    for words, across in (("across splits or data sets", True), ("within a split", False)):
+        _print_duplicates(words, [group for group in report.duplicates if group.across is across])
+    for each in report.broken:
+        print(f"broken: {each.dataset}: {each.item}: {each.why}")
+
+
+def _mixed(counts: Mapping[Any, int]) -> str:
+    """The one value that all have, or the commonest and how many others there are."""
+    first = next(iter(counts), "")
+    return f"{first}" if len(counts) < 2 else f"{first} and {len(counts) - 1} others"
+
+
+def _print_duplicates(words: str, groups: Sequence[Duplicates]) -> None:
+    print(f"equal images {words}: {sum(len(group.places) for group in groups):,} in {len(groups):,} groups")
+    for group in groups[:SHOWN_GROUPS]:
+        print(f"  {' = '.join(map(str, group.places))}")
+    if len(groups) > SHOWN_GROUPS:
+        print(f"  and {len(groups) - SHOWN_GROUPS:,} more groups; --json lists all")
+
+
+def print_trained(trained: Trained) -> None:
+    """The best of a run, where it lies, and what was left out."""
+
+    record, best = trained.record, trained.record["best"]
+    table = plain_table()
+    table.add_row("best", _best(best, record["steps"]))
+    table.add_row("", str(trained.folder / record["files"]["best"]))
+    show(table)
+    for each in record["left_out"]:
+        print(f"left out {each['item']}: {each['why']}")
+
+
+def _best(best: Mapping[str, Any], steps: int) -> str:
+    if "f1" not in best:
+        return f"step {best['step']:.0f}; nothing was held out to score on"
+    if "ap50" in best:
+        return (
+            f"step {best['step']:.0f} of {steps}: AP50 {best['ap50']:.4f}, AP {best['ap']:.4f}, recall "
+            f"{best['object_recall']:.4f} at one false alarm on a million pixels; F1 of pixels {best['f1']:.4f}"
+        )
+    interval = best["intervals"]["f1"]
+    bounds = "" if interval is None else f" ({interval[0]:.4f} to {interval[1]:.4f})"
+    return (
+        f"step {best['step']:.0f} of {steps}: F1 {best['f1']:.4f}{bounds}, IoU {best['iou']:.4f}, "
+        f"precision {best['precision']:.4f}, recall {best['recall']:.4f} at threshold {best['threshold']:.3f}"
+    )
+
+
+def require_whole(report: DatasetsReport) -> None:
+    """Refuse data of which something is broken.
+
+    Raises:
+        UnreadableInput: the message gives how much is broken, and why the first of it is.
+    """
+    if report.broken:
+        raise UnreadableInput(f"{report.path}: {len(report.broken)} broken; first {report.broken[0].why}")
+
+
+def print_tuned(best: Mapping[str, Any]) -> None:
+    """Print the best options of a search."""
+    print(" ".join(f"{name}={value}" for name, value in best.items()))
+    print("geochange train ... --options best.json trains with them")
+
+
+def print_exported(exported: Sequence[Exported]) -> None:
+    """Print each file, and how far it differs from torch."""
+    for each in exported:
+        print(f"{each.path}  differs from torch by at most {each.largest_difference:.1e} in probability")

@@ -104,7 +104,7 @@ class TrainRunOptions(DataOptions, TrainOptions):
     network: str | None = None
     """Name of the network; otherwise that of the checkpoint, or attention-net."""
 
-    network_options: Mapping[str, str] = field(default_factory=dict)
+    network_options: Mapping[str, str] = field(default_factory=dict, metadata={"flags": ("--network-option",)})
     """Option of the network, as NAME=VALUE."""
 
     gsd: float | None = None
@@ -116,7 +116,7 @@ class TrainRunOptions(DataOptions, TrainOptions):
     pretrained: bool | None = None
     """Begin with an encoder trained on ImageNet; by default where there is one, unless a checkpoint is given."""
 
-    start: str | None = None
+    start: str | None = field(default=None, metadata={"flags": ("--from",)})
     """Checkpoint to begin with, or a detector that has one."""
 
     unlabelled: bool = False

@@ -58,7 +58,7 @@ def _as_array(scene: Scene, place: int) -> xr.DataArray:
         _read_chunk, scene, place, nodata, dtype, dtype=dtype, chunks=chunks, meta=np.empty((0, 0, 0), dtype)
     )
     transform = scene.grid.transform
-    array = xr.DataArray(
+    array: xr.DataArray = xr.DataArray(
         lazy,
         dims=("band", "y", "x"),
         coords={"band": list(source.bands)},
@@ -73,7 +73,8 @@ def _as_array(scene: Scene, place: int) -> xr.DataArray:
     array = array.rio.write_transform(transform)
     if scene.grid.crs is not None:
         array = array.rio.write_crs(rasterio_crs(scene.grid.crs))
-    return array if nodata is None else array.rio.write_nodata(nodata)
+    whole: xr.DataArray = array if nodata is None else array.rio.write_nodata(nodata)
+    return whole
 
 
 def _nodata_of(source: Source, *, everywhere: bool) -> tuple[float | None, np.dtype[Any]]:

@@ -49,6 +49,10 @@ class Synthesized:
     record: dict[str, Any]
     """What run.json holds."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record."""
+        return self.record
+
 
 def synthesize(
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

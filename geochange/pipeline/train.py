@@ -49,6 +49,10 @@ class Trained:
     record: dict[str, Any]
     """Content of run.json."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record."""
+        return self.record
+
 
 def train(
     data: Sequence[str],

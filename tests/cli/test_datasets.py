@@ -108,7 +108,7 @@ def test_scenes_of_a_table_are_counted_by_tile(tmp_path, run):
     for name, array in (("b", values), ("a", values[:, ::-1]), ("t", (values[:1] > 200).astype(np.uint8))):
         write_raster(tmp_path / f"{name}.tif", array)
     (tmp_path / "scenes.csv").write_text("before,after,labels,split\nb.tif,a.tif,t.tif,test\n")
-    code, out, _ = run("datasets", tmp_path / "scenes.csv", "--json", "--tile", 30, "--bands", "1,2,3")
+    code, out, _ = run("datasets", tmp_path / "scenes.csv", "--json", "--tile-size", 30, "--bands", "1,2,3")
     (part,) = json.loads(out)["parts"]
     assert code == 0
     assert (part["images"], part["split"], part["bands"], part["dtypes"]) == (4, "test", {"3": 4}, {"uint16": 4})

@@ -15,7 +15,7 @@ from tests.stand_ins import changed_pair, write_raster
 from tests.tiny_network import about, write_pairs
 
 NAMES = [f"scene{scene}_{row}_0" for scene in range(4) for row in range(2)]
-SHORT = ("--size", 32, "--steps", 4, "--every", 2, "--batch", 2, "--workers", 0, "--device", "cpu")
+SHORT = ("--size", 32, "--steps", 4, "--every", 2, "--batch", 2, "--loaders", 0, "--device", "cpu")
 
 
 @pytest.fixture

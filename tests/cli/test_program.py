@@ -355,7 +355,7 @@ def test_no_command_replaces_its_own_inputs(run, tmp_path):
     cases = (
         ("align", before, after, "-o", after),
         ("kinds", layer, before, after, "-o", layer),
-        ("from-to", layer, layer, "--column", "cover", "-o", layer),
+        ("from-to", layer, layer, "--label-column", "cover", "-o", layer),
         ("evaluate", before, after, "--picture", after),
         ("fuse", before, after, "-o", before),
         ("refine", before, "--open", "1px", "-o", before),

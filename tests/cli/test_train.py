@@ -27,7 +27,7 @@ from tests.tiny_network import TinyNet, break_image, write_pairs
 
 ROOT = Path(__file__).parents[2]
 NAMES = [f"scene{scene}_{row}_0" for scene in range(4) for row in range(2)]
-SHORT = ("--network", "tiny", "--size", 16, "--steps", 4, "--every", 2, "--batch", 2, "--workers", 0, "--device", "cpu")
+SHORT = ("--network", "tiny", "--size", 16, "--steps", 4, "--every", 2, "--batch", 2, "--loaders", 0, "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)

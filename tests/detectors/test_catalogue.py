@@ -33,7 +33,7 @@ def test_options_are_read_by_their_types() -> None:
         ("ir-mad", {"rounds": "3"}, "iterations"),
         ("ir-mad", {"iterations": "many"}, "whole number"),
         ("ir-mad", {"consistent": "perhaps"}, "true or false"),
-        ("difference", {"index": "4"}, "whole number,a whole number"),
+        ("difference", {"index": "4"}, "2 whole numbers"),
         ("difference", {"index": "4,x"}, "index"),
         ("pca-kmeans", {"size": "4"}, "odd"),
         ("network", {"precision": "x"}, "^option precision of network must be one of fp32, bf16, fp16, not 'x'$"),

@@ -186,7 +186,7 @@ def test_classes_of_a_layer_are_named_by_a_column(tmp_path, run):
     geopandas.GeoDataFrame({"kind": kinds}, geometry=squares, crs=UTM).to_file(tmp_path / "boxes.gpkg")
     (tmp_path / "pairs.csv").write_text("before,after,labels\nbefore.tif,after.tif,boxes.gpkg\n")
     arguments = "train", tmp_path / "pairs.csv", "-o", tmp_path / "run", "--network", "change-ssd", "--steps", 2
-    options = "--classes", "appeared,vanished", "--size", 64, "--batch", 1, "--workers", 0, "--no-pretrained"
+    options = "--classes", "appeared,vanished", "--size", 64, "--batch", 1, "--loaders", 0, "--no-pretrained"
     refused(run(*arguments, *options), "column", "appeared")
     code, _, errors = run(*arguments, *options, "--label-column", "kind", "-q", "--overwrite")
     assert code == 0, errors

@@ -8,11 +8,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
-from geochange.cli.program import app
+from geochange.cli.commands import COMMANDS
 from geochange.detectors.catalogue import names
-from tests.docs.renamed import as_parameters
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "geochange"
@@ -58,8 +56,8 @@ def test_every_room_is_in_the_table():
     assert {room for room in ROOMS if f"| `{room}/` |" in ARCHITECTURE} == ROOMS - {"__pycache__"}
 
 
-@pytest.mark.parametrize("command", as_parameters(shown_commands()))
+@pytest.mark.parametrize("command", shown_commands())
 def test_commands_of_the_pages_parse(command):
     _, name, *arguments = shlex.split(command)
-    parsed = typer.main.get_command(app).commands[name].make_context(name, arguments).params
+    parsed = COMMANDS[name].build().make_context(name, arguments).params
     assert parsed.get("detector") in {None, *names()} | PACKAGES

@@ -106,7 +106,7 @@ def call(*arguments):
 
 def test_the_command_leaves_options_that_train_takes(tmp_path, capsys):
     data, out = write_pairs(tmp_path / "data", [f"p{k}" for k in range(5)]), tmp_path / "search"
-    short = ("--network", "tiny", "--size", 16, "--workers", 0, "--device", "cpu")
+    short = ("--network", "tiny", "--size", 16, "--loaders", 0, "--device", "cpu")
     search_it = ("tune", data, "-o", out, "--trials", 2, "--steps", 2, "--every", 1, *short)
     assert call(*search_it) == 0
     assert "trial 1 | step 2/2" in capsys.readouterr().out

@@ -210,7 +210,7 @@ def test_classes_of_layers_are_those_that_a_column_names(tmp_path, run):
     assert scores["average_precision"]["ap50"] == pytest.approx((built + felled) / 2)
     assert json.loads(run("evaluate", *pair, *options)[1])["average_precision"]["ap50"] == 1
     refused(run("evaluate", *pair, "--classes", "built", *options), "felled")
-    refused(run("evaluate", *pair, "--classes", "built,felled", "--column", "kind", *options), "kind")
+    refused(run("evaluate", *pair, "--classes", "built,felled", "--label-column", "kind", *options), "kind")
     transform = Affine(2, 0, 0, 0, -2, 120)
     labels[0, 54:, :6], labels[0, 54:, 50:56], labels[0, 4:10, :6] = 1, 2, 2
     raster = write_raster(tmp_path / "there.tif", labels, transform=transform)

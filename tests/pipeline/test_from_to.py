@@ -211,10 +211,10 @@ def test_layers_that_agree_have_no_changes(pair, image, tmp_path):
 
 def test_what_cannot_be_overlaid_is_refused(pair, image, tmp_path, run):
     out = tmp_path / "c.gpkg"
-    refused(run("from-to", *pair, "-o", out, "--column", "klass"), "no column 'klass'", "cover")
-    refused(run("from-to", *pair, "-o", tmp_path / "c.tif", "--column", "cover"), "--grid")
-    refused(run("from-to", *pair, "-o", out, "--column", "cover", "--min-area", "100"), "100m2", "--grid")
-    refused(run("from-to", *pair, "-o", tmp_path / "c.shp", "--column", "cover"), ".gpkg")
+    refused(run("from-to", *pair, "-o", out, "--label-column", "klass"), "no column 'klass'", "cover")
+    refused(run("from-to", *pair, "-o", tmp_path / "c.tif", "--label-column", "cover"), "--grid")
+    refused(run("from-to", *pair, "-o", out, "--label-column", "cover", "--min-area", "100"), "100m2", "--grid")
+    refused(run("from-to", *pair, "-o", tmp_path / "c.shp", "--label-column", "cover"), ".gpkg")
     away = layer(tmp_path / "away.gpkg", {"grass": [(500, 0, 560, 50)]})
     with pytest.raises(NothingValid, match="no place in common"):
         geochange.from_to(pair[0], away, out, options())
@@ -232,13 +232,13 @@ def test_what_cannot_be_overlaid_is_refused(pair, image, tmp_path, run):
 
 
 def test_the_command_says_what_became_what(pair, image, tmp_path, run):
-    outs = ("-o", tmp_path / "c.gpkg", "-o", tmp_path / "c.tif", "--raster", image)
-    code, out, _ = run("from-to", *pair, *outs, "--column", "cover", "--json")
+    outs = ("-o", tmp_path / "c.gpkg", "-o", tmp_path / "c.tif", "--grid", image)
+    code, out, _ = run("from-to", *pair, *outs, "--label-column", "cover", "--json")
     assert code == 0
     answer = json.loads(out)
     assert answer["classes"] == ",".join(NAMES)
     assert answer["unchanged_m2"] == 6000
-    code, out, _ = run("from-to", *pair, *outs, "--column", "cover", "--min-area", "100m2", "--overwrite")
+    code, out, _ = run("from-to", *pair, *outs, "--label-column", "cover", "--min-area", "100m2", "--overwrite")
     assert code == 0
     assert "wood, old" in out
-    refused(run("from-to", *pair, *outs, "--column", "cover"), "exists")
+    refused(run("from-to", *pair, *outs, "--label-column", "cover"), "exists")

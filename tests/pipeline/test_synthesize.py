@@ -227,7 +227,7 @@ def test_mistakes_get_one_line(image, tmp_path, run):
     out = tmp_path / "made"
     refused(run("synthesize", tmp_path / "none.tif", "-o", out), "none.tif")
     refused(run("synthesize", image, "-o", out, "--kinds", "grown"), "grown", "appeared")
-    refused(run("synthesize", image, "-o", out, "--sizes", "big"), "big", "3:32")
+    refused(run("synthesize", image, "-o", out, "--sizes", "big"), "big", "2 numbers")
     refused(run("synthesize", image, "-o", out, "--sizes", "9:3"), "9:3")
     refused(run("synthesize", image, "-o", out, "--effects", "rain"), "rain", "haze")
     refused(run("synthesize", image, "-o", out, "--copies", "0"), "copies")

@@ -1,0 +1,318 @@
+"""The commands: each is a function of the pipeline, and how its answer is shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib import import_module
+from inspect import Parameter as Place
+from inspect import Signature as Places
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from geochange.cli.signatures import Parameter, Signature, option_parameters, signature_of, summary_of
+from geochange.errors import BadOption
+
+FIRST, OUTPUT = "Most used", "Output"
+SHORT_CHOICES = 24  # characters
+BETWEEN = "between"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A function of the pipeline as a command."""
+
+    name: str
+    show: str
+    """The function of `cli.tables` that prints the answer."""
+    function: str = ""
+    """The name of the function, where it is not the command's."""
+    first: tuple[str, ...] = ()
+    """Options that most people need, shown first."""
+    hidden: tuple[str, ...] = ()
+    """Fields of the options class that the command does not offer."""
+    finish: str = ""
+    """A function of `cli.tables` that has the last word on the answer, however it is shown."""
+    file: bool = False
+    """Whether options may come from a JSON file."""
+
+    @property
+    def module(self) -> str:
+        """The module of the pipeline."""
+        return f"geochange.pipeline.{self.name.replace('-', '_')}"
+
+    @property
+    def function_name(self) -> str:
+        """The name of the function in its module."""
+        return self.function or self.name.replace("-", "_")
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return summary_of(self.module, self.function_name)
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What the function takes."""
+        return signature_of(self.module, self.function_name)
+
+    @cached_property
+    def options(self) -> tuple[Parameter, ...]:
+        """Fields of the function's options class."""
+        kind = self.signature.options
+        found = () if kind is None else option_parameters(kind)
+        return tuple(each for each in found if each.name not in self.hidden)
+
+    @cached_property
+    def cluster(self) -> tuple[Parameter, ...]:
+        """Fields of `ClusterOptions`, where the function takes a cluster."""
+        if not self.signature.clustered:
+            return ()
+        from geochange.engine.cluster import ClusterOptions
+
+        return tuple(option_parameters(ClusterOptions))
+
+    @cached_property
+    def inputs(self) -> tuple[Parameter, ...]:
+        """Arguments; where the function takes dates between the first and the last, a list of all."""
+        between = [each for each in self.signature.keywords if each.name == BETWEEN]
+        if not between:
+            return self.signature.inputs
+        words = " ".join(each.help for each in (*self.signature.inputs, *between))
+        names = " ".join(each.name.upper() for each in self.signature.inputs)
+        return (Parameter("images", list[str], words, required=True, metavar=names),)
+
+    @cached_property
+    def keywords(self) -> tuple[Parameter, ...]:
+        """Keywords of the function itself."""
+        return tuple(each for each in self.signature.keywords if each.name not in (BETWEEN, *self.hidden))
+
+    @cached_property
+    def switches(self) -> tuple[Parameter, ...]:
+        """What a command has beside its function."""
+        as_json = Parameter("as_json", bool, "Print the answer as JSON.", ("--json",), panel=OUTPUT)
+        quiet = Parameter("quiet", bool, "Show no progress bar and no table.", ("--quiet", "-q"), panel=OUTPUT)
+        file = Parameter(
+            "options_file", str, "JSON file of options by name, as `geochange tune` writes.", ("--options",)
+        )
+        return (as_json, quiet, file) if self.file else (as_json, quiet)
+
+    def parameters(self) -> list[Parameter]:
+        """All arguments and options, in the order of the help."""
+        return [*self.inputs, *self.keywords, *self.options, *self.cluster, *self.switches]
+
+    def build(self) -> Any:
+        """Make the command as typer has it."""
+        places = [_place(each, FIRST if each.name in self.first else each.panel) for each in self.parameters()]
+
+        def body(**given: Any) -> None:
+            self.run(given)
+
+        body.__dict__["__signature__"] = Places(sorted(places, key=lambda place: place.name not in self.first))
+        body.__annotations__ = {place.name: place.annotation for place in places}
+        holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        holder.command(self.name, help=self.summary)(body)
+        return typer.main.get_command(holder)
+
+    def run(self, given: Mapping[str, Any]) -> None:
+        """Call the function with what was given on the command line, and show its answer."""
+        from geochange.cli import tables
+        from geochange.cli.progress import progress_bar
+
+        if first_rank_elsewhere():
+            given = {**given, "quiet": True, "as_json": False}
+        silent = given["quiet"] or given["as_json"]
+        inputs, keywords = self._inputs(given), _read(self.keywords, given)
+        if self.signature.options is not None:
+            keywords["options"] = self._options(given)
+        if self.signature.clustered:
+            from geochange.engine.cluster import ClusterOptions
+
+            keywords["cluster"] = ClusterOptions(**_read(self.cluster, given))
+        function: Callable[..., Any] = getattr(import_module(self.module), self.function_name)
+        with progress_bar(quiet=silent) as listener:
+            if self.signature.listened:
+                keywords["listener"] = listener
+            answer = function(*inputs, **keywords)
+        if given["as_json"]:
+            tables.print_json(plain(answer))
+        elif not given["quiet"]:
+            getattr(tables, self.show)(answer)
+        if self.finish:
+            getattr(tables, self.finish)(answer)
+
+    def _options(self, given: Mapping[str, Any]) -> Any:
+        chosen, kind = _read(self.options, given), self.signature.options
+        assert kind is not None
+        if not given.get("options_file"):
+            return kind(**chosen)
+        from geochange.learning.run_options import options_from, read_options
+
+        return options_from(kind, {**read_options(Path(given["options_file"])), **chosen})
+
+    def _inputs(self, given: Mapping[str, Any]) -> list[Any]:
+        if self.inputs == self.signature.inputs:
+            return [given[each.name] for each in self.inputs]
+        images = given["images"]
+        if len(images) < len(self.signature.inputs):
+            raise BadOption(f"{self.inputs[0].metavar} are needed: {len(images)} was given")
+        return [images[0], images[-1]]
+
+
+def first_rank_elsewhere() -> bool:
+    """Whether this is one of several processes of torchrun, and not the one that reports."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def plain(answer: Any) -> Any:
+    """An answer as JSON values."""
+    if isinstance(answer, list | tuple):
+        return [plain(each) for each in answer]
+    if isinstance(answer, Mapping):
+        return dict(answer)
+    return answer.to_dict() if hasattr(answer, "to_dict") else asdict(answer)
+
+
+def _read(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the options that were given, by the types that are declared."""
+    return {each.name: read_value(each, given[each.name]) for each in parameters if given[each.name] is not None}
+
+
+def read_value(parameter: Parameter, text: Any) -> Any:
+    """The text of an option as a value of its type.
+
+    Raises:
+        BadOption: it is not of that type.
+    """
+    from geochange.declarations import describe_type, parse_value
+
+    if isinstance(text, bool):
+        return text
+    if isinstance(text, list):
+        return _named_values(parameter, text) if is_mapping(parameter.hint) else tuple(text)
+    try:
+        return parse_value(text, parameter.hint)
+    except ValueError as error:
+        wanted = describe_type(parameter.hint).removesuffix(" or none")
+        raise BadOption(f"{parameter.flags[0]} must be {wanted}, not {text!r}") from error
+
+
+def _named_values(parameter: Parameter, texts: Sequence[str]) -> dict[str, str]:
+    """`name=value` texts as a dict."""
+    pairs = [text.partition("=") for text in texts]
+    wrong = next((text for text, (name, equals, _) in zip(texts, pairs, strict=True) if not (name and equals)), None)
+    if wrong is not None:
+        raise BadOption(f"{parameter.flags[0]} {wrong!r} must be NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def is_mapping(hint: Any) -> bool:
+    """Whether an option takes names with values."""
+    return get_origin(hint) is not None and isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Mapping)
+
+
+def _place(parameter: Parameter, panel: str) -> Place:
+    """The parameter of a function that typer makes the argument or option of."""
+    if not parameter.flags:
+        kind: Any = parameter.hint if parameter.hint == list[str] else str
+        info: Any = typer.Argument(help=parameter.help, metavar=parameter.metavar or parameter.name.upper())
+        default: Any = Place.empty if parameter.required else None
+        return Place(parameter.name, Place.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+    flags, choices = parameter.flags, [each for each in get_args(parameter.hint) if each is not NoneType]
+    kind, metavar = str, None
+    if parameter.hint is bool and parameter.default is not True:
+        kind = bool
+    elif parameter.hint is bool or choices == [bool]:
+        kind, flags = bool, (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
+    elif is_mapping(parameter.hint) or parameter.hint == list[str]:
+        kind, metavar = list[str], "NAME=VALUE" if is_mapping(parameter.hint) else None
+    else:
+        metavar = metavar_of(parameter.hint)
+    info = typer.Option(
+        *flags, help=help_of(parameter), metavar=metavar, rich_help_panel=panel, show_default=default_text(parameter)
+    )
+    default = Place.empty if parameter.required else None
+    optional = kind if parameter.required else kind | None
+    return Place(parameter.name, Place.KEYWORD_ONLY, default=default, annotation=Annotated[optional, info])
+
+
+def choices_of(hint: Any) -> str:
+    """The choices of an option as text; empty where it has none."""
+    inner = [each for each in get_args(hint) if each is not NoneType]
+    if get_origin(hint) is Literal:
+        return ", ".join(map(str, inner))
+    return "" if get_origin(hint) is None else next(filter(None, map(choices_of, inner)), "")
+
+
+def help_of(parameter: Parameter) -> str:
+    """The help of an option, with its choices where they are too long to stand for the value."""
+    choices = choices_of(parameter.hint)
+    return parameter.help if len(choices) <= SHORT_CHOICES else f"{parameter.help} Choices: {choices}."
+
+
+def metavar_of(hint: Any) -> str | None:
+    """What stands for a value in the help: its choices, or its form."""
+    parts = [each for each in get_args(hint) if each is not NoneType]
+    if get_origin(hint) is Literal:
+        return f"[{'|'.join(map(str, parts))}]" if len(choices_of(hint)) <= SHORT_CHOICES else "NAME"
+    if get_origin(hint) is tuple:
+        inner = metavar_of(parts[0]) or "TEXT"
+        return f"{inner},..." if parts[-1] is Ellipsis else ",".join([inner] * len(parts))
+    if parts:
+        return "|".join(dict.fromkeys(metavar_of(each) or "TEXT" for each in parts))
+    return {int: "INTEGER", float: "NUMBER"}.get(hint, "TEXT")
+
+
+def default_text(parameter: Parameter) -> bool | str:
+    """The default as the help shows it; False for none."""
+    value = parameter.default
+    if parameter.required or value is False or value == () or isinstance(value, Mapping):
+        return parameter.unset or False
+    if value is None:
+        return parameter.unset or False
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@dataclass(frozen=True)
+class WrittenCommand:
+    """A command whose function reads the command line itself."""
+
+    name: str
+    summary: str
+
+    def build(self) -> Any:
+        """Make the command as typer has it."""
+        function = getattr(import_module(f"geochange.cli.{self.name}"), self.name)
+        holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        holder.command(self.name, help=self.summary)(function)
+        return typer.main.get_command(holder)
+
+
+SEARCHED = ("rate", "loss", "batch", "weight_decay", "encoder_rate")  # by `tune`, among its `rates`, `losses` ...
+COMMANDS: dict[str, Command | WrittenCommand] = {
+    command.name: command
+    for command in (
+        Command("check", "print_report", hidden=("align",)),
+        Command("align", "print_aligned", hidden=("align", "aoi")),
+        WrittenCommand("detect", "Find the changes between two images, or over a series of them."),
+        WrittenCommand("refine", "Correct the boundaries in a probability raster."),
+        Command("vectorize", "print_layer"),
+        Command("kinds", "print_kinds", hidden=("rules",)),
+        Command("fuse", "print_fused", hidden=("fit",)),
+        Command("evaluate", "print_evaluation"),
+        Command("detectors", "print_detectors"),
+        Command("datasets", "print_datasets", function="describe_datasets", finish="require_whole"),
+        Command("from-to", "print_from_to"),
+        Command("synthesize", "print_synthesized"),
+        Command("train", "print_trained", file=True),
+        Command("finetune", "print_trained"),
+        Command("tune", "print_tuned", hidden=SEARCHED),
+        Command("export-model", "print_exported"),
+        WrittenCommand("explain", "Show where a network looked when it predicted change at a place."),
+    )
+}
