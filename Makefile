@@ -1,5 +1,5 @@
-# make demo: install and run on the sample.        make test: install with the test extra and run the tests.
-# make check: ruff and mypy.                       make docs: the documentation, into site/.
+# make demo: install and run on the sample.  make test: install with the test extra, check, and run the tests.
+# make check: ruff and mypy.                 make docs: the documentation, into site/.
 # make pictures: the pictures of README and gallery, drawn again.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
 	$(BIN)/geochange evaluate $(DEMO)/changes.gpkg sample_data/truth.gpkg --grid sample_data/before.tif --picture $(DEMO)/scores.png
 
-test: .venv/tested
+test: check
 	$(BIN)/python -m pytest -n 2
 
 check: .venv/tested

@@ -170,7 +170,7 @@ def first_rank_elsewhere() -> bool:
 
 
 def plain(answer: Any) -> Any:
-    """An answer as JSON values."""
+    """Return an answer as JSON values."""
     if isinstance(answer, list | tuple):
         return [plain(each) for each in answer]
     if isinstance(answer, Mapping):
@@ -184,7 +184,7 @@ def _read(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> dict[str
 
 
 def read_value(parameter: Parameter, text: Any) -> Any:
-    """The text of an option as a value of its type.
+    """Return the text of an option as a value of its type.
 
     Raises:
         BadOption: it is not of that type.
@@ -217,7 +217,7 @@ def is_mapping(hint: Any) -> bool:
 
 
 def _place(parameter: Parameter, panel: str) -> Place:
-    """The parameter of a function that typer makes the argument or option of."""
+    """Return the parameter of a function that typer makes the argument or option of."""
     if not parameter.flags:
         kind: Any = parameter.hint if parameter.hint == list[str] else str
         info: Any = typer.Argument(help=parameter.help, metavar=parameter.metavar or parameter.name.upper())
@@ -242,7 +242,7 @@ def _place(parameter: Parameter, panel: str) -> Place:
 
 
 def choices_of(hint: Any) -> str:
-    """The choices of an option as text; empty where it has none."""
+    """Return the choices of an option as text; empty where it has none."""
     inner = [each for each in get_args(hint) if each is not NoneType]
     if get_origin(hint) is Literal:
         return ", ".join(map(str, inner))
@@ -250,13 +250,13 @@ def choices_of(hint: Any) -> str:
 
 
 def help_of(parameter: Parameter) -> str:
-    """The help of an option, with its choices where they are too long to stand for the value."""
+    """Return the help of an option, with its choices where they are too long to stand for the value."""
     choices = choices_of(parameter.hint)
     return parameter.help if len(choices) <= SHORT_CHOICES else f"{parameter.help} Choices: {choices}."
 
 
 def metavar_of(hint: Any) -> str | None:
-    """What stands for a value in the help: its choices, or its form."""
+    """Return what stands for a value in the help: its choices, or its form."""
     parts = [each for each in get_args(hint) if each is not NoneType]
     if get_origin(hint) is Literal:
         return f"[{'|'.join(map(str, parts))}]" if len(choices_of(hint)) <= SHORT_CHOICES else "NAME"
@@ -269,7 +269,7 @@ def metavar_of(hint: Any) -> str | None:
 
 
 def default_text(parameter: Parameter) -> bool | str:
-    """The default as the help shows it; False for none."""
+    """Return the default as the help shows it; False for none."""
     value = parameter.default
     if parameter.required or value is False or value == () or isinstance(value, Mapping):
         return parameter.unset or False

@@ -50,7 +50,7 @@ def print_json(answer: Any) -> None:
 
 
 def plain_table(title: str | None = None, *columns: str) -> Table:
-    """A table without a frame; its first column is flush left, the others right."""
+    """Return a table without a frame; its first column is flush left, the others right."""
     table = Table(title=title, box=None, show_header=bool(columns), title_justify="left", pad_edge=False)
     for place, column in enumerate(columns or ("", "")):
         table.add_column(column, justify="left" if place == 0 or not columns else "right", overflow="fold")
@@ -66,7 +66,7 @@ def show(table: Table) -> None:
 
 
 def print_run(detection: Detection) -> None:
-    """What a run found, how long it took, and where its files lie."""
+    """Print what a run found, how long it took, and where its files lie."""
     record = detection.record
     table = plain_table()
     rows, cols = record["scene"]["shape"]
@@ -85,7 +85,7 @@ def print_run(detection: Detection) -> None:
 
 
 def print_layer(layer: WrittenLayer) -> None:
-    """What `vectorize` wrote."""
+    """Print what `vectorize` wrote."""
     answer = layer.to_dict()
     table = plain_table()
     add_threshold(table, answer)
@@ -119,7 +119,7 @@ def print_kinds(written: WrittenKinds) -> None:
 
 
 def print_from_to(found: FromTo) -> None:
-    """What became what, and what is no change."""
+    """Print what became what, and what is no change."""
     answer = found.to_dict()
     table = plain_table(None, "from", "to", "polygons", "area")
     for change in answer["changes"]:
@@ -137,7 +137,7 @@ def print_from_to(found: FromTo) -> None:
 
 
 def print_refined(refined: Refined) -> None:
-    """What `refine` did to a raster."""
+    """Print what `refine` did to a raster."""
     table = plain_table()
     for step in refined.steps:
         table.add_row("step", step)
@@ -221,7 +221,7 @@ def _figure(scores: dict[str, Any], name: str) -> tuple[str, str]:
 
 
 def print_aligned(aligned: Aligned) -> None:
-    """What `align` wrote, and the shift that it removed."""
+    """Print what `align` wrote, and the shift that it removed."""
     table = plain_table()
     if aligned.removed is not None:
         table.add_row("shift removed", f"{aligned.removed.row:+.2f} rows, {aligned.removed.col:+.2f} columns")
@@ -230,7 +230,7 @@ def print_aligned(aligned: Aligned) -> None:
 
 
 def print_explained(explained: Explained) -> None:
-    """What was explained, and where the raster lies."""
+    """Print what was explained, and where the raster lies."""
     table = plain_table()
     table.add_row(explained.label, f"{explained.pixels:,} px, probability up to {explained.probability:.3f}")
     table.add_row("", str(explained.path))
@@ -273,7 +273,7 @@ def _facts(answer: dict[str, Any]) -> Table:
 
 
 def _radiometry(bands: Sequence[dict[str, Any]]) -> Table:
-    """What `after = gain * before + offset` says of each band; empty cells where a band is constant."""
+    """Return what `after = gain * before + offset` says of each band; empty cells where a band is constant."""
     formats = {"gain": ".4g", "offset": ".5g", "residual": ".4g", "unchanged": ".0%", "correlation": ".3f"}
     table = plain_table(None, "band", *formats)
     for band in bands:
@@ -283,7 +283,7 @@ def _radiometry(bands: Sequence[dict[str, Any]]) -> Table:
 
 
 def _findings(findings: Sequence[dict[str, Any]]) -> Table:
-    """A row for each finding, and below those that have one fix, that."""
+    """Return a row for each finding, and below those that have one fix, that."""
     table = plain_table()
     table.add_column(overflow="fold")
     for (severity, fix), alike in groupby(findings, itemgetter("severity", "fix")):
@@ -296,7 +296,6 @@ def _findings(findings: Sequence[dict[str, Any]]) -> Table:
 
 def print_fused(fused: Fused) -> None:
     """How it was fused, what each source had to say in it, and where the file lies."""
-
     details = fused.details
     table = plain_table()
     table.add_row("method", fused.method)
@@ -318,8 +317,7 @@ def _source_columns(fused: Fused) -> list[str]:
 
 
 def print_datasets(report: DatasetsReport) -> None:
-    """A row for each split of each data set; then equal images, and all that is broken."""
-
+    """Print a row for each split of each data set; then equal images, and all that is broken."""
     named = list(dict.fromkeys(name for part in report.parts for name in part.shares))
     columns = "data set", "split", "images", "dates", "size", "bands", "dtype", *named, "not labelled", "no change in"
     table = plain_table(None, *columns)
@@ -345,7 +343,7 @@ def print_datasets(report: DatasetsReport) -> None:
 
 
 def _mixed(counts: Mapping[Any, int]) -> str:
-    """The one value that all have, or the commonest and how many others there are."""
+    """Return the one value that all have, or the commonest and how many others there are."""
     first = next(iter(counts), "")
     return f"{first}" if len(counts) < 2 else f"{first} and {len(counts) - 1} others"
 
@@ -359,8 +357,7 @@ def _print_duplicates(words: str, groups: Sequence[Duplicates]) -> None:
 
 
 def print_trained(trained: Trained) -> None:
-    """The best of a run, where it lies, and what was left out."""
-
+    """Print the best of a run, where it lies, and what was left out."""
     record, best = trained.record, trained.record["best"]
     table = plain_table()
     table.add_row("best", _best(best, record["steps"]))

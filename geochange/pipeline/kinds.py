@@ -80,6 +80,7 @@ def kinds(
         out: the file; its suffix names the format: .gpkg, .geojson, .fgb or .parquet.
         options: which band is which, further indices, whether changes are cut where their kind changes, rules.
         overwrite: replace a file that is there.
+        cluster: where the work is done.
         listener: receives progress updates.
 
     Raises:

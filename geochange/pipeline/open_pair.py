@@ -78,7 +78,7 @@ def _as_array(scene: Scene, place: int) -> xr.DataArray:
 
 
 def _nodata_of(source: Source, *, everywhere: bool) -> tuple[float | None, np.dtype[Any]]:
-    """The value of invalid pixels, None where there are none, and the dtype that can hold it.
+    """Return the value of invalid pixels, None where there are none, and the dtype that can hold it.
 
     A nodata rule that is a number takes the place of the source's own nodata value, which then is a value like others.
     """

@@ -118,18 +118,22 @@ class DetectOptions:
             build()
 
     def scene(self) -> SceneOptions:
+        """Return how the images are read."""
         return SceneOptions(
             bands=self.bands, aoi=self.aoi, nodata=self.nodata, align=self.align, resampling=self.resampling
         )
 
     def tiles(self) -> TileOptions:
+        """Return how the scene is cut."""
         size = LARGEST_TILE if self.tile_size is None else self.tile_size  # else the detector says, once it is known
         return TileOptions(size=size, overlap=self.overlap, block=self.block_size)
 
     def cluster(self) -> ClusterOptions:
+        """Return where the work is done."""
         return ClusterOptions(workers=self.workers, scheduler=self.scheduler, threads=self.threads)
 
     def regions(self) -> RegionOptions:
+        """Return what counts as a change."""
         return RegionOptions(
             threshold=self.threshold,
             labels=self.labels,
@@ -142,6 +146,7 @@ class DetectOptions:
         )
 
     def of_kinds(self) -> KindOptions:
+        """Return how kinds of change are found."""
         return KindOptions(
             band_roles=self.band_roles,
             indices=self.indices,
@@ -151,8 +156,9 @@ class DetectOptions:
         )
 
     def stored_dtype(self) -> np.dtype[Any]:
+        """Return the type of the stored probabilities."""
         return np.dtype(self.dtype)
 
     def identity(self) -> dict[str, Any]:
-        """The options that make a run what it is, whoever computes it."""
+        """Return the options that make a run what it is, whoever computes it."""
         return {key: value for key, value in asdict(self).items() if key not in _ELSEWHERE}

@@ -99,6 +99,7 @@ def vectorize(
         out: the file; its suffix names the format: .gpkg, .geojson, .fgb or .parquet.
         options: threshold, smallest area, connectivity, simplifying, right angles, dates.
         overwrite: replace a file that is there.
+        cluster: where the work is done.
         listener: receives progress updates.
 
     Raises:

@@ -85,9 +85,9 @@ def test_nothing_is_loaded_from_elsewhere(pages):
 
 def test_the_reference_has_all_commands_and_functions(site, pages):
     from geochange import __all__ as public
-    from geochange.cli.program import COMMANDS
+    from geochange.cli.commands import COMMANDS
 
-    commands = {f"geochange-{command.__name__.replace('_', '-')}" for command in COMMANDS}
+    commands = {f"geochange-{name}" for name in COMMANDS}
     assert pages[site / "commands.html"].anchors >= commands
     named = {anchor.rpartition(".")[2] for anchor in pages[site / "api.html"].anchors}
     assert named >= set(public)
