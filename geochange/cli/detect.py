@@ -74,7 +74,7 @@ def detect(
     simplify: values.Simplify = 0.0,
     kinds: Annotated[bool, typer.Option("--kinds", help="Tell what kind of change each one is.")] = False,
     band_roles: values.BandRoles = None,
-    index: values.Indices = None,
+    indices: values.Indices = None,
     split_kinds: Annotated[
         bool, typer.Option("--split-kinds", help="With --kinds: cut changes where their kind changes.")
     ] = False,
@@ -134,7 +134,7 @@ def detect(
         label_column=label_column,
         kinds=kinds,
         band_roles=band_roles,
-        indices=tuple(index or ()),
+        indices=values.parse_names(indices),
         split_kinds=split_kinds,
         min_area=min_area,
         connectivity=connectivity,  # type: ignore[arg-type]  # the options refuse another number

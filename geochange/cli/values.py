@@ -65,8 +65,8 @@ BandRoles: TypeAlias = Annotated[
     ),
 ]
 Indices: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--index", help="A further index to measure before and after, as in SAVI; may be given again."),
+    str | None,
+    typer.Option("--indices", help="Further indices to measure before and after, as in SAVI,NBR."),
 ]
 MinArea: TypeAlias = Annotated[
     str, typer.Option("--min-area", help="Smallest change, in pixels, or in square metres as in 100m2; 0 keeps all.")

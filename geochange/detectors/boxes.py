@@ -148,7 +148,7 @@ def _rivals(boxes: Boxes) -> tuple[Ints, Ints]:
 
 
 def groups_of(boxes: Boxes) -> Ints:
-    """Return a number for each box, (n,), alike where they are linked by meaning one object: suppression acts within."""
+    """Return a number for each box, (n,), alike for boxes linked by meaning one object: suppression acts within."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
