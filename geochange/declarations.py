@@ -39,7 +39,7 @@ def parse_value(text: str, hint: Any) -> Any:
     """
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
-        return _first_that_fits(text, sorted(_read_from_text(inner), key=_takes_any_text))
+        return _first_that_fits(text, sorted(_read_from_text(inner), key=_rank))
     if kind is Literal:
         return _choose({str(choice): choice for choice in inner}, text)
     if kind is tuple:
@@ -65,8 +65,11 @@ def _parse_tuple(text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     return () if text.lower() == "none" else tuple(parse_value(part.strip(), kinds[0]) for part in text.split(","))
 
 
-def _takes_any_text(hint: Any) -> bool:
-    return get_origin(hint) is None and hint not in (bool, int, float, NoneType)
+def _rank(hint: Any) -> int:
+    """Return when a type of a union is tried: "none" first, and last what takes any text."""
+    if hint is NoneType:
+        return 0
+    return 2 if get_origin(hint) is None and hint not in (bool, int, float) else 1
 
 
 def _first_that_fits(text: str, hints: list[Any]) -> Any:

@@ -26,6 +26,8 @@ Nodata = Literal["any", "all"] | float
         ("4, 3", tuple[int, int], (4, 3)),
         ("4,3,2", tuple[int, ...], (4, 3, 2)),
         ("red,nir", tuple[str, ...], ("red", "nir")),
+        ("none", tuple[str, ...], ()),
+        ("3:32", tuple[float, float], (3.0, 32.0)),
         ("None", int | None, None),
         ("none", str | None, None),
         ("none", Optional[tuple[int, ...]], None),  # noqa: UP045  (another kind of union)
@@ -70,8 +72,8 @@ def test_other_text_is_refused(text: str, hint: Any) -> None:
         (int | None, "a whole number or none"),
         (Path, "a path"),
         (Literal["fp32", "bf16"], "one of fp32, bf16"),
-        (tuple[int, int], "a whole number,a whole number"),
-        (tuple[float, ...], "a number,..."),
+        (tuple[int, int], "2 whole numbers with commas between"),
+        (tuple[float, ...], "numbers with commas between"),
         (Nodata, "one of any, all or a number"),
     ],
 )
