@@ -46,7 +46,7 @@ def is_even(name: str) -> bool:
     return int("".join(filter(str.isdigit, scene_of(name)))) % 2 == 0
 
 
-def taught(data: Path, out: Path, val: Path, steps: int, start: Path | None) -> Path:
+def trained(data: Path, out: Path, val: Path, steps: int, start: Path | None) -> Path:
     """A checkpoint; training goes on where it stopped, and is not begun again where it is finished."""
     options = TrainRunOptions(
         val=f"{val}@{GSD}", size=SIDE, start=None if start is None else str(start), steps=steps, batch=8,
@@ -91,13 +91,13 @@ def main() -> None:
             sizes=(6, 40), density=250, kinds=("appeared", "vanished"), textured=0.4, shadows=0.6
         )
         synthesize([source / "A"], made, synthetic)
-    first = taught(made, out / "first", even, options.first, None)
+    first = trained(made, out / "first", even, options.first, None)
     reported = open_collection(odd, CollectionOptions(gsd=1.0))
     print(f"synthetic changes alone: {odd_f1(first, reported)}", flush=True)
     for percent, step in SHARES.items():
         part = subset(source, out / f"part{percent}", names[::step])
         for name, start in (("imagenet", None), ("synthetic", first)):
-            best = taught(part, out / f"{name}{percent}", even, options.steps, start)
+            best = trained(part, out / f"{name}{percent}", even, options.steps, start)
             print(f"{percent} % of the labels, from {name}: {odd_f1(best, reported)}", flush=True)
 
 

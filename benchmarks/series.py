@@ -180,13 +180,13 @@ def main() -> None:
     steps = unrest(series)
     calm = valid & (steps < np.quantile(steps.max(axis=0)[valid], 1 - RESTLESS))
     west = int(WEST * series.shape[-1])
-    taught = write_data(chosen.out / "crops", series[..., :west], calm[..., :west], rng, 60)
+    training = write_data(chosen.out / "crops", series[..., :west], calm[..., :west], rng, 60)
     settings = {
         "network": "conv-gru", "network_options": {"dated": True}, "size": 64, "steps": chosen.steps, "batch": 4,
         "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99,
     }  # fmt: skip
     options = options_from(TrainRunOptions, settings)
-    run = train([str(taught)], chosen.out / "run", options, overwrite=True, listener=Relay(Silent(), print))
+    run = train([str(training)], chosen.out / "run", options, overwrite=True, listener=Relay(Silent(), print))
     checkpoint, threshold = run.folder / "best.pt", run.record["best"]["threshold"]
 
     made, truth, numbers = insert_changes(series[..., west:], calm[..., west:], 60, rng)
