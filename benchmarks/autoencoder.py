@@ -23,7 +23,7 @@ from geochange.arrays import Floats
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram
-from geochange.pipeline.evaluate import EvaluateOptions
+from geochange.pipeline.options import EvaluateOptions
 from geochange.pipeline.train import train
 
 PAIRS = {

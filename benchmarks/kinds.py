@@ -56,7 +56,7 @@ def by_area(folder: Path, data: Path) -> Iterator[tuple[str, dict[str, object]]]
         before, after = (data / date for date in dates)
         found = geochange.detect(before, after, folder / name, align=True, min_area=20, formats=("gpkg",))
         options = geochange.KindOptions(band_roles=roles, split_kinds=True)
-        told = geochange.kinds(found.changes, before, after, folder / f"{name}.gpkg", options)
+        told = geochange.kinds(found.layer, before, after, folder / f"{name}.gpkg", options)
         with rasterio.open(found.probability) as dataset:
             place, extent = dataset.transform, dataset.shape
         frame = geopandas.read_file(told.path, layer="changes")
@@ -126,7 +126,7 @@ def of_objects(folder: Path, tiles: Path, gsd: str) -> dict[str, object]:
             found[name].update(told(folder / "labels.gpkg", order, folder))
         if gsd == "0.5 m":
             run = geochange.detect(*images, folder / "run", detector="buildings", formats=("gpkg",), overwrite=True)
-            polygons = geopandas.read_file(run.changes, layer="changes")
+            polygons = run.changes()
             right = polygons[polygons.intersection(frame.union_all()).area >= polygons.area / 2]
             if len(right):
                 right[["geometry"]].to_file(folder / "right.gpkg", layer="changes")

@@ -74,7 +74,7 @@ def main() -> None:
                 formats=("gpkg",),
                 **cut,
             )
-            objects = objects_of(found.changes)
+            objects = objects_of(found.layer)
             expected = objects if expected is None else expected
             print(f"{cut!s:55} {compare(objects, expected)}", flush=True)
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from imagery import parser_with_data
 
 import geochange
-from geochange.pipeline.evaluate import EvaluateOptions
+from geochange.pipeline.options import EvaluateOptions
 
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "difference": ("difference", {}),

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 import geochange
-from geochange.pipeline.evaluate import EvaluateOptions
+from geochange.pipeline.options import EvaluateOptions
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "sample_data"

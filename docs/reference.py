@@ -2,92 +2,31 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-PACKAGE = Path(__file__).resolve().parents[1] / "geochange"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """An option or argument of a command."""
-
-    names: tuple[str, ...]
-    help: str
-    value: str
-    """What kind of value it takes, in capitals or as choices; empty for a switch."""
-    default: str
-    panel: str
-    """The heading under which `--help` lists it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """A command of `geochange`."""
-
-    name: str
-    help: str
-    options: tuple[Option, ...]
+import geochange
+from geochange.cli.commands import COMMANDS, Command, default_of, metavar_of
+from geochange.cli.signatures import Parameter
 
 
 def commands() -> str:
     """Return a section a command, with a table of its options for each panel of its help."""
-    return "\n\n".join(_section(command) for command in declared())
+    return "\n\n".join(_section(command) for command in COMMANDS.values())
 
 
 def _section(command: Command) -> str:
-    parts = [f"## geochange {command.name}", command.help]
-    for panel in dict.fromkeys(option.panel for option in command.options):
-        rows = [_row(option) for option in command.options if option.panel == panel]
-        heading = [f"**{panel}**"] if panel else []
-        parts += [*heading, "\n".join(["| option | value | default | |", "|---|---|---|---|", *rows])]
+    parts = [f"## geochange {command.name}", command.summary]
+    options = command.parameters()
+    for panel in dict.fromkeys(map(command.panel_of, options)):
+        rows = [_row(option) for option in options if command.panel_of(option) == panel]
+        parts += [f"**{panel}**", "\n".join(["| option | value | default | |", "|---|---|---|---|", *rows])]
     return "\n\n".join(parts)
 
 
-def _row(option: Option) -> str:
-    names = "<br>".join(f"`{name}`" for name in option.names)
-    cells = names, option.value and f"`{option.value}`", option.default, option.help
+def _row(option: Parameter) -> str:
+    names = "<br>".join(f"`{name}`" for name in option.flags) or f"`{option.metavar or option.name.upper()}`"
+    value = f"`{metavar_of(option.hint)}`" if option.flags and option.hint is not bool else ""
+    default = "required" if option.required else default_of(option)
+    cells = names, value, default, option.help
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def declared() -> Iterator[Command]:
-    """Yield all commands as the command line declares them."""
-    from geochange.cli.commands import COMMANDS
-
-    for name, declared_command in COMMANDS.items():
-        command = declared_command.build()
-        yield Command(name=name, help=command.help, options=tuple(map(_option, command.params)))
-
-
-def _option(parameter: object) -> Option:
-    is_option = parameter.param_type_name == "option"
-    names = (
-        (*parameter.opts, *parameter.secondary_opts) if is_option else (parameter.metavar or parameter.name.upper(),)
-    )
-    return Option(
-        names=names,
-        help=parameter.help or "",
-        value=_value(parameter) if is_option else "",
-        default=_default(parameter),
-        panel=parameter.rich_help_panel or "",
-    )
-
-
-def _value(parameter: object) -> str:
-    if parameter.is_flag:
-        return ""
-    annotation = parameter.type_descriptor.annotation
-    return parameter.metavar or {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(annotation, "TEXT")
-
-
-def _default(parameter: object) -> str:
-    if parameter.required:
-        return "required"
-    if isinstance(parameter.show_default, str):
-        return parameter.show_default
-    return "" if parameter.default is None or parameter.default is False else f"`{parameter.default}`"
 
 
 def api() -> str:
@@ -109,13 +48,5 @@ def api() -> str:
 
 
 def public_names() -> dict[str, str]:
-    """Return the module of each name in `geochange.__all__`, as type checkers see it."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    homes = {alias.name: str(node.module) for node in imports for alias in node.names}
-    public = next(
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"
-    )
-    return {name: homes[name] for name in public}
+    """Return the module of each public name."""
+    return {name: getattr(geochange, name).__module__ for name in geochange.__all__}

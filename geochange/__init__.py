@@ -1,6 +1,7 @@
 """What changed between satellite or aerial images, as GIS layers.
 
-The names below load what they need when they are first used, so that `import geochange` is instant.
+The names below load what they need when they are first used, so that `import geochange` is instant. Their types stand
+in `__init__.pyi`, which `make stub` writes from the declarations of options.
 """
 
 from __future__ import annotations
@@ -8,119 +9,67 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from geochange.datasets.options import SynthesizeOptions
-    from geochange.kinds.measure import KindOptions
-    from geochange.learning.options import FinetuneOptions, TrainRunOptions
-    from geochange.pipeline.align import align
-    from geochange.pipeline.check import check
-    from geochange.pipeline.datasets import describe_datasets
-    from geochange.pipeline.detect import Detection, detect
-    from geochange.pipeline.evaluate import EvaluateOptions, evaluate
-    from geochange.pipeline.explain import ExplainOptions, explain
-    from geochange.pipeline.export_model import export_model
-    from geochange.pipeline.finetune import finetune
-    from geochange.pipeline.from_to import FromToOptions, from_to
-    from geochange.pipeline.fuse import FuseOptions, fuse
-    from geochange.pipeline.kinds import kinds
-    from geochange.pipeline.open_pair import open_pair
-    from geochange.pipeline.options import DetectOptions
-    from geochange.pipeline.refine import RefineOptions, refine
-    from geochange.pipeline.synthesize import Synthesized, synthesize
-    from geochange.pipeline.train import Trained, train
-    from geochange.pipeline.tune import tune
-    from geochange.pipeline.vectorize import VectorizeOptions, vectorize
+from typing import Any
 
 _HOMES = {
-    "align": "pipeline.align",
-    "check": "pipeline.check",
-    "describe_datasets": "pipeline.datasets",
-    "detect": "pipeline.detect",
-    "Detection": "pipeline.detect",
-    "evaluate": "pipeline.evaluate",
-    "EvaluateOptions": "pipeline.evaluate",
-    "explain": "pipeline.explain",
-    "ExplainOptions": "pipeline.explain",
-    "export_model": "pipeline.export_model",
-    "FinetuneOptions": "learning.options",
-    "finetune": "pipeline.finetune",
-    "from_to": "pipeline.from_to",
-    "FromToOptions": "pipeline.from_to",
-    "KindOptions": "kinds.measure",
-    "kinds": "pipeline.kinds",
-    "fuse": "pipeline.fuse",
-    "FuseOptions": "pipeline.fuse",
-    "open_pair": "pipeline.open_pair",
-    "DetectOptions": "pipeline.options",
-    "SynthesizeOptions": "datasets.options",
-    "Synthesized": "pipeline.synthesize",
-    "synthesize": "pipeline.synthesize",
-    "RefineOptions": "pipeline.refine",
-    "refine": "pipeline.refine",
-    "Trained": "pipeline.train",
-    "train": "pipeline.train",
-    "tune": "pipeline.tune",
-    "TrainRunOptions": "learning.options",
-    "vectorize": "pipeline.vectorize",
-    "VectorizeOptions": "pipeline.vectorize",
+    "errors": (
+        "BadOption BandMismatch BlockFailed DiskFull GeochangeError GridMismatch NotFinite NothingValid OutputInTheWay "
+        "UnreadableInput"
+    ),
+    "scenes.options": "SceneOptions",
+    "engine.cluster": "ClusterOptions",
+    "kinds.options": "KindOptions KindRules",
+    "datasets.options": "DataOptions SynthesizeOptions",
+    "learning.options": "FinetuneOptions TrainRunOptions TuneOptions",
+    "pipeline.options": (
+        "DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions RefineOptions "
+        "VectorizeOptions"
+    ),
+    "scenes.preflight": "Report",
+    "evaluation.report": "Evaluation",
+    "detectors.catalogue": "Offer",
+    "pipeline.align": "Aligned align",
+    "pipeline.check": "check",
+    "pipeline.datasets": "DatasetsReport describe_datasets",
+    "pipeline.detect": "Detection detect",
+    "pipeline.detectors": "list_detectors",
+    "pipeline.evaluate": "evaluate",
+    "pipeline.explain": "Explained explain",
+    "pipeline.export_model": "Exported export_model",
+    "pipeline.finetune": "finetune",
+    "pipeline.from_to": "FromTo from_to",
+    "pipeline.fuse": "Fused fuse",
+    "pipeline.kinds": "WrittenKinds kinds",
+    "pipeline.open_pair": "open_pair",
+    "pipeline.refine": "Refined refine",
+    "pipeline.synthesize": "Synthesized synthesize",
+    "pipeline.train": "Trained train",
+    "pipeline.tune": "Tuned tune",
+    "pipeline.vectorize": "WrittenLayer vectorize",
 }
+"""Module -> the names that it is home to."""
 
-__all__ = [
-    "DetectOptions",
-    "Detection",
-    "EvaluateOptions",
-    "ExplainOptions",
-    "FinetuneOptions",
-    "FromToOptions",
-    "FuseOptions",
-    "KindOptions",
-    "RefineOptions",
-    "SynthesizeOptions",
-    "Synthesized",
-    "TrainRunOptions",
-    "Trained",
-    "VectorizeOptions",
-    "align",
-    "check",
-    "describe_datasets",
-    "detect",
-    "evaluate",
-    "explain",
-    "export_model",
-    "finetune",
-    "from_to",
-    "fuse",
-    "kinds",
-    "open_pair",
-    "refine",
-    "synthesize",
-    "train",
-    "tune",
-    "vectorize",
-]
+_MODULES = dict(sorted((name, f"{__name__}.{home}") for home, names in _HOMES.items() for name in names.split()))
+
+__all__ = list(_MODULES)
 
 
 class _Package(ModuleType):
     """The package: `geochange.kinds` is the function, also once the room of the same name has been imported."""
 
-    @property
-    def kinds(self) -> Any:
-        return __getattr__("kinds")
-
-    @kinds.setter
-    def kinds(self, room: ModuleType) -> None:
-        """Ignore what the import system binds here; the room is reached by `from geochange.kinds import ...`."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Ignore a room that the import system binds over a function; `from geochange.kinds import ...` reaches it."""
+        if name not in _MODULES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
 
 
 sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'geochange' has no attribute {name!r}")
-    return getattr(import_module(f"geochange.{_HOMES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -3,15 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from geochange.errors import BadOption
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 MANY = {int: "whole numbers", float: "numbers", str: "names"}
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "none"}
+
+REGIONS, TILES, OUTPUT = "Threshold and polygons", "Tiles and workers", "Output"
+"""Panels that options of several classes share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all classes of options. A value that is not among the choices of its `Literal` raises BadOption."""
+
+    panel: ClassVar[str] = "Options"
+    """Where the help lists the fields that a class declares itself."""
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        for name, hint in _chosen_fields(kind):
+            value = getattr(self, name)
+            many = isinstance(value, tuple) and get_origin(hint) is tuple
+            wanted = get_args(hint)[0] if many else hint
+            for each in value if many else (value,):
+                if not _fits(each, wanted):
+                    known = describe_type(wanted).removesuffix(" or none")
+                    raise BadOption(f"{name.replace('_', ' ')} {each!r} is not {known}")
+
+
+@cache
+def _chosen_fields(kind: type[Any]) -> list[tuple[str, Any]]:
+    """Return name and type of the fields that have choices."""
+    return [(name, hint) for name, hint in get_type_hints(kind).items() if any(_choices(hint))]
+
+
+def _choices(hint: Any) -> Iterator[Any]:
+    """Yield the choices of all `Literal` in a type."""
+    for inner in get_args(hint):
+        yield from (inner,) if get_origin(hint) is Literal else _choices(inner)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, as far as choices go."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if kind is Literal:
+        return value in inner
+    return isinstance(value, (int, float) if hint is float else kind or hint)
 
 
 def parse_option(name: str, text: str, hint: Any) -> Any:
@@ -24,6 +70,18 @@ def parse_option(name: str, text: str, hint: Any) -> Any:
         return parse_value(text, hint)
     except ValueError as error:
         raise BadOption(f"{name} must be {describe_type(hint)}, not {text!r}") from error
+
+
+def parse_named(name: str, texts: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=VALUE` texts of an option that takes several.
+
+    Raises:
+        BadOption: a text is not of that form.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, (key, equals, _) in zip(texts, pairs, strict=True) if not (key and equals)]:
+        raise BadOption(f"{name} {wrong[0]!r} must be NAME=VALUE")
+    return {key: value for key, _, value in pairs}
 
 
 def parse_value(text: str, hint: Any) -> Any:

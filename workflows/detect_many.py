@@ -11,7 +11,6 @@ the others: it is listed at the end, and the exit code is 2. Run it again to con
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -19,24 +18,13 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 import geochange
-from geochange.cli import values
 from geochange.cli.program import USER_ERROR, run_command
 from geochange.cli.progress import progress_bar
-from geochange.declarations import parse_option
+from geochange.declarations import parse_named, parse_option
 from geochange.errors import BadOption, GeochangeError, UnreadableInput
-from geochange.scenes.scene import parse_nodata
 
 REQUIRED = ("before", "after", "out")
-FOR_ALL = {"workers", "scheduler", "threads", "resume", "overwrite"}  # options of the whole run, not of a pair
 HINTS = get_type_hints(geochange.DetectOptions)
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "bands": values.parse_bands,
-    "nodata": parse_nodata,
-    "layers": values.parse_names,
-    "formats": values.parse_names,
-    "detector_options": lambda text: values.parse_settings(text.split()),
-}
-"""Options with a notation of their own; the others are read by their type."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +49,13 @@ def read_pairs(table: Path) -> list[Pair]:
     unknown = sorted(columns - set(REQUIRED) - set(HINTS))
     if missing or unknown:
         raise BadOption(f"{table}: columns missing: {missing or 'none'}, unknown: {unknown or 'none'}")
-    if columns & FOR_ALL:
-        raise BadOption(f"{table}: {sorted(columns & FOR_ALL)} hold for all pairs and cannot be columns; remove them")
     return pairs
 
 
 def detect_many(
     table: Annotated[Path, typer.Argument(help="A CSV with the columns before, after and out.")],
-    scheduler: values.Scheduler = None,
-    workers: values.Workers = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask cluster, as in tcp://host:8786.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes on this machine.")] = None,
 ) -> None:
     """Detect the changes in each pair of a CSV; continue after bad pairs, and list them at the end."""
     failed: list[str] = []
@@ -97,19 +83,16 @@ def _detect(pair: Pair, **settings: Any) -> geochange.Detection:
         raise BadOption(f"{', '.join(REQUIRED)} must not be empty")
     before, after, out = (_place(pair.folder, texts.pop(name)) for name in REQUIRED)
     parsed = {name: _parse(name, text, pair.folder) for name, text in texts.items()}
-    options = geochange.DetectOptions(**parsed, **settings)
     with progress_bar(quiet=False) as listener:
-        return geochange.detect(before, after, out, options, listener=listener)
+        return geochange.detect(before, after, out, **parsed, **settings, listener=listener)
 
 
 def _parse(name: str, text: str, folder: Path) -> Any:
     """A cell as a value of the option that its column names."""
-    if name in PARSERS:
-        return PARSERS[name](text)
-    if name == "aoi":
-        aoi = values.parse_aoi(text)
-        return _place(folder, aoi) if isinstance(aoi, str) else aoi
-    return parse_option(name, text, HINTS[name])
+    if name == "detector_options":
+        return parse_named(name, text.split())
+    value = parse_option(name, text, HINTS[name])
+    return _place(folder, value) if name == "aoi" and isinstance(value, str) else value
 
 
 def _place(folder: Path, name: str) -> str:

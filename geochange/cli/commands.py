@@ -15,12 +15,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from geochange.cli.signatures import Parameter, Signature, option_parameters, signature_of, summary_of
+from geochange.cli.signatures import GENERAL, Parameter, Signature, option_parameters, signature_of, summary_of
+from geochange.declarations import OUTPUT, REGIONS, TILES, describe_type, parse_named, parse_value
 from geochange.errors import BadOption
 
-FIRST, OUTPUT = "Most used", "Output"
+FIRST = "Most used"
+PANELS = (FIRST, GENERAL, "Images", "Detector", "Network", REGIONS, "Kinds of change", TILES, OUTPUT)
+"""In the order of the help."""
+
 SHORT_CHOICES = 24  # characters
-BETWEEN = "between"
+BETWEEN, IMAGES = "between", "images"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Command:
             return self.signature.inputs
         words = " ".join(each.help for each in (*self.signature.inputs, *between))
         names = " ".join(each.name.upper() for each in self.signature.inputs)
-        return (Parameter("images", list[str], words, required=True, metavar=names),)
+        return (Parameter(IMAGES, list[str], words, required=True, metavar=names),)
 
     @cached_property
     def keywords(self) -> tuple[Parameter, ...]:
@@ -104,16 +108,27 @@ class Command:
 
     def parameters(self) -> list[Parameter]:
         """All arguments and options, in the order of the help."""
-        return [*self.inputs, *self.keywords, *self.options, *self.cluster, *self.switches]
+        found = [*self.inputs, *self.keywords, *self.options, *self.cluster, *self.switches]
+        return sorted(found, key=self._place_of)
+
+    def panel_of(self, parameter: Parameter) -> str:
+        """Return where the help lists a parameter."""
+        return FIRST if parameter.name in self.first else parameter.panel
+
+    def _place_of(self, parameter: Parameter) -> tuple[int, int]:
+        if not parameter.flags:
+            return -1, 0
+        rank = self.first.index(parameter.name) if parameter.name in self.first else 0
+        return PANELS.index(self.panel_of(parameter)), rank
 
     def build(self) -> Any:
         """Make the command as typer has it."""
-        places = [_place(each, FIRST if each.name in self.first else each.panel) for each in self.parameters()]
+        places = [_place(each, self.panel_of(each)) for each in self.parameters()]
 
         def body(**given: Any) -> None:
             self.run(given)
 
-        body.__dict__["__signature__"] = Places(sorted(places, key=lambda place: place.name not in self.first))
+        body.__dict__["__signature__"] = Places(places)
         body.__annotations__ = {place.name: place.annotation for place in places}
         holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         holder.command(self.name, help=self.summary)(body)
@@ -127,7 +142,7 @@ class Command:
         if first_rank_elsewhere():
             given = {**given, "quiet": True, "as_json": False}
         silent = given["quiet"] or given["as_json"]
-        inputs, keywords = self._inputs(given), _read(self.keywords, given)
+        inputs, keywords = self._inputs(given), self._keywords(given)
         if self.signature.options is not None:
             keywords["options"] = self._options(given)
         if self.signature.clustered:
@@ -155,13 +170,22 @@ class Command:
 
         return options_from(kind, {**read_options(Path(given["options_file"])), **chosen})
 
+    @property
+    def _takes_series(self) -> bool:
+        return self.inputs != self.signature.inputs
+
     def _inputs(self, given: Mapping[str, Any]) -> list[Any]:
-        if self.inputs == self.signature.inputs:
+        if not self._takes_series:
             return [given[each.name] for each in self.inputs]
-        images = given["images"]
+        images = given[IMAGES]
         if len(images) < len(self.signature.inputs):
-            raise BadOption(f"{self.inputs[0].metavar} are needed: {len(images)} was given")
+            names = " and ".join(each.name.upper() for each in self.signature.inputs)
+            raise BadOption(f"{names} are needed: one image was given")
         return [images[0], images[-1]]
+
+    def _keywords(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        keywords = _read(self.keywords, given)
+        return {**keywords, BETWEEN: given[IMAGES][1:-1]} if self._takes_series else keywords
 
 
 def first_rank_elsewhere() -> bool:
@@ -189,26 +213,15 @@ def read_value(parameter: Parameter, text: Any) -> Any:
     Raises:
         BadOption: it is not of that type.
     """
-    from geochange.declarations import describe_type, parse_value
-
     if isinstance(text, bool):
         return text
     if isinstance(text, list):
-        return _named_values(parameter, text) if is_mapping(parameter.hint) else tuple(text)
+        return parse_named(parameter.flags[0], text) if is_mapping(parameter.hint) else tuple(text)
     try:
         return parse_value(text, parameter.hint)
     except ValueError as error:
         wanted = describe_type(parameter.hint).removesuffix(" or none")
         raise BadOption(f"{parameter.flags[0]} must be {wanted}, not {text!r}") from error
-
-
-def _named_values(parameter: Parameter, texts: Sequence[str]) -> dict[str, str]:
-    """`name=value` texts as a dict."""
-    pairs = [text.partition("=") for text in texts]
-    wrong = next((text for text, (name, equals, _) in zip(texts, pairs, strict=True) if not (name and equals)), None)
-    if wrong is not None:
-        raise BadOption(f"{parameter.flags[0]} {wrong!r} must be NAME=VALUE")
-    return {name: value for name, _, value in pairs}
 
 
 def is_mapping(hint: Any) -> bool:
@@ -224,18 +237,16 @@ def _place(parameter: Parameter, panel: str) -> Place:
         default: Any = Place.empty if parameter.required else None
         return Place(parameter.name, Place.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
     flags, choices = parameter.flags, [each for each in get_args(parameter.hint) if each is not NoneType]
-    kind, metavar = str, None
+    kind, metavar = str, ""
     if parameter.hint is bool and parameter.default is not True:
         kind = bool
     elif parameter.hint is bool or choices == [bool]:
         kind, flags = bool, (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
     elif is_mapping(parameter.hint) or parameter.hint == list[str]:
-        kind, metavar = list[str], "NAME=VALUE" if is_mapping(parameter.hint) else None
+        kind, metavar = list[str], "NAME=VALUE" if is_mapping(parameter.hint) else "TEXT"
     else:
         metavar = metavar_of(parameter.hint)
-    info = typer.Option(
-        *flags, help=help_of(parameter), metavar=metavar, rich_help_panel=panel, show_default=default_text(parameter)
-    )
+    info = typer.Option(*flags, help=help_of(parameter), metavar=metavar, rich_help_panel=panel, show_default=False)
     default = Place.empty if parameter.required else None
     optional = kind if parameter.required else kind | None
     return Place(parameter.name, Place.KEYWORD_ONLY, default=default, annotation=Annotated[optional, info])
@@ -250,62 +261,64 @@ def choices_of(hint: Any) -> str:
 
 
 def help_of(parameter: Parameter) -> str:
-    """Return the help of an option, with its choices where they are too long to stand for the value."""
-    choices = choices_of(parameter.hint)
-    return parameter.help if len(choices) <= SHORT_CHOICES else f"{parameter.help} Choices: {choices}."
+    """Return the help of an option, with its choices, where these are too long to stand for the value, and default."""
+    choices, default = choices_of(parameter.hint), default_of(parameter)
+    long = f"Choices: {choices}." if len(choices) > SHORT_CHOICES else ""
+    return " ".join(filter(None, (parameter.help, long, default and f"(default: {default})")))
 
 
-def metavar_of(hint: Any) -> str | None:
+def metavar_of(hint: Any) -> str:
     """Return what stands for a value in the help: its choices, or its form."""
     parts = [each for each in get_args(hint) if each is not NoneType]
     if get_origin(hint) is Literal:
         return f"[{'|'.join(map(str, parts))}]" if len(choices_of(hint)) <= SHORT_CHOICES else "NAME"
     if get_origin(hint) is tuple:
-        inner = metavar_of(parts[0]) or "TEXT"
+        inner = metavar_of(parts[0])
         return f"{inner},..." if parts[-1] is Ellipsis else ",".join([inner] * len(parts))
     if parts:
-        return "|".join(dict.fromkeys(metavar_of(each) or "TEXT" for each in parts))
+        found = [metavar_of(each) for each in parts]
+        return "TEXT" if "TEXT" in found else "|".join(dict.fromkeys(found))
     return {int: "INTEGER", float: "NUMBER"}.get(hint, "TEXT")
 
 
-def default_text(parameter: Parameter) -> bool | str:
-    """Return the default as the help shows it; False for none."""
+def default_of(parameter: Parameter) -> str:
+    """Return the default as the help shows it; empty where there is none worth showing."""
     value = parameter.default
-    if parameter.required or value is False or value == () or isinstance(value, Mapping):
-        return parameter.unset or False
-    if value is None:
-        return parameter.unset or False
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-@dataclass(frozen=True)
-class WrittenCommand:
-    """A command whose function reads the command line itself."""
-
-    name: str
-    summary: str
-
-    def build(self) -> Any:
-        """Make the command as typer has it."""
-        function = getattr(import_module(f"geochange.cli.{self.name}"), self.name)
-        holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        holder.command(self.name, help=self.summary)(function)
-        return typer.main.get_command(holder)
+    if parameter.required:
+        return ""
+    if value is None or value is False or value == () or isinstance(value, Mapping):
+        return parameter.unset or ""
+    if value is True:
+        return "on"
+    many = value if isinstance(value, tuple) else (value,)
+    return ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in many)
 
 
 SEARCHED = ("rate", "loss", "batch", "weight_decay", "encoder_rate")  # by `tune`, among its `rates`, `losses` ...
-COMMANDS: dict[str, Command | WrittenCommand] = {
+NEEDED = (
+    "out",
+    "detector",
+    "checkpoint",
+    "align",
+    "bands",
+    "threshold",
+    "min_area",
+    "kinds",
+    "workers",
+    "resume",
+)
+COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         Command("check", "print_report", hidden=("align",)),
         Command("align", "print_aligned", hidden=("align", "aoi")),
-        WrittenCommand("detect", "Find the changes between two images, or over a series of them."),
-        WrittenCommand("refine", "Correct the boundaries in a probability raster."),
+        Command("detect", "print_run", first=NEEDED),
+        Command("refine", "print_refined"),
         Command("vectorize", "print_layer"),
-        Command("kinds", "print_kinds", hidden=("rules",)),
-        Command("fuse", "print_fused", hidden=("fit",)),
+        Command("kinds", "print_kinds"),
+        Command("fuse", "print_fused"),
         Command("evaluate", "print_evaluation"),
-        Command("detectors", "print_detectors"),
+        Command("detectors", "print_detectors", function="list_detectors"),
         Command("datasets", "print_datasets", function="describe_datasets", finish="require_whole"),
         Command("from-to", "print_from_to"),
         Command("synthesize", "print_synthesized"),
@@ -313,6 +326,6 @@ COMMANDS: dict[str, Command | WrittenCommand] = {
         Command("finetune", "print_trained"),
         Command("tune", "print_tuned", hidden=SEARCHED),
         Command("export-model", "print_exported"),
-        WrittenCommand("explain", "Show where a network looked when it predicted change at a place."),
+        Command("explain", "print_explained", hidden=("device", "precision", "engine", "augment")),
     )
 }

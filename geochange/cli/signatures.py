@@ -17,7 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
-GENERAL = "Options"  # the panel of what belongs to no group
+from geochange.declarations import OUTPUT, Options
+
+GENERAL = Options.panel  # of what belongs to no group
 STANDARD = {
     "out": "File or folder to write.",
     "overwrite": "Replace what is already there.",
@@ -127,7 +129,8 @@ def _parameter(argument: ast.arg, docs: dict[str, str], *, required: bool = Fals
     words, unset = split_default(said[:1].upper() + said[1:])
     flags = () if required and name != "out" else SHORT.get(name, (flag_of(name),))
     hint: Any = list[str] if "Sequence[" in text else bool if text == "bool" else str
-    return Parameter(name, hint, words, flags, unset=unset, required=required)
+    panel = OUTPUT if name in STANDARD else GENERAL
+    return Parameter(name, hint, words, flags, unset=unset, required=required, panel=panel)
 
 
 def flag_of(name: str) -> str:
@@ -137,8 +140,8 @@ def flag_of(name: str) -> str:
 
 def split_default(text: str) -> tuple[str, str | None]:
     """Split "Band numbers; None: all." into the text and what None stands for."""
-    match = re.fullmatch(r"(.*?)[;.] None(?:: | for |, )(.*?)\.?", " ".join(text.split()))
-    return (f"{match[1]}.", match[2]) if match else (" ".join(text.split()), None)
+    match = re.fullmatch(r"(.*?); None: (.*?)\.?", " ".join(text.split()))
+    return (f"{match[1].removesuffix('.')}.", match[2]) if match else (" ".join(text.split()), None)
 
 
 def _options_class(module: str, argument: ast.arg) -> type[Any]:
@@ -155,7 +158,8 @@ def _options_class(module: str, argument: ast.arg) -> type[Any]:
 def option_parameters(kind: type[Any]) -> Iterator[Parameter]:
     """Yield the options of a class, those of its bases among them, in the order of their declaration.
 
-    A field's metadata may give other `flags`, or none for a field that is not an option of the command line.
+    A field's metadata may give other `flags`, or none for a field that is not an option of the command line, and
+    another `panel`.
     """
     hints, docs, panels = get_type_hints(kind), field_docs(kind), _panels(kind)
     for field in fields(kind):
@@ -163,7 +167,13 @@ def option_parameters(kind: type[Any]) -> Iterator[Parameter]:
         if flags:
             words, unset = split_default(docs.get(field.name, ""))
             yield Parameter(
-                field.name, hints[field.name], words, flags, _default(field), unset, panel=panels[field.name]
+                field.name,
+                hints[field.name],
+                words,
+                flags,
+                _default(field),
+                unset,
+                panel=field.metadata.get("panel", panels[field.name]),
             )
 
 
@@ -196,6 +206,5 @@ def _panels(kind: type[Any]) -> dict[str, str]:
     """Return the panel of each field: the `panel` of the class that declares it."""
     panels: dict[str, str] = {}
     for each in reversed(kind.__mro__):
-        own = each.__dict__.get("panel", GENERAL)
-        panels |= dict.fromkeys(inspect.get_annotations(each), own)
+        panels |= dict.fromkeys(inspect.get_annotations(each), getattr(each, "panel", GENERAL))
     return panels

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.refine import Refined
     from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.train import Trained
+    from geochange.pipeline.tune import Tuned
     from geochange.pipeline.vectorize import WrittenLayer
     from geochange.scenes.preflight import Report
 
@@ -393,9 +394,9 @@ def require_whole(report: DatasetsReport) -> None:
         raise UnreadableInput(f"{report.path}: {len(report.broken)} broken; first {report.broken[0].why}")
 
 
-def print_tuned(best: Mapping[str, Any]) -> None:
+def print_tuned(tuned: Tuned) -> None:
     """Print the best options of a search."""
-    print(" ".join(f"{name}={value}" for name, value in best.items()))
+    print(" ".join(f"{name}={value}" for name, value in tuned.best.items()))
     print("geochange train ... --options best.json trains with them")
 
 

@@ -20,7 +20,8 @@ from geochange.detectors.statistics import Matching, Moments, matching_of, momen
 from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import is_layer
-from geochange.scenes.pairing import Scene, SceneOptions, open_scene
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import Scene, open_scene
 from geochange.scenes.scene import open_file
 
 MOST_MATCHED = 64

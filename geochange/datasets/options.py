@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias, get_args
 
-from geochange.errors import BadOption, require_known
-from geochange.scenes.scene import NodataRule
+from geochange.declarations import Options
+from geochange.errors import BadOption
+from geochange.scenes.options import NodataOptions
 
 ChangeKind: TypeAlias = Literal["appeared", "vanished", "moved", "deformed", "recoloured"]
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
@@ -21,7 +22,7 @@ LARGEST_OBJECT = 64  # pixels, of the square root of the area
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelOptions:
+class LabelOptions(Options):
     """How stored labels are read."""
 
     FEWEST_CLASSES: ClassVar[int] = 1
@@ -30,15 +31,16 @@ class LabelOptions:
     """Names of the labels 1, 2, ..., as in built,felled."""
 
     values: tuple[int | str, ...] | None = None
-    """Stored value of each class; otherwise 1, 2, ... in rasters (255 beside 0 alone), and the names in layers."""
+    """Stored value of each class; None: 1, 2, ... in rasters (255 beside 0 alone), and the names in layers."""
 
     ignore: tuple[int | str, ...] = ()
     """Further stored values for "not labelled", besides 255."""
 
     label_column: str | None = None
-    """Column of a label layer that names the class; otherwise every polygon is of the single class."""
+    """Column of a label layer that names the class; None: every polygon is of the single class."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         count = len(self.classes)
         if not self.FEWEST_CLASSES <= count <= MOST_CLASSES or len({*self.classes}) < count:
             raise BadOption(f"classes {', '.join(self.classes)!r} must be 1 to {MOST_CLASSES} different names")
@@ -56,7 +58,7 @@ class DataOptions(LabelOptions):
     """How labelled pairs are read."""
 
     bands: tuple[int, ...] | None = None
-    """Band numbers to use, from 1; otherwise all."""
+    """Band numbers to use, from 1; None: all."""
 
     align: bool = False
     """Bring the dates of a scene to the first one's grid, on their overlap, while they are read."""
@@ -96,7 +98,7 @@ class CollectionOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticObjects:
+class SyntheticObjects(Options):
     """What is pasted to synthesize changes."""
 
     kinds: tuple[ChangeKind, ...] = CHANGE_KINDS
@@ -130,10 +132,9 @@ class SyntheticObjects:
     """Share of objects that throw a shadow."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, known in (("kinds", CHANGE_KINDS), ("shapes", get_args(ShapeName))):
-            chosen = getattr(self, name)
-            require_known(name, chosen, known)
-            if not chosen:
+            if not getattr(self, name):
                 raise BadOption(f"{name} must name at least one of {', '.join(known)}")
         if not 2 <= self.sizes[0] <= self.sizes[1] <= LARGEST_OBJECT:
             raise BadOption(f"sizes {_span(self.sizes)} must rise and lie in 2..{LARGEST_OBJECT} pixels")
@@ -144,7 +145,7 @@ class SyntheticObjects:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesizeOptions(SyntheticObjects):
+class SynthesizeOptions(SyntheticObjects, NodataOptions):
     """What is synthesized from each image."""
 
     effects: tuple[Effect, ...] = EFFECTS
@@ -166,7 +167,7 @@ class SynthesizeOptions(SyntheticObjects):
     """Layer of polygons around objects to cut out and paste elsewhere."""
 
     cut_from: str | None = None
-    """Image that the outlines lie on; otherwise each image itself."""
+    """Image that the outlines lie on; None: each image itself."""
 
     pictures: str | None = None
     """Folder of pictures of objects, with opacity, to paste."""
@@ -178,10 +179,7 @@ class SynthesizeOptions(SyntheticObjects):
     """Seed; another one gives other pairs from the same images."""
 
     bands: tuple[int, ...] | None = None
-    """Band numbers to use, from 1; otherwise all."""
-
-    nodata: NodataRule = "all"
-    """What makes a pixel nodata: any band, all bands, or a value."""
+    """Band numbers to use, from 1; None: all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,7 +193,6 @@ class SynthesizeOptions(SyntheticObjects):
             raise BadOption("outlines and pictures exclude each other: objects come from one of them")
         if self.cut_from is not None and self.outlines is None:
             raise BadOption("cut_from needs outlines: objects are cut out by them")
-        require_known("effect", self.effects, EFFECTS)
         if not 0 <= self.strength < float("inf"):
             raise BadOption(f"strength {self.strength} must be 0 or more")
 

@@ -24,8 +24,9 @@ from geochange.engine.work import Work, grid_blocks
 from geochange.errors import OutputInTheWay
 from geochange.polygons.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.options import NodataRule
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import NodataRule, Source, read_beyond
+from geochange.scenes.scene import Source, read_beyond
 from geochange.scenes.writing import describe_like, geotiff_profile
 
 FOLDERS, OBJECTS = ("A", "B", LABEL), "objects"

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 from geochange.declarations import parse_option
 from geochange.detectors.detector import Detector, Fitted
 from geochange.detectors.fitted_files import fitted_name
+from geochange.detectors.options import DetectorOptions
 from geochange.errors import BadOption
 
 ENTRY_POINTS = "geochange.detectors"
@@ -79,12 +80,12 @@ def detector_class(name: str) -> type[Any]:
     return kind
 
 
-def detector(name: str, options: Mapping[str, str] | None = None) -> Detector:
-    """Make a detector with options given as text, as on the command line.
+def detector(name: str, options: Mapping[str, Any] | None = None) -> Detector:
+    """Make a detector with its options.
 
     Args:
         name: in the catalogue.
-        options: option -> text, such as `{"iterations": "20", "index": "4,3"}`.
+        options: option -> value, or its text as on the command line, such as `{"iterations": 20, "index": "4,3"}`.
 
     Raises:
         BadOption: the detector or the option is unknown, or the text is not of the option's type.
@@ -93,10 +94,11 @@ def detector(name: str, options: Mapping[str, str] | None = None) -> Detector:
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     values = {}
-    for option, text in (options or {}).items():
+    for option, given in (options or {}).items():
         if option not in known:
             raise BadOption(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
-        values[option] = parse_option(f"option {option} of {name}", text, hints[option])
+        as_text = isinstance(given, str)
+        values[option] = parse_option(f"option {option} of {name}", given, hints[option]) if as_text else given
     chosen: Detector = kind(**values)
     return chosen
 
@@ -127,8 +129,10 @@ def load_fitted(folder: Path) -> Fitted:
     return loaded
 
 
-def default_name(bands: int) -> str:
-    """Return the default detector for scenes with this many bands."""
+def default_name(bands: int, options: DetectorOptions) -> str:
+    """Return the detector that is taken where none is named, for scenes with this many bands."""
+    if options.checkpoint is not None:
+        return "network"
     return "ir-mad" if bands >= 3 else "change-vector"
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from math import ceil, isfinite, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from geochange.arrays import Bools, Floats
 from geochange.detectors.boxes import boxes_of
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
+from geochange.detectors.options import NetworkOptions
 from geochange.detectors.statistics import matching_of, scene_moments
 from geochange.errors import BadOption, BandMismatch, NothingValid
 from geochange.scenes.grid import Tile
@@ -135,7 +136,7 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkDetector:
+class NetworkDetector(NetworkOptions):
     """A trained network: `checkpoint` is a file that `geochange train` left."""
 
     name: ClassVar[str] = "network"
@@ -144,31 +145,11 @@ class NetworkDetector:
     shipped: ClassVar[Path | None] = None
     """The weights that a detector brings."""
 
-    checkpoint: str | None = None
-    """A file that `geochange train` left."""
-
-    scale: str | None = None
-    """LOW:HIGH, the scene's values for the ends of the range that the network was trained with; or auto."""
-
-    match_gsd: bool = False
-    """Score at the pixel size that the network was trained with, where the scene's is another."""
-
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
-
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Floating-point format of the computation; fp16 needs a GPU."""
-
-    engine: Literal["torch", "openvino"] = "torch"
-    """Library that runs the network."""
-
-    augment: bool = False
-    """Average over eight flips and turns: eight times the work."""
-
     batch: int | None = None
     """Tiles scored at once; None: 1 on a CPU, 8 on a GPU."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.batch is not None and self.batch < 1:
             raise BadOption(f"batch {self.batch} must be at least 1")
 

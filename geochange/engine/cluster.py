@@ -16,11 +16,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import rasterio
 from threadpoolctl import threadpool_limits
 
+from geochange.declarations import TILES, Options
 from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, UnreadableInput
 
 T = TypeVar("T")
@@ -30,20 +31,23 @@ GDAL_CACHE_MB = 128
 ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterOptions:
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions(Options):
     """Where the work is done."""
 
+    panel: ClassVar[str] = TILES
+
     workers: int | None = None
-    """Dask worker processes on this machine; None for threads of this process."""
+    """Dask worker processes on this machine; None: threads of this process."""
 
     scheduler: str | None = None
     """Address of a running Dask cluster, such as tcp://host:8786."""
 
     threads: int | None = None
-    """Threads of this process; None for one a core. Not used with workers or a scheduler."""
+    """Threads of this process, without workers or a scheduler; None: one a core."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.workers is not None and self.workers < 1:
             raise BadOption(f"workers {self.workers} must be at least 1")
         if self.threads is not None and self.threads < 1:

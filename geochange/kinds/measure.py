@@ -12,6 +12,7 @@ from scipy.ndimage import minimum_filter
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.errors import BandMismatch, NothingValid
 from geochange.kinds.indices import brightness, compute_index, parse_roles, require_index, roles_in
+from geochange.kinds.options import KindOptions, KindRules
 from geochange.kinds.rules import (
     BRIGHTNESS,
     BUILT_UP,
@@ -21,18 +22,16 @@ from geochange.kinds.rules import (
     SLOPE_RADIUS,
     VEGETATION,
     WATER,
-    KindRules,
     SceneLevels,
     find_outlines,
     measure_levels,
     pixel_kinds,
     slopes,
 )
-from geochange.polygons.options import MinAreaOptions
 from geochange.polygons.region_ids import RegionIds
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import NodataRule, Source, readable
+from geochange.scenes.scene import Source, readable
 
 CORE = (
     slice(OUTLINE_REACH, -OUTLINE_REACH),
@@ -40,32 +39,6 @@ CORE = (
 )  # of a block that was read with what is around it
 ZONES = ("edge", "inside", "around")  # where slopes are measured
 SAMPLE_TILES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
-
-
-@dataclass(frozen=True, kw_only=True)
-class KindOptions(MinAreaOptions):
-    """How changes are classified by kind. The smallest change is that which cutting leaves."""
-
-    band_roles: str | None = None
-    """Which band is which, as in red=1,green=2,blue=3,nir=4; also swir1, swir2, rededge1, ... (default: as BEFORE
-    names its bands)."""
-
-    indices: tuple[str, ...] = ()
-    """Further spectral indices to measure before and after, as in SAVI."""
-
-    split_kinds: bool = False
-    """Cut changes where their kind changes."""
-
-    rules: KindRules = field(default_factory=KindRules)
-    """Thresholds of the kinds."""
-
-    nodata: NodataRule = "all"
-    """A pixel is nodata where any band is, where all bands are, or at a value."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.band_roles is not None:
-            parse_roles(self.band_roles)
 
 
 @dataclass(frozen=True)

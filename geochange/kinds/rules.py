@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.kinds.options import KindRules
 
 KINDS = (
     "other",
@@ -47,40 +48,6 @@ INNER_DISTANCE = 1.0  # pixels from the outermost ones of a region beyond which 
 OUTER_DISTANCES = (2.0, 8.0)  # pixels outside it
 OUTLINE_REACH = 12  # pixels around a block that its outlines depend on
 SMOOTH_RADIUS = 2  # pixels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindRules:
-    """When a pixel or a region is of a kind. Changes of indices are those less the median change of the scene."""
-
-    ndvi_change: float = 0.15
-    ndvi: float = 0.2
-    """Of the greener date, at least this; midway between that date's extremes where that is less."""
-
-    ngrdi_change: float = 0.07
-    ngrdi: float = 0.0
-
-    water: float = 0.0
-    """Of the water index, at least this; midway between the date's extremes where that is more."""
-
-    water_of_bytes: float = 0.15
-    """As `water`, for NDWI of 8-bit images: these are not reflectances, and grey roofs and roads lie over 0 in them."""
-
-    dark: float = 0.5
-    """Water's near infrared is at most this share of the scene's bright (90th percentile)."""
-
-    built_up: float = 0.0
-    """NDBI less NDVI of what is built up (Zha 2003)."""
-
-    built_up_change: float = 0.1
-
-    outline: float = 0.52
-    """Slope at an object's outline over itself and that inside and around, at the date at which it is there."""
-
-    outline_change: float = 0.03
-
-    object_pixel: float = 2.5
-    """Metres: coarser pixels show no objects, which are of the size of a house, not of a field."""
 
 
 @dataclass(frozen=True, slots=True)

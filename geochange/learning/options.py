@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from geochange.datasets.options import DataOptions
-from geochange.errors import BadOption, require_known
+from geochange.declarations import Options
+from geochange.errors import BadOption
 
 LossName: TypeAlias = Literal["bce-dice", "cross-entropy", "dice", "focal", "lovasz", "bce-lovasz"]
 PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Options):
     """How a network is fitted."""
 
     LEAST: ClassVar[Mapping[str, int]] = {
@@ -69,7 +70,7 @@ class TrainOptions:
     """Validate every N steps."""
 
     patience: int | None = None
-    """Stop after N validations without a better F1 or AP50; otherwise never."""
+    """Stop after N validations without a better F1 or AP50; None: never."""
 
     loaders: int = 1
     """Processes that read training data."""
@@ -78,8 +79,7 @@ class TrainOptions:
     """Seed of weights and samples."""
 
     def __post_init__(self) -> None:
-        require_known("loss", [self.loss], get_args(LossName))
-        require_known("precision", [self.precision], get_args(PrecisionName))
+        super().__post_init__()
         for name, bound in self.LEAST.items():
             value = getattr(self, name)
             if value is not None and value < bound:
@@ -96,22 +96,22 @@ class TrainRunOptions(DataOptions, TrainOptions):
     """How `train` trains a network on labelled pairs."""
 
     val: str | None = None
-    """Held-out pairs, DIR or DIR@GSD; otherwise the data's own split, or a share of its scenes."""
+    """Held-out pairs, DIR or DIR@GSD; None: the data's own split, or a share of its scenes."""
 
     val_share: float = 0.15
     """Share of the scenes, or of the area of a single scene, to hold out without a split; 0 for none."""
 
     network: str | None = None
-    """Name of the network; otherwise that of the checkpoint, or attention-net."""
+    """Name of the network; None: that of the checkpoint, or attention-net."""
 
     network_options: Mapping[str, str] = field(default_factory=dict, metadata={"flags": ("--network-option",)})
     """Option of the network, as NAME=VALUE."""
 
     gsd: float | None = None
-    """Pixel size of training samples, in metres; otherwise that of the images."""
+    """Pixel size of training samples, in metres; None: that of the images."""
 
     size: int | None = None
-    """Side of a training sample, in pixels; otherwise 256, or the next multiple of the network's stride."""
+    """Side of a training sample, in pixels; None: 256, or the next multiple of the network's stride."""
 
     pretrained: bool | None = None
     """Begin with an encoder trained on ImageNet; by default where there is one, unless a checkpoint is given."""
@@ -132,8 +132,7 @@ class TrainRunOptions(DataOptions, TrainOptions):
     """Leave out broken images, and list them, instead of stopping."""
 
     def __post_init__(self) -> None:
-        DataOptions.__post_init__(self)
-        TrainOptions.__post_init__(self)
+        super().__post_init__()
         if not 0 <= self.val_share < 1:
             raise BadOption(f"val_share {self.val_share} must lie in 0..1, below 1")
         for name in ("size", "gsd"):
@@ -159,7 +158,7 @@ class FinetuneOptions(TrainRunOptions):
     FEWEST_CLASSES: ClassVar[int] = 0
 
     classes: tuple[str, ...] = ()
-    """Names of the labels 1, 2, ...; otherwise those of the checkpoint."""
+    """Names of the labels 1, 2, ...; None: those of the checkpoint."""
 
     steps: int = 600
     """Updates of the weights, all together."""
@@ -177,7 +176,7 @@ class FinetuneOptions(TrainRunOptions):
     """Steps over which the rate grows, before it falls as a cosine; at most a tenth of all."""
 
     frozen_steps: int | None = None
-    """Updates with a frozen encoder, before all of the network is trained; otherwise a quarter of the steps."""
+    """Updates with a frozen encoder, before all of the network is trained; None: a quarter of the steps."""
 
     whole_rate: float = 0.3
     """Learning rate once all of the network is trained, relative to that before."""
@@ -236,7 +235,3 @@ class TuneOptions(TrainRunOptions):
 
     first_trials: int = 4
     """Trials that are never stopped early."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_known("loss", self.losses, get_args(LossName))

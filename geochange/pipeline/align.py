@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -17,11 +17,17 @@ from geochange.engine.raster_output import bytes_needed, write_cog
 from geochange.engine.work import grid_blocks, open_work
 from geochange.files import require_geotiff, require_writable, scratch_beside
 from geochange.pipeline.check import measure_shift
+from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.grid import Tile
-from geochange.scenes.pairing import RESAMPLINGS, SceneOptions, open_image, open_scene
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import RESAMPLINGS, open_image, open_scene
 from geochange.scenes.registration import Shift
+from geochange.scenes.scene import open_masked
 from geochange.scenes.warped import WarpedSource
 from geochange.scenes.writing import describe_like, geotiff_profile
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,10 @@ class Aligned:
     path: Path
     removed: Shift | None
     """The shift that was measured and removed; None where that was not asked for."""
+
+    def open(self) -> xr.DataArray:
+        """Open the raster lazily: (band, y, x), NaN where there are no data."""
+        return open_masked(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -48,6 +58,7 @@ def align(
     overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Aligned:
     """Write AFTER on the whole grid of BEFORE, as a COG; what it does not cover is nodata.
 
@@ -60,13 +71,15 @@ def align(
         overwrite: replace a file that is there.
         cluster: where the work is done.
         listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         GridMismatch: the images do not overlap.
         NothingValid: the shift cannot be measured.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
-    path, options = Path(out), replace(options or SceneOptions(), align=True)
+    options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
+    path, options = Path(out), replace(options, align=True)
     require_geotiff(path)
     require_writable([path], overwrite=overwrite, inputs=[before, after])
     scene = open_scene([before, after], options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.errors import BandMismatch, GridMismatch, NothingValid
+from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.grid import Tile
-from geochange.scenes.pairing import Image, Scene, SceneOptions, open_image, open_scene
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import Image, Scene, open_image, open_scene
 from geochange.scenes.preflight import DateFacts, Report
 from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
@@ -41,6 +44,7 @@ def check(
     *,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Report:
     """Compare two dates' grids, bands and radiometry, and measure the shift between them.
 
@@ -53,12 +57,14 @@ def check(
         options: bands, area of interest, nodata rule.
         cluster: where the work is done.
         listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         UnreadableInput: an image is missing or is not a raster.
         BandMismatch: a band number is out of range.
     """
-    options = replace(options or SceneOptions(), align=True)
+    options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
+    options = replace(options, align=True)
     facts = [_facts(open_image(image, place, options)) for place, image in enumerate((before, after))]
     try:
         scene = open_scene([before, after], options)

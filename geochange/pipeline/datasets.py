@@ -19,6 +19,7 @@ from geochange.datasets.listings import find_datasets
 from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import GeochangeError
+from geochange.pipeline.options import choose_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ def describe_datasets(
     options: DataOptions | None = None,
     *,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> DatasetsReport:
     """Read all labelled pairs of a data set, or of all those in a folder, once.
 
@@ -152,12 +154,14 @@ def describe_datasets(
         path: a folder A, B, label, a CSV of scenes, or a folder with several of them.
         options: classes and how they are stored; bands; the tiles of scenes.
         listener: receives progress updates.
+        settings: options by name, in place of those in `options`.
 
     Raises:
         UnreadableInput: nothing is there, or lists and tables cannot be read.
         BadOption: a split has an unknown name, or a pair two of them.
     """
-    options, stages = CollectionOptions(**vars(options or DataOptions())), Stages(listener or Silent())
+    chosen = choose_options(DataOptions, options, settings)
+    options, stages = CollectionOptions(**vars(chosen)), Stages(listener or Silent())
     parts: list[PartFacts] = []
     broken: list[Broken] = []
     seen: dict[bytes, list[Place]] = {}

@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from glob import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.detector import Fitted
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
-from geochange.engine.cluster import open_crew
+from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.cog import build_vrt
 from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks, default_block
@@ -39,7 +39,7 @@ from geochange.files import load_array, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.kinds import measure_kinds, write_kinds
-from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
+from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
 from geochange.polygons.boxes import found_objects, object_threshold
 from geochange.polygons.export import write_layer
@@ -52,8 +52,14 @@ from geochange.probability.raster import Provenance, encode_probability, layer_s
 from geochange.probability.threshold_search import open_labelled, require_threshold
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
+from geochange.scenes.layers import open_layer
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
+from geochange.scenes.scene import open_masked
 from geochange.scenes.tiling import Tiling, cut_axis
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from geopandas import GeoDataFrame
 
 log = logging.getLogger("geochange")
 
@@ -74,9 +80,21 @@ class Detection:
         return self.folder / "probability.tif"
 
     @property
-    def changes(self) -> Path:
+    def layer(self) -> Path:
         """The layer of changes, in the first of its formats."""
         return self.folder / str(self.record["files"]["changes"][0])
+
+    def changes(self) -> GeoDataFrame:
+        """Read the layer of changes."""
+        return open_layer(str(self.layer)).frame
+
+    def open(self) -> xr.DataArray:
+        """Open the probabilities lazily: (class, y, x) in 0..1, NaN where there are no data."""
+        return open_masked(self.probability)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record."""
+        return self.record
 
 
 @dataclass(frozen=True)
@@ -97,19 +115,25 @@ def detect(
     options: DetectOptions | None = None,
     *,
     between: Sequence[Image] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
     **settings: Any,
 ) -> Detection:
     """Find the changes between two images, or over a series of them.
 
     Args:
-        before: the earlier image: a path, or a DataArray (band, y, x) with rioxarray's conventions.
-        after: the later image, on the same grid unless `align` is set.
+        before: the earlier image, any raster that GDAL reads; in Python also a DataArray (band, y, x).
+        after: the later image, on the same grid, or anywhere with `align`.
         out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log.
         options: how it is done; see `DetectOptions`.
         between: images of dates between the two, in their order, for detectors that take a series.
+        resume: go on with the same run, which was interrupted.
+        overwrite: replace what an earlier run left.
+        cluster: where the work is done.
         listener: receives progress updates.
-        settings: fields of `DetectOptions`, in place of those in `options`.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         UnreadableInput: an image is missing, broken or not a raster.
@@ -119,28 +143,30 @@ def detect(
         OutputInTheWay: `out` holds another run, or cannot be written.
         DiskFull: the disk holds less than the run needs.
     """
-    options = replace(options or DetectOptions(), **settings)
+    options, cluster = choose_options_and_cluster(DetectOptions, options, cluster, settings)
+    if resume and overwrite:
+        raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
     stages = Stages(listener or Silent())
-    scene = open_scene([before, *between, after], options.scene())
+    scene = open_scene([before, *between, after], options)
     if options.remove_shift and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if options.remove_shift:
-        scene = _without_shift(scene, options, stages)
+        scene = _without_shift(scene, options, cluster, stages)
     if options.detector is None:
-        options = replace(options, detector=default_name(len(scene.bands)))
+        options = replace(options, detector=default_name(len(scene.bands), options))
     if options.labels is not None:  # a mistake in them is better told now than at the end
         open_labelled(options.labels, options.label_column, scene.grid)
     if options.kinds:
-        require_kinds(scene, options.of_kinds())
+        require_kinds(scene, options)
     identity = _identity(scene, options)
     inputs = [*(source.name for source in scene.sources), options.aoi, options.labels]
-    inputs += options.detector_options.values()
+    inputs += options.own_options().values()
     folder = RunFolder(Path(out).absolute(), _targets(options), inputs)
     kept = folder.out.exists()
-    if folder.begin(identity, resume=options.resume, overwrite=options.overwrite):
+    if folder.begin(identity, resume=resume, overwrite=overwrite):
         return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
     try:
-        with _logged(folder), open_crew(options.cluster()) as crew:
+        with _logged(folder), open_crew(cluster) as crew:
             return _detect(_Run(scene, options, folder, Work(crew, stages), identity))
     except (BandMismatch, BadOption, NothingValid, UnreadableInput):
         folder.abandon(keep_folder=kept)
@@ -153,23 +179,23 @@ def _targets(options: DetectOptions) -> list[str]:
     return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png"]
 
 
-def _without_shift(scene: Scene, options: DetectOptions, stages: Stages) -> Scene:
+def _without_shift(scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages) -> Scene:
     """Move the second date of a scene back by its measured shift."""
-    with open_crew(options.cluster()) as crew:
+    with open_crew(cluster) as crew:
         shift = measure_shift(scene, Work(crew, stages))
     log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
     return scene.move(1, (shift.row, shift.col), RESAMPLINGS[options.resampling])
 
 
 def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
-    return {"geochange": version("geochange"), "scene": scene.fingerprint(), "options": options.identity()}
+    return {"geochange": version("geochange"), "scene": scene.fingerprint(), "options": asdict(options)}
 
 
 def _detect(run: _Run) -> Detection:
     started, fitted = datetime.now(UTC), _fitted(run)
     tiling = tiling_of(run.scene, fitted, run.options)
     inference = Inference(run.scene, fitted, tiling, run.options.layers, _thumbnail(run.scene))
-    encode = partial(encode_probability, dtype=run.options.stored_dtype())
+    encode = partial(encode_probability, dtype=np.dtype(run.options.dtype))
     store = BlockStore(run.folder.blocks, encode, run.options.layers)
     require_space(run.folder.out, _bytes_needed(inference, run.options) - run.folder.bytes_done())
     run_blocks(run.work, inference, store)
@@ -185,7 +211,7 @@ def _fitted(run: _Run) -> Fitted:
     if run.folder.fitted.exists():
         return load_fitted(run.folder.fitted)
     assert run.options.detector is not None
-    detector = make_detector(run.options.detector, run.options.detector_options)
+    detector = make_detector(run.options.detector, run.options.own_options())
     if detector.dates not in (None, run.scene.dates):
         raise BadOption(f"{detector.name} compares {detector.dates} dates, but {run.scene.dates} were given")
     with run.work.stages.stage("fit"):
@@ -205,7 +231,7 @@ def _check_fitted(fitted: Fitted, run: _Run) -> None:
     if fitted.objects:
         object_threshold(run.options.threshold, fitted.thresholds)
     elif run.options.labels is None:
-        require_threshold(run.options.regions().parsed_threshold, fitted.thresholds)
+        require_threshold(run.options.parsed_threshold, fitted.thresholds)
     unknown = sorted(set(run.options.layers) - set(fitted.layers))
     if unknown:
         offered = ", ".join(fitted.layers) or "none"
@@ -216,20 +242,18 @@ def _check_fitted(fitted: Fitted, run: _Run) -> None:
 
 def tiling_of(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
     """Cut a scene into tiles and blocks for a detector."""
-    tiles = options.tiles()
-    tiles = tiles if options.tile_size is not None else replace(tiles, size=fitted.default_tile)
     axes = [
         cut_axis(
             length,
-            tiles,
+            options,
             radius=fitted.receptive_radius,
             stride=fitted.stride,
+            default_tile=fitted.default_tile,
             default_overlap=fitted.default_overlap,
-            block=tiles.block or tiles.size,
         )
         for length in scene.shape
     ]
-    if tiles.block is None:
+    if options.block_size is None:
         sides = default_block(scene, (axes[0].step, axes[1].step))
         axes = [
             replace(axis, tiles_per_block=max(1, side // axis.step)) for axis, side in zip(axes, sides, strict=True)
@@ -249,7 +273,7 @@ def _thumbnail(scene: Scene) -> Thumbnail:
 def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
     """Return what rasters, the sums of two rows of blocks, and polygons take on the disk at the worst."""
     pixels = inference.scene.grid.area.size
-    stored = len(inference.fitted.classes) * options.stored_dtype().itemsize + 4 * sum(
+    stored = len(inference.fitted.classes) * np.dtype(options.dtype).itemsize + 4 * sum(
         inference.fitted.layers[name] for name in inference.layers
     )
     row = inference.scene.shape[1] * inference.tiling.block((0, 0)).area.height
@@ -306,7 +330,7 @@ def _virtual(run: _Run, inference: Inference, store: BlockStore, name: str) -> P
     grid, fitted = run.scene.grid, inference.fitted
     if name == PROBABILITY:
         thresholds = {} if fitted.objects else fitted.thresholds
-        dtype = run.options.stored_dtype()
+        dtype = np.dtype(run.options.dtype)
         spec = probability_spec(grid, dtype, fitted.classes, thresholds, Provenance(fitted.name))
     else:
         spec = layer_spec(grid, name, fitted.layers[name], fitted.name)
@@ -322,7 +346,7 @@ def _pack(run: _Run, virtual: dict[str, Path]) -> None:
 
 def _with_dates(run: _Run) -> RegionOptions:
     """Return the region options, with dates from the images' tags where none were given."""
-    regions, (before, *_, after) = run.options.regions(), run.scene.sources
+    regions, (before, *_, after) = run.options, run.scene.sources
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
@@ -344,7 +368,7 @@ def _write_with_kinds(run: _Run, outlines: RegionStore, layer: ChangeLayer, name
     write_layer(scratch / "changes.parquet", outlines.chunks(), layer)
     features = open_features(str(scratch / "changes.parquet"))
     ends = replace(run.scene, sources=(run.scene.sources[0], run.scene.sources[-1]))
-    measured = measure_kinds(features, ends, run.options.of_kinds(), run.work, scratch)
+    measured = measure_kinds(features, ends, run.options, run.work, scratch)
     with run.work.stages.stage("write"):
         for name in names:
             write_kinds(run.folder.ready / name, measured)

@@ -5,6 +5,6 @@ from __future__ import annotations
 from geochange.detectors.catalogue import Offer, available
 
 
-def detectors() -> list[Offer]:
+def list_detectors() -> list[Offer]:
     """List all detectors, built in and from other packages, with their options and defaults."""
     return available()

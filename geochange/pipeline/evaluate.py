@@ -29,6 +29,7 @@ from geochange.evaluation.picture import Outcome, classify_outcomes, count_outco
 from geochange.evaluation.pixel_scores import confusion_by_cell, score_pixels
 from geochange.evaluation.report import Evaluation
 from geochange.files import appearing, require_writable
+from geochange.pipeline.options import EvaluateOptions, choose_options_and_cluster
 from geochange.polygons.features import map_polygons
 from geochange.polygons.regions import BlockRegions, trace_block
 from geochange.polygons.seams import SeamMerger
@@ -44,39 +45,6 @@ PICTURE_SIDE = 1600  # px; longest side of the picture
 MOST_PIXELS = 10**10  # of the grid that two vector layers are compared on
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
 VECTOR_GRID_SIDE = 4096  # px; longest side of the grid that two vector layers are compared on
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """How two maps are compared."""
-
-    ignore: tuple[int, ...] = ()
-    """Labels that are not scored."""
-
-    threshold: float | None = None
-    """Smallest probability of a change, for probability rasters (default: their own, else 0.5)."""
-
-    iou: float = 0.5
-    """Intersection over union from which two objects are the same."""
-
-    resolution: float | None = None
-    """Pixel size in map units, to compare two vector layers (default: 4096 pixels along the longer side)."""
-
-    classes: tuple[str, ...] = ()
-    """Names of the labels 1, 2, ..., as in appeared,vanished; layers hold them in a column (default: all that is
-    labelled is change, unless rasters hold several labels)."""
-
-    label_column: str = "label"
-    """Column of layers that holds the class."""
-
-    grid: str | None = None
-    """Raster on whose grid the two are compared (default: the reference's, else the prediction's)."""
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise BadOption(f"threshold {self.threshold} must lie in 0..1")
-        if self.resolution is not None and not 0 < self.resolution < float("inf"):
-            raise BadOption(f"resolution {self.resolution} must be above 0 map units")
 
 
 @dataclass(frozen=True)
@@ -129,6 +97,7 @@ def evaluate(
     picture: str | os.PathLike[str] | None = None,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Evaluation:
     """Score predicted changes against a reference.
 
@@ -143,13 +112,14 @@ def evaluate(
         picture: a PNG file to write, of hits, misses and false alarms.
         cluster: where the work is done.
         listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         UnreadableInput: one of them is neither a raster nor a layer of polygons.
         GridMismatch: only one of them has a CRS.
         NothingValid: no pixel is to be scored.
     """
-    options = options or EvaluateOptions()
+    options, cluster = choose_options_and_cluster(EvaluateOptions, options, cluster, settings)
     if picture is not None:
         _require_picture(Path(picture), (predicted, reference, options.grid))
     sides = open_labels(predicted), open_labels(reference)

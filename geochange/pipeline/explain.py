@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,53 +17,26 @@ from scipy import ndimage
 from geochange.arrays import Bools, Floats
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.network import NetworkDetector, NetworkFitted
+from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import as_floats
 from geochange.engine.lattice import SceneBlocks
+from geochange.engine.progress import Listener
 from geochange.engine.work import open_work
 from geochange.errors import BadOption, NothingValid
 from geochange.files import appearing, require_geotiff, require_writable
+from geochange.pipeline.options import ExplainOptions, choose_options_and_cluster
 from geochange.polygons.features import map_transform
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
-from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
-from geochange.scenes.scene import rasterio_crs
+from geochange.scenes.pairing import Image, Scene, open_scene
+from geochange.scenes.scene import open_masked, rasterio_crs
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from geochange.detectors.networks.scorer import TileScores
 
 SEARCH_RADIUS = 24  # pixels from the point to the region that is explained
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplainOptions(SceneOptions):
-    """What `explain` explains, and by which network."""
-
-    detector: str = "network"
-    """Name of a network among the detectors."""
-
-    detector_options: Mapping[str, str] = field(default_factory=dict)
-    """Option of the detector, as NAME=VALUE; checkpoint=FILE for a network of one's own."""
-
-    at: tuple[float, float] | None = None
-    """Place to explain, X,Y in map units; in plain images the column and minus the row."""
-
-    changes: str | None = None
-    """Layer of changes, in place of a place."""
-
-    id: int | None = None
-    """Id of the change in that layer."""
-
-    size: int = 256
-    """Side of the raster about the place, in pixels."""
-
-    def __post_init__(self) -> None:
-        SceneOptions.__post_init__(self)
-        if (self.at is None) == (self.changes is None):
-            raise BadOption("give the place to explain: either at, or a layer of changes and the id of one of them")
-        if (self.changes is None) != (self.id is None):
-            raise BadOption("a change is named by its layer and its id: give both")
-        if not 32 <= self.size <= 4096:
-            raise BadOption(f"size {self.size} must lie in 32..4096 pixels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +50,10 @@ class Explained:
     """The highest one of the pixels that were explained."""
     pixels: int
     """How many those are."""
+
+    def open(self) -> xr.DataArray:
+        """Open the raster lazily: (date, y, x) in 0..1, NaN where there are no data."""
+        return open_masked(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -93,9 +69,12 @@ def explain(
     before: Image,
     after: Image,
     out: str | os.PathLike[str],
-    options: ExplainOptions,
+    options: ExplainOptions | None = None,
     *,
     overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
 ) -> Explained:
     """Write where a network looked when it predicted change at a place.
 
@@ -108,22 +87,26 @@ def explain(
         out: the GeoTIFF to write.
         options: the place and the network.
         overwrite: replace a file that is there.
+        cluster: where the scene's values are measured, for networks that need them.
+        listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         BadOption: the detector is not a network with an encoder, or the place lies outside of the images.
         NothingValid: nothing near the place is predicted as change, or there are no data.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
-    path = Path(out)
+    options, cluster = choose_options_and_cluster(ExplainOptions, options, cluster, settings)
+    path, own = Path(out), options.own_options()
     require_geotiff(path)
-    inputs = before, after, options.changes, options.detector_options.get("checkpoint")
+    inputs = before, after, options.changes, own.get("checkpoint")
     require_writable([path], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
-    detector = make_detector(options.detector, options.detector_options)
+    detector = make_detector(options.detector or "network", own)
     if not isinstance(detector, NetworkDetector):
         raise BadOption(f"{options.detector} is not a network; choose one, or give a checkpoint")
     outline = _outline(scene, options)
-    with open_work(None, None) as work:
+    with open_work(cluster, listener) as work:
         fitted = detector.fit(scene, SceneBlocks(scene, work))
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)

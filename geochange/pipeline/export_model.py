@@ -7,39 +7,21 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from geochange.arrays import Floats
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.network import require_torch
-from geochange.errors import BadOption, require_known
+from geochange.errors import BadOption
 from geochange.files import appearing, require_writable
+from geochange.pipeline.options import ExportOptions, choose_options
 
 Format: TypeAlias = Literal["onnx", "openvino"]
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
 CHECKS = 3  # synthetic inputs
 SMALLEST_TILE = 16  # pixels on a side
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """What `export_model` writes."""
-
-    formats: tuple[Format, ...] = get_args(Format)
-    """Formats to write."""
-
-    tile_size: int = 512
-    """Side, in pixels, of the tiles that the exported model takes."""
-
-    dates: int = 2
-    """Number of dates, for networks that take more than two."""
-
-    def __post_init__(self) -> None:
-        require_known("format", self.formats, get_args(Format))
-        if self.tile_size < SMALLEST_TILE:
-            raise BadOption(f"tile size {self.tile_size} must be at least {SMALLEST_TILE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +43,7 @@ def export_model(
     options: ExportOptions | None = None,
     *,
     overwrite: bool = False,
+    **settings: Any,
 ) -> list[Exported]:
     """Write a checkpoint in the formats of other engines.
 
@@ -72,13 +55,14 @@ def export_model(
         out: path without its suffix: OUT.onnx, OUT.xml and OUT.bin are written.
         options: formats and the size of tiles.
         overwrite: replace files that exist.
+        settings: options by name, in place of those in `options`.
 
     Raises:
         UnreadableInput: the checkpoint is missing, damaged or foreign.
         OutputInTheWay: a file is there already.
         BadOption: a package that the format needs is not installed.
     """
-    options = options or ExportOptions()
+    options = choose_options(ExportOptions, options, settings)
     require_torch("export-model")
     checkpoint = find_checkpoint(os.fspath(checkpoint))
     paths = {name: Path(f"{os.fspath(out)}{SUFFIXES[name]}") for name in options.formats}

@@ -32,6 +32,7 @@ from geochange.learning.run_options import parse_all_training_data
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
 from geochange.learning.training import BEST, LAST, require_possible
+from geochange.pipeline.options import choose_options
 from geochange.pipeline.train import (
     FROZEN,
     PSEUDO,
@@ -100,6 +101,7 @@ def finetune(
     resume: bool = False,
     overwrite: bool = False,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Trained:
     """Train a trained network further.
 
@@ -117,6 +119,7 @@ def finetune(
         resume: go on with the same run, which was interrupted.
         overwrite: replace what an earlier run left.
         listener: receives each update, the figures of each epoch, and notices.
+        settings: options by name, in place of those in `options`.
 
     Raises:
         OutputInTheWay: OUT holds a run already, or one of other data or options.
@@ -124,7 +127,7 @@ def finetune(
         UnreadableInput: an image or the checkpoint is broken or missing.
         NothingValid: without labels, the network is sure of no change in the target.
     """
-    options, began = options or FinetuneOptions(), time.perf_counter()
+    options, began = choose_options(FinetuneOptions, options, settings), time.perf_counter()
     listener = listener or Silent()
     if options.start is None:
         raise BadOption("fine-tuning begins with a checkpoint; name it with --from")

@@ -24,9 +24,10 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.files import GEOTIFF_SUFFIXES, appearing, require_writable, write_whole
 from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_transitions, snap_to_lattice
+from geochange.pipeline.options import FromToOptions, choose_options
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.features import ellipsoid, ground_area, metres_per_unit
-from geochange.polygons.options import MinAreaOptions, parse_min_area
+from geochange.polygons.options import parse_min_area
 from geochange.polygons.style import class_style
 from geochange.probability.morphology import pixel_metres
 from geochange.scenes.feature_files import GEOMETRY, reproject_polygons
@@ -52,40 +53,6 @@ TRANSITION_SCHEMA = pa.schema(
         GEOMETRY: pa.binary(),
     }
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FromToOptions(MinAreaOptions):
-    """What counts as a change between two layers, and what is read and written."""
-
-    label_column: str = "label"
-    """Column that holds the class."""
-
-    label_column_after: str | None = None
-    """Column of AFTER that holds the class (default: the same)."""
-
-    grid: str | None = None
-    """Image on whose grid labels are written."""
-
-    min_area: str | float = "0m2"
-    """Smallest change, as in 100m2, or with a grid as in 4px; smaller ones become part of the change that they share
-    the longest border with, or are left out."""
-
-    tolerance: float = 0.0
-    """Metres: what is narrower is a shift in digitising. It is left out, or becomes part of the changes around it."""
-
-    missing: str | None = None
-    """Class of a place that only one layer covers (default: such places are left out)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.tolerance < np.inf:
-            raise BadOption(f"tolerance {self.tolerance:g} must be 0 or more metres")
-        if self.grid is None and parse_min_area(self.min_area).pixels:
-            raise BadOption(
-                f"min-area {self.min_area!r} is in pixels, which layers do not have; give square metres, as in 100m2, "
-                "or --grid IMAGE"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +123,7 @@ def from_to(
     *,
     overwrite: bool = False,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> FromTo:
     """Overlay two layers of polygons with classes, and write where the class changed.
 
@@ -168,6 +136,7 @@ def from_to(
         options: columns, the grid of labels, the smallest area, the tolerance of digitising.
         overwrite: replace files that are there.
         listener: receives progress updates.
+        settings: options by name, in place of those in `options`.
 
     Raises:
         UnreadableInput: a layer or the grid cannot be read.
@@ -176,7 +145,7 @@ def from_to(
         NothingValid: the layers have no place in common.
         OutputInTheWay: a file exists and `overwrite` is off, or it cannot be written.
     """
-    options, stages = options or FromToOptions(), Stages(listener or Silent())
+    options, stages = choose_options(FromToOptions, options, settings), Stages(listener or Silent())
     paths = _outputs(out, options, [before, after, options.grid], overwrite=overwrite)
     layers = open_layer(os.fspath(before)), open_layer(os.fspath(after))
     named = options.label_column, options.label_column_after or options.label_column

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from geochange.engine.raster_output import RasterOutput, raster_output
 from geochange.engine.work import Work, open_work
 from geochange.errors import BadOption
 from geochange.files import require_geotiff, require_writable, write_whole
+from geochange.pipeline.options import FuseOptions, choose_options_and_cluster
 from geochange.probability.fusion import (
     FusionRule,
     StackingModel,
@@ -28,67 +29,15 @@ from geochange.probability.fusion import (
 )
 from geochange.probability.raster import Provenance, encode_probability, probability_spec
 from geochange.probability.stack import SourceStack, open_stack
-from geochange.probability.stacking import FitOptions, fit_stacking, read_model, write_model
+from geochange.probability.stacking import fit_stacking, read_model, write_model
 from geochange.scenes.grid import Tile
+from geochange.scenes.scene import open_masked
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FUSED_BLOCK = 512  # px; nothing but the number of scratch files depends on it
 DTYPES = ("uint8", "float32")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FuseOptions:
-    """How probabilities are fused."""
-
-    method: str = "mean"
-    """`mean`, `weighted`, `maximum`, `vote`, `noisy-or` or `stacking`."""
-
-    weights: tuple[float, ...] | None = None
-    """For `weighted`: one for each raster."""
-
-    threshold: float | None = None
-    """For `vote`: what each raster must reach; None for each one's own, else 0.5."""
-
-    labels: str | os.PathLike[str] | None = None
-    """For `stacking`: a raster or a layer of polygons to fit a model on."""
-
-    model: str | os.PathLike[str] | None = None
-    """For `stacking`: a model that was fitted earlier, in place of labels."""
-
-    fit: FitOptions = field(default_factory=FitOptions)
-    """For `stacking`: how a model is fitted."""
-
-    dtype: str = "uint8"
-    """Of the file: uint8 or float32."""
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise BadOption(f"method {self.method!r} is not one of {', '.join(METHODS)}")
-        if self.dtype not in DTYPES:
-            raise BadOption(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
-        for name, method in BELONGS_TO.items():
-            if getattr(self, name) is not None and self.method != method:
-                raise BadOption(f"{name} is for the method {method}, not for {self.method}; leave one of them out")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise BadOption(f"threshold {self.threshold} must lie in 0..1")
-        if self.method == "weighted":
-            _require_weights(self.weights)
-        if self.method == "stacking" and (self.labels is None) == (self.model is None):
-            raise BadOption("stacking needs labels to fit a model on, or a model that was fitted earlier: one of them")
-
-
-BELONGS_TO = {"weights": "weighted", "threshold": "vote", "labels": "stacking", "model": "stacking"}
-"""Option -> the only method that takes it."""
-
-
-def _require_weights(weights: tuple[float, ...] | None) -> None:
-    if weights is None:
-        raise BadOption("the method weighted needs weights, one for each raster, as in 2,1,1")
-    if not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
-        raise BadOption(f"weights {_listed(weights)} must be 0 or more, and one of them above 0")
-
-
-def _listed(numbers: Sequence[float]) -> str:
-    return ",".join(f"{number:g}" for number in numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +55,10 @@ class Fused:
     """What the method used or found: weights, the sources' thresholds, or the model."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def open(self) -> xr.DataArray:
+        """Open the raster lazily: (class, y, x) in 0..1, NaN where there are no data."""
+        return open_masked(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -163,7 +116,7 @@ def fuse(
         overwrite: replace files that are there.
         cluster: where the work is done.
         listener: receives progress updates.
-        settings: fields of `FuseOptions`, in place of those in `options`.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         BadOption: there is nothing to fuse, or options do not fit.
@@ -173,7 +126,7 @@ def fuse(
         NothingValid: the labels do not hold both changed and unchanged pixels.
         OutputInTheWay: a file exists and `overwrite` is off, is one of the inputs, or cannot be written.
     """
-    options = replace(options or FuseOptions(), **settings)
+    options, cluster = choose_options_and_cluster(FuseOptions, options, cluster, settings)
     path = Path(out)
     require_geotiff(path)
     if save_model is not None and options.labels is None:
@@ -228,10 +181,7 @@ def _fuse_task(stack: SourceStack, fusion: FusionRule, output: RasterOutput, blo
 def _weighted(run: _Run) -> _Plan:
     weights = run.options.weights or ()
     if len(weights) != len(run.stack.sources):
-        raise BadOption(
-            f"{len(weights)} weights ({_listed(weights)}) were given for {len(run.stack.sources)} rasters; "
-            "give one for each"
-        )
+        raise BadOption(f"{len(weights)} weights were given for {len(run.stack.sources)} rasters; give one for each")
     return _Plan(partial(weighted_mean, weights=weights), {"weights": list(weights)})
 
 

@@ -19,16 +19,19 @@ from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.errors import GridMismatch
 from geochange.files import load_array, require_writable, save_array, scratch_beside
-from geochange.kinds.measure import ZONES, KindOptions, KindWork, measure_block, prepare_work
+from geochange.kinds.measure import ZONES, KindWork, measure_block, prepare_work
+from geochange.kinds.options import KindOptions
 from geochange.kinds.pieces import cut_pieces
 from geochange.kinds.rules import COVERS, KINDS, NIR, choose_kinds, stand_out
+from geochange.pipeline.options import choose_options_and_cluster
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.region_ids import RegionIds
 from geochange.polygons.style import kind_style
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
 from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.layers import in_pixels, open_layer
-from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import Image, Scene, open_scene
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -67,6 +70,7 @@ def kinds(
     overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> WrittenKinds:
     """Find what kind of change each polygon of a layer is, and write the layer with that.
 
@@ -82,6 +86,7 @@ def kinds(
         overwrite: replace a file that is there.
         cluster: where the work is done.
         listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         UnreadableInput: an input is missing, or is not what it should be.
@@ -89,7 +94,8 @@ def kinds(
         GridMismatch: images and layer do not overlap, or only one of them has a CRS.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
-    path, options = Path(out), options or KindOptions()
+    options, cluster = choose_options_and_cluster(KindOptions, options, cluster, settings)
+    path = Path(out)
     writer_of(path)
     require_writable([path], overwrite=overwrite, inputs=[changes, before, after])
     features = open_features(os.fspath(changes))

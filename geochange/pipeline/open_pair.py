@@ -10,8 +10,10 @@ import numpy as np
 
 from geochange.arrays import Array
 from geochange.engine.cluster import quiet_libraries
+from geochange.pipeline.options import choose_options
 from geochange.scenes.grid import Tile
-from geochange.scenes.pairing import Image, Scene, SceneOptions, open_scene
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import Image, Scene, open_scene
 from geochange.scenes.scene import Source, rasterio_crs
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def open_pair(
         GridMismatch: the dates do not lie on one grid, and `align` is off; or they do not overlap.
         UnreadableInput, BandMismatch: as `geochange.detect`.
     """
-    scene = open_scene([before, after], replace(options or SceneOptions(), **settings))
+    scene = open_scene([before, after], choose_options(SceneOptions, options, settings))
     earlier, later = (_as_array(scene, place) for place in range(2))
     return earlier, later
 

@@ -1,164 +1,327 @@
-"""All options of a run in one place, as the command line and the Python API take them."""
+"""Options of the commands, and how the functions of the Python API take them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from math import inf
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
-import numpy as np
-
+from geochange.declarations import OUTPUT, TILES, Options
+from geochange.detectors.options import DetectorOptions
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption
-from geochange.kinds.measure import KindOptions
-from geochange.polygons.options import RegionOptions
-from geochange.scenes.pairing import SceneOptions
-from geochange.scenes.scene import NodataRule
-from geochange.scenes.tiling import LARGEST_TILE, TileOptions
+from geochange.kinds.options import KindOptions
+from geochange.polygons.options import MinAreaOptions, RegionOptions, parse_min_area
+from geochange.probability.boundaries import GuidedFilter, LocalField
+from geochange.probability.options import FitOptions
+from geochange.scenes.options import NodataOptions, ResamplingName, SceneOptions, TileOptions
 
-VECTOR_FORMATS = {"gpkg": ".gpkg", "geojson": ".geojson", "flatgeobuf": ".fgb", "parquet": ".parquet"}
-_ELSEWHERE = ("workers", "scheduler", "threads", "resume", "overwrite")
+Chosen = TypeVar("Chosen", bound=Options)
+
+VectorFormat: TypeAlias = Literal["gpkg", "geojson", "flatgeobuf", "parquet"]
+VECTOR_FORMATS: dict[VectorFormat, str] = {
+    "gpkg": ".gpkg",
+    "geojson": ".geojson",
+    "flatgeobuf": ".fgb",
+    "parquet": ".parquet",
+}
+StoredType: TypeAlias = Literal["uint8", "float32"]
+FusionMethod: TypeAlias = Literal["mean", "weighted", "maximum", "vote", "noisy-or", "stacking"]
+ModelFormat: TypeAlias = Literal["onnx", "openvino"]
+SMALLEST_TILE = 16  # pixels on a side, of an exported model
+EXPLAINED_SIDES = (32, 4096)  # pixels
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectOptions:
-    """What `detect` does with a pair."""
+def choose_options(kind: type[Chosen], options: Chosen | None, settings: Mapping[str, Any]) -> Chosen:
+    """Return the options of a function: those given as an object, with settings by name in place of some.
 
-    detector: str | None = None
-    """A name that `geochange detectors` lists; None: `ir-mad` for three bands or more, else `change-vector`."""
+    Raises:
+        TypeError: there is no option of that name.
+        BadOption: a value cannot be.
+    """
+    known = _names(kind)
+    if unknown := [name for name in settings if name not in known]:
+        likely = get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {likely[0]!r}?" if likely else ""
+        raise TypeError(f"{unknown[0]!r} is not an option of {kind.__name__}{hint}")
+    return kind(**settings) if options is None else replace(options, **settings)
 
-    detector_options: Mapping[str, str] = field(default_factory=dict)
-    """Options of the detector by name, as text."""
 
-    layers: tuple[str, ...] = ()
-    """Further rasters of the detector to write, each to OUT/<layer>.tif."""
+def choose_options_and_cluster(
+    kind: type[Chosen], options: Chosen | None, cluster: ClusterOptions | None, settings: Mapping[str, Any]
+) -> tuple[Chosen, ClusterOptions]:
+    """Return the options of a function, and where its work is done; raises as `choose_options`."""
+    where = {name: value for name, value in settings.items() if name in _names(ClusterOptions)}
+    others = {name: value for name, value in settings.items() if name not in where}
+    return choose_options(kind, options, others), choose_options(ClusterOptions, cluster, where)
 
-    bands: tuple[int, ...] | None = None
-    """Band numbers from 1; None for all."""
 
-    aoi: str | tuple[float, float, float, float] | None = None
-    """A vector layer, or (left, bottom, right, top) in BEFORE's CRS."""
+def _names(kind: type[Options]) -> list[str]:
+    return [each.name for each in fields(kind)]
 
-    nodata: NodataRule = "all"
-    """What makes a pixel nodata: "all" bands, "any" band, or a value."""
 
-    align: bool = False
-    """Bring AFTER to BEFORE's grid, on their overlap, while it is read."""
+@dataclass(frozen=True, kw_only=True)
+class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, SceneOptions):
+    """What `detect` does with a pair, or a series."""
 
-    resampling: str = "cubic"
-    """How AFTER is interpolated when it is aligned."""
+    panel: ClassVar[str] = OUTPUT
 
-    remove_shift: bool = False
+    remove_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
     """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""
 
-    tile_size: int | None = None
-    """Pixels per side of a tile; None for what the detector asks for, 512 for most."""
+    kinds: bool = field(default=False, metadata={"panel": KindOptions.panel})
+    """Classify what kind of change each one is."""
 
-    overlap: int | None = None
-    block_size: int | None = None
+    layers: tuple[str, ...] = ()
+    """Further rasters of the detector to write, each to OUT/LAYER.tif, as in chi-square,weights."""
 
-    dtype: str = "uint8"
+    formats: tuple[VectorFormat, ...] = ("gpkg", "geojson")
+    """Vector formats to write."""
+
+    dtype: StoredType = "uint8"
     """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
 
-    threshold: str | float | None = None
-    """As `RegionOptions.threshold` has it; None for the detector's own."""
-
-    labels: str | None = None
-    """A raster (0 unchanged, 255 not labelled) or a layer that says what has changed, to choose the threshold by."""
-
-    label_column: str | None = None
-    """The column of a layer that says so."""
-
-    kinds: bool = False
-    """Tell what kind of change each one is."""
-
-    band_roles: str | None = None
-    """Which band is which, for kinds, as in "red=1,green=2,blue=3,nir=4"; None for what BEFORE says of its bands."""
-
-    indices: tuple[str, ...] = ()
-    """Further indices to measure, with kinds."""
-
-    split_kinds: bool = False
-    """Cut changes where their kind changes."""
-
-    min_area: str | float = "4"
-    """Smallest change, in pixels, or in square metres as in "100m2"."""
-
-    connectivity: Literal[4, 8] = 4
-    """Whether pixels that touch at a corner are one change (8) or not (4)."""
-
-    simplify: float = 0.0
-    """Tolerance, in map units, to which outlines are simplified; 0 keeps pixel edges."""
-
-    formats: tuple[str, ...] = ("gpkg", "geojson")
-    """Vector formats to write: gpkg, geojson, flatgeobuf, parquet."""
-
-    date_before: str | None = None
-    date_after: str | None = None
-    """Dates of acquisition; None: from the images' tags."""
-
-    workers: int | None = None
-    scheduler: str | None = None
-    threads: int | None = None
-
-    resume: bool = False
-    overwrite: bool = False
-
     def __post_init__(self) -> None:
-        if self.dtype not in {"uint8", "float32"}:
-            raise BadOption(f"dtype {self.dtype!r} must be uint8 or float32")
-        unknown = sorted(set(self.formats) - set(VECTOR_FORMATS))
-        if unknown:
-            raise BadOption(f"format {unknown[0]!r} is not one of {', '.join(VECTOR_FORMATS)}")
-        if self.resume and self.overwrite:
-            raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
+        super().__post_init__()
         if not self.kinds and (self.band_roles or self.indices or self.split_kinds):
             raise BadOption("band roles, indices and the cutting of changes are for kinds; add --kinds")
-        for build in (self.scene, self.tiles, self.cluster, self.regions, self.of_kinds):
-            build()
 
-    def scene(self) -> SceneOptions:
-        """Return how the images are read."""
-        return SceneOptions(
-            bands=self.bands, aoi=self.aoi, nodata=self.nodata, align=self.align, resampling=self.resampling
-        )
 
-    def tiles(self) -> TileOptions:
-        """Return how the scene is cut."""
-        size = LARGEST_TILE if self.tile_size is None else self.tile_size  # else the detector says, once it is known
-        return TileOptions(size=size, overlap=self.overlap, block=self.block_size)
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions(NodataOptions):
+    """The corrections. They follow one another in the order of these options."""
 
-    def cluster(self) -> ClusterOptions:
-        """Return where the work is done."""
-        return ClusterOptions(workers=self.workers, scheduler=self.scheduler, threads=self.threads)
+    panel: ClassVar[str] = Options.panel
 
-    def regions(self) -> RegionOptions:
-        """Return what counts as a change."""
-        return RegionOptions(
-            threshold=self.threshold,
-            labels=self.labels,
-            label_column=self.label_column,
-            min_area=self.min_area,
-            connectivity=self.connectivity,
-            simplify=self.simplify,
-            date_before=self.date_before,
-            date_after=self.date_after,
-        )
+    guided: tuple[int, ...] = ()
+    """Guided filter: its radius in pixels, or several, as in 2,4,8."""
 
-    def of_kinds(self) -> KindOptions:
-        """Return how kinds of change are found."""
-        return KindOptions(
-            band_roles=self.band_roles,
-            indices=self.indices,
-            split_kinds=self.split_kinds,
-            min_area=self.min_area,
-            nodata=self.nodata,
-        )
+    guided_eps: float = GuidedFilter.eps
+    """Variance, as a share of the scene's, below which an image counts as flat."""
 
-    def stored_dtype(self) -> np.dtype[Any]:
-        """Return the type of the stored probabilities."""
-        return np.dtype(self.dtype)
+    crf: int | None = None
+    """Local random field: number of iterations."""
 
-    def identity(self) -> dict[str, Any]:
-        """Return the options that make a run what it is, whoever computes it."""
-        return {key: value for key, value in asdict(self).items() if key not in _ELSEWHERE}
+    crf_radius: int = LocalField.radius
+    """Pixels from the centre of the field's window to its edge."""
+
+    crf_weight: float = LocalField.weight
+    """Log-odds that all neighbours add."""
+
+    crf_contrast: float = LocalField.contrast
+    """Difference between neighbours at which they part, in standard deviations of the bands."""
+
+    crf_smoothness: float = LocalField.smoothness
+    """Share of the weight that holds whatever neighbours look like, 0 to 1."""
+
+    opening: str | float | None = field(default=None, metadata={"flags": ("--open",)})
+    """Radius of an opening: metres, as in 2, or pixels, as in 3px."""
+
+    closing: str | float | None = field(default=None, metadata={"flags": ("--close",)})
+    """Radius of a closing: metres, as in 2, or pixels, as in 3px."""
+
+    threshold: float | None = None
+    """Probability around which the random field balances; None: the raster's own, else 0.5."""
+
+    bands: tuple[int, ...] | None = None
+    """Bands of the images that lead, from 1; None: all."""
+
+    resampling: ResamplingName = "cubic"
+    """How an image on another grid is interpolated."""
+
+    block_size: int = field(default=512, metadata={"panel": TILES})
+    """Pixels per side of a block, which is one task."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise BadOption(f"threshold {self.threshold} must lie above 0 and at most at 1")
+        if self.block_size < 16:
+            raise BadOption(f"block size {self.block_size} must be at least 16 pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(DetectorOptions, SceneOptions):
+    """What `explain` explains, and by which network."""
+
+    panel: ClassVar[str] = Options.panel
+
+    detector: str | None = field(default=None, metadata={"flags": ("--detector", "-d"), "panel": DetectorOptions.panel})
+    """Name of a network among the detectors; None: that of the checkpoint."""
+
+    at: tuple[float, float] | None = None
+    """Place to explain, X,Y in map units; in plain images the column and minus the row."""
+
+    changes: str | None = None
+    """Layer of changes, in place of a place."""
+
+    id: int | None = None
+    """Id of the change in that layer."""
+
+    size: int = 256
+    """Side of the raster about the place, in pixels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.at is None) == (self.changes is None):
+            raise BadOption("give the place to explain: either at, or a layer of changes and the id of one of them")
+        if (self.changes is None) != (self.id is None):
+            raise BadOption("a change is named by its layer and its id: give both")
+        least, most = EXPLAINED_SIDES
+        if not least <= self.size <= most:
+            raise BadOption(f"size {self.size} must lie in {least}..{most} pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorizeOptions(RegionOptions):
+    """What counts as a change in a raster, and how it is outlined."""
+
+    right_angles: bool = False
+    """Give outlines right angles where that fits, as buildings have them."""
+
+    diagonals: bool = False
+    """With right angles: edges may run at 45 degrees too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.diagonals and not self.right_angles:
+            raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseOptions(Options):
+    """How probabilities are fused."""
+
+    method: FusionMethod = "mean"
+    """How probabilities are fused."""
+
+    weights: tuple[float, ...] | None = None
+    """For `weighted`: one for each raster."""
+
+    threshold: float | None = None
+    """For `vote`: what each raster must reach; None for each one's own, else 0.5."""
+
+    labels: str | os.PathLike[str] | None = None
+    """For `stacking`: a raster or a layer of polygons to fit a model on."""
+
+    model: str | os.PathLike[str] | None = None
+    """For `stacking`: a model that was fitted earlier, in place of labels."""
+
+    fit: FitOptions = field(default_factory=FitOptions, metadata={"flags": ()})
+    """For `stacking`: how a model is fitted."""
+
+    dtype: StoredType = "uint8"
+    """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, method in BELONGS_TO.items():
+            if getattr(self, name) is not None and self.method != method:
+                raise BadOption(f"{name} is for the method {method}, not for {self.method}; leave one of them out")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise BadOption(f"threshold {self.threshold} must lie in 0..1")
+        if self.method == "weighted":
+            _require_weights(self.weights)
+        if self.method == "stacking" and (self.labels is None) == (self.model is None):
+            raise BadOption("stacking needs labels to fit a model on, or a model that was fitted earlier: one of them")
+
+
+BELONGS_TO = {"weights": "weighted", "threshold": "vote", "labels": "stacking", "model": "stacking"}
+"""Option -> the only method that takes it."""
+
+
+def _require_weights(weights: tuple[float, ...] | None) -> None:
+    if weights is None:
+        raise BadOption("the method weighted needs weights, one for each raster, as in 2,1,1")
+    if not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
+        raise BadOption(f"weights {','.join(map('{:g}'.format, weights))} must be 0 or more, and one of them above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Options):
+    """How two maps are compared."""
+
+    ignore: tuple[int, ...] = ()
+    """Labels that are not scored."""
+
+    threshold: float | None = None
+    """Smallest probability of a change, for probability rasters; None: their own, else 0.5."""
+
+    iou: float = 0.5
+    """Intersection over union from which two objects are the same."""
+
+    resolution: float | None = None
+    """Pixel size in map units, to compare two vector layers; None: 4096 pixels along the longer side."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the labels 1, 2, ..., as in appeared,vanished; layers hold them in a column; None: all that is
+    labelled is change, unless rasters hold several labels."""
+
+    label_column: str = "label"
+    """Column of layers that holds the class."""
+
+    grid: str | None = None
+    """Raster on whose grid the two are compared; None: the reference's, else the prediction's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise BadOption(f"threshold {self.threshold} must lie in 0..1")
+        if self.resolution is not None and not 0 < self.resolution < float("inf"):
+            raise BadOption(f"resolution {self.resolution} must be above 0 map units")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromToOptions(MinAreaOptions):
+    """What counts as a change between two layers, and what is read and written."""
+
+    label_column: str = "label"
+    """Column that holds the class."""
+
+    label_column_after: str | None = None
+    """Column of AFTER that holds the class; None: the same."""
+
+    grid: str | None = None
+    """Image on whose grid labels are written."""
+
+    min_area: str | float = "0m2"
+    """Smallest change, as in 100m2, or with a grid as in 4px; smaller ones become part of the change that they share
+    the longest border with, or are left out."""
+
+    tolerance: float = 0.0
+    """Metres: what is narrower is a shift in digitising. It is left out, or becomes part of the changes around it."""
+
+    missing: str | None = None
+    """Class of a place that only one layer covers; None: such places are left out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.tolerance < inf:
+            raise BadOption(f"tolerance {self.tolerance:g} must be 0 or more metres")
+        if self.grid is None and parse_min_area(self.min_area).pixels:
+            raise BadOption(
+                f"min-area {self.min_area!r} is in pixels, which layers do not have; give square metres, as in 100m2, "
+                "or --grid IMAGE"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Options):
+    """What `export_model` writes."""
+
+    formats: tuple[ModelFormat, ...] = get_args(ModelFormat)
+    """ModelFormats to write."""
+
+    tile_size: int = 512
+    """Side, in pixels, of the tiles that the exported model takes."""
+
+    dates: int = 2
+    """Number of dates, for networks that take more than two."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tile_size < SMALLEST_TILE:
+            raise BadOption(f"tile size {self.tile_size} must be at least {SMALLEST_TILE}")

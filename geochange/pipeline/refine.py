@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from geochange.engine.raster_output import RasterOutput, raster_output
 from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.files import require_geotiff, require_writable, write_whole
+from geochange.pipeline.options import RefineOptions, choose_options_and_cluster
 from geochange.probability.boundaries import GuidedFilter, LocalField, guide_codes
 from geochange.probability.morphology import Close, Disc, Open, pixel_metres
 from geochange.probability.raster import (
@@ -36,74 +37,62 @@ from geochange.probability.raster import (
 from geochange.probability.refinement import ScorePart, Step, apply_steps
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.pairing import RESAMPLINGS
-from geochange.scenes.scene import NodataRule, Source, open_file, read_beyond
+from geochange.scenes.scene import Source, open_file, open_masked, read_beyond
 from geochange.scenes.warped import on_grid
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STATISTICS_CELL = 1024  # px; bands are measured in cells of a lattice that no option changes
 LARGEST_DISC = 256  # px
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefineOptions:
-    """The corrections. They follow one another in the order of these fields."""
+def steps_on(grid: Grid, options: RefineOptions) -> tuple[Step, ...]:
+    """Return the corrections in their order, discs in pixels of a grid.
 
-    guided: GuidedFilter | None = None
-    crf: LocalField | None = None
+    Raises:
+        BadOption: there is none, or a disc cannot be drawn on the grid.
+    """
+    steps: list[Step] = [*_led_steps(options)]
+    if options.opening is not None:
+        steps.append(Open(disc_on("open", options.opening, grid)))
+    if options.closing is not None:
+        steps.append(Close(disc_on("close", options.closing, grid)))
+    if not steps:
+        raise BadOption("no correction is asked for; add --guided, --crf, --open or --close")
+    return tuple(steps)
 
-    opening: str | float | None = None
-    """Radius of the disc: metres, as in 2, or pixels, as in "3px"."""
 
-    closing: str | float | None = None
-    """As `opening`."""
+def _led_steps(options: RefineOptions) -> list[GuidedFilter | LocalField]:
+    """Return the corrections that images lead."""
+    steps: list[GuidedFilter | LocalField] = []
+    if options.guided:
+        steps.append(GuidedFilter(radii=options.guided, eps=options.guided_eps))
+    if options.crf is not None:
+        steps.append(
+            LocalField(
+                iterations=options.crf,
+                radius=options.crf_radius,
+                weight=options.crf_weight,
+                contrast=options.crf_contrast,
+                smoothness=options.crf_smoothness,
+            )
+        )
+    return steps
 
-    threshold: float | None = None
-    """Around which the field balances; None for the raster's own, else 0.5."""
 
-    bands: tuple[int, ...] | None = None
-    """Bands of the images that lead; None for all."""
+def describe(options: RefineOptions) -> list[str]:
+    """Describe what is done, for the raster's tags."""
+    led = [
+        " ".join([step.name, *(f"{key}={value}" for key, value in asdict(step).items())])
+        for step in _led_steps(options)
+    ]
+    discs = (("open", options.opening), ("close", options.closing))
+    return led + [f"{name} {_shown(radius)}" for name, radius in discs if radius is not None]
 
-    nodata: NodataRule = "all"
-    """What makes a pixel of the images nodata."""
 
-    resampling: str = "cubic"
-    """How an image on another grid is interpolated."""
-
-    block_size: int = 512
-    """Pixels per side of a block, one task."""
-
-    def __post_init__(self) -> None:
-        for name, radius in (("open", self.opening), ("close", self.closing)):
-            if radius is not None:
-                parse_radius(name, radius)
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise BadOption(f"threshold {self.threshold} must lie above 0 and at most at 1")
-        if self.resampling not in RESAMPLINGS:
-            raise BadOption(f"resampling {self.resampling!r} is not one of {', '.join(RESAMPLINGS)}")
-        if self.block_size < 16:
-            raise BadOption(f"block size {self.block_size} must be at least 16 pixels")
-
-    def steps(self, grid: Grid) -> tuple[Step, ...]:
-        """Return the corrections in their order, discs in pixels of a grid.
-
-        Raises:
-            BadOption: there is none, or a disc cannot be drawn on the grid.
-        """
-        wanted: list[Step | None] = [self.guided, self.crf]
-        wanted.append(None if self.opening is None else Open(disc_on("open", self.opening, grid)))
-        wanted.append(None if self.closing is None else Close(disc_on("close", self.closing, grid)))
-        if not any(wanted):
-            raise BadOption("no correction is asked for; add --guided, --crf, --open or --close")
-        return tuple(step for step in wanted if step is not None)
-
-    def described(self) -> list[str]:
-        """Describe what is done, for the raster's tags."""
-        led = [
-            f"{name} {' '.join(f'{key}={value}' for key, value in asdict(step).items())}"
-            for name, step in (("guided", self.guided), ("crf", self.crf))
-            if step is not None
-        ]
-        discs = (("open", self.opening), ("close", self.closing))
-        return led + [f"{name} {radius}" for name, radius in discs if radius is not None]
+def _shown(radius: str | float) -> str:
+    return radius if isinstance(radius, str) else f"{radius:g}"
 
 
 def parse_radius(name: str, text: str | float) -> tuple[float, bool]:
@@ -118,7 +107,7 @@ def parse_radius(name: str, text: str | float) -> tuple[float, bool]:
     except ValueError:
         amount = -1.0
     if match is None or not (amount > 0 and isfinite(amount)):
-        raise BadOption(f"{name} {text!r} must be a radius above 0: metres, as in 2, or pixels, as in 3px")
+        raise BadOption(f"{name} {_shown(text)} must be a radius above 0: metres, as in 2, or pixels, as in 3px")
     return amount, match[2] == "px"
 
 
@@ -131,10 +120,10 @@ def disc_on(name: str, text: str | float, grid: Grid) -> Disc:
     amount, in_pixels = parse_radius(name, text)
     metres = (1.0, 1.0) if in_pixels else pixel_metres(grid)
     if metres is None:
-        raise BadOption(f"{name} {text} is in metres, which needs a CRS; give pixels, as in {name} 3px")
+        raise BadOption(f"{name} {_shown(text)} is in metres, which needs a CRS; give pixels, as in {name} 3px")
     radii = tuple(amount / size for size in metres)
     if not 1 <= max(radii) <= LARGEST_DISC:
-        raise BadOption(f"{name} {text} is {max(radii):.3g} pixels here; it must be within 1..{LARGEST_DISC}")
+        raise BadOption(f"{name} {_shown(text)} is {max(radii):.3g} pixels here; it must be within 1..{LARGEST_DISC}")
     return Disc.of_radius(*radii)
 
 
@@ -155,6 +144,10 @@ class Refined:
     """Pixels that changed sides, or classes."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def open(self) -> xr.DataArray:
+        """Open the raster lazily: (class, y, x) in 0..1, NaN where there are no data."""
+        return open_masked(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -210,13 +203,14 @@ class _Refining:
 def refine(
     probability: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    options: RefineOptions,
+    options: RefineOptions | None = None,
     *,
     image: str | os.PathLike[str] | None = None,
     before: str | os.PathLike[str] | None = None,
-    cluster: ClusterOptions | None = None,
     overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Refined:
     """Correct the boundaries in a probability raster, and write another one that `vectorize` takes.
 
@@ -226,9 +220,10 @@ def refine(
         options: the corrections.
         image: the image that leads: the later date, as a rule.
         before: one more image that leads, for change that took something away.
-        cluster: where the work is done.
         overwrite: replace a file that is there.
+        cluster: where the work is done.
         listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         UnreadableInput: a file is missing or broken.
@@ -237,10 +232,11 @@ def refine(
         NothingValid: they share no pixel.
         OutputInTheWay: `out` exists and `overwrite` is off, or is an input.
     """
+    options, cluster = choose_options_and_cluster(RefineOptions, options, cluster, settings)
     path = Path(out)
     raster = _open_probability(os.fspath(probability))
     images = [os.fspath(each) for each in (before, image) if each is not None]
-    steps = options.steps(raster.source.grid)
+    steps = steps_on(raster.source.grid, options)
     _require_images(steps, image is not None, before is not None)
     require_geotiff(path)
     require_writable([path], overwrite=overwrite, inputs=[probability, *images])
@@ -256,7 +252,7 @@ def refine(
         counts = _refine_blocks(_Refining(raster, guides, steps, threshold, output), work)
         with work.stages.stage("pack"):
             output.pack()
-    return Refined(path, options.described(), threshold, *counts, work.stages.seconds)
+    return Refined(path, describe(options), threshold, *counts, work.stages.seconds)
 
 
 def _spec(raster: ScoreRaster, options: RefineOptions) -> RasterSpec:
@@ -266,7 +262,7 @@ def _spec(raster: ScoreRaster, options: RefineOptions) -> RasterSpec:
         raster.stored_dtype,
         raster.classes,
         raster.thresholds,
-        replace(raster.provenance, refined=(*raster.provenance.refined, *options.described())),
+        replace(raster.provenance, refined=(*raster.provenance.refined, *describe(options))),
     )
 
 

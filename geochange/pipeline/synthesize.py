@@ -31,10 +31,12 @@ from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import require_space
+from geochange.pipeline.options import choose_options_and_cluster
 from geochange.pipeline.run_folder import RunFolder
 from geochange.scenes.grid import Tile
-from geochange.scenes.pairing import Scene, SceneOptions, open_scene
-from geochange.scenes.scene import NodataRule, Source, open_file
+from geochange.scenes.options import NodataRule, SceneOptions
+from geochange.scenes.pairing import Scene, open_scene
+from geochange.scenes.scene import Source, open_file
 
 COMMAND, TABLE = "synthesize", "pairs.csv"
 TONE_RANGE = 5.0  # standard deviations from the mean to what counts as black and white
@@ -62,6 +64,7 @@ def synthesize(
     overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Synthesized:
     """Synthesize pairs with known changes from single images.
 
@@ -76,13 +79,14 @@ def synthesize(
         overwrite: replace what an earlier run left.
         cluster: where the work is done.
         listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         UnreadableInput: an image, layer or picture cannot be read.
         NothingValid: an image holds no data.
         OutputInTheWay: OUT holds a run or files of its names, and `overwrite` is off; or an input would be replaced.
     """
-    options = options or SynthesizeOptions()
+    options, cluster = choose_options_and_cluster(SynthesizeOptions, options, cluster, settings)
     paths = find_images(images)
     names = _names(paths, options.copies)
     files = _files([name for copies in names for name in copies])

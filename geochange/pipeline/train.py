@@ -29,6 +29,7 @@ from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
 from geochange.learning.training_state import MAY_DIFFER, Row, State
 from geochange.learning.tuning import SEARCH_FILES
+from geochange.pipeline.options import choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
 
 BOARD, TRIAL_FOLDERS = "tensorboard", "trials"
@@ -49,6 +50,11 @@ class Trained:
     record: dict[str, Any]
     """Content of run.json."""
 
+    @property
+    def checkpoint(self) -> Path:
+        """The best weights, as `detect` takes them with the option `checkpoint`."""
+        return self.folder / BEST
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
         return self.record
@@ -62,6 +68,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Trained:
     """Train a network on folders of labelled pairs, or `change-vae` on pairs that nobody labelled.
 
@@ -76,13 +83,14 @@ def train(
         resume: go on with the same run, which was interrupted.
         overwrite: replace what an earlier run left.
         listener: receives each update, the figures of each epoch, and notices.
+        settings: options by name, in place of those in `options`.
 
     Raises:
         OutputInTheWay: OUT holds a run already, or one of other data or options.
         BadOption: options do not fit each other or the data.
         UnreadableInput: an image is broken or missing.
     """
-    options, began = options or TrainRunOptions(), time.perf_counter()
+    options, began = choose_options(TrainRunOptions, options, settings), time.perf_counter()
     listener, first = listener or Silent(), here()[0] == 0
     start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
     sources = parse_all_training_data(data, unlabelled=not uses_labels(options, start))

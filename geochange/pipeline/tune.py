@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from geochange.detectors.catalogue import find_checkpoint
@@ -16,7 +17,21 @@ from geochange.learning.options import TuneOptions
 from geochange.learning.run_options import parse_training_data
 from geochange.learning.training import LAST, fit
 from geochange.learning.tuning import Prune, merit_of, require_optuna, search
+from geochange.pipeline.options import choose_options
 from geochange.pipeline.train import TRIAL_FOLDERS, folder_of, identity_of
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A finished search."""
+
+    folder: Path
+    best: Mapping[str, Any]
+    """The best options by name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the best options by name."""
+        return dict(self.best)
 
 
 def tune(
@@ -26,7 +41,8 @@ def tune(
     *,
     overwrite: bool = False,
     listener: Listener | None = None,
-) -> dict[str, Any]:
+    **settings: Any,
+) -> Tuned:
     """Search rate, weight decay, loss, encoder rate and batch with short runs; a search that was stopped goes on.
 
     OUT holds trials.csv, best.json (which `train --options` takes) and a folder for each trial.
@@ -37,16 +53,14 @@ def tune(
         options: what is searched, and all else.
         overwrite: replace an earlier search, instead of going on with it.
         listener: receives each update, and the figures of each epoch of each trial.
-
-    Returns:
-        The best options by name.
+        settings: options by name, in place of those in `options`.
 
     Raises:
         BadOption: optuna is not installed, or nothing is held out to compare trials by.
         OutputInTheWay: OUT holds a search on other data or options.
     """
     require_optuna()
-    options, listener = options or TuneOptions(), listener or Silent()
+    options, listener = choose_options(TuneOptions, options, settings), listener or Silent()
     options = replace(options, every=options.every or max(1, options.steps // 5))
     start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
     sources = [parse_training_data(text) for text in data]
@@ -77,4 +91,4 @@ def tune(
 
     best = search(run_trial, folder.out, options)
     folder.write({"finished": True, "identity": identity, "best": best})
-    return best
+    return Tuned(folder.out, best)

@@ -13,10 +13,9 @@ from geochange.arrays import Array
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
-from geochange.errors import BadOption
 from geochange.files import require_writable, scratch_beside
+from geochange.pipeline.options import VectorizeOptions, choose_options_and_cluster
 from geochange.polygons.export import write_layer, writer_of
-from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import Regions
 from geochange.polygons.right_angles import RightAngles, choose_outlines, square_regions
 from geochange.polygons.store import RegionStore
@@ -30,22 +29,6 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 SQUARED_AT_ONCE = 256  # regions of one task
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorizeOptions(RegionOptions):
-    """What counts as a change in a raster, and how it is outlined."""
-
-    right_angles: bool = False
-    """Give outlines right angles where that fits, as buildings have them."""
-
-    diagonals: bool = False
-    """With right angles: edges may run at 45 degrees too."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.diagonals and not self.right_angles:
-            raise BadOption("--diagonals goes with --right-angles; add it, or leave both out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +74,7 @@ def vectorize(
     overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> WrittenLayer:
     """Outline the changes in a raster, and write them as one vector layer.
 
@@ -101,13 +85,15 @@ def vectorize(
         overwrite: replace a file that is there.
         cluster: where the work is done.
         listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
         UnreadableInput: the raster cannot be read.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
         BadOption: no format has the file's suffix, or the labels do not give the threshold that is wanted.
     """
-    path, options = Path(out), options or VectorizeOptions()
+    options, cluster = choose_options_and_cluster(VectorizeOptions, options, cluster, settings)
+    path = Path(out)
     scores = open_scores(os.fspath(raster))
     writer_of(path)
     require_writable([path], overwrite=overwrite, inputs=[raster, options.labels])

@@ -17,8 +17,8 @@ from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import Counts, Regions
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import FoundRegions, at_least
+from geochange.probability.options import Threshold, parse_threshold
 from geochange.probability.threshold_search import ChosenThreshold, require_threshold
-from geochange.probability.thresholds import Threshold, parse_threshold
 
 
 class BoxMerger:

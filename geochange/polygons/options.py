@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from geochange.declarations import REGIONS, Options
 from geochange.errors import BadOption
-from geochange.polygons.regions import CONNECTIVITIES
-from geochange.probability.threshold_search import ThresholdOptions
-from geochange.scenes.grid import Grid
+from geochange.probability.options import ThresholdOptions
+
+if TYPE_CHECKING:
+    from geochange.scenes.grid import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,16 @@ def parse_min_area(text: str | float) -> MinArea:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MinAreaOptions:
+class MinAreaOptions(Options):
     """The smallest change that is kept."""
+
+    panel: ClassVar[str] = REGIONS
 
     min_area: str | float = "4px"
     """Smallest change, in pixels or square metres, as in 4px or 100m2; 0 keeps all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_min_area(self.min_area)
 
     def smallest_on(self, grid: Grid, name: str) -> MinArea:
@@ -63,6 +68,8 @@ class MinAreaOptions:
 class RegionOptions(ThresholdOptions, MinAreaOptions):
     """What counts as a change, and how it is outlined."""
 
+    panel: ClassVar[str] = REGIONS
+
     connectivity: Literal[4, 8] = 4
     """8: pixels that touch at a corner are one change; 4: they are not."""
 
@@ -70,15 +77,12 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
     """Tolerance for simpler outlines, in map units; 0 keeps pixel edges."""
 
     date_before: str | None = None
-    """Date of BEFORE (default: from its tags)."""
+    """Date of BEFORE; None: from its tags."""
 
     date_after: str | None = None
-    """Date of AFTER (default: from its tags)."""
+    """Date of AFTER; None: from its tags."""
 
     def __post_init__(self) -> None:
-        ThresholdOptions.__post_init__(self)
-        MinAreaOptions.__post_init__(self)
-        if self.connectivity not in CONNECTIVITIES:
-            raise BadOption(f"connectivity {self.connectivity} must be 4 or 8")
+        super().__post_init__()
         if not self.simplify >= 0:
             raise BadOption(f"simplify {self.simplify} must be 0 or more map units")

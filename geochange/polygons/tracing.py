@@ -16,9 +16,9 @@ from geochange.polygons.seams import SeamMerger
 from geochange.polygons.simplify import simplify_regions
 from geochange.polygons.store import RegionStore
 from geochange.probability.local_thresholds import LocalThreshold
+from geochange.probability.options import Threshold
 from geochange.probability.raster import ScoreRaster, classify, cutoff_of, cutoffs_of
 from geochange.probability.threshold_search import ChosenThreshold, resolve_threshold
-from geochange.probability.thresholds import Threshold
 from geochange.scenes.grid import Grid, Tile
 
 

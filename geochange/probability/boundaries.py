@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import exp
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def guide_codes(values: Array, valid: Bools, mean: Floats, deviation: Floats) ->
     return np.where(valid, np.rint(np.clip(scaled, -limit, limit)), 0).astype(np.int32)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GuidedFilter:
     """Each class's probability as a local linear function of the image (He, Sun and Tang 2013).
 
@@ -53,6 +54,7 @@ class GuidedFilter:
     eps: float = 0.1
     """Variance of the image, in units of its bands' variance over the scene, below which it counts as flat."""
 
+    name: ClassVar[str] = "guided"
     needs_guide = True
 
     def __post_init__(self) -> None:
@@ -144,7 +146,7 @@ def solve_positive(matrix: Floats, right: Floats) -> Floats:
     return right
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LocalField:
     """Neighbours that look alike agree: a conditional random field over a small window (Teichmann and Cipolla 2018).
 
@@ -167,6 +169,7 @@ class LocalField:
     smoothness: float = 0.0
     """Share of the weight that the neighbours have whatever they look like."""
 
+    name: ClassVar[str] = "crf"
     needs_guide = True
 
     def __post_init__(self) -> None:

@@ -9,65 +9,17 @@ the raster is read.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from geochange.arrays import Array, Floats, Ints
-from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
-DEFAULT_SIDE = 512  # pixels per side of a cell
-SMALLEST = 32  # pixels per side: fewer say little of their unchanged
 DEVIATIONS = 3.0
 UPPER_QUANTILE = 0.8413  # one deviation above the median of a normal distribution
 HIGHEST = 0.95  # a cell all of which has changed is not left without any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalRule:
-    """How a threshold follows the neighbourhood."""
-
-    size: float = DEFAULT_SIDE
-    """Of a cell, per side."""
-
-    metres: bool = False
-    """Whether the size is in metres, else in pixels."""
-
-    high: float | None = None
-    """What one pixel of a change must reach besides (hysteresis)."""
-
-    def __post_init__(self) -> None:
-        if self.high is not None and not 0 <= self.high <= 1:
-            raise BadOption(f"threshold local with hysteresis: {self.high:g} must lie in 0..1, as in local:512px:0.8")
-
-    def side(self, gsd: float | None) -> int:
-        """Return pixels per side of a cell, in a raster of this pixel size in metres.
-
-        Raises:
-            BadOption: metres are asked for without a CRS, or the cells are too small.
-        """
-        if self.metres and gsd is None:
-            raise BadOption(f"threshold local:{self.size:g}m needs a CRS, which the raster lacks; give pixels")
-        side = round(self.size / gsd) if self.metres and gsd else round(self.size)
-        if side < SMALLEST:
-            raise BadOption(f"threshold local: cells of {side} pixels are too small; {SMALLEST} are the least")
-        return side
-
-
-def parse_local(text: str) -> LocalRule:
-    """Parse `local`, `local:512px`, `local:300m`, and with hysteresis `local:512px:0.8`.
-
-    Raises:
-        BadOption: the text is none of these.
-    """
-    match = re.fullmatch(r"local(?::([0-9]+(?:\.[0-9]+)?)(px|m)?(?::([0-9]*\.?[0-9]+))?)?", text)
-    if match is None:
-        raise BadOption(f"threshold {text!r} must be as in local, local:512px, local:300m or local:512px:0.8")
-    size, unit, high = match.groups()
-    return LocalRule(size=float(size or DEFAULT_SIDE), metres=unit == "m", high=None if high is None else float(high))
 
 
 def cell_threshold(counts: Ints, values: Floats, scene: float) -> float:

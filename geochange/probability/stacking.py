@@ -19,29 +19,13 @@ from geochange.files import write_whole
 from geochange.probability.fusion import StackingModel, best_threshold, fit_logistic, stacked, stacking_features
 from geochange.probability.label_maps import LabelMap, labels_on, open_labels
 from geochange.probability.label_thresholds import NOT_LABELLED
+from geochange.probability.options import FitOptions
 from geochange.probability.stack import SourceStack
 from geochange.scenes.grid import Tile
 
 METHOD = "stacking"
 PIXELS_DRAWN = 200_000  # pixels that a model is fitted on, at most
 DRAWING_CELL = 512  # px; the lattice on which pixels are drawn, which no option changes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitOptions:
-    """How a stacking model is fitted."""
-
-    penalty: float = 1.0
-    """Of squared coefficients; scikit-learn's C is its inverse."""
-
-    seed: int = 0
-    """Of the sample."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.penalty < float("inf"):
-            raise BadOption(f"penalty {self.penalty} must be above 0")
-        if self.seed < 0:
-            raise BadOption(f"seed {self.seed} must be 0 or more")
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from geochange.probability.label_thresholds import (
     label_counts,
     no_labels,
 )
-from geochange.probability.local_thresholds import LocalRule, LocalThreshold, cell_threshold
+from geochange.probability.local_thresholds import LocalThreshold, cell_threshold
+from geochange.probability.options import LocalRule, Threshold, ThresholdOptions
 from geochange.probability.raster import ScoreRaster
-from geochange.probability.thresholds import BY_LABELS, F1, HISTOGRAM_METHODS, Threshold, parse_threshold
+from geochange.probability.thresholds import HISTOGRAM_METHODS
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels
 from geochange.scenes.tiling import cell_side, partition
@@ -37,35 +38,6 @@ BIN_VALUES = np.linspace(0, 1, HISTOGRAM_BINS)
 SAY_UNCHANGED = {"0", "false", "no", "unchanged", "no change", "no_change", "nochange", "wrong", "rejected"}
 SAY_NOTHING = {"", "nan", "none", "null", "<na>", "255", "unreviewed", "unsure", "unknown", "unlabelled"}
 """Values of a layer's column, in any case; all others say that a place has changed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThresholdOptions:
-    """How probable a change must be."""
-
-    threshold: str | float | None = None
-    """Smallest probability of a change: a number, low:high (hysteresis), otsu, em, kittler, local:512px;
-    precision=0.9, recall=0.9, f1 (default: the detector's own, else 0.5)."""
-
-    labels: str | None = None
-    """What is known to have changed, for precision=0.9, recall=0.9 or f1: a raster (0 unchanged, 255 not labelled) or
-    a layer."""
-
-    label_column: str | None = None
-    """Column of the layer that says whether a polygon has changed (default: all have; what lies outside has not)."""
-
-    def __post_init__(self) -> None:
-        wanted = self.parsed_threshold
-        by_labels = isinstance(wanted, str) and wanted.startswith(BY_LABELS)
-        if self.labels is None and (wanted == F1 or self.label_column is not None):
-            raise BadOption("threshold f1 and a label column need --labels: a raster or layer that says what changed")
-        if self.labels is not None and not by_labels:
-            raise BadOption(f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.threshold}")
-
-    @property
-    def parsed_threshold(self) -> Threshold | LocalRule | str:
-        """The threshold, or the rule or name by which it is found."""
-        return parse_threshold("default" if self.threshold is None else str(self.threshold))
 
 
 @dataclass(frozen=True, slots=True)

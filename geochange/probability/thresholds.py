@@ -1,52 +1,15 @@
-"""Thresholds on stored probabilities: given by the user, or found in the scene's one histogram. Pure."""
+"""Thresholds on stored probabilities that are found in the scene's one histogram. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from geochange.arrays import Array, Floats
 from geochange.detectors.mixture import NARROWEST, NO_CHANGE, fit_normals, otsu_split
-from geochange.errors import BadOption, NothingValid
-from geochange.probability.local_thresholds import LocalRule, parse_local
-from geochange.scenes.grid import Tile
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Change is every region of pixels >= low that holds one >= high; equal for a plain threshold.
-
-    One above 1 was found where nothing has changed.
-    """
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.low <= self.high:
-            raise BadOption(f"threshold {self.text} must lie in 0..1, the low one first; try 0.5 or 0.4:0.7")
-
-    @property
-    def text(self) -> str:
-        """As the user writes it."""
-        return f"{self.low:g}" if self.low == self.high else f"{self.low:g}:{self.high:g}"
-
-    @property
-    def peak(self) -> float:
-        """What one pixel of a region must reach; 0 without hysteresis."""
-        return self.high if self.high > self.low else 0.0
-
-    def at(self, tile: Tile) -> float:
-        """Return the threshold of the pixels of a tile: here the same everywhere."""
-        return self.low
-
-    @property
-    def record(self) -> Any:
-        """A number, or [low, high] with hysteresis, for run.json."""
-        return self.low if self.low == self.high else [self.low, self.high]
+from geochange.errors import NothingValid
+from geochange.probability.options import HISTOGRAM_NAMES
 
 
 def otsu(counts: Array, values: Floats) -> float:
@@ -126,39 +89,7 @@ def _above(values: Floats, place: int) -> float:
     return float(values[place] + (values[1] - values[0]) / 2)
 
 
-HISTOGRAM_METHODS: dict[str, Callable[[Array, Floats], float]] = {
-    "otsu": otsu,
-    "em": even_odds,
-    "kittler": minimum_error,
-}
+HISTOGRAM_METHODS: dict[str, Callable[[Array, Floats], float]] = dict(
+    zip(HISTOGRAM_NAMES, (otsu, even_odds, minimum_error), strict=True)
+)
 """Name of a method -> (counts, values) -> threshold, for rasters whose detector is not known."""
-
-F1 = "f1"
-BY_LABELS = ("precision=", "recall=", F1)
-"""How thresholds begin that labels can be asked for; a network keeps some of the first two."""
-
-
-def parse_threshold(text: str) -> Threshold | LocalRule | str:
-    """Parse a threshold as the user writes it: "0.5", "low:high", "local", or the name of another, which stays a name.
-
-    Names are those of the automatic ones, "precision=0.9" or "recall=0.9" of those that a network keeps or labels
-    give, and "f1".
-
-    Raises:
-        BadOption: the text is none of these, or a number lies outside 0..1.
-    """
-    if text in {*HISTOGRAM_METHODS, "default", F1} or text.startswith(("precision=", "recall=")):
-        return text
-    if text.partition(":")[0] == "local":
-        return parse_local(text)
-    low, _, high = text.partition(":")
-    try:
-        found = Threshold(float(low), float(high or low))
-    except ValueError as error:
-        if isinstance(error, BadOption):
-            raise
-        known = ", ".join(("low:high", "local:512px", "precision=0.9", "recall=0.9", F1, *HISTOGRAM_METHODS))
-        raise BadOption(f"threshold {text!r} is not a number, or one of {known}") from error
-    if found.high > 1:
-        raise BadOption(f"threshold {text} must lie in 0..1, the low one first; try 0.5 or 0.4:0.7")
-    return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 import shapely
@@ -20,7 +20,8 @@ from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect
-from geochange.scenes.scene import NodataRule, Source, open_array, open_file
+from geochange.scenes.options import ResamplingName, SceneOptions
+from geochange.scenes.scene import Source, open_array, open_file
 from geochange.scenes.warped import WarpedSource, bounds_in, on_grid, require_overlap
 
 if TYPE_CHECKING:
@@ -29,31 +30,7 @@ if TYPE_CHECKING:
 Image: TypeAlias = "str | os.PathLike[str] | xr.DataArray"
 """What names one date: a path, a GDAL dataset name, or a DataArray."""
 
-RESAMPLINGS = {name: Resampling[name] for name in ("nearest", "bilinear", "cubic", "lanczos", "average")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SceneOptions:
-    """Which part of the images is used, and how they are brought together."""
-
-    bands: tuple[int, ...] | None = None
-    """Band numbers from 1, the same for each date; None for all."""
-
-    aoi: str | tuple[float, float, float, float] | None = None
-    """A vector layer, or (left, bottom, right, top) in BEFORE's CRS; None for all."""
-
-    nodata: NodataRule = "all"
-    """What makes a pixel nodata."""
-
-    align: bool = False
-    """Bring later dates to the first one's grid, on their overlap."""
-
-    resampling: str = "cubic"
-    """How aligned dates are interpolated."""
-
-    def __post_init__(self) -> None:
-        if self.resampling not in RESAMPLINGS:
-            raise BadOption(f"resampling {self.resampling!r} is not one of {', '.join(RESAMPLINGS)}")
+RESAMPLINGS = {name: Resampling[name] for name in get_args(ResamplingName)}
 
 
 @dataclass(frozen=True)

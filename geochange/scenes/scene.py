@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import rasterio
@@ -21,17 +21,15 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geochange.arrays import Array, Bools
-from geochange.errors import BadOption, BandMismatch, UnreadableInput
+from geochange.errors import BandMismatch, UnreadableInput
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.options import NodataRule
 
 if TYPE_CHECKING:
     import xarray as xr
 
 # Plain images are welcome here, and files of single blocks have no place of their own.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
-NodataRule: TypeAlias = Literal["any", "all"] | float
-"""What makes a pixel nodata: any band or all bands at the dataset's own nodata or mask, or all bands at a value."""
 
 
 class Source(Protocol):
@@ -414,18 +412,6 @@ def pick_bands(name: str, wanted: tuple[int, ...] | None, count: int) -> tuple[i
     return wanted
 
 
-def parse_nodata(text: str | None) -> NodataRule:
-    """`any`, `all` or a number; None for the default, `all`."""
-    if text is None or text == "all":
-        return "all"
-    if text == "any":
-        return "any"
-    try:
-        return float(text)
-    except ValueError:
-        raise BadOption(f"nodata {text!r} must be any, all or a number") from None
-
-
 def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:
     """Convert a pyproj CRS to rasterio's."""
     return None if crs is None else rasterio.CRS.from_user_input(crs)
@@ -497,3 +483,12 @@ _handles = _Handles()
 
 def _open_in_thread(path: str) -> Any:
     return _handles.open(path)
+
+
+def open_masked(path: str | os.PathLike[str]) -> xr.DataArray:
+    """Open a raster of our own lazily: (band, y, x) float values as they are meant, NaN where there are no data."""
+    import rioxarray
+
+    opened: Any = rioxarray.open_rasterio(path, mask_and_scale=True)
+    array: xr.DataArray = opened
+    return array

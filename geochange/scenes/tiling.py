@@ -10,30 +10,7 @@ import numpy as np
 
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
-
-LARGEST_TILE = 1 << 14
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileOptions:
-    """How a scene is cut for inference."""
-
-    size: int = 512
-    """Pixels per side of a tile."""
-
-    overlap: int | None = None
-    """Pixels shared with each neighbour; None for what the detector asks for."""
-
-    block: int | None = None
-    """Pixels per side of a block, rounded to whole tile steps; None to fit bands and storage."""
-
-    def __post_init__(self) -> None:
-        if not 16 <= self.size <= LARGEST_TILE:
-            raise BadOption(f"tile size {self.size} must lie in 16..{LARGEST_TILE} pixels")
-        if self.overlap is not None and not 0 <= self.overlap < self.size:
-            raise BadOption(f"overlap {self.overlap} must lie in 0..{self.size - 1}, below the tile size {self.size}")
-        if self.block is not None and self.block < 1:
-            raise BadOption(f"block size {self.block} must be at least 1 pixel")
+from geochange.scenes.options import TileOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +65,22 @@ class Cut:
         return tiles.start * self.step, self.length if tiles.stop == self.tiles else tiles.stop * self.step
 
 
-def cut_axis(length: int, options: TileOptions, *, radius: int, stride: int, default_overlap: int, block: int) -> Cut:
+def cut_axis(
+    length: int, options: TileOptions, *, radius: int, stride: int, default_tile: int, default_overlap: int
+) -> Cut:
     """Cut an axis so that steps and margins are multiples of the stride.
 
     The margin is the receptive radius where the overlap has room for it (then tiles are exact), else a quarter of
     the overlap; never so little that three tiles would meet at a pixel.
     """
+    largest = options.tile_size or default_tile
+    options.require_overlap_below(largest)
     overlap = default_overlap if options.overlap is None else options.overlap
     exact = ceil(radius / stride) * stride
     all_at_once = ceil((length + 2 * exact) / stride) * stride
     if overlap >= all_at_once:
         overlap = 2 * exact  # one tile holds all that there is
-    size = min(options.size, max(all_at_once, overlap + stride))  # a tile need not be larger than the scene
+    size = min(largest, max(all_at_once, overlap + stride))  # a tile need not be larger than the scene
     step = (size - min(overlap, size - 1)) // stride * stride
     if step < 1:
         raise BadOption(f"tile size {size} less overlap {overlap} must be at least the detector's stride {stride}")
@@ -111,7 +92,7 @@ def cut_axis(length: int, options: TileOptions, *, radius: int, stride: int, def
             f"tile size {size} with overlap {overlap} leaves no room for margins in steps of the stride, "
             f"{stride}; choose multiples of it"
         )
-    return Cut(length, size, step, margin + crowded, max(1, round(block / step)), stride)
+    return Cut(length, size, step, margin + crowded, max(1, round((options.block_size or largest) / step)), stride)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from geochange.detectors.catalogue import available, default_name, detector, loa
 from geochange.detectors.change_vector import ChangeVector
 from geochange.detectors.image_difference import ImageDifference
 from geochange.detectors.ir_mad import IrMad
+from geochange.detectors.options import DetectorOptions
 from geochange.errors import BadOption, UnreadableInput
 from tests.memory_blocks import changed_scene, fit
 
@@ -56,7 +57,8 @@ def test_other_packages_add_detectors_but_do_not_replace_ours(monkeypatch: pytes
 
 @pytest.mark.parametrize(("bands", "name"), [(1, "change-vector"), (2, "change-vector"), (3, "ir-mad"), (12, "ir-mad")])
 def test_the_default_follows_the_number_of_bands(bands: int, name: str) -> None:
-    assert default_name(bands) == name
+    assert default_name(bands, DetectorOptions()) == name
+    assert default_name(bands, DetectorOptions(checkpoint="best.pt")) == "network"
 
 
 def saved(folder: Path) -> Path:

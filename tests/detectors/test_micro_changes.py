@@ -49,7 +49,7 @@ def made(tmp_path_factory):
 def test_small_changes_are_found_in_an_image_that_was_not_taught(made, tmp_path):
     pair = [made / letter / "part.tif" for letter in "AB"]
     found = geochange.detect(*pair, tmp_path / "out", detector="micro-changes", threshold=0.1)
-    scores = geochange.evaluate(found.changes, made / "objects" / "part.gpkg").to_dict()["average_precision"]
+    scores = geochange.evaluate(found.layer, made / "objects" / "part.gpkg").to_dict()["average_precision"]
     assert scores["count"] > 15
     assert scores["ap50"] > 0.7
 

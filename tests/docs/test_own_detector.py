@@ -79,7 +79,7 @@ def test_a_wrong_receptive_radius_is_noticed(tmp_path, pair, monkeypatch):
 
 def test_it_finds_changes_of_the_sample(tmp_path, pair):
     found = geochange.detect(*pair, tmp_path / "out", detector="log-ratio", detector_options={"medians": "5"})
-    changes = geopandas.read_file(found.changes, layer="changes")
+    changes = found.changes()
     truth = geopandas.read_file(SAMPLE / "truth.gpkg").geometry.union_all()
     assert len(changes) > 3
     assert changes[changes.area_px > 100].intersects(truth).mean() > 0.5

@@ -15,18 +15,19 @@ from geochange.engine.inference import Inference
 from geochange.engine.work import open_work
 from geochange.errors import BlockFailed
 from geochange.probability.raster import encode_probability
+from geochange.scenes.options import TileOptions
 from geochange.scenes.pairing import open_scene
-from geochange.scenes.tiling import TileOptions, Tiling, cut_axis
+from geochange.scenes.tiling import Tiling, cut_axis
 from tests.stand_ins import BoxMean, write_pair, write_raster
 
 SHAPE = (150, 211)
 
 
 def tiling_of(shape, fitted, block=64, **options):
-    settings = TileOptions(size=options.pop("size", 48), **options)
+    settings = TileOptions(tile_size=options.pop("size", 48), block_size=block, **options)
     radius, stride, overlap = fitted.receptive_radius, fitted.stride, fitted.default_overlap
     return Tiling(
-        *(cut_axis(n, settings, radius=radius, stride=stride, default_overlap=overlap, block=block) for n in shape)
+        *(cut_axis(n, settings, radius=radius, stride=stride, default_tile=512, default_overlap=overlap) for n in shape)
     )
 
 

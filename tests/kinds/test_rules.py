@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from geochange.kinds.indices import compute_index
+from geochange.kinds.options import KindRules
 from geochange.kinds.rules import (
     APPEARED,
     COVERS,
@@ -13,7 +14,6 @@ from geochange.kinds.rules import (
     OUTLINE_REACH,
     SMOOTH_RADIUS,
     VANISHED,
-    KindRules,
     SceneLevels,
     choose_kinds,
     find_outlines,

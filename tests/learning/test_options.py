@@ -61,7 +61,7 @@ def test_a_run_hands_on_what_concerns_fitting():
         (TrainRunOptions, {"steps": 0}, "steps 0"),
         (FinetuneOptions, {"steps": 4, "frozen_steps": 5}, "part of the steps, which are 4"),
         (FinetuneOptions, {"patience": 0}, "patience 0"),
-        (TuneOptions, {"losses": ("hinge",)}, "loss 'hinge' is not one of bce-dice"),
+        (TuneOptions, {"losses": ("hinge",)}, "losses 'hinge' is not one of bce-dice"),
         (CollectionOptions, {"gsd": 0.0}, "gsd 0.0"),
     ],
 )

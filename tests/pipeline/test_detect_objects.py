@@ -134,7 +134,7 @@ def test_the_whole_scene_at_once_says_the_same(pair, tmp_path):
     from geochange.engine.inference import own_boxes
     from geochange.scenes.pairing import open_scene
 
-    found = geopandas.read_file(detect(pair, tmp_path / "out", tile_size=64, min_area=0).changes, layer="changes")
+    found = detect(pair, tmp_path / "out", tile_size=64, min_area=0).changes()
     scene = open_scene(pair)
     tile = scene.grid.area.grow(RADIUS + 4)
     dates, valid = scene.read(tile)
@@ -155,7 +155,7 @@ def test_a_margin_too_small_is_seen(pair, tmp_path):
 
 
 def test_no_box_has_its_centre_on_nodata_and_those_beside_say_so(pair, tmp_path):
-    found = geopandas.read_file(detect(pair, tmp_path / "out", min_area=0).changes, layer="changes")
+    found = detect(pair, tmp_path / "out", min_area=0).changes()
     left, bottom, right, top = 500_000 + 2 * 50, 5_400_000 - 2 * 160, 500_000 + 2 * 140, 5_400_000 - 2 * 100
     centres = found.geometry.centroid
     assert not ((centres.x > left) & (centres.x < right) & (centres.y > bottom) & (centres.y < top)).any()
@@ -170,11 +170,11 @@ def test_no_box_has_its_centre_on_nodata_and_those_beside_say_so(pair, tmp_path)
 
 
 def test_threshold_area_and_classes_act_on_boxes(pair, tmp_path):
-    every = geopandas.read_file(detect(pair, tmp_path / "every", min_area=0).changes, layer="changes")
+    every = detect(pair, tmp_path / "every", min_area=0).changes()
     sure = detect(pair, tmp_path / "sure", min_area=0, threshold="precision=0.9")
-    large = geopandas.read_file(detect(pair, tmp_path / "large", min_area="200m2").changes, layer="changes")
+    large = detect(pair, tmp_path / "large", min_area="200m2").changes()
     assert sure.record["threshold"] == 0.6
-    assert geopandas.read_file(sure.changes, layer="changes").score_mean.min() >= 0.6 > every.score_mean.min() >= 0.3
+    assert sure.changes().score_mean.min() >= 0.6 > every.score_mean.min() >= 0.3
     assert large.area_m2.min() >= 200 > every.area_m2.min()
     assert {*every.label} == {"small", "large"}
     assert (every.score_mean == every.score_max).all()

@@ -11,7 +11,7 @@ from sklearn import metrics
 
 import geochange
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
-from geochange.pipeline.evaluate import EvaluateOptions
+from geochange.pipeline.options import EvaluateOptions
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 

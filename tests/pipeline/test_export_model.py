@@ -7,7 +7,8 @@ import pytest
 
 from geochange.cli.program import run as command
 from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
-from geochange.pipeline.export_model import ExportOptions, export_model
+from geochange.pipeline.export_model import export_model
+from geochange.pipeline.options import ExportOptions
 
 torch = pytest.importorskip("torch")
 
@@ -65,7 +66,7 @@ def test_what_is_there_is_not_replaced_unasked(checkpoint, tmp_path):
 
 
 def test_bad_options_and_files_are_refused(checkpoint, tmp_path):
-    with pytest.raises(BadOption, match="format 'tflite' is not one of onnx, openvino"):
+    with pytest.raises(BadOption, match="formats 'tflite' is not one of onnx, openvino"):
         ExportOptions(formats=("tflite",))
     with pytest.raises(BadOption, match="tile size 15 must be at least 16"):
         ExportOptions(tile_size=15)

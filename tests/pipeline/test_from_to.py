@@ -16,7 +16,7 @@ from geochange.datasets.collection import open_collection
 from geochange.datasets.labels import read_labels
 from geochange.datasets.options import CollectionOptions
 from geochange.errors import BadOption, GridMismatch, NothingValid
-from geochange.pipeline.from_to import FromToOptions
+from geochange.pipeline.options import FromToOptions
 from geochange.scenes.grid import Tile
 from geochange.scenes.scene import open_file
 from tests.commands import refused

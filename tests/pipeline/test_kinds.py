@@ -228,8 +228,8 @@ def test_detect_tells_what_kinds_tells(tmp_path, pair):
     options = {"detector": "change-vector", "kinds": True, "band_roles": ROLES}
     found = geochange.detect(*pair, tmp_path / "out", **options)
     plain = geochange.detect(*pair, tmp_path / "plain", detector="change-vector")
-    geochange.kinds(plain.changes, *pair, tmp_path / "kinds.gpkg", geochange.KindOptions(band_roles=ROLES))
-    expected, frame = read(tmp_path / "kinds.gpkg"), read(found.changes)
+    geochange.kinds(plain.layer, *pair, tmp_path / "kinds.gpkg", geochange.KindOptions(band_roles=ROLES))
+    expected, frame = read(tmp_path / "kinds.gpkg"), read(found.layer)
     assert len(frame) > 3
     assert expected.drop(columns="geometry").equals(frame.drop(columns="geometry"))
     assert found.record["kinds"]["counts"] == frame["kind"].value_counts().to_dict()
@@ -287,7 +287,7 @@ def test_lakes_of_north_dakota_grow(tmp_path):
     part = (487_000.0, 5_206_500.0, 489_000.0, 5_208_500.0)
     found = geochange.detect(*images, tmp_path / "out", align=True, min_area=50, aoi=part, formats=("gpkg",))
     options = geochange.KindOptions(band_roles="red=1,green=2,blue=3,nir=4", split_kinds=True)
-    geochange.kinds(found.changes, *images, tmp_path / "kinds.gpkg", options)
+    geochange.kinds(found.layer, *images, tmp_path / "kinds.gpkg", options)
     frame = read(tmp_path / "kinds.gpkg")
     areas = frame.groupby("kind")["area_m2"].sum()
     assert areas["water gain"] > 5 * areas["water loss"]

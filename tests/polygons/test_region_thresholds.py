@@ -17,8 +17,9 @@ from geochange.engine.work import Work
 from geochange.errors import BadOption, GridMismatch, NothingValid
 from geochange.probability import raster as score_raster
 from geochange.probability import threshold_search as thresholds
+from geochange.probability.options import ThresholdOptions, parse_threshold
 from geochange.probability.raster import open_scores
-from geochange.probability.threshold_search import ThresholdOptions, resolve_threshold, scene_histogram
+from geochange.probability.threshold_search import resolve_threshold, scene_histogram
 from geochange.probability.thresholds import HISTOGRAM_METHODS
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_pair, write_raster
@@ -82,9 +83,7 @@ def layer_of(path, truth, count=60, column="changed", **words):
 @pytest.mark.parametrize("wanted", [*HISTOGRAM_METHODS, "local:64px", "precision=0.8", "recall=0.8", "f1"])
 def test_thresholds_do_not_depend_on_blocks(scored, truth, tmp_path, monkeypatch, wanted):
     labels = write_raster(tmp_path / "l.tif", np.where(textured(SHAPE, 1)[0] > 120, truth, 255).astype(np.uint8)[None])
-    more = (
-        {"labels": labels} if thresholds.parse_threshold(wanted) == wanted and wanted not in HISTOGRAM_METHODS else {}
-    )
+    more = {"labels": labels} if parse_threshold(wanted) == wanted and wanted not in HISTOGRAM_METHODS else {}
     whole = chosen(scored, wanted, **more).to_record()
     monkeypatch.setattr(thresholds, "BLOCK_SIDE", 64)
     monkeypatch.setattr("geochange.engine.work.BLOCK_SIDE", 64)

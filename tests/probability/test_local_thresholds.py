@@ -6,7 +6,8 @@ from scipy import ndimage
 from skimage.filters import threshold_niblack
 
 from geochange.errors import BadOption
-from geochange.probability.local_thresholds import HIGHEST, LocalRule, LocalThreshold, cell_threshold, parse_local
+from geochange.probability.local_thresholds import HIGHEST, LocalThreshold, cell_threshold
+from geochange.probability.options import LocalRule, parse_local
 from geochange.scenes.grid import Tile
 
 VALUES = np.linspace(0, 1, 1024)

@@ -7,15 +7,8 @@ from skimage.filters import threshold_otsu
 from sklearn.mixture import GaussianMixture
 
 from geochange.errors import BadOption, NothingValid
-from geochange.probability.local_thresholds import LocalRule
-from geochange.probability.thresholds import (
-    HISTOGRAM_METHODS,
-    Threshold,
-    even_odds,
-    minimum_error,
-    otsu,
-    parse_threshold,
-)
+from geochange.probability.options import LocalRule, Threshold, parse_threshold
+from geochange.probability.thresholds import HISTOGRAM_METHODS, even_odds, minimum_error, otsu
 
 VALUES = np.arange(255) / 254
 

@@ -8,7 +8,8 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
 from geochange.scenes.grid import Tile
-from geochange.scenes.pairing import SceneOptions, open_scene
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import open_scene
 from geochange.scenes.scene import FileSource
 from geochange.scenes.warped import WarpedSource
 from tests.stand_ins import PLACE, SHARED, UTM, textured, write_pair, write_raster

@@ -4,10 +4,10 @@ import rasterio
 import xarray as xr
 from rasterio.enums import Resampling
 
-from geochange.errors import BadOption, BandMismatch, UnreadableInput
+from geochange.errors import BandMismatch, UnreadableInput
 from geochange.probability.stack import ProbabilitySource
 from geochange.scenes.grid import Tile
-from geochange.scenes.scene import iso_date, open_array, open_file, parse_nodata, read_beyond
+from geochange.scenes.scene import iso_date, open_array, open_file, read_beyond
 from geochange.scenes.warped import WarpedSource
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
@@ -171,11 +171,3 @@ def test_dates_of_tiff_tags_become_iso():
     assert iso_date("2020:08:31 17:05:00") == "2020-08-31T17:05:00"
     assert iso_date("August 2020") == "August 2020"
     assert iso_date(None) is None
-
-
-def test_nodata_texts():
-    assert parse_nodata(None) == "all"
-    assert parse_nodata("any") == "any"
-    assert parse_nodata("-9999") == -9999.0
-    with pytest.raises(BadOption):
-        parse_nodata("none")

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geochange.errors import BadOption
-from geochange.scenes.tiling import TileOptions, Tiling, cut_axis, partition
+from geochange.scenes.options import TileOptions
+from geochange.scenes.tiling import Tiling, cut_axis, partition
 
 
 @st.composite
@@ -14,14 +15,14 @@ def cuts(draw):
     stride = draw(st.sampled_from([1, 2, 8]))
     size = draw(st.integers(2, 12)) * 8
     overlaps = st.integers(0, size // stride // 2 - 1).map(lambda half: 2 * half * stride)  # margins fit in
-    options = TileOptions(size=size, overlap=draw(st.none() | overlaps))
+    options = TileOptions(tile_size=size, overlap=draw(st.none() | overlaps), block_size=draw(st.integers(1, 300)))
     return cut_axis(
         draw(st.integers(1, 400)),
         options,
         radius=draw(st.integers(0, 20)),
         stride=stride,
+        default_tile=512,
         default_overlap=draw(overlaps),
-        block=draw(st.integers(1, 300)),
     )
 
 
@@ -63,28 +64,41 @@ def test_a_block_reaches_no_further_than_its_next_neighbour(cut):
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 90))
 def test_tiles_of_all_blocks_do_not_depend_on_the_block_size(rows, cols, block):
     def tiles(side):
+        options = TileOptions(tile_size=32, block_size=side)
         tiling = Tiling(
-            *(cut_axis(n, options, radius=3, stride=1, default_overlap=8, block=side) for n in (rows, cols))
+            *(cut_axis(n, options, radius=3, stride=1, default_tile=512, default_overlap=8) for n in (rows, cols))
         )
         return sorted(tile for block in tiling.blocks() for _, tile in tiling.tiles(block))
 
-    options = TileOptions(size=32)
     assert tiles(block) == tiles(10**6)
 
 
 def test_margin_is_exact_where_the_overlap_has_room():
-    options = TileOptions(size=64, overlap=16)
-    assert cut_axis(100, options, radius=5, stride=1, default_overlap=0, block=64).margin == 5
-    assert cut_axis(100, options, radius=9, stride=1, default_overlap=0, block=64).margin == 4
+    options = TileOptions(tile_size=64, overlap=16)
+    assert cut_axis(100, options, radius=5, stride=1, default_tile=512, default_overlap=0).margin == 5
+    assert cut_axis(100, options, radius=9, stride=1, default_tile=512, default_overlap=0).margin == 4
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size": 0}, {"size": -512}, {"overlap": 512}, {"overlap": -1}, {"overlap": 600}, {"block": 0}, {"block": -1}],
+    [
+        {"tile_size": 0},
+        {"tile_size": -512},
+        {"tile_size": 512, "overlap": 512},
+        {"tile_size": 512, "overlap": 600},
+        {"overlap": -1},
+        {"block_size": 0},
+        {"block_size": -1},
+    ],
 )
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(BadOption):
         TileOptions(**wrong)
+
+
+def test_an_overlap_as_wide_as_the_detectors_own_tile_is_refused():
+    with pytest.raises(BadOption, match="below the tile size 512"):
+        cut_axis(2000, TileOptions(overlap=512), radius=3, stride=1, default_tile=512, default_overlap=8)
 
 
 def test_partition_covers_each_pixel_once():
@@ -96,10 +110,12 @@ def test_partition_covers_each_pixel_once():
 
 def test_an_overlap_that_margins_do_not_fit_in_is_refused():
     with pytest.raises(BadOption, match="stride, 2"):
-        cut_axis(500, TileOptions(size=33, overlap=30), radius=9, stride=2, default_overlap=0, block=64)
+        cut_axis(500, TileOptions(tile_size=33, overlap=30), radius=9, stride=2, default_tile=512, default_overlap=0)
 
 
 def test_an_overlap_wider_than_the_scene_makes_one_tile():
-    cut = cut_axis(300, TileOptions(size=1024, overlap=600), radius=136, stride=8, default_overlap=0, block=1024)
+    cut = cut_axis(
+        300, TileOptions(tile_size=1024, overlap=600), radius=136, stride=8, default_tile=512, default_overlap=0
+    )
     assert (cut.tiles, cut.margin) == (1, 136)
     assert cut.tile_size(0) >= 300 + 2 * 136

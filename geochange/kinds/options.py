@@ -1,0 +1,69 @@
+"""Options of classifying changes by kind. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from geochange.kinds.indices import parse_roles
+from geochange.polygons.options import MinAreaOptions
+from geochange.scenes.options import NodataOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindRules:
+    """When a pixel or a region is of a kind. Changes of indices are those less the median change of the scene."""
+
+    ndvi_change: float = 0.15
+    ndvi: float = 0.2
+    """Of the greener date, at least this; midway between that date's extremes where that is less."""
+
+    ngrdi_change: float = 0.07
+    ngrdi: float = 0.0
+
+    water: float = 0.0
+    """Of the water index, at least this; midway between the date's extremes where that is more."""
+
+    water_of_bytes: float = 0.15
+    """As `water`, for NDWI of 8-bit images: these are not reflectances, and grey roofs and roads lie over 0 in them."""
+
+    dark: float = 0.5
+    """Water's near infrared is at most this share of the scene's bright (90th percentile)."""
+
+    built_up: float = 0.0
+    """NDBI less NDVI of what is built up (Zha 2003)."""
+
+    built_up_change: float = 0.1
+
+    outline: float = 0.52
+    """Slope at an object's outline over itself and that inside and around, at the date at which it is there."""
+
+    outline_change: float = 0.03
+
+    object_pixel: float = 2.5
+    """Metres: coarser pixels show no objects, which are of the size of a house, not of a field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindOptions(NodataOptions, MinAreaOptions):
+    """How changes are classified by kind. The smallest change is that which cutting leaves."""
+
+    panel: ClassVar[str] = "Kinds of change"
+
+    band_roles: str | None = None
+    """Which band is which, as in red=1,green=2,blue=3,nir=4; also swir1, swir2, rededge1, ...; None: as BEFORE names
+    its bands."""
+
+    indices: tuple[str, ...] = ()
+    """Further spectral indices to measure before and after, as in SAVI,NBR."""
+
+    split_kinds: bool = False
+    """Cut changes where their kind changes."""
+
+    rules: KindRules = field(default_factory=KindRules, metadata={"flags": ()})
+    """Thresholds of the kinds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.band_roles is not None:
+            parse_roles(self.band_roles)

@@ -1,0 +1,74 @@
+"""Options of reading images and of cutting them into tiles. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from geochange.declarations import TILES, Options
+from geochange.errors import BadOption
+
+NodataRule: TypeAlias = Literal["any", "all"] | float
+"""What makes a pixel nodata: any band or all bands at the dataset's own nodata or mask, or all bands at a value."""
+
+ResamplingName: TypeAlias = Literal["nearest", "bilinear", "cubic", "lanczos", "average"]
+
+LARGEST_TILE = 1 << 14  # pixels per side
+SMALLEST_TILE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodataOptions(Options):
+    """What counts as nodata."""
+
+    panel: ClassVar[str] = "Images"
+
+    nodata: NodataRule = "all"
+    """A pixel is nodata where any band is, where all bands are, or at a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneOptions(NodataOptions):
+    """Which part of the images is used, and how they are brought together."""
+
+    bands: tuple[int, ...] | None = None
+    """Band numbers to use, from 1, as in 4,3,2; None: all."""
+
+    aoi: str | tuple[float, float, float, float] | None = None
+    """Area of interest: a vector layer, or left,bottom,right,top in BEFORE's CRS; None: all."""
+
+    align: bool = False
+    """Bring AFTER to BEFORE's grid, on their overlap, while it is read."""
+
+    resampling: ResamplingName = "cubic"
+    """How aligned images are interpolated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOptions(Options):
+    """How a scene is cut for inference."""
+
+    panel: ClassVar[str] = TILES
+
+    tile_size: int | None = None
+    """Pixels per side of a tile; None: the detector's own, mostly 512."""
+
+    overlap: int | None = None
+    """Pixels that neighbouring tiles share; None: the detector's own."""
+
+    block_size: int | None = None
+    """Pixels per side of a block, which is one task, rounded to whole tiles; None: about 64 MB."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        largest = LARGEST_TILE if self.tile_size is None else self.tile_size
+        if not SMALLEST_TILE <= largest <= LARGEST_TILE:
+            raise BadOption(f"tile size {largest} must lie in {SMALLEST_TILE}..{LARGEST_TILE} pixels")
+        self.require_overlap_below(largest)
+        if self.block_size is not None and self.block_size < 1:
+            raise BadOption(f"block size {self.block_size} must be at least 1 pixel")
+
+    def require_overlap_below(self, tile_size: int) -> None:
+        """Refuse, with BadOption, an overlap as wide as a tile."""
+        if self.overlap is not None and not 0 <= self.overlap < tile_size:
+            raise BadOption(f"overlap {self.overlap} must lie in 0..{tile_size - 1}, below the tile size {tile_size}")
