@@ -1,13 +1,14 @@
 # make demo: install and run on the sample.  make test: install with the test extra, check, and run the tests.
 # make check: ruff and mypy.                 make docs: the documentation, into site/.
 # make pictures: the pictures of README and gallery, drawn again.
+# make stub: the types of the Python API, written again from the declarations of options.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := out/demo
 IMAGERY := ../shared/data
 
-.PHONY: demo test check docs pictures clean
+.PHONY: demo test check docs pictures stub clean
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
@@ -41,6 +42,10 @@ pictures: .venv/tested
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_gallery.py
 	if [ -d $(IMAGERY) ]; then $(BIN)/python docs/make_gallery.py --real $(IMAGERY) -o out/gallery; fi
+
+stub: .venv/tested
+	$(BIN)/python -m geochange.cli.stub > geochange/__init__.new
+	mv geochange/__init__.new geochange/__init__.pyi
 
 clean:
 	rm -rf .venv out site

@@ -115,8 +115,8 @@ def detect(
     options: DetectOptions | None = None,
     *,
     between: Sequence[Image] = (),
-    resume: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
     **settings: Any,
@@ -129,8 +129,8 @@ def detect(
         out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log.
         options: how it is done; see `DetectOptions`.
         between: images of dates between the two, in their order, for detectors that take a series.
-        resume: go on with the same run, which was interrupted.
         overwrite: replace what an earlier run left.
+        resume: go on with the same run, which was interrupted.
         cluster: where the work is done.
         listener: receives progress updates.
         settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.

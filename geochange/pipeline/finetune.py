@@ -98,8 +98,8 @@ def finetune(
     out: str | os.PathLike[str],
     options: FinetuneOptions | None = None,
     *,
-    resume: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     listener: Listener | None = None,
     **settings: Any,
 ) -> Trained:
@@ -116,8 +116,8 @@ def finetune(
         data: as for `train`; with `unlabelled` folders A and B, tables, or the dates of one scene.
         out: folder of the run.
         options: all else; `start` is the checkpoint to begin with.
-        resume: go on with the same run, which was interrupted.
         overwrite: replace what an earlier run left.
+        resume: go on with the same run, which was interrupted.
         listener: receives each update, the figures of each epoch, and notices.
         settings: options by name, in place of those in `options`.
 

@@ -65,8 +65,8 @@ def train(
     out: str | os.PathLike[str],
     options: TrainRunOptions | None = None,
     *,
-    resume: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     listener: Listener | None = None,
     **settings: Any,
 ) -> Trained:
@@ -80,8 +80,8 @@ def train(
             dates of a scene.
         out: folder of the run.
         options: all else.
-        resume: go on with the same run, which was interrupted.
         overwrite: replace what an earlier run left.
+        resume: go on with the same run, which was interrupted.
         listener: receives each update, the figures of each epoch, and notices.
         settings: options by name, in place of those in `options`.
 

@@ -390,7 +390,7 @@ def test_a_run_killed_in_the_middle_resumes_to_the_same_bytes(pair, tmp_path, de
     process = start_slow_run(pair, tmp_path / "out", "--detector", detector)
     wait_for_blocks(tmp_path / "out", 5, process)
     process.kill()
-    process.wait()
+    process.communicate()
     assert not (tmp_path / "out" / "run.json").exists()
     assert not (tmp_path / "out" / "probability.tif").exists()
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("blocks/probability/[0-9]*.tif")}

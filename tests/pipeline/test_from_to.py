@@ -209,6 +209,7 @@ def test_layers_that_agree_have_no_changes(pair, image, tmp_path):
         assert not dataset.read().any()
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")  # that is the point of it
 def test_what_cannot_be_overlaid_is_refused(pair, image, tmp_path, run):
     out = tmp_path / "c.gpkg"
     refused(run("from-to", *pair, "-o", out, "--label-column", "klass"), "no column 'klass'", "cover")

@@ -244,6 +244,7 @@ def test_the_style_draws_kinds(layer, pair, tmp_path):
     assert all(f'value="{kind}"' in style for kind in KINDS)
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")  # that is the point of it
 def test_what_cannot_be_told_is_refused(layer, pair, tmp_path, run):
     out = tmp_path / "kinds.gpkg"
     refused(run("kinds", layer, *pair, "-o", out), "--band-roles", "0.tif")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -133,7 +134,8 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
     """
     try:
         _require_whole(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what torch says of pickles of others, we refuse in one line
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UnreadableInput(f"{path} does not exist") from error
     except IsADirectoryError as error:
