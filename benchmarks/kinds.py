@@ -56,10 +56,10 @@ def by_area(folder: Path, data: Path) -> Iterator[tuple[str, dict[str, object]]]
         before, after = (data / date for date in dates)
         found = geochange.detect(before, after, folder / name, align=True, min_area=20, formats=("gpkg",))
         options = geochange.KindOptions(band_roles=roles, split_kinds=True)
-        told = geochange.kinds(found.layer, before, after, folder / f"{name}.gpkg", options)
+        written = geochange.kinds(found.layer, before, after, folder / f"{name}.gpkg", options)
         with rasterio.open(found.probability) as dataset:
             place, extent = dataset.transform, dataset.shape
-        frame = geopandas.read_file(told.path, layer="changes")
+        frame = geopandas.read_file(written.path, layer="changes")
         predicted = {kind: burnt(frame[frame["kind"] == kind], extent, place) for kind in frame["kind"].unique()}
         inside, nowhere = burnt(frame, extent, place), np.zeros(extent, bool)
         gained, lost, greener, barer = masks(before, after, roles)
@@ -67,7 +67,7 @@ def by_area(folder: Path, data: Path) -> Iterator[tuple[str, dict[str, object]]]
         yield (
             name,
             {
-                "pieces": dict(told.counts),
+                "pieces": dict(written.counts),
                 **{kind: agreement(predicted.get(kind, nowhere), mask & inside) for kind, mask in truth.items()},
             },
         )
@@ -123,14 +123,14 @@ def of_objects(folder: Path, tiles: Path, gsd: str) -> dict[str, object]:
         frame = geopandas.GeoDataFrame(geometry=large, crs=crs)
         frame.to_file(folder / "labels.gpkg", layer="changes")
         for name, order in (("labelled", images), ("dates swapped", images[::-1])):
-            found[name].update(told(folder / "labels.gpkg", order, folder))
+            found[name].update(classified(folder / "labels.gpkg", order, folder))
         if gsd == "0.5 m":
             run = geochange.detect(*images, folder / "run", detector="buildings", formats=("gpkg",), overwrite=True)
             polygons = run.changes()
             right = polygons[polygons.intersection(frame.union_all()).area >= polygons.area / 2]
             if len(right):
                 right[["geometry"]].to_file(folder / "right.gpkg", layer="changes")
-                found["found by buildings"].update(told(folder / "right.gpkg", images, folder))
+                found["found by buildings"].update(classified(folder / "right.gpkg", images, folder))
     return {name: {"objects": sum(each.values()), **shares(each)} for name, each in found.items() if each}
 
 
@@ -142,8 +142,8 @@ def georeferenced(image: Path, folder: Path, date: str, gsd: float) -> Path:
     return path
 
 
-def told(layer: Path, images: list[Path], folder: Path) -> list[str]:
-    out = folder / "told.gpkg"
+def classified(layer: Path, images: list[Path], folder: Path) -> list[str]:
+    out = folder / "classified.gpkg"
     geochange.kinds(layer, *images, out, geochange.KindOptions(band_roles=RGB), overwrite=True)
     return geopandas.read_file(out, layer="changes")["kind"].tolist()
 

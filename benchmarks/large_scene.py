@@ -105,11 +105,11 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     pairs = [made_scene(size) for size in chosen.sizes]
     runs: list[list[dict[str, float]]] = [[], []]
-    bare = []
+    alone = []
     for _ in range(chosen.repeats):
         for pair, done in zip(pairs, runs, strict=True):
             done.append(run_detect(pair, ["--detector", chosen.detector]))
-        bare.append(run_passes(pairs[0], chosen.detector))
+        alone.append(run_passes(pairs[0], chosen.detector))
     seconds = [median(run["seconds"] for run in done) for done in runs]
     peaks = [max(run["peak_mb"] for run in done) for done in runs]
     answer = {
@@ -120,8 +120,8 @@ def main() -> None:
         "peak_ratio": round(peaks[1] / peaks[0], 3),
         "seconds": [round(each, 2) for each in seconds],
         "time_ratio": round(seconds[1] / seconds[0], 3),
-        "passes_only_seconds": round(median(bare), 2),
-        "overhead": round(seconds[0] / median(bare), 3),
+        "passes_only_seconds": round(median(alone), 2),
+        "overhead": round(seconds[0] / median(alone), 3),
         "changes": [done[-1]["changes"] for done in runs],
         "stages": [done[-1]["stages"] for done in runs],
     }

@@ -88,8 +88,8 @@ def insert_changes(series: Array, calm: Bools, count: int, rng: np.random.Genera
         side = len(shape)
         places = [rng.integers(0, length - side, 2) for length in quiet.shape]
         into, source = (tuple(slice(axis[k], axis[k] + side) for axis in places) for k in (0, 1))
-        settled = calm[(slice(interval, None), *source)].all(axis=0)
-        if not quiet[into][shape].all() or numbers[into][shape].any() or not settled[shape].all():
+        unchanged_since = calm[(slice(interval, None), *source)].all(axis=0)
+        if not quiet[into][shape].all() or numbers[into][shape].any() or not unchanged_since[shape].all():
             continue
         moved = series[(interval, slice(None), *source)].astype(float) - series[(interval, slice(None), *into)]
         if np.abs(moved.mean(axis=(1, 2))).max() < 25:  # the same ground again is no change

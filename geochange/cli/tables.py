@@ -107,7 +107,7 @@ def add_threshold(table: Table, record: dict[str, Any]) -> None:
 
 
 def print_kinds(written: WrittenKinds) -> None:
-    """How many changes are of each kind, and what that rests on."""
+    """Print how many changes are of each kind, and the bands and indices used."""
     answer = written.to_dict()
     table = plain_table()
     table.add_row("bands", ", ".join(f"{role}={number}" for role, number in answer["band_roles"].items()))

@@ -96,7 +96,7 @@ def standardised_pair(moments: Moments, series: Series) -> Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions:
-    """What every detector of change between two dates may be told."""
+    """Options that every detector of change between two dates has."""
 
     context: float = 0.5
     """Log-odds that a changed neighbour adds; 0 judges each pixel alone."""

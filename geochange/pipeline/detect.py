@@ -154,7 +154,7 @@ def detect(
         scene = _without_shift(scene, options, cluster, stages)
     if options.detector is None:
         options = replace(options, detector=default_name(len(scene.bands), options))
-    if options.labels is not None:  # a mistake in them is better told now than at the end
+    if options.labels is not None:  # a mistake in them is better reported now than at the end
         open_labelled(options.labels, options.label_column, scene.grid)
     if options.kinds:
         require_kinds(scene, options)

@@ -24,7 +24,7 @@ class MinArea:
 
 
 def parse_min_area(text: str | float) -> MinArea:
-    """Read `4px`, or a bare `4`, as pixels, and `100m2` as square metres.
+    """Read `4px` or `4` as pixels, and `100m2` as square metres.
 
     Raises:
         BadOption: it is neither, or negative.

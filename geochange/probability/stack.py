@@ -71,7 +71,7 @@ def open_stack(rasters: Sequence[str | os.PathLike[str]]) -> SourceStack:
 
     Raises:
         BadOption: there are fewer than two.
-        UnreadableInput: one is missing or is no raster.
+        UnreadableInput: one is missing, or is not a raster.
         BandMismatch: one has other classes than the first.
         GridMismatch: one does not overlap the first.
     """

@@ -60,7 +60,7 @@ class Shift:
     spread_col: float | None
 
     windows_used: int
-    """Windows that the figures rest on: measured, and no outliers."""
+    """Windows used for the figures: measured, and no outliers."""
 
     windows_tried: int
 

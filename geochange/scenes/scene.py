@@ -368,9 +368,10 @@ def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
 
 
 def _has_alpha(dataset: Any) -> bool:
-    """Whether the last band is a mask, not data: GDAL calls the fourth band of any 8-bit GeoTIFF alpha, unless told.
+    """Whether the last band is a mask, not data.
 
-    A mask holds its two extremes; of near infrared, hardly a pixel does.
+    GDAL takes the fourth band of any 8-bit GeoTIFF for alpha unless its tags say otherwise. A mask holds its two
+    extremes; of near infrared, hardly a pixel does.
     """
     if dataset.colorinterp[-1] is not ColorInterp.alpha:
         return False

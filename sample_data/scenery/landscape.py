@@ -38,7 +38,7 @@ from scenery.network import (
     river_polygon,
 )
 from scenery.spec import local_rng
-from scenery.village import add_farmstead, drive_past, settle, tree_paint
+from scenery.village import add_farmstead, build_village, drive_past, tree_paint
 
 SURFACE = {"main": (MAIN, "asphalt"), "lane": (LANE, "old_asphalt"), "track": (TRACK, "track")}
 _FURNISH, _EDGES = 101, 102
@@ -55,7 +55,7 @@ def furnish_block(seed: int, rate: float, row: int, index: int) -> Site:
     lay_roads(site)
     lay_river(site)
     shapely.prepare([site.ground, site.taken])
-    settle(site)
+    build_village(site)
     add_farmstead(site)
     site.take(shapely.union_all(shapely.buffer(site.claimed, 0.5, join_style="mitre")))
     cultivate(site)

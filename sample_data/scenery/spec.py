@@ -1,4 +1,4 @@
-"""What is asked of a made scene, and the random numbers that belong to a place."""
+"""What is asked of a synthetic scene, and the random numbers that belong to a place."""
 
 from __future__ import annotations
 

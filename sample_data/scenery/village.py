@@ -19,7 +19,7 @@ CARS = ("white_car", "dark_car", "white_car", "red_car", "blue_car", "dark_car")
 VILLAGE_REACH = 190.0  # metres of street on each side of a village's junction
 
 
-def settle(site: Site) -> None:
+def build_village(site: Site) -> None:
     """Plots with houses along the streets near villages, as far as they find room."""
     for street in site.streets:
         if street.kind == "track" or not street.villages:

@@ -47,12 +47,12 @@ def test_images_of_two_places_do_not_overlap(run, pair, tmp_path):
     refused(run("detect", pair[0], other, "-o", tmp_path / "out"), "one grid")
 
 
-def test_another_crs_is_refused_with_both_and_the_mend(run, pair, tmp_path):
+def test_another_crs_is_refused_with_both_and_the_fix(run, pair, tmp_path):
     other = write_raster(tmp_path / "other.tif", textured((60, 80)), crs="EPSG:32634")
     refused(run("detect", pair[0], other, "-o", tmp_path / "out"), "EPSG:32633", "EPSG:32634", "--align")
 
 
-def test_other_band_counts_are_refused_with_the_mend(run, pair, tmp_path):
+def test_other_band_counts_are_refused_with_the_fix(run, pair, tmp_path):
     other = write_raster(tmp_path / "other.tif", textured((60, 80), bands=5))
     refused(run("detect", pair[0], other, "-o", tmp_path / "out"), "3 bands", "5", "--bands")
 

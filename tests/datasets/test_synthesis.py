@@ -137,7 +137,7 @@ def test_shadows_are_not_labelled_and_darken():
     assert darker.max() <= 0
 
 
-def test_ragged_and_tiny_cells_can_be_made():
+def test_ragged_and_tiny_cells_can_be_synthesized():
     for shape in ((CELL, 40), (9, 9), (1, 3)):
         cell = made(0, cell=Tile(0, 0, *shape), density=2000, effects=("view", "jpeg", "blur"))
         assert cell.dates[0].shape == (3, *shape)

@@ -221,14 +221,14 @@ def test_automatic_scale_does_not_see_gain_and_offset(pair, small, tmp_path):
 
 
 def test_matched_dates_do_not_see_the_gain_and_offset_of_either(pair, tmp_path):
-    taught = save_small(tmp_path / "matched.pt", "siamese-unet", matched=True)
+    trained = save_small(tmp_path / "matched.pt", "siamese-unet", matched=True)
     before, after = changed_pair(SHAPE)
     other = after.astype(np.float64) * 0.6 + 20
     images = [write_raster(tmp_path / "0.tif", before), write_raster(tmp_path / "1.tif", other.astype(np.float32))]
     for scale in (None, "auto"):
         options = {} if scale is None else {"scale": scale}
         found = [
-            scored(each, tmp_path / f"{place} {scale}", taught, options=options)
+            scored(each, tmp_path / f"{place} {scale}", trained, options=options)
             for place, each in enumerate((pair, images))
         ]
         np.testing.assert_allclose(found[0], found[1], atol=1e-4)

@@ -1,4 +1,4 @@
-"""Networks of objects: what they are taught, what they give, and that they learn it."""
+"""Networks of objects: their targets, their output, and that they learn."""
 
 import geopandas
 import numpy as np

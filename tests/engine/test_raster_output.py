@@ -32,7 +32,7 @@ SPEC = RasterSpec(
 
 
 def values_of(tile):
-    """(2, y, x) of a tile: a pattern that tells each pixel from its neighbours."""
+    """(2, y, x) of a tile: a pattern in which each pixel differs from its neighbours."""
     rows, cols = np.mgrid[tile.row : tile.stop_row, tile.col : tile.stop_col]
     return np.stack([(rows * 7 + cols) % 255, (rows + cols * 3) % 255]).astype(np.uint8)
 

@@ -12,7 +12,7 @@ GRID = Grid(None, PLACE, (50, 70))
 
 
 class Recorder:
-    """Keeps what a listener is told."""
+    """Keeps what a listener receives."""
 
     def __init__(self):
         self.calls = []

@@ -124,8 +124,8 @@ def test_objects_of_one_cell_have_no_intervals():
 def test_invalid_polygon_is_repaired_and_counted():
     bowtie = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
     spike = shapely.Polygon([(0, 0), (1, 0), (1, 1), (1, 5), (1, 1), (0, 1)])
-    mended = np.array([shapely.union_all(shapely.polygons([[(0, 0), (1, 1), (0, 2)], [(2, 2), (1, 1), (2, 0)]]))])
-    found = score_objects(np.array([bowtie]), mended)
+    repaired = np.array([shapely.union_all(shapely.polygons([[(0, 0), (1, 1), (0, 2)], [(2, 2), (1, 1), (2, 0)]]))])
+    found = score_objects(np.array([bowtie]), repaired)
     assert (found.repaired, found.figures.values["mean_iou"]) == (1, 1.0)
     found = score_objects(np.array([spike]), np.array([shapely.box(0, 0, 1, 1)]))
     assert (found.repaired, found.figures.values["mean_iou"]) == (1, 1.0)

@@ -1,4 +1,4 @@
-"""The picture: what is painted where, and that its colours can be told apart."""
+"""The picture: what is painted where, and that its colours can be distinguished."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seen_colour(colour, matrix):
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-def test_colours_can_be_told_apart(sight):
+def test_colours_can_be_distinguished(sight):
     seen = [seen_colour(colour, SIGHT[sight]) for colour in COLOURS.values()]
     assert min(deltaE_ciede2000(a, b) for a, b in combinations(seen, 2)) >= 15
 

@@ -136,7 +136,7 @@ def test_layers_that_share_borders_only_have_nothing_in_common():
     assert len(found) == 0
 
 
-def test_crossed_outlines_are_mended():
+def test_crossed_outlines_are_repaired():
     bow = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
     before = Cover(snap_to_lattice(np.array([bow])), np.array(["grass"], object))
     found = find_transitions(before, boxes((0, 0, 10, 10, "town")))

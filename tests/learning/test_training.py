@@ -323,7 +323,7 @@ def test_gpus_fit_like_cpus(tmp_path, pairs, precision):
 
 
 def test_a_killed_run_leaves_no_worker_behind(tmp_path):
-    """The worker hears no signals, so it must end with the one that it reads for."""
+    """The worker ignores signals, so it must end with the one that it reads for."""
     code = (
         "import os, signal, sys\n"
         "from dataclasses import replace\n"

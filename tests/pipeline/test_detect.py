@@ -243,7 +243,7 @@ def test_an_area_of_interest_is_scored_alone(pair, tmp_path):
         assert dataset.bounds == (left, bottom, right, top)
 
 
-def test_a_finished_folder_is_kept_unless_told(pair, tmp_path):
+def test_a_finished_folder_is_kept_without_overwrite(pair, tmp_path):
     first = geochange.detect(*pair, tmp_path / "out")
     kept = outputs(first.folder)
     with pytest.raises(OutputInTheWay, match="--overwrite"):

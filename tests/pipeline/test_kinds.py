@@ -76,12 +76,12 @@ def read(path):
     return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path, layer="changes")
 
 
-def told(layer, images, out, **options):
+def classified(layer, images, out, **options):
     return geochange.kinds(layer, *images, out, geochange.KindOptions(band_roles=ROLES, **options)).changes()
 
 
-def test_kinds_and_indices_are_told(layer, pair, tmp_path):
-    frame = told(layer, pair, tmp_path / "kinds.gpkg", indices=("SAVI",))
+def test_kinds_and_indices_are_reported(layer, pair, tmp_path):
+    frame = classified(layer, pair, tmp_path / "kinds.gpkg", indices=("SAVI",))
     assert dict(zip(frame["name"], frame["kind"], strict=True)) == EXPECTED
     assert (frame["kind_share"] > 0.95).all()
     felled = frame.set_index("name").loc["felled"]
@@ -93,7 +93,7 @@ def test_kinds_and_indices_are_told(layer, pair, tmp_path):
 
 
 def test_with_the_dates_swapped_gain_is_loss(layer, pair, tmp_path):
-    there, back = (told(layer, images, tmp_path / f"{i}.gpkg") for i, images in enumerate((pair, pair[::-1])))
+    there, back = (classified(layer, images, tmp_path / f"{i}.gpkg") for i, images in enumerate((pair, pair[::-1])))
     opposite = {"gain": "loss", "loss": "gain"}
     swapped = [" ".join(opposite.get(word, word) for word in kind.split()) for kind in there["kind"]]
     assert swapped == back["kind"].tolist()
@@ -103,9 +103,9 @@ def test_with_the_dates_swapped_gain_is_loss(layer, pair, tmp_path):
 
 @pytest.mark.parametrize("split", [False, True])
 def test_results_do_not_depend_on_blocks(layer, pair, tmp_path, monkeypatch, split):
-    whole = told(layer, pair, tmp_path / "whole.gpkg", split_kinds=split)
+    whole = classified(layer, pair, tmp_path / "whole.gpkg", split_kinds=split)
     monkeypatch.setattr(region_ids, "ID_BLOCK", 32)
-    cut = told(layer, pair, tmp_path / "cut.gpkg", split_kinds=split)
+    cut = classified(layer, pair, tmp_path / "cut.gpkg", split_kinds=split)
     assert whole.drop(columns="geometry").equals(cut.drop(columns="geometry"))
     assert whole.geometry.geom_equals_exact(cut.geometry, 0).all()
 
@@ -136,7 +136,7 @@ def test_every_format_has_the_columns(layer, pair, tmp_path, suffix):
 
 def test_a_layer_in_another_crs_keeps_it_and_says_the_same(layer, pair, tmp_path):
     boxes().to_crs(4326).to_file(tmp_path / "degrees.gpkg", layer="changes")
-    frame = told(str(tmp_path / "degrees.gpkg"), pair, tmp_path / "kinds.gpkg")
+    frame = classified(str(tmp_path / "degrees.gpkg"), pair, tmp_path / "kinds.gpkg")
     assert frame.crs == "EPSG:4326"
     assert dict(zip(frame["name"], frame["kind"], strict=True)) == EXPECTED
 
@@ -150,7 +150,7 @@ def test_a_scene_in_degrees_will_do(tmp_path, layer):
     frame = boxes()
     frame.geometry = frame.geometry.affine_transform([move.a, move.b, move.d, move.e, move.c, move.f])
     frame.set_crs(4326, allow_override=True).to_file(tmp_path / "degrees.gpkg", layer="changes")
-    found = told(str(tmp_path / "degrees.gpkg"), images, tmp_path / "kinds.gpkg")
+    found = classified(str(tmp_path / "degrees.gpkg"), images, tmp_path / "kinds.gpkg")
     assert found["kind"].tolist() == [EXPECTED[name] for name in found["name"]]
 
 
@@ -160,14 +160,14 @@ def test_nodata_has_no_say(layer, pair, tmp_path):
         values[:, 10:40, 10:50] = 0
         values[:, 60:100, 10:50] = 0
         dataset.write(values)
-    frame = told(layer, pair, tmp_path / "kinds.gpkg").set_index("name")
+    frame = classified(layer, pair, tmp_path / "kinds.gpkg").set_index("name")
     assert frame.loc["lake grows", "kind"] == "water gain"
     assert pd.isna(frame.loc["felled", "kind"])
     assert np.isnan(frame.loc["felled", "ndvi_before"])
     assert frame.loc["shed", "kind"] == "vegetation loss"
 
 
-def test_objects_are_told_without_near_infrared_and_in_fine_pixels_only(tmp_path, layer):
+def test_objects_are_found_without_near_infrared_and_in_fine_pixels_only(tmp_path, layer):
     images = [write_raster(tmp_path / f"v{i}.tif", paint(i, i, ("green", "red"))) for i in (0, 1)]
     options = geochange.KindOptions(band_roles="green=1,red=2")
     geochange.kinds(layer, *images, tmp_path / "fine.gpkg", options)
@@ -199,7 +199,7 @@ def one_change(path):
 
 
 def test_changes_are_cut_where_their_kind_changes(tmp_path, pair):
-    frame = told(one_change(tmp_path / "one.gpkg"), pair, tmp_path / "kinds.gpkg", split_kinds=True)
+    frame = classified(one_change(tmp_path / "one.gpkg"), pair, tmp_path / "kinds.gpkg", split_kinds=True)
     assert frame["area_px"].sum() == 105 * 130
     assert frame["area_m2"].tolist() == (frame["area_px"] * 4.0).tolist()
     assert set(frame["parent"]) == {12}
@@ -216,7 +216,7 @@ def test_changes_are_cut_where_their_kind_changes(tmp_path, pair):
 def test_pieces_cover_what_was_cut_and_small_ones_go(tmp_path, pair):
     layer = one_change(tmp_path / "one.gpkg")
     every, large, wide = (
-        told(layer, pair, tmp_path / f"{least}.gpkg", split_kinds=True, min_area=least)
+        classified(layer, pair, tmp_path / f"{least}.gpkg", split_kinds=True, min_area=least)
         for least in (0, "1600px", "5960m2")
     )
     assert every.union_all().area == pytest.approx(105 * 130 * 4)
@@ -237,7 +237,7 @@ def test_detect_tells_what_kinds_tells(tmp_path, pair):
 
 
 def test_the_style_draws_kinds(layer, pair, tmp_path):
-    told(layer, pair, tmp_path / "kinds.gpkg")
+    classified(layer, pair, tmp_path / "kinds.gpkg")
     with closing(sqlite3.connect(tmp_path / "kinds.gpkg")) as database:
         (style,) = database.execute("SELECT styleQML FROM layer_styles").fetchone()
     assert 'attr="kind"' in style
@@ -245,7 +245,7 @@ def test_the_style_draws_kinds(layer, pair, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:'crs' was not provided")  # that is the point of it
-def test_what_cannot_be_told_is_refused(layer, pair, tmp_path, run):
+def test_what_cannot_be_classified_is_refused(layer, pair, tmp_path, run):
     out = tmp_path / "kinds.gpkg"
     refused(run("kinds", layer, *pair, "-o", out), "--band-roles", "0.tif")
     refused(run("kinds", layer, *pair, "-o", out, "--band-roles", "nir=9,red=1"), "nir=9", "1..4")

@@ -265,7 +265,7 @@ def test_rasters_that_hold_no_probabilities_are_refused(tmp_path, scores):
         geochange.refine(scores, tmp_path / "nowhere" / "out.tif", OPENED)
 
 
-def test_command_tells_what_was_done(run, tmp_path, scores, image):
+def test_command_reports_what_was_done(run, tmp_path, scores, image):
     out = tmp_path / "out.tif"
     answer = json.loads(
         run("refine", scores, "-o", out, "--guided", "2,4", "--image", image, "--open", "4", "--json")[1]

@@ -211,7 +211,7 @@ def test_labels_that_do_not_fit_are_refused(scored, truth, tmp_path):
         chosen(scored, "f1", labels=nothing)
 
 
-def test_the_command_takes_labels_and_says_what_they_told(scored, truth, tmp_path, run):
+def test_the_command_takes_labels_and_reports_their_figures(scored, truth, tmp_path, run):
     layer = layer_of(tmp_path / "l.gpkg", truth, yes=1, no=0)
     common = ("vectorize", scored, "-o", tmp_path / "c.gpkg", "--labels", layer, "--label-column", "changed")
     code, out, lines = run(*common, "--threshold", "precision=0.6", "--json")

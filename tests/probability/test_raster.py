@@ -43,12 +43,12 @@ def written(path, probability, valid, dtype):
 
 
 def text_of(path):
-    """String constants of a module; docstrings tell of the format, and do not count."""
+    """String constants of a module; docstrings describe the format, and do not count."""
     tree = ast.parse(path.read_text())
     owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    told = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, owners)}
+    docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, owners)}
     strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
-    return [text for text in strings if text not in told]
+    return [text for text in strings if text not in docstrings]
 
 
 def test_one_module_alone_names_the_tags():

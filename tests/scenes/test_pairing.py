@@ -40,7 +40,7 @@ def test_beyond_the_border_the_scene_is_reflected(tmp_path):
         (UTM, PLACE, (41, 50), "41 rows"),
     ],
 )
-def test_other_grids_are_refused_with_the_difference_and_the_mend(tmp_path, crs, transform, shape, named):
+def test_other_grids_are_refused_with_the_difference_and_the_fix(tmp_path, crs, transform, shape, named):
     before = write_raster(tmp_path / "a.tif", textured((40, 50)))
     after = write_raster(tmp_path / "b.tif", textured(shape), crs=crs, transform=transform)
     with pytest.raises(GridMismatch, match=named) as caught:

@@ -51,7 +51,7 @@ def test_report_verdict_follows_the_worst_finding(report: Report, verdict: str) 
     assert report.verdict == verdict
 
 
-def test_report_offers_a_mend_for_everything_that_is_wrong() -> None:
+def test_report_offers_a_fix_for_everything_that_is_wrong() -> None:
     after = replace(moved(Affine.translation(0.3, 0) @ Affine.scale(2)), bands=3, dtype="float32")
     report = Report(FACTS, after, 1.0, replace(STEADY, row=3.0, spread_row=1.0), (replace(ALIKE[0], gain=9.0),))
     wrong = [finding for finding in report.findings if finding.severity > 0]

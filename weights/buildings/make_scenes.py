@@ -1,4 +1,4 @@
-"""Make the scenes that `buildings` is taught with beside real ones: places that do not exist, where much changes.
+"""Make the synthetic scenes that `buildings` is trained on beside real ones.
 
     python weights/buildings/make_scenes.py DATA
 

@@ -59,12 +59,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--from", dest="start", type=Path, help="a checkpoint whose weights to begin with")
-    parser.add_argument("--batch", type=int, default=8, help="samples of a forward pass, on each process")
+    parser.add_argument("--batch", type=int, default=8, help="batch size, on each process")
     parser.add_argument("--workers", type=int, default=1, help="processes that read samples")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--frozen", type=int, default=0, help="scales of the encoder that stay as they are")
     parser.add_argument("--native", type=float, default=0.45, help="share of samples from the tiles of 0.5 m")
-    parser.add_argument("--made", type=Path, help="the table of made scenes, see make_scenes.py")
+    parser.add_argument("--made", type=Path, help="the table of synthetic scenes, see make_scenes.py")
     parser.add_argument("--made-share", type=float, default=0.06)
     parser.add_argument("--keep-statistics", action="store_true", help="of batch normalisation")
     parser.add_argument("--size", type=int, default=208, help="rows and columns of a sample")
@@ -102,7 +102,7 @@ def main() -> None:
         normalisation=normalisation,
         value_range=value_range,
         gsd=(0.3, 0.8),
-        trained_on="LEVIR-CD (training scenes)" + (", made scenes" if arguments.made else ""),
+        trained_on="LEVIR-CD (training scenes)" + (", synthetic scenes" if arguments.made else ""),
     )
     drawn = SampleOptions(size=arguments.size, gsd=GSD, seed=arguments.seed)
     if arguments.gentle:

@@ -1,4 +1,4 @@
-"""Make the scenes that the weights of the detector `landscape` are taught with: places that do not exist.
+"""Make the synthetic scenes that the detector `landscape` is trained on: places that do not exist.
 
     python weights/landscape/make_scenes.py DATA [--scenes 96] [--workers 2]
 

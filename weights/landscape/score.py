@@ -1,4 +1,4 @@
-"""Calibrate trained weights on the made scenes held out, and score them there and on real pairs: LEVIR and DSIFN.
+"""Calibrate trained weights on the synthetic scenes held out, and score them there and on real pairs: LEVIR and DSIFN.
 
     python weights/landscape/score.py MADE RUN/best.pt [--real ../shared/data] [--keep FILE]
 
@@ -89,7 +89,7 @@ def main() -> None:
         for detector in BESIDE:
             score_beside(detector, chosen.real / SCORED_BESIDE)
     if chosen.keep:
-        about = replace(checkpoint.about, metrics=figures, trained_on="made scenes")
+        about = replace(checkpoint.about, metrics=figures, trained_on="synthetic scenes")
         replace(checkpoint, about=about).save(chosen.keep)
 
 

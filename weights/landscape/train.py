@@ -1,12 +1,12 @@
-"""Train the weights of the detector `landscape` again, on made scenes alone.
+"""Train the weights of the detector `landscape` again, on synthetic scenes alone.
 
     python weights/landscape/make_scenes.py MADE
     geochange train MADE/half.csv MADE/one.csv -o RUN1 --bands 1,2,3 --network-option cell=13 \
         --size 208 --batch 16 --steps 4000
     python weights/landscape/train.py MADE RUN2 --from RUN1/best.pt --steps 1200
 
-In the second part the look of each date varies much more than made scenes do: light, season and sensors of real images
-differ in ways of their own. A run that was stopped goes on where it was.
+In the second part the look of each date varies much more than synthetic scenes do: light, season and sensors of real
+images differ in ways of their own. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations

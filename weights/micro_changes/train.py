@@ -1,4 +1,4 @@
-"""Teach `micro-changes`: make changes in single images, and teach change-rcnn to find them.
+"""Train `micro-changes`: synthesize changes in single images, and train change-rcnn to find them.
 
     python weights/micro_changes/train.py ../shared/data/levir OUT [--steps 3500]
 

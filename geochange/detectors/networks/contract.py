@@ -26,7 +26,7 @@ class Batch:
 
     labels: Tensor
     """(n, y, x) int64: 0 where nothing changed, k for the k-th class, IGNORE; for networks of objects, OBJECT times a
-    number may be added where objects are told apart."""
+    number may be added where objects are distinguished."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""

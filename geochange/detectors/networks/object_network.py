@@ -290,7 +290,7 @@ def boxes_in(labels: Ints, numbers: Ints | None = None) -> tuple[Floats, Ints]:
 
     Args:
         labels: (y, x); 0 and IGNORE are none.
-        numbers: (y, x) of objects that are told apart, from 1; None: each connected region of one class is one.
+        numbers: (y, x) of distinct objects, from 1; None: each connected region of one class is one.
 
     Returns:
         (n, 4) left, top, right, bottom in pixels, and (n,) int64 classes; objects of a single pixel are none.
