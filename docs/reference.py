@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import MISSING, Field, fields
+from html import escape
+
 import geochange
 from geochange.cli.commands import COMMANDS, Command, default_of, metavar_of
-from geochange.cli.signatures import Parameter
+from geochange.cli.signatures import Parameter, field_docs
+from geochange.declarations import Options
 
 
 def commands() -> str:
@@ -22,29 +27,70 @@ def _section(command: Command) -> str:
 
 
 def _row(option: Parameter) -> str:
-    names = "<br>".join(f"`{name}`" for name in option.flags) or f"`{option.metavar or option.name.upper()}`"
-    value = f"`{metavar_of(option.hint)}`" if option.flags and option.hint is not bool else ""
+    names = [_code(name) for name in option.flags] or [_code(option.metavar or option.name.upper())]
+    value = _code(metavar_of(option.hint)) if option.flags and option.hint is not bool else ""
     default = "required" if option.required else default_of(option)
-    cells = names, value, default, option.help
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return _cells("<br>".join(names), value, default, option.help)
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>"
+
+
+def _cells(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def api() -> str:
-    """Return the directives of mkdocstrings for all public names, in groups."""
+    """Return the reference of all public names, in groups: directives of mkdocstrings, and tables of options."""
     homes = public_names()
     errors = [name for name in homes if homes[name] == "geochange.errors"]
-    rest = [name for name in homes if name not in errors]
+    options = [name for name in homes if is_options(name)]
+    rest = [name for name in homes if name not in {*errors, *options}]
     groups = {
         "Functions": [name for name in rest if name[0].islower()],
-        "Options": [name for name in rest if name.endswith("Options")],
-        "Results": [name for name in rest if name[0].isupper() and not name.endswith("Options")],
+        "Results": [name for name in rest if name[0].isupper() and name != "Listener"],
+        "Options": options,
+        "Progress": ["Listener"],
         "Errors": errors,
     }
     parts = []
     for title, names in groups.items():
-        if names:
-            parts += [f"## {title}", *(f"::: {homes[name]}.{name}" for name in sorted(names))]
+        sections = (_options(name) if is_options(name) else f"::: {homes[name]}.{name}" for name in names)
+        parts += [f"## {title}", *sections]
     return "\n\n".join(parts)
+
+
+def is_options(name: str) -> bool:
+    """Whether a public name is a class of options."""
+    found = getattr(geochange, name)
+    return isinstance(found, type) and issubclass(found, Options)
+
+
+def _options(name: str) -> str:
+    """Return a section for a class of options: its fields, inherited ones among them, as the API takes them by name."""
+    kind = getattr(geochange, name)
+    docs = field_docs(kind)
+    rows = [
+        _cells(
+            _code(field.name),
+            _code(str(field.type)),
+            _code(_default(field)),
+            " ".join(docs.get(field.name, "").split()),
+        )
+        for field in fields(kind)
+    ]
+    return "\n\n".join(
+        [
+            f"### {name}",
+            inspect.getdoc(kind) or "",
+            "\n".join([_cells("field", "type", "default", ""), "|---|---|---|---|", *rows]),
+        ]
+    )
+
+
+def _default(field: Field[object]) -> str:
+    return repr(field.default if field.default is not MISSING else field.default_factory())
 
 
 def public_names() -> dict[str, str]:

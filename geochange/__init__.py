@@ -18,6 +18,7 @@ _HOMES = {
     ),
     "scenes.options": "SceneOptions",
     "engine.cluster": "ClusterOptions",
+    "engine.progress": "Listener",
     "kinds.options": "KindOptions KindRules",
     "datasets.options": "DataOptions SynthesizeOptions",
     "learning.options": "FinetuneOptions TrainRunOptions TuneOptions",

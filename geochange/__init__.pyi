@@ -105,6 +105,7 @@ __all__ = [
     "GridMismatch",
     "KindOptions",
     "KindRules",
+    "Listener",
     "NotFinite",
     "NothingValid",
     "Offer",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import date
 from functools import cache
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -21,43 +24,95 @@ REGIONS, TILES, OUTPUT = "Threshold and polygons", "Tiles and workers", "Output"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all classes of options. A value that is not among the choices of its `Literal` raises BadOption."""
+    """Base of all classes of options: each field becomes a value of its type, or raises BadOption."""
 
     panel: ClassVar[str] = "Options"
     """Where the help lists the fields that a class declares itself."""
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
-        for name, hint in _chosen_fields(kind):
-            value = getattr(self, name)
-            many = isinstance(value, tuple) and get_origin(hint) is tuple
-            wanted = get_args(hint)[0] if many else hint
-            for each in value if many else (value,):
-                if not _fits(each, wanted):
-                    known = describe_type(wanted).removesuffix(" or none")
-                    raise BadOption(f"{name.replace('_', ' ')} {each!r} is not {known}")
+        for name, hint in _hints(kind).items():
+            object.__setattr__(self, name, _conform_option(name, getattr(self, name), hint))
 
 
 @cache
-def _chosen_fields(kind: type[Any]) -> list[tuple[str, Any]]:
-    """Return name and type of the fields that have choices."""
-    return [(name, hint) for name, hint in get_type_hints(kind).items() if any(_choices(hint))]
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """Return the types of the fields."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
-def _choices(hint: Any) -> Iterator[Any]:
-    """Yield the choices of all `Literal` in a type."""
-    for inner in get_args(hint):
-        yield from (inner,) if get_origin(hint) is Literal else _choices(inner)
+def _conform_option(name: str, value: Any, hint: Any) -> Any:
+    """Return an option's value in its declared type, as `conform` does; raises BadOption where that cannot be."""
+    words = name.replace("_", " ")
+    if get_origin(hint) is tuple and isinstance(value, list | tuple) and get_args(hint)[-1] is Ellipsis:
+        return tuple(_conform_option(name, each, get_args(hint)[0]) for each in value)
+    try:
+        return conform(value, hint)
+    except ValueError as error:
+        known = describe_type(hint).removesuffix(" or none")
+        verb = "is not" if known.startswith("one of") else "must be"
+        raise BadOption(f"{words} {value!r} {verb} {known}") from error
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type, as far as choices go."""
+def conform(value: Any, hint: Any) -> Any:
+    """Return a value as its declared type has it.
+
+    Lists become tuples, numbers of numpy those of Python, paths and dates text. Where a tuple is declared, text is read
+    as on the command line.
+
+    Raises:
+        ValueError: it is not of that type.
+    """
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
-        return any(_fits(value, each) for each in inner)
+        return _conform_to_one(value, inner)
+    if kind is tuple:
+        return _conform_to_tuple(value, inner)
     if kind is Literal:
-        return value in inner
-    return isinstance(value, (int, float) if hint is float else kind or hint)
+        return _choose({(type(choice), choice): choice for choice in inner}, (type(value), value))
+    if kind is not None and issubclass(kind, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(value)
+        return {key: _as_text(each) for key, each in value.items()}
+    return _conform_to_class(value, kind or hint)
+
+
+def _conform_to_one(value: Any, hints: tuple[Any, ...]) -> Any:
+    if isinstance(value, str) and any(get_origin(each) is tuple for each in hints):
+        return parse_value(value, Union[hints])  # noqa: UP007  (of types that are only known here)
+    for hint in hints:
+        with suppress(ValueError):
+            return conform(value, hint)
+    raise ValueError(value)
+
+
+def _conform_to_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        return _parse_tuple(value, kinds)
+    if not isinstance(value, Iterable):
+        raise ValueError(value)
+    entries = tuple(value)
+    wanted = kinds[:1] * len(entries) if kinds[-1] is Ellipsis else kinds
+    return tuple(conform(each, hint) for each, hint in zip(entries, wanted, strict=True))
+
+
+def _conform_to_class(value: Any, kind: type[Any]) -> Any:
+    if kind is str:
+        value = _as_text(value)
+    if kind in (int, float) and isinstance(value, Real) and not isinstance(value, bool):
+        if kind is float or isinstance(value, Integral) or float(value).is_integer():
+            return kind(value)
+    elif kind not in (int, float) and isinstance(value, kind):
+        return value
+    raise ValueError(value)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a path or a date as text, and all else as it is."""
+    if isinstance(value, date):
+        return value.isoformat()
+    return value.__fspath__() if hasattr(value, "__fspath__") else value
 
 
 def parse_option(name: str, text: str, hint: Any) -> Any:
@@ -139,10 +194,10 @@ def _first_that_fits(text: str, hints: list[Any]) -> Any:
     return parse_value(text, hints[-1])
 
 
-def _choose(choices: Mapping[str, Any], text: str) -> Any:
-    if text not in choices:
-        raise ValueError(text)
-    return choices[text]
+def _choose(choices: Mapping[Any, Any], key: Any) -> Any:
+    if key not in choices:
+        raise ValueError(key)
+    return choices[key]
 
 
 def describe_type(hint: Any) -> str:
@@ -153,6 +208,8 @@ def describe_type(hint: Any) -> str:
     if kind is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if kind is tuple:
-        many = MANY.get(inner[0]) or f"values, each {describe_type(inner[0])},"
+        many = MANY.get(inner[0]) or describe_type(inner[0]).replace("one of", "one or more of", 1)
         return f"{many if inner[-1] is Ellipsis else f'{len(inner)} {many}'} with commas between"
+    if kind is not None and issubclass(kind, Mapping):
+        return "values by name"
     return TYPES.get(hint) or f"a {hint.__name__.lower()}"

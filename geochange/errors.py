@@ -30,7 +30,7 @@ class BadOption(GeochangeError, ValueError):
 
 
 class OutputInTheWay(GeochangeError, OSError):
-    """The output cannot be written: it exists, belongs to another run, or the folder is closed to us."""
+    """The output cannot be written: it exists, belongs to another run, or may not be written."""
 
 
 class DiskFull(GeochangeError, OSError):

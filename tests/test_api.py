@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from dataclasses import fields, is_dataclass
+from datetime import date
 from pathlib import Path
 from types import FunctionType
 
@@ -149,3 +150,46 @@ def test_a_value_that_is_no_choice_is_refused_with_the_choices():
         with pytest.raises(geochange.BadOption, match=re.escape(words)):
             geochange.DetectOptions(**settings)
     assert geochange.DetectOptions(nodata=0).nodata == 0
+
+
+def test_options_take_lists_paths_and_text_as_a_script_has_them(tmp_path):
+    pair = write_pair(tmp_path, (60, 70))
+    found = geochange.detect(*pair, tmp_path / "out", bands=[3, 1], formats="gpkg", date_before=date(2020, 1, 31))
+    used = found.record["identity"]["options"]
+    assert (used["bands"], used["formats"], used["date_before"]) == ([3, 1], ["gpkg"], "2020-01-31")
+    assert set(found.changes().date_before) == {"2020-01-31"}
+    within = geochange.detect(*pair, tmp_path / "within", aoi=found.layer)
+    assert within.record["identity"]["options"]["aoi"] == str(found.layer)
+    labelled = geochange.detect(*pair, tmp_path / "labelled", labels=found.layer, threshold="f1")
+    assert labelled.record["threshold_labels"]["f1"] > 0.9
+    with pytest.raises(geochange.UnreadableInput, match=r"none\.pt"):
+        geochange.detect(*pair, tmp_path / "none", checkpoint=tmp_path / "none.pt")
+
+
+def test_values_of_another_type_are_one_line(tmp_path):
+    for settings, words in (
+        ({"bands": 3}, "bands 3 must be whole numbers with commas between"),
+        ({"aoi": (1, 2, 3)}, "aoi (1, 2, 3) must be text or 4 numbers with commas between"),
+        ({"tile_size": "256"}, "tile size '256' must be a whole number"),
+        ({"align": "no"}, "align 'no' must be true or false"),
+        ({"detector_options": ["a"]}, "detector options ['a'] must be values by name"),
+        ({"workers": "2"}, "workers '2' must be a whole number"),
+        ({"workers": 2, "threads": 2}, "leave them out with workers"),
+    ):
+        with pytest.raises(geochange.BadOption, match=re.escape(words)):
+            geochange.detect("a.tif", "b.tif", tmp_path / "out", **settings)
+    with pytest.raises(TypeError, match="options must be DetectOptions, not VectorizeOptions"):
+        geochange.detect("a.tif", "b.tif", tmp_path / "out", geochange.VectorizeOptions())
+    assert not (tmp_path / "out").exists()
+
+
+def test_changes_that_were_not_written_cannot_be_read(tmp_path):
+    found = geochange.detect(*write_pair(tmp_path, (60, 70)), tmp_path / "out", formats=())
+    with pytest.raises(geochange.BadOption, match="holds no layer"):
+        found.changes()
+
+
+@pytest.mark.parametrize("text", ["0.4:", "nan", "local:10px", "precision=nan", "precision=1.5", "recall="])
+def test_thresholds_that_cannot_be_are_refused_at_once(text):
+    with pytest.raises(geochange.BadOption, match=r"^threshold"):
+        geochange.DetectOptions(threshold=text)

@@ -88,8 +88,8 @@ class Command:
         if not between:
             return self.signature.inputs
         words = " ".join(each.help for each in (*self.signature.inputs, *between))
-        names = " ".join(each.name.upper() for each in self.signature.inputs)
-        return (Parameter(IMAGES, list[str], words, required=True, metavar=names),)
+        first, last = (each.name.upper() for each in self.signature.inputs)
+        return (Parameter(IMAGES, list[str], words, required=True, metavar=f"{first} [...] {last}"),)
 
     @cached_property
     def keywords(self) -> tuple[Parameter, ...]:
@@ -215,6 +215,8 @@ def read_value(parameter: Parameter, text: Any) -> Any:
     """
     if isinstance(text, bool):
         return text
+    if not text:
+        raise BadOption(f"{parameter.flags[0]} must not be empty")
     if isinstance(text, list):
         return parse_named(parameter.flags[0], text) if is_mapping(parameter.hint) else tuple(text)
     try:
@@ -323,7 +325,7 @@ COMMANDS: dict[str, Command] = {
         Command("from-to", "print_from_to"),
         Command("synthesize", "print_synthesized"),
         Command("train", "print_trained", file=True),
-        Command("finetune", "print_trained"),
+        Command("finetune", "print_trained", hidden=("network", "network_options", "pretrained")),
         Command("tune", "print_tuned", hidden=SEARCHED),
         Command("export-model", "print_exported"),
         Command("explain", "print_explained", hidden=("device", "precision", "engine", "augment")),

@@ -148,6 +148,8 @@ class SyntheticObjects(Options):
 class SynthesizeOptions(SyntheticObjects, NodataOptions):
     """What is synthesized from each image."""
 
+    panel: ClassVar[str] = Options.panel
+
     effects: tuple[Effect, ...] = EFFECTS
     """Effects that differ between the dates without being change."""
 

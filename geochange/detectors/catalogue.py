@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from geochange.declarations import parse_option
 from geochange.detectors.detector import Detector, Fitted
 from geochange.detectors.fitted_files import fitted_name
-from geochange.detectors.options import DetectorOptions
+from geochange.detectors.options import DetectorOptions, NetworkOptions
 from geochange.errors import BadOption
 
 ENTRY_POINTS = "geochange.detectors"
@@ -92,11 +92,12 @@ def detector(name: str, options: Mapping[str, Any] | None = None) -> Detector:
     """
     kind = detector_class(name)
     hints = get_type_hints(kind)
-    known = [field.name for field in fields(kind)]
+    known, network = ([field.name for field in fields(each)] for each in (kind, NetworkOptions))
     values = {}
     for option, given in (options or {}).items():
         if option not in known:
-            raise BadOption(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+            why = " (it is for networks)" if option in network else ""
+            raise BadOption(f"{name} has no option {option!r}{why}; it has {', '.join(known) or 'none'}")
         as_text = isinstance(given, str)
         values[option] = parse_option(f"option {option} of {name}", given, hints[option]) if as_text else given
     chosen: Detector = kind(**values)

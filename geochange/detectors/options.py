@@ -48,7 +48,7 @@ class DetectorOptions(NetworkOptions):
     change-vector below."""
 
     detector_options: Mapping[str, str] = field(default_factory=dict, metadata={"flags": ("--option",)})
-    """Option of the detector, as NAME=VALUE."""
+    """Option of the detector; may be given again."""
 
     def own_options(self) -> dict[str, Any]:
         """Return the options of the detector: those by name, and those of a network that are not at their default."""

@@ -52,6 +52,8 @@ class ClusterOptions(Options):
             raise BadOption(f"workers {self.workers} must be at least 1")
         if self.threads is not None and self.threads < 1:
             raise BadOption(f"threads {self.threads} must be at least 1")
+        if self.threads is not None and (self.workers is not None or self.scheduler is not None):
+            raise BadOption("threads are those of this process; leave them out with workers or a scheduler")
         if self.scheduler == "":
             raise BadOption("scheduler '' must be an address, as in tcp://host:8786")
         if self.workers is not None and self.scheduler is not None:

@@ -17,8 +17,8 @@ class Evaluation:
 
     pixels: PixelScores | None = None
     objects: ObjectScores | None = None
-    precision: AveragePrecision | None = None
-    """Of predicted objects that have scores."""
+    average_precision: AveragePrecision | None = None
+    """Of objects, where the predicted ones have scores."""
 
     boundaries: BoundaryScores | None = None
 
@@ -28,5 +28,5 @@ class Evaluation:
             "pixels": self.pixels.to_dict() if self.pixels else None,
             "boundaries": self.boundaries.to_dict() if self.boundaries else None,
             "objects": self.objects.to_dict() if self.objects else None,
-            "average_precision": self.precision.to_dict() if self.precision else None,
+            "average_precision": self.average_precision.to_dict() if self.average_precision else None,
         }

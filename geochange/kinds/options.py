@@ -5,21 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from geochange.declarations import Options
 from geochange.kinds.indices import parse_roles
 from geochange.polygons.options import MinAreaOptions
 from geochange.scenes.options import NodataOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindRules:
+@dataclass(frozen=True, kw_only=True)
+class KindRules(Options):
     """When a pixel or a region is of a kind. Changes of indices are those less the median change of the scene."""
 
     ndvi_change: float = 0.15
+    """Least change of NDVI for gain or loss of vegetation."""
+
     ndvi: float = 0.2
     """Of the greener date, at least this; midway between that date's extremes where that is less."""
 
     ngrdi_change: float = 0.07
+    """As `ndvi_change`, for NGRDI, where there is no near infrared."""
+
     ngrdi: float = 0.0
+    """As `ndvi`, for NGRDI."""
 
     water: float = 0.0
     """Of the water index, at least this; midway between the date's extremes where that is more."""
@@ -34,6 +40,7 @@ class KindRules:
     """NDBI less NDVI of what is built up (Zha 2003)."""
 
     built_up_change: float = 0.1
+    """Least change of that difference for gain or loss of built-up land."""
 
     outline: float = 0.52
     """Slope at an object's outline over itself and that inside and around, at the date at which it is there."""

@@ -105,7 +105,7 @@ class TrainRunOptions(DataOptions, TrainOptions):
     """Name of the network; None: that of the checkpoint, or attention-net."""
 
     network_options: Mapping[str, str] = field(default_factory=dict, metadata={"flags": ("--network-option",)})
-    """Option of the network, as NAME=VALUE."""
+    """Option of the network; may be given again."""
 
     gsd: float | None = None
     """Pixel size of training samples, in metres; None: that of the images."""
@@ -154,6 +154,9 @@ class TrainRunOptions(DataOptions, TrainOptions):
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions(TrainRunOptions):
     """How `finetune` trains a checkpoint further."""
+
+    start: str | None = field(default=None, metadata={"flags": ("--from",)})
+    """Checkpoint to begin with, or a detector that has one; it must be given."""
 
     FEWEST_CLASSES: ClassVar[int] = 0
 

@@ -65,7 +65,7 @@ def align(
     Args:
         before: the image whose grid is wanted.
         after: the image to bring to it.
-        out: the file.
+        out: the GeoTIFF to write.
         options: bands, nodata rule, resampling.
         remove_shift: measure the shift that is left, as `check` does, and move AFTER's content back by it.
         overwrite: replace a file that is there.

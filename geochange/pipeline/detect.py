@@ -85,11 +85,19 @@ class Detection:
         return self.folder / str(self.record["files"]["changes"][0])
 
     def changes(self) -> GeoDataFrame:
-        """Read the layer of changes."""
+        """Read the layer of changes.
+
+        Raises:
+            BadOption: no layer was written.
+        """
+        if not self.record["files"]["changes"]:
+            raise BadOption(
+                f"{self.folder} holds no layer, since no format was asked for; vectorize {self.probability}"
+            )
         return open_layer(str(self.layer)).frame
 
     def open(self) -> xr.DataArray:
-        """Open the probabilities lazily: (class, y, x) in 0..1, NaN where there are no data."""
+        """Open the probabilities lazily: (band, y, x) in 0..1, a band for each class, NaN where there are no data."""
         return open_masked(self.probability)
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,14 +129,14 @@ def detect(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Detection:
-    """Find the changes between two images, or over a series of them.
+    """Find the changes between two images, or over a series, as a probability raster, polygons and a picture.
 
     Args:
         before: the earlier image, any raster that GDAL reads; in Python also a DataArray (band, y, x).
         after: the later image, on the same grid, or anywhere with `align`.
         out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log.
         options: how it is done; see `DetectOptions`.
-        between: images of dates between the two, in their order, for detectors that take a series.
+        between: images of dates between the two, in the order of their dates, for detectors that take a series.
         overwrite: replace what an earlier run left.
         resume: go on with the same run, which was interrupted.
         cluster: where the work is done.

@@ -142,7 +142,7 @@ def evaluate(
         pixels=pixels,
         objects=object_scores,
         boundaries=score_boundaries(boundaries, comparison.classes),
-        precision=_precision(objects[0], objects[1], grid, int(pixels.confusion.sum())),
+        average_precision=_average_precision(objects[0], objects[1], grid, int(pixels.confusion.sum())),
     )
 
 
@@ -299,7 +299,7 @@ def _numbers(scores: Any, path: str) -> Floats:
     return numbers
 
 
-def _precision(predicted: _Side, reference: _Side, grid: Grid, pixels: int) -> AveragePrecision | None:
+def _average_precision(predicted: _Side, reference: _Side, grid: Grid, pixels: int) -> AveragePrecision | None:
     """Average precision of objects that have scores; None for others."""
     if predicted.scores is None:
         return None

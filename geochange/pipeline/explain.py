@@ -52,7 +52,7 @@ class Explained:
     """How many those are."""
 
     def open(self) -> xr.DataArray:
-        """Open the raster lazily: (date, y, x) in 0..1, NaN where there are no data."""
+        """Open the raster lazily: (band, y, x) in 0..1, a band for each date, NaN where there are no data."""
         return open_masked(self.path)
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def explain(
     Args:
         before: the earlier image.
         after: the later one.
-        out: the GeoTIFF to write.
+        out: the GeoTIFF to write, with a band for each date, 0 to 1.
         options: the place and the network.
         overwrite: replace a file that is there.
         cluster: where the scene's values are measured, for networks that need them.

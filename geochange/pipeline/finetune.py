@@ -113,9 +113,9 @@ def finetune(
     OUT holds what `train` leaves; with `unlabelled` also statistics.pt and pseudo-labels/.
 
     Args:
-        data: as for `train`; with `unlabelled` folders A and B, tables, or the dates of one scene.
+        data: as for `train`; with --unlabelled folders A and B, tables, or the dates of one scene.
         out: folder of the run.
-        options: all else; `start` is the checkpoint to begin with.
+        options: how it is trained; `start` is the checkpoint to begin with.
         overwrite: replace what an earlier run left.
         resume: go on with the same run, which was interrupted.
         listener: receives each update, the figures of each epoch, and notices.

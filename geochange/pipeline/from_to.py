@@ -82,7 +82,7 @@ class FromTo:
     transitions: tuple[Transition, ...]
     """In the order of their labels: 1, 2, ..."""
     square_metres: dict[str, float]
-    """Of all but changes, by name."""
+    """Areas that are not a change, by name."""
     left_out: tuple[int, int]
     """Polygons without a class, before and after."""
     seconds: dict[str, float] = field(default_factory=dict)

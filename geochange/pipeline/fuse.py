@@ -57,7 +57,7 @@ class Fused:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def open(self) -> xr.DataArray:
-        """Open the raster lazily: (class, y, x) in 0..1, NaN where there are no data."""
+        """Open the raster lazily: (band, y, x) in 0..1, a band for each class, NaN where there are no data."""
         return open_masked(self.path)
 
     def to_dict(self) -> dict[str, Any]:

@@ -42,9 +42,11 @@ def choose_options(kind: type[Chosen], options: Chosen | None, settings: Mapping
         TypeError: there is no option of that name.
         BadOption: a value cannot be.
     """
+    if not isinstance(options, kind | None):
+        raise TypeError(f"options must be {kind.__name__}, not {type(options).__name__}")
     known = _names(kind)
     if unknown := [name for name in settings if name not in known]:
-        likely = get_close_matches(unknown[0], known, n=1)
+        likely = get_close_matches(unknown[0], [*known, *_names(ClusterOptions)], n=1)
         hint = f"; did you mean {likely[0]!r}?" if likely else ""
         raise TypeError(f"{unknown[0]!r} is not an option of {kind.__name__}{hint}")
     return kind(**settings) if options is None else replace(options, **settings)
@@ -87,7 +89,7 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.kinds and (self.band_roles or self.indices or self.split_kinds):
-            raise BadOption("band roles, indices and the cutting of changes are for kinds; add --kinds")
+            raise BadOption("--band-roles, --indices and --split-kinds are for kinds of change; add --kinds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +204,7 @@ class FuseOptions(Options):
     """For `weighted`: one for each raster."""
 
     threshold: float | None = None
-    """For `vote`: what each raster must reach; None for each one's own, else 0.5."""
+    """For `vote`: probability that each raster must reach; None: each one's own, else 0.5."""
 
     labels: str | os.PathLike[str] | None = None
     """For `stacking`: a raster or a layer of polygons to fit a model on."""
@@ -278,6 +280,8 @@ class EvaluateOptions(Options):
 class FromToOptions(MinAreaOptions):
     """What counts as a change between two layers, and what is read and written."""
 
+    panel: ClassVar[str] = Options.panel
+
     label_column: str = "label"
     """Column that holds the class."""
 
@@ -313,7 +317,7 @@ class ExportOptions(Options):
     """What `export_model` writes."""
 
     formats: tuple[ModelFormat, ...] = get_args(ModelFormat)
-    """ModelFormats to write."""
+    """Formats to write."""
 
     tile_size: int = 512
     """Side, in pixels, of the tiles that the exported model takes."""

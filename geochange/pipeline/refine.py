@@ -138,7 +138,7 @@ class Refined:
     """Pixels of change, at the threshold, in the raster that was given."""
 
     after: int
-    """Pixels of change in the one that was written."""
+    """Pixels of change in the raster that was written."""
 
     crossed: int
     """Pixels that changed sides, or classes."""
@@ -146,7 +146,7 @@ class Refined:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def open(self) -> xr.DataArray:
-        """Open the raster lazily: (class, y, x) in 0..1, NaN where there are no data."""
+        """Open the raster lazily: (band, y, x) in 0..1, a band for each class, NaN where there are no data."""
         return open_masked(self.path)
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def refine(
 
     Args:
         probability: as `vectorize` takes it: probabilities, one band a class, or a mask.
-        out: the GeoTIFF; of 8 bits where whole numbers of no more came in, else float32.
+        out: the GeoTIFF; uint8 where the input is, else float32.
         options: the corrections.
         image: the image that leads: the later date, as a rule.
         before: one more image that leads, for change that took something away.
@@ -227,7 +227,7 @@ def refine(
 
     Raises:
         UnreadableInput: a file is missing or broken.
-        BadOption: no correction is asked for, one lacks its image, or a disc in metres the CRS.
+        BadOption: no correction is asked for, an image is missing, or a CRS for a radius in metres.
         GridMismatch: an image and the raster do not overlap, or just one has a CRS.
         NothingValid: they share no pixel.
         OutputInTheWay: `out` exists and `overwrite` is off, or is an input.

@@ -74,7 +74,7 @@ def synthesize(
 
     Args:
         images: rasters, or folders of them.
-        out: the folder.
+        out: folder for A, B, label, objects and pairs.csv.
         options: what is synthesized.
         overwrite: replace what an earlier run left.
         cluster: where the work is done.

@@ -79,7 +79,7 @@ def train(
         data: folders or tables, each as DIR or DIR@GSD, GSD in metres a pixel; where no labels are used, also the
             dates of a scene.
         out: folder of the run.
-        options: all else.
+        options: how the data are read and the network is trained.
         overwrite: replace what an earlier run left.
         resume: go on with the same run, which was interrupted.
         listener: receives each update, the figures of each epoch, and notices.

@@ -50,7 +50,7 @@ def tune(
     Args:
         data: as for `train`.
         out: folder of the search.
-        options: what is searched, and all else.
+        options: what is searched, and how each trial is trained.
         overwrite: replace an earlier search, instead of going on with it.
         listener: receives each update, and the figures of each epoch of each trial.
         settings: options by name, in place of those in `options`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from geochange.declarations import REGIONS, Options
@@ -77,12 +77,12 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
     """Tolerance for simpler outlines, in map units; 0 keeps pixel edges."""
 
     date_before: str | None = None
-    """Date of BEFORE; None: from its tags."""
+    """Date of BEFORE; None: from the tags."""
 
     date_after: str | None = None
-    """Date of AFTER; None: from its tags."""
+    """Date of AFTER; None: from the tags."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.simplify >= 0:
+        if not 0 <= self.simplify < inf:
             raise BadOption(f"simplify {self.simplify} must be 0 or more map units")

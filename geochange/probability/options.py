@@ -69,6 +69,8 @@ class LocalRule:
     """What one pixel of a change must reach besides (hysteresis)."""
 
     def __post_init__(self) -> None:
+        if not self.metres and self.size < SMALLEST:
+            raise BadOption(f"threshold local: cells of {self.size:g} pixels are too small; {SMALLEST} are the least")
         if self.high is not None and not 0 <= self.high <= 1:
             raise BadOption(f"threshold local with hysteresis: {self.high:g} must lie in 0..1, as in local:512px:0.8")
 
@@ -99,6 +101,17 @@ def parse_local(text: str) -> LocalRule:
     return LocalRule(size=float(size or DEFAULT_SIDE), metres=unit == "m", high=None if high is None else float(high))
 
 
+def _require_share(text: str) -> None:
+    """Refuse a precision or recall that is not a number within 0..1."""
+    _, equals, share = text.partition("=")
+    try:
+        possible = not equals or 0 < float(share) <= 1
+    except ValueError:
+        possible = False
+    if not possible:
+        raise BadOption(f"threshold {text!r} must name a share above 0 and at most 1, as in precision=0.9")
+
+
 def parse_threshold(text: str) -> Threshold | LocalRule | str:
     """Parse a threshold as the user writes it: "0.5", "low:high", "local", or the name of another, which stays a name.
 
@@ -109,12 +122,13 @@ def parse_threshold(text: str) -> Threshold | LocalRule | str:
         BadOption: the text is none of these, or a number lies outside 0..1.
     """
     if text in {*HISTOGRAM_NAMES, "default", F1} or text.startswith(("precision=", "recall=")):
+        _require_share(text)
         return text
     if text.partition(":")[0] == "local":
         return parse_local(text)
-    low, _, high = text.partition(":")
+    low, colon, high = text.partition(":")
     try:
-        found = Threshold(float(low), float(high or low))
+        found = Threshold(float(low), float(high if colon else low))
     except ValueError as error:
         if isinstance(error, BadOption):
             raise
@@ -133,7 +147,7 @@ class ThresholdOptions(Options):
 
     threshold: str | float | None = None
     """Smallest probability of a change: a number, low:high (hysteresis), otsu, em, kittler, local:512px;
-    precision=0.9, recall=0.9, f1; None: the detector's own, else 0.5."""
+    precision=0.9, recall=0.9, f1; None: that of the raster or the detector, else 0.5."""
 
     labels: str | None = None
     """What is known to have changed, for precision=0.9, recall=0.9 or f1: a raster (0 unchanged, 255 not labelled) or
@@ -149,7 +163,9 @@ class ThresholdOptions(Options):
         if self.labels is None and (wanted == F1 or self.label_column is not None):
             raise BadOption("threshold f1 and a label column need --labels: a raster or layer that says what changed")
         if self.labels is not None and not by_labels:
-            raise BadOption(f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.threshold}")
+            raise BadOption(
+                f"labels need a threshold of precision=0.9, recall=0.9 or f1; it is {self.threshold or 'the default'}"
+            )
 
     @property
     def parsed_threshold(self) -> Threshold | LocalRule | str:

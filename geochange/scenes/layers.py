@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -17,6 +17,9 @@ from shapely import STRtree
 from geochange.arrays import Array, Bools, Ints
 from geochange.errors import GridMismatch, UnreadableInput
 from geochange.scenes.grid import Grid, Tile, crs_name, map_points
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
 
 VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp", ".kml", ".gml", ".sqlite"}
 
@@ -71,22 +74,30 @@ def open_layer(path: str) -> Layer:
     Raises:
         UnreadableInput: it cannot be read, or holds other than polygons.
     """
-    import geopandas
-    from pyogrio.errors import DataLayerError, DataSourceError
-
     if not os.path.exists(path):
         raise UnreadableInput(f"{path} does not exist")
-    try:
-        if path.endswith(".parquet"):
-            frame = geopandas.read_parquet(path)
-        else:
-            frame = geopandas.read_file(path, layer=first_layer(path))
-    except (DataSourceError, DataLayerError, OSError, ValueError) as error:
-        raise UnreadableInput(f"{path} cannot be read as a vector layer: {error}") from error
+    frame = read_frame(path)
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
     if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         raise UnreadableInput(f"{path} holds {', '.join(sorted(frame.geom_type.unique()))}; polygons are needed")
     return Layer(path, frame)
+
+
+def read_frame(path: str) -> GeoDataFrame:
+    """Read all features of a layer.
+
+    Raises:
+        UnreadableInput: it cannot be read.
+    """
+    import geopandas
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        if path.endswith(".parquet"):
+            return geopandas.read_parquet(path)
+        return geopandas.read_file(path, layer=first_layer(path))
+    except (DataSourceError, DataLayerError, OSError, ValueError) as error:
+        raise UnreadableInput(f"{path} cannot be read as a vector layer: {error}") from error
 
 
 def first_layer(path: str) -> str:

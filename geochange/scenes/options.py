@@ -24,7 +24,7 @@ class NodataOptions(Options):
     panel: ClassVar[str] = "Images"
 
     nodata: NodataRule = "all"
-    """A pixel is nodata where any band is, where all bands are, or at a value."""
+    """Where a pixel is nodata: where any band is, where all bands are, or where all bands hold this value."""
 
 
 @dataclass(frozen=True, kw_only=True)

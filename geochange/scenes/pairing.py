@@ -17,9 +17,10 @@ from rasterio.features import geometry_mask
 from shapely.affinity import affine_transform
 
 from geochange.arrays import Array, Bools
-from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, GridMismatch
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect
+from geochange.scenes.layers import read_frame
 from geochange.scenes.options import ResamplingName, SceneOptions
 from geochange.scenes.scene import Source, open_array, open_file
 from geochange.scenes.warped import WarpedSource, bounds_in, on_grid, require_overlap
@@ -216,13 +217,7 @@ def _aoi_geometry(aoi: str | tuple[float, float, float, float], grid: Grid) -> s
         if not (left < right and bottom < top):
             raise BadOption(f"area of interest {aoi} must be left,bottom,right,top with left < right and bottom < top")
         return shapely.box(*aoi)
-    import geopandas
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        layer = geopandas.read_file(aoi)
-    except (DataSourceError, DataLayerError, OSError) as error:
-        raise UnreadableInput(f"{aoi} cannot be read as a vector layer: {error}") from error
+    layer = read_frame(aoi)
     if layer.crs is not None and grid.crs is not None:
         layer = layer.to_crs(grid.crs)
     return shapely.union_all(shapely.make_valid(np.asarray(layer.geometry.dropna().values, dtype=object)))
