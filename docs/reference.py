@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, fields
 from html import escape
 
 import geochange
-from geochange.cli.commands import COMMANDS, Command, default_of, metavar_of
+from geochange.cli.commands import COMMANDS, Command, default_of, described, metavar_of
 from geochange.cli.signatures import Parameter, field_docs
 from geochange.declarations import Options
 
@@ -30,7 +30,7 @@ def _row(option: Parameter) -> str:
     names = [_code(name) for name in option.flags] or [_code(option.metavar or option.name.upper())]
     value = _code(metavar_of(option.hint)) if option.flags and option.hint is not bool else ""
     default = "required" if option.required else default_of(option)
-    return _cells("<br>".join(names), value, default, option.help)
+    return _cells("<br>".join(names), value, default, described(option))
 
 
 def _code(text: str) -> str:

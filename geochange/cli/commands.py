@@ -19,8 +19,8 @@ from geochange.cli.signatures import GENERAL, Parameter, Signature, option_param
 from geochange.declarations import OUTPUT, REGIONS, TILES, describe_type, parse_named, parse_value
 from geochange.errors import BadOption
 
-FIRST = "Most used"
-PANELS = (FIRST, GENERAL, "Images", "Detector", "Network", REGIONS, "Kinds of change", TILES, OUTPUT)
+ARGUMENTS, FIRST = "Arguments", "Most used"
+PANELS = (ARGUMENTS, FIRST, GENERAL, "Images", "Detector", "Network", REGIONS, "Kinds of change", TILES, OUTPUT)
 """In the order of the help."""
 
 SHORT_CHOICES = 24  # characters
@@ -113,11 +113,11 @@ class Command:
 
     def panel_of(self, parameter: Parameter) -> str:
         """Return where the help lists a parameter."""
+        if not parameter.flags:
+            return ARGUMENTS
         return FIRST if parameter.name in self.first else parameter.panel
 
     def _place_of(self, parameter: Parameter) -> tuple[int, int]:
-        if not parameter.flags:
-            return -1, 0
         rank = self.first.index(parameter.name) if parameter.name in self.first else 0
         return PANELS.index(self.panel_of(parameter)), rank
 
@@ -263,10 +263,15 @@ def choices_of(hint: Any) -> str:
 
 
 def help_of(parameter: Parameter) -> str:
-    """Return the help of an option, with its choices, where these are too long to stand for the value, and default."""
-    choices, default = choices_of(parameter.hint), default_of(parameter)
-    long = f"Choices: {choices}." if len(choices) > SHORT_CHOICES else ""
-    return " ".join(filter(None, (parameter.help, long, default and f"(default: {default})")))
+    """Return the help of an option, with its default."""
+    default = default_of(parameter)
+    return f"{described(parameter)} (default: {default})" if default else described(parameter)
+
+
+def described(parameter: Parameter) -> str:
+    """Return what an option does, with its choices where these are too long to stand for the value."""
+    choices = choices_of(parameter.hint)
+    return parameter.help if len(choices) <= SHORT_CHOICES else f"{parameter.help} Choices: {choices}."
 
 
 def metavar_of(hint: Any) -> str:
