@@ -20,7 +20,7 @@ from geochange.detectors.contrast import (
 )
 from geochange.detectors.detector import MapBlocks, Series
 from geochange.detectors.mixture import fit_posterior
-from geochange.detectors.statistics import scene_moments
+from geochange.detectors.statistics import robust_moments
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class ChangeVector(PairOptions):
     def fit(self, series: Series, map_blocks: MapBlocks) -> ChangeVectorFitted:
         """Take the scene's moments and the histogram of the vectors' lengths."""
         require_pair(series, self.name)
-        contrast = standardised_pair(scene_moments(map_blocks), series)
+        moments, _ = robust_moments(series, map_blocks)
+        contrast = standardised_pair(moments, series)
         counts = contrast_histogram(map_blocks, contrast)
         return ChangeVectorFitted(contrast, fit_posterior(counts, self.context, STATISTIC_ROUNDING))

@@ -18,6 +18,9 @@ from geochange.detectors.statistics import CHUNK_PIXELS, Moments, jointly_valid,
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
+LARGEST_STATISTIC = 1e30
+"""Statistics beyond this, and those of values that overflow, count as this."""
+
 STATISTIC_ROUNDING = 1e-10
 """Squared contrast, in squared standard deviations of a band, that float32 may make out of nothing."""
 
@@ -68,7 +71,9 @@ class Contrast:
         rows = max(CHUNK_PIXELS // pixels.shape[2], 1)
         statistic = np.empty(pixels.shape[1:], np.float32)
         for start in range(0, len(statistic), rows):
-            statistic[start : start + rows] = self.statistic(pixels[:, start : start + rows])
+            with np.errstate(over="ignore", invalid="ignore"):  # of what no sensor measures
+                statistic[start : start + rows] = self.statistic(pixels[:, start : start + rows])
+        np.copyto(statistic, LARGEST_STATISTIC, where=~(statistic <= LARGEST_STATISTIC))
         return statistic
 
 

@@ -20,7 +20,7 @@ from geochange.detectors.contrast import (
 )
 from geochange.detectors.detector import Kernel, MapBlocks, R, Scores, Series
 from geochange.detectors.mixture import fit_posterior
-from geochange.detectors.statistics import scene_moments, varying_bands
+from geochange.detectors.statistics import robust_moments, varying_bands
 from geochange.errors import BadOption, BandMismatch
 from geochange.scenes.grid import Tile
 
@@ -126,7 +126,7 @@ class ImageDifference(PairOptions):
         require_pair(series, self.name)
         selection = self.selection(series.bands)
         blocks = SelectedBlocks(map_blocks, selection)
-        moments = scene_moments(blocks)
+        moments, _ = robust_moments(series, blocks)
         varies = varying_bands(moments, self.index or (self.band,))
         contrast = standardised_difference(moments, varies)
         posterior = fit_posterior(contrast_histogram(blocks, contrast), self.context, STATISTIC_ROUNDING)

@@ -24,6 +24,8 @@ STATISTIC_BINS = 1 << (31 - SHIFT)  # not negative, so without the sign bit
 CERTAIN_LOG_ODDS = 1e6  # log-odds that `robit` turns into exactly 0 or 1
 EM_STEPS = 2000
 EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
+FEW = 0.015  # share of pixels that may have any value without moving a threshold
+DISTINCT = 1.5  # distance of two classes' means, in their deviations, from which they are not one
 MOST = 2 / 3  # share of change beyond which a mixture has split the unchanged, as crops of another year do
 NARROWEST = 0.01  # deviation of a class, in units of the root's own size: an atom of equal pixels has none
 
@@ -114,6 +116,12 @@ class Mixture:
         turning = -linear / (2 * square)
         kept = np.maximum(root, turning) if square > 0 else np.minimum(root, turning)
         return self.log_odds(kept) + (root - kept) / self.deviations[0]
+
+    @property
+    def distinct(self) -> bool:
+        """Whether the classes are two, not halves of one: by the distance of their means (Ashman et al. 1994)."""
+        (low, high), (still, moved) = self.means, self.deviations
+        return 0 < self.share <= MOST and high - low >= DISTINCT * float(np.hypot(still, moved)) / np.sqrt(2)
 
     @property
     def even_root(self) -> float:
@@ -261,6 +269,7 @@ def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0) -
         context: as in `Posterior`.
         negligible: statistics under this are rounding.
     """
+    counts = capped(counts, negligible)
     mixture = fit_mixture(counts, negligible)
     if mixture.share == 0:
         return Posterior(mixture, 0.0, context=context)
@@ -269,6 +278,37 @@ def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0) -
     if mixture.share <= MOST:
         root = (root + mixture.even_root) / 2
     return Posterior(mixture, otsu, float(mixture.rising_log_odds(np.float64(root))), context)
+
+
+def capped(counts: Ints, negligible: float = 0.0) -> Ints:
+    """Count a few statistics far above a clear change as no larger than the largest of that change.
+
+    Otsu's upper class is left out again and again as long as all that is left out holds `FEW` of the pixels at most;
+    the last time that what is below was a mixture of two distinct classes counts. So saturated, dead and hot pixels
+    move no threshold, and a scene whose only changes are few and strong keeps them.
+
+    Args:
+        counts: (STATISTIC_BINS,) of `statistic_histogram`.
+        negligible: as in `fit_mixture`.
+    """
+    lengths, found = np.sqrt(bin_values()), counts
+    while np.count_nonzero(counts) > 1:
+        first = int(np.searchsorted(lengths, otsu_split(lengths, counts), side="right"))
+        few = counts[first:].sum()
+        if few > FEW * counts.sum():
+            break
+        counts = counts.copy()
+        counts[first:] = 0
+        distinct = fit_mixture(counts, negligible).distinct
+        counts[np.flatnonzero(counts)[-1]] += few
+        found = counts if distinct else found
+    return found
+
+
+def ceiling_of(counts: Ints, negligible: float = 0.0) -> float:
+    """Return the largest statistic that `capped` leaves; infinite where it leaves all."""
+    found = capped(counts, negligible)
+    return float("inf") if found is counts else float(bin_values()[np.flatnonzero(found)[-1]])
 
 
 def otsu_statistic(counts: Ints) -> float:

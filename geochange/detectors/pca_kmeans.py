@@ -16,18 +16,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from geochange.arrays import Bools, Floats, Ints
-from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, ContrastFitted, require_pair, standardised_pair
+from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.detectors.contrast import (
+    LARGEST_STATISTIC,
+    STATISTIC_ROUNDING,
+    Contrast,
+    ContrastFitted,
+    contrast_histogram,
+    require_pair,
+    standardised_pair,
+)
 from geochange.detectors.detector import MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
-from geochange.detectors.mixture import Posterior, fit_posterior, statistic_histogram
+from geochange.detectors.mixture import Posterior, ceiling_of, fit_posterior, statistic_histogram
 from geochange.detectors.statistics import (
     Moments,
     jointly_valid,
     moments_of,
     on_sample,
+    robust_moments,
     sampling_steps,
-    scene_moments,
     total_counts,
 )
 from geochange.errors import BadOption
@@ -73,15 +81,40 @@ def two_means(features: Floats) -> tuple[Floats, Floats]:
     return (still, changed) if upper.any() and not upper.all() else (centre, centre)
 
 
-def difference_image(dates: Floats, valid: Bools, contrast: Contrast) -> Floats:
-    """(y, x) float32 length of the standardised change vector; 0 where not valid."""
-    return np.sqrt(contrast.tile_statistic(dates)) * jointly_valid(valid)
+@dataclass(frozen=True)
+class DifferenceImage:
+    """Length of the standardised change vector, in which a hot or dead pixel weighs no more than what is around it.
+
+    A pixel counts as no more than the largest of its eight neighbours, so that it does not make a change of its whole
+    neighbourhood; and a few large ones count as no more than a ceiling.
+    """
+
+    contrast: Contrast
+    ceiling: float = LARGEST_STATISTIC
+    """As a statistic, the square of a length."""
+
+    def __call__(self, dates: Floats, valid: Bools) -> Floats:
+        """(y - 2, x - 2) float32 lengths, without the outermost pixels; 0 where not valid."""
+        statistic = np.minimum(self.contrast.tile_statistic(dates), np.float32(self.ceiling))
+        lengths = np.sqrt(statistic) * jointly_valid(valid)
+        inner: Floats = np.minimum(lengths[INNER], largest_neighbour(lengths))
+        return inner
 
 
-def patch_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, h: int) -> Moments:
-    """Kernel (halo h - 1): moments of the h x h patches, cut from the scene's origin, that begin in this block."""
-    patches = sliding_window_view(difference_image(dates, valid, contrast), (h, h))
-    whole = sliding_window_view(jointly_valid(valid), (h, h))
+INNER = (slice(1, -1), slice(1, -1))
+
+
+def largest_neighbour(image: Floats) -> Floats:
+    """(y - 2, x - 2) largest of the eight neighbours of each pixel but the outermost."""
+    sides = np.maximum(image[:, :-2], image[:, 2:])
+    rows = np.maximum(sides, image[:, 1:-1])
+    return np.maximum(sides[1:-1], np.maximum(rows[:-2], rows[2:]))
+
+
+def patch_block(dates: Floats, valid: Bools, tile: Tile, *, difference: DifferenceImage, h: int) -> Moments:
+    """Kernel (halo h): moments of the h x h patches, cut from the scene's origin, that begin in this block."""
+    patches = sliding_window_view(difference(dates, valid), (h, h))
+    whole = sliding_window_view(jointly_valid(valid)[INNER], (h, h))
     rows, cols = on_sample(tile, (h, h))
     inside = (slice(h - 1, h - 1 + tile.height), slice(h - 1, h - 1 + tile.width))
     chosen = whole[inside][rows, cols].all(axis=(2, 3))
@@ -89,22 +122,27 @@ def patch_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, 
 
 
 def feature_block(
-    dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, components: Floats, steps: tuple[int, int]
+    dates: Floats, valid: Bools, tile: Tile, *, difference: DifferenceImage, components: Floats, steps: tuple[int, int]
 ) -> Floats:
-    """Kernel (halo h // 2): (s, n) components around the valid pixels of the block that lie on the sample."""
+    """Kernel (halo h // 2 + 1): (s, n) components around the valid pixels of the block that lie on the sample."""
     h = round(components.shape[1] ** 0.5)
     inner = (slice(h // 2, h // 2 + tile.height), slice(h // 2, h // 2 + tile.width))
     rows, cols = on_sample(tile, steps)
-    patches = sliding_window_view(difference_image(dates, valid, contrast), (h, h))[rows, cols]
-    return components @ patches[jointly_valid(valid)[inner][rows, cols]].reshape(-1, h * h).T
+    patches = sliding_window_view(difference(dates, valid), (h, h))[rows, cols]
+    return components @ patches[jointly_valid(valid)[INNER][inner][rows, cols]].reshape(-1, h * h).T
 
 
-def response_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, kernel: Floats) -> Ints:
-    """Kernel (halo h // 2): histogram of the squared response to the filter."""
+def response_block(dates: Floats, valid: Bools, tile: Tile, *, difference: DifferenceImage, kernel: Floats) -> Ints:
+    """Kernel (halo h // 2 + 1): histogram of the squared response to the filter."""
     margin = len(kernel) // 2
     inner = (slice(margin, margin + tile.height), slice(margin, margin + tile.width))
-    response = squared_response(difference_image(dates, valid, contrast), kernel)
-    return statistic_histogram(response, jointly_valid(valid)[inner])
+    response = squared_response(difference(dates, valid), kernel)
+    return statistic_histogram(response, jointly_valid(valid)[INNER][inner])
+
+
+def _pad(values: Array, margin: int) -> Array:
+    """Reflect (..., y, x) beyond its edges."""
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(margin, margin)] * 2, mode="reflect")
 
 
 def squared_response(image: Floats, kernel: Floats) -> Floats:
@@ -121,6 +159,8 @@ class PcaKMeansFitted(ContrastFitted):
     """(h, h)."""
     boundary: float
     """Squared response midway between the two means."""
+    ceiling: float
+    """Squared length of change vectors beyond which all count alike."""
 
     @property
     def layers(self) -> Mapping[str, int]:
@@ -130,7 +170,7 @@ class PcaKMeansFitted(ContrastFitted):
     @property
     def receptive_radius(self) -> int:
         """What the filter and the posterior need."""
-        return len(self.kernel) // 2 + self.posterior.radius
+        return len(self.kernel) // 2 + 1 + self.posterior.radius
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -143,11 +183,10 @@ class PcaKMeansFitted(ContrastFitted):
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
         """Score tiles, see `Fitted.score`."""
         joint = jointly_valid(valid)
-        pairs = zip(dates, valid, strict=True)
-        images = np.stack([difference_image(tile, there, self.contrast) for tile, there in pairs])
+        difference, pairs = DifferenceImage(self.contrast, self.ceiling), zip(dates, valid, strict=True)
+        images = np.stack([difference(_pad(tile, 1), _pad(there, 1)) for tile, there in pairs])
         margin = len(self.kernel) // 2
-        padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
-        response = np.stack([squared_response(image, self.kernel) for image in padded])
+        response = np.stack([squared_response(image, self.kernel) for image in _pad(images, margin)])
         probability = self.posterior.probability(response, joint)
         shown = {"difference": images, "response": np.sqrt(response)}
         drawn = {name: np.where(joint, shown[name], np.float32(np.nan))[:, None] for name in layers}
@@ -160,7 +199,7 @@ class PcaKMeansFitted(ContrastFitted):
 
     def save(self, folder: Path) -> None:
         """Write the posterior, the contrast and the filter."""
-        numbers = {"posterior": self.posterior.to_json(), "boundary": self.boundary}
+        numbers = {"posterior": self.posterior.to_json(), "boundary": self.boundary, "ceiling": self.ceiling}
         arrays = {"weights": self.contrast.weights, "mean": self.contrast.mean, "kernel": self.kernel}
         write_fitted(folder, self.name, numbers, arrays)
 
@@ -169,7 +208,8 @@ class PcaKMeansFitted(ContrastFitted):
         """Read what `save` wrote."""
         numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", "kernel"))
         contrast = Contrast(arrays["weights"], arrays["mean"])
-        return cls(contrast, Posterior.from_json(numbers["posterior"]), arrays["kernel"], numbers["boundary"])
+        posterior = Posterior.from_json(numbers["posterior"])
+        return cls(contrast, posterior, arrays["kernel"], numbers["boundary"], numbers["ceiling"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,23 +235,28 @@ class PcaKMeans:
     def fit(self, series: Series, map_blocks: MapBlocks) -> PcaKMeansFitted:
         """Find the filter, and take the histogram of its response."""
         require_pair(series, self.name)
-        moments = scene_moments(map_blocks)
+        moments, fenced = robust_moments(series, map_blocks)
         contrast = standardised_pair(moments, series)
-        kernel, boundary = self._filter(series, map_blocks, contrast, moments.weight)
-        respond = partial(response_block, contrast=contrast, kernel=kernel)
-        counts = total_counts(map_blocks(respond, self.size // 2))
-        return PcaKMeansFitted(contrast, fit_posterior(counts, 0.0, STATISTIC_ROUNDING), kernel, boundary)
+        ceiling = ceiling_of(contrast_histogram(map_blocks, contrast), STATISTIC_ROUNDING)
+        difference = DifferenceImage(contrast, min(ceiling, LARGEST_STATISTIC))
+        kernel, boundary = self._filter(series, fenced, difference, moments.weight)
+        respond = partial(response_block, difference=difference, kernel=kernel)
+        counts = total_counts(map_blocks(respond, self.size // 2 + 1))
+        posterior = fit_posterior(counts, 0.0, STATISTIC_ROUNDING)
+        return PcaKMeansFitted(contrast, posterior, kernel, boundary, difference.ceiling)
 
-    def _filter(self, series: Series, map_blocks: MapBlocks, contrast: Contrast, pixels: float) -> tuple[Floats, float]:
+    def _filter(
+        self, series: Series, map_blocks: MapBlocks, difference: DifferenceImage, pixels: float
+    ) -> tuple[Floats, float]:
         """Return the (h, h) filter, and the squared response midway between the means."""
         h = self.size
-        cut = partial(patch_block, contrast=contrast, h=h)
-        patches = reduce(Moments.__add__, map_blocks(cut, h - 1))
+        cut = partial(patch_block, difference=difference, h=h)
+        patches = reduce(Moments.__add__, map_blocks(cut, h))
         even = np.full((1, h * h), 1 / h)  # where no patch is whole, or none differs: the mean
         components = principal_components(patches, self.energy) if patches.scatter.any() else even
         steps = sampling_steps(prod(series.shape), KMEANS_SAMPLE)
-        feature = partial(feature_block, contrast=contrast, components=components, steps=steps)
-        features = np.hstack(list(map_blocks(feature, h // 2)))
+        feature = partial(feature_block, difference=difference, components=components, steps=steps)
+        features = np.hstack(list(map_blocks(feature, h // 2 + 1)))
         still, changed = two_means(features) if features.shape[1] else (np.zeros(len(components)),) * 2
         axis = changed - still if (changed != still).any() else np.eye(len(components))[0]
         axis = axis / np.linalg.norm(axis)

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from math import isqrt
+from math import gcd, isqrt, prod
 
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats
-from geochange.detectors.detector import Kernel, MapBlocks
+from geochange.detectors.detector import Kernel, MapBlocks, R, Series
 from geochange.errors import NothingValid
 from geochange.scenes.grid import Tile
 
 CHUNK_PIXELS = 1 << 14  # pixels of all bands that are worked on at once: few enough for the cache, enough for the calls
+FENCE_QUANTILES = (0.02, 0.98)
+FENCE_SPREADS = 1.0
+FENCE_SAMPLE = 1 << 18  # pixels, at least, that the quantiles are taken of where the scene has more
 CONSTANT = 1e-12  # variance over squared mean under which float32 cannot separate a band from a constant
 
 
@@ -100,6 +103,107 @@ def scene_moments(map_blocks: MapBlocks, kernel: Kernel[Moments] = block_moments
     if total.weight == 0:
         raise NothingValid("no pixel holds data at every date; look at both images with `geochange check`")
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Between which values a band's pixels count in a scene's moments: beyond lie saturated, dead and hot pixels."""
+
+    low: Floats
+    """(2 b,) float64; -inf for a band without a fence."""
+    high: Floats
+
+    def inside(self, dates: Floats, valid: Bools) -> Bools:
+        """(time, y, x) validity of (time, band, y, x) without the pixels that lie beyond in any band of their date."""
+        shape = (*dates.shape[:2], 1, 1)
+        low, high = (each.reshape(shape) for each in (self.low, self.high))
+        return valid & ((dates >= low) & (dates <= high)).all(axis=1)
+
+
+def fence_of(samples: Floats) -> Fence:
+    """Return the fence of (2 b, n) sampled pixels.
+
+    It stands `FENCE_SPREADS` times the distance of two quantiles beyond these, as Tukey (1977) has it of quartiles.
+    Quantiles further out leave heavy tails within, and do not move where fewer pixels than that are bad. A band most of
+    which has one value has no fence.
+    """
+    low, high = np.quantile(samples, FENCE_QUANTILES, axis=1)
+    reach = np.where(high > low, FENCE_SPREADS * (high - low), np.inf)
+    return Fence(low - reach, high + reach)
+
+
+def run_fenced(dates: Floats, valid: Bools, tile: Tile, *, kernel: Kernel[R], fence: Fence) -> R:
+    """Kernel: another kernel on the pixels inside the fence."""
+    return kernel(dates, fence.inside(dates, valid), tile)
+
+
+@dataclass(frozen=True, slots=True)
+class FencedBlocks:
+    """`MapBlocks` that shows kernels the pixels inside a fence as the only valid ones."""
+
+    map_blocks: MapBlocks
+    fence: Fence
+
+    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+        """Run a kernel on what lies inside."""
+        return self.map_blocks(partial(run_fenced, kernel=kernel, fence=self.fence), halo)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSummary:
+    """Moments of a block, its extremes, and a sample of its pixels."""
+
+    moments: Moments
+    low: Floats
+    """(2 b,) smallest values."""
+    high: Floats
+    sample: Floats
+    """(2 b, n)."""
+
+
+def summarise_block(dates: Floats, valid: Bools, tile: Tile, *, every: int) -> BlockSummary:
+    """Kernel: the summary of a block, with one pixel in `every` sampled.
+
+    The sample is a lattice (Korobov 1959) in which no row and no column has more than its share.
+    """
+    pixels = valid_pixels(dates, valid)
+    rows, cols = np.arange(tile.row, tile.row + tile.height), np.arange(tile.col, tile.col + tile.width)
+    chosen = np.add.outer(lattice_multiplier(every) * rows, cols) % every == 0
+    sample = dates.reshape(-1, *dates.shape[2:])[:, chosen & jointly_valid(valid)]
+    low, high = pixels.min(axis=1, initial=np.inf), pixels.max(axis=1, initial=-np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):  # of values that the fence will leave out
+        return BlockSummary(moments_of(pixels), low, high, sample)
+
+
+def lattice_multiplier(every: int) -> int:
+    """Return the number nearest to the golden section of `every` that has no divisor in common with it."""
+    golden = round(every * 0.618)
+    return next((each for step in range(every) for each in (golden + step, golden - step) if gcd(each, every) == 1), 1)
+
+
+def robust_moments(series: Series, map_blocks: MapBlocks) -> tuple[Moments, MapBlocks]:
+    """Moments of all pixels that hold data at every date and are not far out, and the blocks without these.
+
+    Where no pixel lies beyond the fence, one pass does, and the moments are those of all pixels.
+
+    Raises:
+        NothingValid: there is no such pixel.
+    """
+    every = max(prod(series.shape) // FENCE_SAMPLE, 1)
+    summaries = list(map_blocks(partial(summarise_block, every=every)))
+    samples = np.concatenate([each.sample for each in summaries], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = reduce(Moments.__add__, (each.moments for each in summaries))
+    if total.weight == 0:
+        raise NothingValid("no pixel holds data at every date; look at both images with `geochange check`")
+    if not samples.shape[1]:
+        return total, map_blocks
+    fence = fence_of(samples)
+    low, high = np.min([each.low for each in summaries], axis=0), np.max([each.high for each in summaries], axis=0)
+    if (low >= fence.low).all() and (high <= fence.high).all():
+        return total, map_blocks
+    fenced = FencedBlocks(map_blocks, fence)
+    return scene_moments(fenced), fenced
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,139 @@
+"""A few saturated, dead or hot pixels move no detector: what it finds elsewhere stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation
+
+from geochange.detectors.catalogue import TRAINING_FREE, detector
+from geochange.detectors.mixture import STATISTIC_BINS, capped, otsu_statistic, statistic_histogram
+from geochange.detectors.statistics import fence_of, lattice_multiplier, robust_moments, scene_moments
+from tests.memory_blocks import MemoryScene, change, changed_scene, fit
+
+SHARE = 0.01
+VALUES = st.one_of(
+    st.sampled_from([0.0, 255.0, 4095.0, 65535.0, -9999.0, 1e30, -1e30]), st.floats(-1e6, 1e6, allow_nan=False)
+)
+
+
+def f1(changed: np.ndarray, truth: np.ndarray) -> float:
+    return 2 * np.sum(changed & truth) / (changed.sum() + truth.sum())
+
+
+def bad_pixels(shape: tuple[int, int], kind: str, seed: int) -> np.ndarray:
+    """Where pixels are bad: at most `SHARE` of them."""
+    rng = np.random.default_rng(seed)
+    bad = np.zeros(shape, bool)
+    count = int(SHARE * bad.size)
+    if kind == "one":
+        bad[tuple(rng.integers(shape))] = True
+    elif kind == "scattered":
+        bad.ravel()[rng.choice(bad.size, count, replace=False)] = True
+    elif kind == "line":
+        bad[rng.integers(shape[0]), : min(count, shape[1])] = True
+    else:
+        side = int(count**0.5)
+        row, col = (int(rng.integers(length - side)) for length in shape)
+        bad[row : row + side, col : col + side] = True
+    return bad
+
+
+def spoilt(scene: MemoryScene, bad: np.ndarray, values: list[float], dates: list[int]) -> MemoryScene:
+    """The scene with other values where pixels are bad: those given, one after the other."""
+    pixels = scene.pixels.copy()
+    for date in dates:
+        pixels[date][:, bad] = np.resize(np.float32(values), (pixels.shape[1], bad.sum()))
+    return replace(scene, pixels=pixels)
+
+
+@pytest.mark.parametrize("name", TRAINING_FREE)
+@settings(max_examples=25, deadline=None)
+@given(
+    kind=st.sampled_from(["one", "scattered", "line", "blob"]),
+    values=st.lists(VALUES, min_size=1, max_size=5),
+    dates=st.sampled_from([[0], [1], [0, 1]]),
+    seed=st.integers(0, 99),
+)
+def test_a_hundredth_of_the_pixels_may_have_any_value(name, kind, values, dates, seed):
+    scene, truth = changed_scene()
+    bad = bad_pixels(scene.shape, kind, seed)
+    elsewhere = ~binary_dilation(bad, np.ones((5, 5)))  # a neighbourhood may be judged by the pixels in it
+    clean, found = (
+        change(fitted, each) >= fitted.thresholds["default"]
+        for each in (scene, spoilt(scene, bad, values, dates))
+        for fitted in [fit(detector(name), each)]
+    )
+    lost = 0.15 if name == "pca-kmeans" else 0.1  # two means of neighbourhoods: bad ones stay among the changed
+    assert f1(found[elsewhere], truth[elsewhere]) > f1(clean[elsewhere], truth[elsewhere]) - lost
+
+
+@pytest.mark.parametrize("name", TRAINING_FREE)
+@pytest.mark.parametrize("value", [65535.0, 1e30])
+def test_one_saturated_pixel_is_all_that_is_found_beside(name, value):
+    scene, _ = changed_scene(seed=1)
+    bad = bad_pixels(scene.shape, "one", 3)
+    fitted = fit(detector(name), spoilt(scene, bad, [value], [1]))
+    found = change(fitted, spoilt(scene, bad, [value], [1])) >= fitted.thresholds["default"]
+    clean = change(fit(detector(name), scene), scene) >= 0.5
+    assert np.mean(found == clean) > 0.99
+
+
+def histogram(*classes: np.ndarray) -> np.ndarray:
+    lengths = np.concatenate(classes)
+    return statistic_histogram((lengths**2).astype(np.float32), np.ones(len(lengths), bool))
+
+
+def test_few_strong_changes_above_one_class_are_kept():
+    rng = np.random.default_rng(0)
+    unchanged = np.sqrt((rng.normal(size=(4, 50_000)) ** 2).sum(axis=0))
+    counts = histogram(unchanged, 40 + rng.normal(size=200))
+    assert capped(counts) is counts
+
+
+@given(st.lists(st.floats(100, 1e15), min_size=1, max_size=200))
+@settings(max_examples=50, deadline=None)
+def test_few_outliers_above_a_clear_change_leave_the_threshold_below_it(outliers):
+    rng = np.random.default_rng(0)
+    unchanged = np.sqrt((rng.normal(size=(4, 20_000)) ** 2).sum(axis=0))
+    changed = 20 + rng.normal(size=2_000)
+    found = capped(histogram(unchanged, changed, np.array(outliers)))
+    assert unchanged.max() < otsu_statistic(found) ** 0.5 < changed.min()
+    assert found.sum() == 22_000 + len(outliers)
+    assert len(found) == STATISTIC_BINS
+
+
+def test_a_scene_without_far_pixels_has_the_moments_of_all():
+    rng = np.random.default_rng(0)
+    scene = MemoryScene(rng.uniform(0, 100, (2, 3, 70, 90)).astype(np.float32), np.ones((2, 70, 90), bool))
+    found, blocks = robust_moments(scene, scene.map_blocks)
+    whole = scene_moments(scene.map_blocks)
+    assert blocks == scene.map_blocks
+    np.testing.assert_array_equal(found.scatter, whole.scatter)
+
+
+def test_far_pixels_take_no_part_in_the_moments():
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(0, 100, (2, 3, 70, 90)).astype(np.float32)
+    scene = MemoryScene(pixels, np.ones((2, 70, 90), bool))
+    bad = bad_pixels(scene.shape, "scattered", 0)
+    found, _ = robust_moments(scene, spoilt(scene, bad, [1e30, -5e4], [0]).map_blocks)
+    without = replace(scene, valid=np.stack([~bad, ~bad]))
+    np.testing.assert_array_equal(found.mean, scene_moments(without.map_blocks).mean)
+
+
+def test_a_band_of_one_value_has_no_fence():
+    fence = fence_of(np.concatenate([np.zeros((1, 100)), np.arange(100.0)[None]]))
+    assert (fence.low[0], fence.high[0]) == (-np.inf, np.inf)
+    assert -200 < fence.low[1] < 0
+    assert 99 < fence.high[1] < 300
+
+
+@given(st.integers(1, 5000))
+def test_no_row_and_no_column_has_more_than_its_share_of_the_sample(every):
+    place = lattice_multiplier(every) * np.arange(every) % every
+    assert len(set(place.tolist())) == every
