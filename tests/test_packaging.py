@@ -25,6 +25,7 @@ ROOMS = [
     "files",
     "allocator",
     "interrupts",
+    "system",
     "scenes",
     "detectors",
     "engine",

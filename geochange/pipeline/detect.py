@@ -170,15 +170,15 @@ def detect(
     inputs = [*(source.name for source in scene.sources), options.aoi, options.labels]
     inputs += options.own_options().values()
     folder = RunFolder(Path(out).absolute(), _targets(options), inputs)
-    kept = folder.out.exists()
-    if folder.begin(identity, resume=resume, overwrite=overwrite):
-        return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
-    try:
-        with _logged(folder), open_crew(cluster) as crew:
-            return _detect(_Run(scene, options, folder, Work(crew, stages), identity))
-    except (BandMismatch, BadOption, NothingValid, UnreadableInput):
-        folder.abandon(keep_folder=kept)
-        raise
+    with folder.owned():
+        if folder.begin(identity, resume=resume, overwrite=overwrite):
+            return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
+        try:
+            with _logged(folder), open_crew(cluster) as crew:
+                return _detect(_Run(scene, options, folder, Work(crew, stages), identity))
+        except (BandMismatch, BadOption, NothingValid, UnreadableInput):
+            folder.abandon()
+            raise
 
 
 def _targets(options: DetectOptions) -> list[str]:

@@ -139,25 +139,28 @@ def finetune(
     sources = parse_all_training_data(data, unlabelled=options.unlabelled)
     identity = identity_of(sources, options)
     folder = folder_of(out, sources, options)
-    require_folder(folder, identity, resume=resume, overwrite=overwrite)
-    material = _material(sources, options, start)
-    network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
-    require_labels(material, options, start)
-    require_possible(options, material.held_out)
-    record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
-    folder.start(record, overwrite=overwrite)
-    if fresh:
-        listener.notice(f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new")
-    run = _Finetuning(folder.out, start, material, options, listener)
-    comparable = not fresh and about.bands == start.about.bands
-    before = run.score(start) if comparable else {}
-    best_part = (_adapt if options.unlabelled else _supervise)(run, network, about)
-    after = run.score(load_checkpoint(folder.out / BEST))
-    steps = {"before": before, "after": after}
-    if options.unlabelled:
-        steps["statistics"] = run.score(load_checkpoint(folder.out / STATISTICS))
-    record |= outcome_of(folder.out, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
-    folder.write(record)
+    with folder.owned():
+        require_folder(folder, identity, resume=resume, overwrite=overwrite)
+        material = _material(sources, options, start)
+        network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
+        require_labels(material, options, start)
+        require_possible(options, material.held_out)
+        record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
+        folder.start(record, overwrite=overwrite)
+        if fresh:
+            listener.notice(
+                f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new"
+            )
+        run = _Finetuning(folder.out, start, material, options, listener)
+        comparable = not fresh and about.bands == start.about.bands
+        before = run.score(start) if comparable else {}
+        best_part = (_adapt if options.unlabelled else _supervise)(run, network, about)
+        after = run.score(load_checkpoint(folder.out / BEST))
+        steps = {"before": before, "after": after}
+        if options.unlabelled:
+            steps["statistics"] = run.score(load_checkpoint(folder.out / STATISTICS))
+        record |= outcome_of(folder.out, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
+        folder.write(record)
     _compare(before, after, listener)
     return Trained(folder.out, record)
 

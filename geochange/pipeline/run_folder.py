@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 from geochange.errors import BadOption, OutputInTheWay
 from geochange.files import spare_inputs, write_whole
+from geochange.system import locked
 
 RECORD = "run.json"
 LOG = "run.log"
+LOCK = ".geochange.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,25 @@ class RunFolder:
     def ready(self) -> Path:
         """Files that are whole, waiting to be published together."""
         return self.scratch / "ready"
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Keep all other runs out of the folder; one that was made for it, and stays empty, is removed at the end.
+
+        Raises:
+            OutputInTheWay: another run works in it, or it cannot be written.
+        """
+        self._require_access()
+        made = not self.out.exists()
+        self._make(self.out)
+        try:
+            with locked(self.out / LOCK):
+                yield
+        except BlockingIOError as error:
+            raise OutputInTheWay(f"{self.out} is in use by another run ({error}); wait for it, or stop it") from error
+        finally:
+            if made and self.out.exists() and not any(self.out.iterdir()):
+                self.out.rmdir()
 
     def require(
         self, identity: Mapping[str, Any], *, resume: bool | None, overwrite: bool, may_differ: Sequence[str] = ()
@@ -204,15 +226,13 @@ class RunFolder:
         names = {name for names in listed for name in ([names] if isinstance(names, str) else names)}
         return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
 
-    def abandon(self, *, keep_folder: bool = False) -> None:
+    def abandon(self) -> None:
         """Remove all traces of a run that failed before any of its blocks was done, whose folder is then free again."""
         if any(self.blocks.rglob("*.tif")):
             return
         self._clear()
-        if {path.name for path in self.out.iterdir()} <= {LOG}:
+        if {path.name for path in self.out.iterdir()} <= {LOG, LOCK}:
             (self.out / LOG).unlink(missing_ok=True)
-            if not keep_folder:
-                self.out.rmdir()
 
 
 def _differences(

@@ -92,17 +92,17 @@ def synthesize(
     files = _files([name for copies in names for name in copies])
     inputs = [*paths, options.after, options.changed, options.outlines, options.cut_from, options.pictures]
     folder = RunFolder(Path(out), [escape(name) for each in files.values() for name in each], inputs)
-    kept = folder.out.exists()
-    folder.begin({"command": COMMAND}, resume=None, overwrite=overwrite)
-    try:
-        with open_work(cluster, listener) as work:
-            counts = _write_pairs(list(zip(paths, names, strict=True)), folder, options, work)
-        _write_table(folder.ready / TABLE, [name for copies in names for name in copies])
-        record = _record(paths, options, counts, sum(map(len, names))) | {"files": files}
-        folder.publish(record)
-    except BaseException:
-        folder.abandon(keep_folder=kept)
-        raise
+    with folder.owned():
+        folder.begin({"command": COMMAND}, resume=None, overwrite=overwrite)
+        try:
+            with open_work(cluster, listener) as work:
+                counts = _write_pairs(list(zip(paths, names, strict=True)), folder, options, work)
+            _write_table(folder.ready / TABLE, [name for copies in names for name in copies])
+            record = _record(paths, options, counts, sum(map(len, names))) | {"files": files}
+            folder.publish(record)
+        except BaseException:
+            folder.abandon()
+            raise
     return Synthesized(folder.out, record)
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -96,26 +97,27 @@ def train(
     sources = parse_all_training_data(data, unlabelled=not uses_labels(options, start))
     identity = identity_of(sources, options)
     folder = folder_of(out, sources, options)
-    if first:
-        require_folder(folder, identity, resume=resume, overwrite=overwrite)
-    material = gather(sources, options, start)
-    network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
-    require_labels(material, options, start)
-    require_possible(options, material.held_out)
-    record = first_record(identity, material, network, about, origin)
-    if first:
-        folder.start(record, overwrite=overwrite)
-    samples = make_samples(material, options, network)
-    state = fit_with_board(network, about, samples, material, folder.out, options.fitting(), listener)
-    if first:
-        best = folder.out / BEST
-        if not network.supervised:
-            calibrate_distances(load_checkpoint(best), material.training, options.gsd).save(best)
-        if material.held_out or uses_labels(options, start):
-            calibrate_best(best, material, options, listener)
-    record |= outcome(state.history, state.best_epoch, state.step, folder.out, time.perf_counter() - began)
-    if first:
-        folder.write(record)
+    with folder.owned() if first else nullcontext():
+        if first:
+            require_folder(folder, identity, resume=resume, overwrite=overwrite)
+        material = gather(sources, options, start)
+        network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
+        require_labels(material, options, start)
+        require_possible(options, material.held_out)
+        record = first_record(identity, material, network, about, origin)
+        if first:
+            folder.start(record, overwrite=overwrite)
+        samples = make_samples(material, options, network)
+        state = fit_with_board(network, about, samples, material, folder.out, options.fitting(), listener)
+        if first:
+            best = folder.out / BEST
+            if not network.supervised:
+                calibrate_distances(load_checkpoint(best), material.training, options.gsd).save(best)
+            if material.held_out or uses_labels(options, start):
+                calibrate_best(best, material, options, listener)
+        record |= outcome(state.history, state.best_epoch, state.step, folder.out, time.perf_counter() - began)
+        if first:
+            folder.write(record)
     return Trained(folder.out, record)
 
 

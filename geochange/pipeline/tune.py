@@ -67,28 +67,29 @@ def tune(
     identity = identity_of(sources, options)
     identity.pop("trials")
     folder = folder_of(out, sources, options)
-    folder.require(identity, resume=not overwrite, overwrite=overwrite)
-    material = gather(sources, options, start)
-    if not material.held_out:
-        raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
-    require_labels(material, options, start)
-    folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
+    with folder.owned():
+        folder.require(identity, resume=not overwrite, overwrite=overwrite)
+        material = gather(sources, options, start)
+        if not material.held_out:
+            raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
+        require_labels(material, options, start)
+        folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
 
-    def run_trial(number: int, chosen: Mapping[str, Any], report: Prune) -> float:
-        network, about, _ = make_network(material, options, start, [each.path.name for each in sources])
-        own = folder.out / TRIAL_FOLDERS / f"{number:03d}"
-        own.mkdir(parents=True, exist_ok=True)
-        (own / LAST).unlink(missing_ok=True)  # of a trial that was interrupted
-        fitting = replace(options.fitting(), **chosen)
+        def run_trial(number: int, chosen: Mapping[str, Any], report: Prune) -> float:
+            network, about, _ = make_network(material, options, start, [each.path.name for each in sources])
+            own = folder.out / TRIAL_FOLDERS / f"{number:03d}"
+            own.mkdir(parents=True, exist_ok=True)
+            (own / LAST).unlink(missing_ok=True)  # of a trial that was interrupted
+            fitting = replace(options.fitting(), **chosen)
 
-        def pass_on(figures: Mapping[str, float]) -> None:
-            listener.report({**figures, "trial": number})
-            report(figures)
+            def pass_on(figures: Mapping[str, float]) -> None:
+                listener.report({**figures, "trial": number})
+                report(figures)
 
-        samples = make_samples(material, options, network)
-        state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(listener, pass_on))
-        return max(merit_of(row) for row in state.history)
+            samples = make_samples(material, options, network)
+            state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(listener, pass_on))
+            return max(merit_of(row) for row in state.history)
 
-    best = search(run_trial, folder.out, options)
-    folder.write({"finished": True, "identity": identity, "best": best})
+        best = search(run_trial, folder.out, options)
+        folder.write({"finished": True, "identity": identity, "best": best})
     return Tuned(folder.out, best)

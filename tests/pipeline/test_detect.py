@@ -413,6 +413,19 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(pair, tmp_path, more):
     assert outputs(found.folder) == outputs(geochange.detect(*pair, tmp_path / "whole", **options).folder)
 
 
+@pytest.mark.parametrize("more", [{"resume": True}, {"overwrite": True}, {}])
+def test_a_folder_in_use_is_refused_and_its_run_ends_as_it_would(pair, tmp_path, more):
+    process = start_slow_run(pair, tmp_path / "out", "--detector", "change-vector")
+    wait_for_blocks(tmp_path / "out", 3, process)
+    options = {"detector": "change-vector", "tile_size": 32, "block_size": 32}
+    with pytest.raises(OutputInTheWay, match=f"in use by another run .*process {process.pid}"):
+        geochange.detect(*pair, tmp_path / "out", **options, **more)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert outputs(tmp_path / "out") == outputs(geochange.detect(*pair, tmp_path / "whole", **options).folder)
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".geochange")]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no file size limits there")
 def test_a_full_disk_is_one_line_and_can_be_resumed(pair, tmp_path, monkeypatch):
     from geochange import files

@@ -1,11 +1,14 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.pipeline.run_folder import RunFolder
+from geochange.pipeline.run_folder import LOCK, RunFolder
 
 RECORD = {"files": {"one": "one.txt", "more": []}}
 
@@ -70,12 +73,13 @@ def test_a_replaced_run_leaves_no_stale_files_and_no_foreign_ones_are_touched(fo
 
 
 def test_an_abandoned_folder_is_gone_unless_blocks_are_done(folder):
-    folder.begin({}, resume=False, overwrite=False)
-    (folder.blocks / "block.tif").write_text("")
-    folder.abandon()
-    assert folder.scratch.exists()
-    (folder.blocks / "block.tif").unlink()
-    folder.abandon()
+    with folder.owned():
+        folder.begin({}, resume=False, overwrite=False)
+        (folder.blocks / "block.tif").write_text("")
+        folder.abandon()
+        assert folder.scratch.exists()
+        (folder.blocks / "block.tif").unlink()
+        folder.abandon()
     assert not folder.out.exists()
 
 
@@ -108,8 +112,9 @@ def test_a_scratch_that_is_half_removed_is_no_unfinished_run(folder, monkeypatch
 
 def test_a_folder_that_was_there_before_stays(folder):
     folder.out.mkdir(parents=True)
-    folder.begin({}, resume=False, overwrite=False)
-    folder.abandon(keep_folder=True)
+    with folder.owned():
+        folder.begin({}, resume=False, overwrite=False)
+        folder.abandon()
     assert list(folder.out.iterdir()) == []
 
 
@@ -211,3 +216,34 @@ def test_a_folder_below_a_file_is_refused_before_any_work(folder, tmp_path):
     (tmp_path / "deep").write_text("a file")
     with pytest.raises(OutputInTheWay, match="cannot be written to"):
         folder.require({}, resume=False, overwrite=False)
+
+
+def test_a_folder_has_one_owner(folder):
+    with folder.owned(), pytest.raises(OutputInTheWay, match=rf"in use by another run .*process {os.getpid()}"):
+        folder.owned().__enter__()
+    with folder.owned():
+        assert (folder.out / LOCK).exists()
+    assert not folder.out.exists()
+
+
+def test_an_owner_leaves_a_folder_that_was_there(folder):
+    folder.out.mkdir(parents=True)
+    with folder.owned():
+        pass
+    assert list(folder.out.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_process_locks_nothing(folder, tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from geochange.pipeline.run_folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).owned(): print('owned', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, folder.out], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "owned\n"
+        with pytest.raises(OutputInTheWay, match=f"process {process.pid}"), folder.owned():
+            pass
+        process.kill()
+    assert (folder.out / LOCK).exists()
+    with folder.owned():
+        pass
+    assert not (folder.out / LOCK).exists()
