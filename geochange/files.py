@@ -105,3 +105,8 @@ def scratch_beside(path: Path, needed: int = 0) -> Iterator[Path]:
     require_space(folder, needed)
     with tempfile.TemporaryDirectory(prefix=".geochange-", dir=folder) as scratch:
         yield Path(scratch)
+
+
+def visible_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """List what a folder holds, by name, without hidden files such as those that macOS leaves beside images."""
+    return sorted(each for each in Path(folder).iterdir() if not each.name.startswith("."))

@@ -9,6 +9,7 @@ from geochange.files import (
     require_space,
     require_writable,
     save_array,
+    visible_in,
     write_whole,
 )
 
@@ -71,3 +72,9 @@ def test_geotiffs_are_written_as_such(tmp_path):
     require_geotiff(tmp_path / "a.TIFF")
     with pytest.raises(BadOption, match=r"\.tif"):
         require_geotiff(tmp_path / "a.png")
+
+
+def test_hidden_files_are_not_listed(tmp_path):
+    for name in ("b.tif", "a.tif", "._a.tif", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in visible_in(tmp_path)] == ["a.tif", "b.tif"]

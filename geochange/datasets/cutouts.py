@@ -16,6 +16,7 @@ from geochange.arrays import Array, Floats
 from geochange.datasets.sprites import BORDER, Sprite, cut_out, trim
 from geochange.datasets.unchanged import Tone
 from geochange.errors import BandMismatch, UnreadableInput
+from geochange.files import visible_in
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.scene import Source
@@ -118,7 +119,7 @@ def open_pictures(folder: str | os.PathLike[str], wanted: Tone) -> PictureCutout
     """
     if not Path(folder).is_dir():
         raise UnreadableInput(f"{folder} is not a folder of pictures to paste")
-    paths = tuple(sorted(each for each in Path(folder).iterdir() if each.suffix.lower() in PICTURE_SUFFIXES))
+    paths = tuple(each for each in visible_in(folder) if each.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise UnreadableInput(f"{folder} holds no picture to paste: {', '.join(PICTURE_SUFFIXES)}")
     for path in paths:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from geochange.errors import BadOption, GeochangeError, UnreadableInput
+from geochange.files import visible_in
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SPLITS = ("train", "val", "test")
@@ -48,7 +49,7 @@ def find_datasets(path: Path) -> tuple[Path, ...]:
     """
     if is_table(path) or _has_pairs(path) or _split_folders(path):
         return (path,)
-    inside = sorted(path.iterdir()) if path.is_dir() else []
+    inside = visible_in(path) if path.is_dir() else []
     found = tuple(
         each
         for each in inside
@@ -103,7 +104,7 @@ def _not_a_dataset(path: Path, labelled: bool = True) -> UnreadableInput:
 def _dates(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    return sorted(each.name for each in folder.iterdir() if len(each.name) == 1 and each.is_dir())
+    return sorted(each.name for each in visible_in(folder) if len(each.name) == 1 and each.is_dir())
 
 
 def _has_pairs(folder: Path, labelled: bool = True) -> bool:
@@ -155,7 +156,7 @@ def _files(folder: Path, leave_out: LeaveOut, labelled: bool) -> dict[str, dict[
 
 def _by_stem(folder: Path, leave_out: LeaveOut) -> dict[str, str]:
     found: dict[str, str] = {}
-    for each in sorted(folder.iterdir()):
+    for each in visible_in(folder):
         if each.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if each.stem in found:

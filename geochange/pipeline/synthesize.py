@@ -30,7 +30,7 @@ from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
-from geochange.files import require_space
+from geochange.files import require_space, visible_in
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.pipeline.run_folder import RunFolder
 from geochange.scenes.grid import Tile
@@ -151,7 +151,7 @@ def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     found = []
     for each in map(Path, [images] if isinstance(images, str | os.PathLike) else images):
         if each.is_dir():
-            found += sorted(str(path) for path in each.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+            found += [str(path) for path in visible_in(each) if path.suffix.lower() in IMAGE_SUFFIXES]
         else:
             found.append(str(each))
     if not found:
@@ -191,7 +191,7 @@ def _beside(place: str, path: str) -> str:
     """Return the file itself, or the one in a folder with the image's name."""
     if not Path(place).is_dir():
         return place
-    found = sorted(each for each in Path(place).iterdir() if each.stem == Path(path).stem)
+    found = [each for each in visible_in(place) if each.stem == Path(path).stem]
     if not found:
         raise UnreadableInput(f"{place} holds no file named {Path(path).stem}, as {path} is")
     return str(found[0])

@@ -82,6 +82,13 @@ def test_a_folder_is_read_as_pillow_reads_it(folder):
     assert sample.valid.all()
 
 
+def test_hidden_files_beside_images_are_skipped(folder):
+    before = names(open_collection(folder))
+    for path in [*folder.rglob("*.*")]:
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\26\7")
+    assert names(open_collection(folder)) == before
+
+
 def test_labels_alone_are_those_of_the_sample(folder):
     collection = open_collection(folder)
     assert all(np.array_equal(collection.read_labels(k), collection.read(k).labels) for k in range(3))
