@@ -82,7 +82,7 @@ def _conform_to_one(value: Any, hints: tuple[Any, ...]) -> Any:
     if isinstance(value, str) and any(get_origin(each) is tuple for each in hints):
         return parse_value(value, Union[hints])  # noqa: UP007  (of types that are only known here)
     for hint in hints:
-        with suppress(ValueError):
+        with suppress(ValueError):  # the next type may fit; where none does, that is raised below
             return conform(value, hint)
     raise ValueError(value)
 

@@ -82,7 +82,7 @@ class Network(nn.Module, ABC):
         return self(dates), {}
 
     def with_objects(self, dates: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, and boxes, of networks that find objects: see `object_network`."""
+        """As `forward`, and boxes; only where `objects` is true is it defined and called, see `object_network`."""
         raise NotImplementedError(f"{self.name} finds no objects")
 
     def convert_weight(self, name: str, given: Tensor) -> Tensor | None:
