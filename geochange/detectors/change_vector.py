@@ -10,17 +10,16 @@ import numpy as np
 
 from geochange.arrays import Floats
 from geochange.detectors.contrast import (
-    STATISTIC_ROUNDING,
     ContrastFitted,
     PairOptions,
     change_statistic,
-    contrast_histogram,
+    contrast_counts,
+    counted_posterior,
     require_pair,
     standardised_pair,
 )
 from geochange.detectors.detector import MapBlocks, Series
-from geochange.detectors.mixture import fit_posterior
-from geochange.detectors.statistics import robust_moments
+from geochange.detectors.statistics import find_inliers
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class ChangeVector(PairOptions):
     def fit(self, series: Series, map_blocks: MapBlocks) -> ChangeVectorFitted:
         """Take the scene's moments and the histogram of the vectors' lengths."""
         require_pair(series, self.name)
-        moments, _ = robust_moments(series, map_blocks)
-        contrast = standardised_pair(moments, series)
-        counts = contrast_histogram(map_blocks, contrast)
-        return ChangeVectorFitted(contrast, fit_posterior(counts, self.context, STATISTIC_ROUNDING))
+        found = find_inliers(series, map_blocks)
+        contrast = standardised_pair(found, series)
+        counts = contrast_counts(found.seen, contrast)
+        return ChangeVectorFitted(contrast, counted_posterior(counts, self.context))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from geochange.arrays import Bools, Floats, Ints
+from geochange.arrays import Bools, Floats
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
-from geochange.detectors.mixture import Posterior, statistic_histogram
-from geochange.detectors.statistics import CHUNK_PIXELS, Moments, jointly_valid, total_counts, varying_bands
+from geochange.detectors.mixture import Posterior, StatisticCounts, count_statistic, fit_posterior
+from geochange.detectors.statistics import CHUNK_PIXELS, Inliers, jointly_valid, total_counts, varying_bands
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
@@ -42,6 +42,8 @@ class Contrast:
     """(k, 2 b) float64: for each variate, of the bands before and then after."""
     mean: Floats
     """(2 b,) float64 values of the bands at which all variates are 0."""
+    frame: float | None = None
+    """The value of all bands of pixels that lie around the scene, and are as unchanged as can be."""
 
     def variates(self, pixels: Floats) -> Iterator[Floats]:
         """Each variate in turn, of (2 b, ...) float32 pixels.
@@ -74,29 +76,32 @@ class Contrast:
             with np.errstate(over="ignore", invalid="ignore"):  # of what no sensor measures
                 statistic[start : start + rows] = self.statistic(pixels[:, start : start + rows])
         np.copyto(statistic, LARGEST_STATISTIC, where=~(statistic <= LARGEST_STATISTIC))
+        if self.frame is not None:
+            statistic[reduce(np.logical_and, pixels == self.frame)] = 0
         return statistic
 
 
-def standardised_difference(moments: Moments, varies: Bools) -> Contrast:
+def standardised_difference(inliers: Inliers, varies: Bools) -> Contrast:
     """After minus before, each band of each date brought to mean 0 and deviation 1; constant bands count nothing.
 
     Args:
-        moments: of the 2 b bands of both dates.
+        inliers: of the scene.
         varies: (b,) bands to use.
     """
+    moments = inliers.moments
     deviation = np.sqrt(np.where(np.tile(varies, 2), moments.variance, 1))
     before, after = np.split(np.where(np.tile(varies, 2), 1 / deviation, 0), 2)
     weights = np.hstack([np.diag(-before), np.diag(after)])
-    return Contrast(weights[varies], moments.mean)
+    return Contrast(weights[varies], moments.mean, inliers.frame)
 
 
-def standardised_pair(moments: Moments, series: Series) -> Contrast:
+def standardised_pair(inliers: Inliers, series: Series) -> Contrast:
     """`standardised_difference` of the bands that vary.
 
     Raises:
         NothingValid: no band varies at both dates.
     """
-    return standardised_difference(moments, varying_bands(moments, series.bands))
+    return standardised_difference(inliers, varying_bands(inliers.moments, series.bands))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +122,19 @@ def require_pair(series: Series, name: str) -> None:
         raise BadOption(f"{name} compares 2 dates, but {series.dates} were given; name the two to compare")
 
 
-def statistic_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast) -> Ints:
-    """Kernel: the histogram of the contrast's statistic."""
-    return statistic_histogram(contrast.tile_statistic(dates), jointly_valid(valid))
+def statistic_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast) -> StatisticCounts:
+    """Kernel: count the contrast's statistic."""
+    return count_statistic(contrast.tile_statistic(dates), jointly_valid(valid))
 
 
-def contrast_histogram(map_blocks: MapBlocks, contrast: Contrast) -> Ints:
-    """Histogram of the contrast's statistic over the whole scene, in one pass."""
+def contrast_counts(map_blocks: MapBlocks, contrast: Contrast) -> StatisticCounts:
+    """Count the contrast's statistic over the whole scene, in one pass."""
     return total_counts(map_blocks(partial(statistic_block, contrast=contrast)))
+
+
+def counted_posterior(counts: StatisticCounts, context: float, negligible: float = STATISTIC_ROUNDING) -> Posterior:
+    """Fit the posterior of what was counted over a scene; see `fit_posterior`."""
+    return fit_posterior(counts.histogram, context, negligible, counts.ordered)
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,13 @@ class ContrastFitted:
             "mixture": self.posterior.to_json()["mixture"],
             "thresholds": dict(self.thresholds),
             "mean": self.contrast.mean.tolist(),
+            **self.remarks(),
         }
+
+    def remarks(self) -> dict[str, Any]:
+        """Return what is to be said of the scene, for run.json: its `frame`, and a `note`."""
+        frame = {} if self.contrast.frame is None else {"frame": self.contrast.frame}
+        return {**frame, **self.posterior.remarks()}
 
     def numbers(self) -> dict[str, Any]:
         """Return the further fields of the class, which `save` writes beside the posterior."""
@@ -193,13 +209,13 @@ class ContrastFitted:
 
     def save(self, folder: Path) -> None:
         """Write the posterior and the contrast."""
-        numbers = {"posterior": self.posterior.to_json(), **self.numbers()}
+        numbers = {"posterior": self.posterior.to_json(), "frame": self.contrast.frame, **self.numbers()}
         write_fitted(folder, self.name, numbers, {"weights": self.contrast.weights, "mean": self.contrast.mean})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean"))
-        posterior = Posterior.from_json(numbers.pop("posterior"))
+        posterior, frame = Posterior.from_json(numbers.pop("posterior")), numbers.pop("frame")
         further = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()}
-        return cls(Contrast(arrays["weights"], arrays["mean"]), posterior, **further)
+        return cls(Contrast(arrays["weights"], arrays["mean"], frame), posterior, **further)

@@ -11,16 +11,15 @@ import numpy as np
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.contrast import (
-    STATISTIC_ROUNDING,
     ContrastFitted,
     PairOptions,
-    contrast_histogram,
+    contrast_counts,
+    counted_posterior,
     require_pair,
     standardised_difference,
 )
 from geochange.detectors.detector import Kernel, MapBlocks, R, Scores, Series
-from geochange.detectors.mixture import fit_posterior
-from geochange.detectors.statistics import robust_moments, varying_bands
+from geochange.detectors.statistics import find_inliers, varying_bands
 from geochange.errors import BadOption, BandMismatch
 from geochange.scenes.grid import Tile
 
@@ -126,8 +125,8 @@ class ImageDifference(PairOptions):
         require_pair(series, self.name)
         selection = self.selection(series.bands)
         blocks = SelectedBlocks(map_blocks, selection)
-        moments, _ = robust_moments(series, blocks)
-        varies = varying_bands(moments, self.index or (self.band,))
-        contrast = standardised_difference(moments, varies)
-        posterior = fit_posterior(contrast_histogram(blocks, contrast), self.context, STATISTIC_ROUNDING)
+        found = find_inliers(series, blocks)
+        varies = varying_bands(found.moments, self.index or (self.band,))
+        contrast = standardised_difference(found, varies)
+        posterior = counted_posterior(contrast_counts(found.seen, contrast), self.context)
         return ImageDifferenceFitted(contrast, posterior, selection.places, len(series.bands))

@@ -26,7 +26,7 @@ from geochange.detectors.reweighting import (
     reweight,
     reweighted_posterior,
 )
-from geochange.detectors.statistics import Moments, robust_moments, varying_bands
+from geochange.detectors.statistics import Moments, find_inliers, varying_bands
 
 
 def mad_variates(moments: Moments, scale: Floats, *, ridge: float) -> Variates:
@@ -77,7 +77,7 @@ class IrMad(Reweighting):
     def fit(self, series: Series, map_blocks: MapBlocks) -> IrMadFitted:
         """Iterate to the scene's canonical variates, and take the histogram of their statistic."""
         require_pair(series, self.name)
-        moments, fenced = robust_moments(series, map_blocks)
-        solve = on_bands(partial(mad_variates, ridge=self.ridge), varying_bands(moments, series.bands))
-        found = reweight(fenced, moments, solve, self)
-        return IrMadFitted(*fitted_parts(found, reweighted_posterior(map_blocks, found, self)))
+        inliers = find_inliers(series, map_blocks)
+        solve = on_bands(partial(mad_variates, ridge=self.ridge), varying_bands(inliers.moments, series.bands))
+        found = reweight(inliers, solve, self)
+        return IrMadFitted(*fitted_parts(inliers, found, reweighted_posterior(inliers, found, self)))

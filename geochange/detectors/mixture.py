@@ -26,6 +26,13 @@ EM_STEPS = 2000
 EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
 FEW = 0.015  # share of pixels that may have any value without moving a threshold
 DISTINCT = 1.5  # distance of two classes' means, in their deviations, from which they are not one
+LAG = 5  # pixels between two whose statistics are compared: further than aligning and neighbourhoods reach
+FEWEST_PAIRS = 500
+LAG_ROWS = 4  # every so many-th row takes part
+ORDER = 0.025  # correlation of their statistics from which a scene shows more order than noise has
+SURE = 2.5  # standard errors of that correlation, which it is to reach as well
+TAIL, FAR_OUT = 3.0, 0.015  # deviations, and the share of pixels above that many, which noise does not reach
+NOISE_CUT = 4.0  # deviations above the mean from which a pixel counts as changed where all else is noise
 MOST = 2 / 3  # share of change beyond which a mixture has split the unchanged, as crops of another year do
 NARROWEST = 0.01  # deviation of a class, in units of the root's own size: an atom of equal pixels has none
 
@@ -52,6 +59,42 @@ def statistic_histogram(statistic: Floats, valid: Bools) -> Ints:
     """(STATISTIC_BINS,) int64 number of valid pixels in each bin."""
     bins = statistic_bins(statistic)
     return np.bincount(bins.ravel() if valid.all() else bins[valid], minlength=STATISTIC_BINS)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticCounts:
+    """A statistic counted over a scene, and how alike it is some pixels on; counts of parts add up."""
+
+    histogram: Ints
+    """(STATISTIC_BINS,) int64."""
+    pairs: Floats
+    """(6,) sums over pairs of pixels in a row: of 1, x, y, x², y² and x y, of the bins x and y."""
+
+    def __add__(self, other: StatisticCounts) -> StatisticCounts:
+        return StatisticCounts(self.histogram + other.histogram, self.pairs + other.pairs)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the statistic's logarithm (its bin) is correlated at pixels `LAG` apart, as land is and noise is not.
+
+        Where there are too few pixels to tell, it counts as ordered.
+        """
+        size, x, y, xx, yy, xy = self.pairs
+        variance = (size * xx - x**2) * (size * yy - y**2)
+        if size < FEWEST_PAIRS or variance <= 0:
+            return True
+        return bool((size * xy - x * y) / np.sqrt(variance) >= max(ORDER, SURE / np.sqrt(size)))
+
+
+def count_statistic(statistic: Floats, valid: Bools) -> StatisticCounts:
+    """Count the valid pixels of a (y, x) statistic."""
+    rows = slice(None, None, LAG_ROWS)
+    both = valid[rows, :-LAG] & valid[rows, LAG:]
+    least = int(statistic_bins(np.full(1, 1e-6))[0])  # under it lies rounding, which has no logarithm to speak of
+    bins = np.maximum(statistic_bins(statistic[rows]), least).astype(np.float64) - least
+    x, y = bins[:, :-LAG][both], bins[:, LAG:][both]
+    pairs = np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y])
+    return StatisticCounts(statistic_histogram(statistic, valid), pairs)
 
 
 def robit(log_odds: Floats | np.float64) -> Floats:
@@ -201,6 +244,8 @@ class Posterior:
     """Log-odds of the mixture that count as even: those at the detector's own threshold."""
     context: float = 0.0
     """Log-odds that a neighbour which has certainly changed adds to a pixel; 0 to judge each pixel alone."""
+    noise: bool = False
+    """Whether the statistic looks like that of noise alone, from which a few pixels at most stand out."""
 
     @cached_property
     def log_odds(self) -> Floats:
@@ -231,6 +276,14 @@ class Posterior:
             log_odds += np.float32(self.context) * neighbour_sum(leaning)
         return robit(log_odds)
 
+    def remarks(self) -> dict[str, str]:
+        """Return a `note` on the scene where there is something to be said of it, for run.json."""
+        if self.mixture.share == 0:
+            return {"note": "nothing has changed"}
+        if self.noise:
+            return {"note": "the dates differ as by noise alone; only what stands out far from it counts as change"}
+        return {}
+
     @property
     def thresholds(self) -> Mapping[str, float]:
         """Probabilities that stand for thresholds of the statistic."""
@@ -256,28 +309,46 @@ class Posterior:
         return cls(Mixture(mixture["share"], means, deviations), **parts)
 
 
-def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0) -> Posterior:
-    """Fit the posterior of a scene's histogram.
+def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0, ordered: bool = True) -> Posterior:
+    """Fit the posterior of a scene's statistic.
 
     What counts as even lies midway, among fourth roots, between the mixture's own threshold and Otsu's. They err to
     opposite sides: the mixture takes the heavy tail of many covers that hardly changed for change, and Otsu's split
     leaves out weak change where there is strong change too. Where EM predicts more than `MOST` of the scene as change,
-    it has split the unchanged, and Otsu's counts alone.
+    it has split the unchanged, and Otsu's counts alone. Where the statistic is that of noise alone, any split halves
+    the noise, and only what stands out far from it counts.
 
     Args:
         counts: (STATISTIC_BINS,) of `statistic_histogram`.
         context: as in `Posterior`.
         negligible: statistics under this are rounding.
+        ordered: as in `StatisticCounts`.
     """
     counts = capped(counts, negligible)
     mixture = fit_mixture(counts, negligible)
     if mixture.share == 0:
         return Posterior(mixture, 0.0, context=context)
     otsu = otsu_statistic(counts)
+    if not ordered and (alone := _noise_alone(counts, negligible)):
+        return Posterior(alone, otsu, context=context, noise=True)
     root = otsu**0.25
     if mixture.share <= MOST:
         root = (root + mixture.even_root) / 2
     return Posterior(mixture, otsu, float(mixture.rising_log_odds(np.float64(root))), context)
+
+
+def _noise_alone(counts: Ints, negligible: float) -> Mixture | None:
+    """Return the mixture of noise and what stands out from it; None where there is more than noise.
+
+    Noise has no order, for land and what becomes of it lie together in an image; and it has no long tail.
+    """
+    roots, weights = _roots(counts, negligible)
+    mean = float(np.average(roots, weights=weights))
+    deviation = float(np.sqrt(np.average((roots - mean) ** 2, weights=weights)))
+    tail = weights[roots > mean + TAIL * deviation].sum() / weights.sum()
+    if tail >= FAR_OUT:
+        return None
+    return Mixture(0.5, (mean, mean + 2 * NOISE_CUT * deviation), (deviation, deviation))
 
 
 def capped(counts: Ints, negligible: float = 0.0) -> Ints:

@@ -16,25 +16,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from geochange.arrays import Array, Bools, Floats, Ints
+from geochange.arrays import Array, Bools, Floats
 from geochange.detectors.contrast import (
     LARGEST_STATISTIC,
     STATISTIC_ROUNDING,
     Contrast,
     ContrastFitted,
-    contrast_histogram,
+    contrast_counts,
+    counted_posterior,
     require_pair,
     standardised_pair,
 )
 from geochange.detectors.detector import MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
-from geochange.detectors.mixture import Posterior, ceiling_of, fit_posterior, statistic_histogram
+from geochange.detectors.mixture import Posterior, StatisticCounts, ceiling_of, count_statistic
 from geochange.detectors.statistics import (
     Moments,
+    find_inliers,
     jointly_valid,
     moments_of,
     on_sample,
-    robust_moments,
     sampling_steps,
     total_counts,
 )
@@ -132,12 +133,14 @@ def feature_block(
     return components @ patches[jointly_valid(valid)[INNER][inner][rows, cols]].reshape(-1, h * h).T
 
 
-def response_block(dates: Floats, valid: Bools, tile: Tile, *, difference: DifferenceImage, kernel: Floats) -> Ints:
-    """Kernel (halo h // 2 + 1): histogram of the squared response to the filter."""
+def response_block(
+    dates: Floats, valid: Bools, tile: Tile, *, difference: DifferenceImage, kernel: Floats
+) -> StatisticCounts:
+    """Kernel (halo h // 2 + 1): count the squared response to the filter."""
     margin = len(kernel) // 2
     inner = (slice(margin, margin + tile.height), slice(margin, margin + tile.width))
     response = squared_response(difference(dates, valid), kernel)
-    return statistic_histogram(response, jointly_valid(valid)[INNER][inner])
+    return count_statistic(response, jointly_valid(valid)[INNER][inner])
 
 
 def _pad(values: Array, margin: int) -> Array:
@@ -194,8 +197,12 @@ class PcaKMeansFitted(ContrastFitted):
 
     def summary(self) -> Mapping[str, Any]:
         """Return the mixture, the thresholds and the filter."""
-        mixture = self.posterior.to_json()["mixture"]
-        return {"mixture": mixture, "thresholds": dict(self.thresholds), "kernel": self.kernel.tolist()}
+        return {
+            "mixture": self.posterior.to_json()["mixture"],
+            "thresholds": dict(self.thresholds),
+            "kernel": self.kernel.tolist(),
+            **self.remarks(),
+        }
 
     def save(self, folder: Path) -> None:
         """Write the posterior, the contrast and the filter."""
@@ -235,14 +242,14 @@ class PcaKMeans:
     def fit(self, series: Series, map_blocks: MapBlocks) -> PcaKMeansFitted:
         """Find the filter, and take the histogram of its response."""
         require_pair(series, self.name)
-        moments, fenced = robust_moments(series, map_blocks)
-        contrast = standardised_pair(moments, series)
-        ceiling = ceiling_of(contrast_histogram(map_blocks, contrast), STATISTIC_ROUNDING)
+        inliers = find_inliers(series, map_blocks)
+        contrast = standardised_pair(inliers, series)
+        ceiling = ceiling_of(contrast_counts(inliers.seen, contrast).histogram, STATISTIC_ROUNDING)
         difference = DifferenceImage(contrast, min(ceiling, LARGEST_STATISTIC))
-        kernel, boundary = self._filter(series, fenced, difference, moments.weight)
+        kernel, boundary = self._filter(series, inliers.within, difference, inliers.moments.weight)
         respond = partial(response_block, difference=difference, kernel=kernel)
-        counts = total_counts(map_blocks(respond, self.size // 2 + 1))
-        posterior = fit_posterior(counts, 0.0, STATISTIC_ROUNDING)
+        counts = total_counts(inliers.seen(respond, self.size // 2 + 1))
+        posterior = counted_posterior(counts, 0.0)
         return PcaKMeansFitted(contrast, posterior, kernel, boundary, difference.ceiling)
 
     def _filter(

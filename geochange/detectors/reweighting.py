@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, ClassVar
 
@@ -11,10 +11,16 @@ import numpy as np
 from scipy.special import betainc, chdtrc
 
 from geochange.arrays import Bools, Floats
-from geochange.detectors.contrast import STATISTIC_ROUNDING, Contrast, ContrastFitted, PairOptions, contrast_histogram
-from geochange.detectors.detector import MapBlocks
-from geochange.detectors.mixture import Posterior, bin_values, fit_posterior, statistic_bins
-from geochange.detectors.statistics import Moments, chunks_of, moments_of, sample_scene, valid_pixels
+from geochange.detectors.contrast import (
+    STATISTIC_ROUNDING,
+    Contrast,
+    ContrastFitted,
+    PairOptions,
+    contrast_counts,
+    counted_posterior,
+)
+from geochange.detectors.mixture import Posterior, bin_values, statistic_bins
+from geochange.detectors.statistics import Inliers, Moments, chunks_of, moments_of, sample_scene, valid_pixels
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
@@ -135,18 +141,18 @@ def on_bands(solve: Solve, varies: Bools) -> Solve:
     return solve_kept
 
 
-def reweight(map_blocks: MapBlocks, moments: Moments, solve: Solve, options: Reweighting) -> Reweighted:
+def reweight(inliers: Inliers, solve: Solve, options: Reweighting) -> Reweighted:
     """Solve, weigh each pixel by its probability of no change, and again until nothing moves.
 
     Where the scene has more than `ITERATION_SAMPLE` valid pixels, this happens on a regular sample; the last step takes
     all of them.
 
     Args:
-        map_blocks: runs kernels over the scene.
-        moments: unweighted, of both dates' bands over the scene.
+        inliers: of the scene.
         solve: the method.
         options: when to end.
     """
+    map_blocks, moments = inliers.within, inliers.moments
     variates = solve(moments, moments.variance)
     freedom = max(round(variates.freedom), 1)
     contrast, scales = variates.standardised(1.0)
@@ -185,10 +191,10 @@ def _until_still(
     return found
 
 
-def reweighted_posterior(map_blocks: MapBlocks, found: Reweighted, options: Reweighting) -> Posterior:
+def reweighted_posterior(inliers: Inliers, found: Reweighted, options: Reweighting) -> Posterior:
     """Fit the posterior of the statistic over the whole scene."""
-    counts = contrast_histogram(map_blocks, found.contrast)
-    return fit_posterior(counts, options.context, STATISTIC_ROUNDING / options.ridge)
+    counts = contrast_counts(inliers.seen, found.contrast)
+    return counted_posterior(counts, options.context, STATISTIC_ROUNDING / options.ridge)
 
 
 @dataclass(frozen=True)
@@ -231,7 +237,14 @@ class ReweightedFitted(ContrastFitted):
         return {**super().summary(), **self.numbers()}
 
 
-def fitted_parts(found: Reweighted, posterior: Posterior) -> tuple[Any, ...]:
+def fitted_parts(inliers: Inliers, found: Reweighted, posterior: Posterior) -> tuple[Any, ...]:
     """Return the fields of a `ReweightedFitted`, in order."""
     scales, similarity = found.scales.tolist(), found.variates.similarity.tolist()
-    return found.contrast, posterior, tuple(scales), tuple(similarity), found.freedom, found.iterations
+    return (
+        replace(found.contrast, frame=inliers.frame),
+        posterior,
+        tuple(scales),
+        tuple(similarity),
+        found.freedom,
+        found.iterations,
+    )

@@ -25,7 +25,7 @@ from geochange.detectors.reweighting import (
     reweight,
     reweighted_posterior,
 )
-from geochange.detectors.statistics import Moments, robust_moments, varying_bands
+from geochange.detectors.statistics import Moments, find_inliers, varying_bands
 
 
 def slow_features(moments: Moments, scale: Floats, *, ridge: float) -> Variates:
@@ -71,7 +71,7 @@ class SlowFeatures(Reweighting):
     def fit(self, series: Series, map_blocks: MapBlocks) -> SlowFeaturesFitted:
         """Iterate to the scene's slow features, and take the histogram of their statistic."""
         require_pair(series, self.name)
-        moments, fenced = robust_moments(series, map_blocks)
-        solve = on_bands(partial(slow_features, ridge=self.ridge), varying_bands(moments, series.bands))
-        found = reweight(fenced, moments, solve, self)
-        return SlowFeaturesFitted(*fitted_parts(found, reweighted_posterior(map_blocks, found, self)))
+        inliers = find_inliers(series, map_blocks)
+        solve = on_bands(partial(slow_features, ridge=self.ridge), varying_bands(inliers.moments, series.bands))
+        found = reweight(inliers, solve, self)
+        return SlowFeaturesFitted(*fitted_parts(inliers, found, reweighted_posterior(inliers, found, self)))

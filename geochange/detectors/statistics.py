@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from math import gcd, isqrt, prod
+from operator import add
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from geochange.scenes.grid import Tile
 CHUNK_PIXELS = 1 << 14  # pixels of all bands that are worked on at once: few enough for the cache, enough for the calls
 FENCE_QUANTILES = (0.02, 0.98)
 FENCE_SPREADS = 1.0
+FRAME = 0.05  # least share of a frame, whose pixels have one extreme value, of a scene
 FENCE_SAMPLE = 1 << 18  # pixels, at least, that the quantiles are taken of where the scene has more
 CONSTANT = 1e-12  # variance over squared mean under which float32 cannot separate a band from a constant
 
@@ -138,15 +141,49 @@ def run_fenced(dates: Floats, valid: Bools, tile: Tile, *, kernel: Kernel[R], fe
 
 
 @dataclass(frozen=True, slots=True)
-class FencedBlocks:
-    """`MapBlocks` that shows kernels the pixels inside a fence as the only valid ones."""
+class Frame:
+    """What lies around a scene and is not declared nodata: one value in all bands at all dates, 0 as a rule."""
+
+    value: float
+
+    def inside(self, dates: Floats, valid: Bools) -> Bools:
+        """(time, y, x) validity of (time, band, y, x) without the pixels of the frame."""
+        without: Bools = valid & (dates != self.value).any(axis=(0, 1))
+        return without
+
+
+def frame_of(samples: Floats) -> Frame | None:
+    """Return the frame that (2 b, n) sampled pixels show; None where they show none.
+
+    What lies around a scene has the least or the largest value in all bands at all dates. A scene that does not vary
+    elsewhere is not framed: it is as flat as that.
+    """
+    alike = (samples == samples[0]).all(axis=0)
+    values, counts = np.unique(samples[0, alike], return_counts=True)
+    if not len(values) or counts.max() < FRAME * samples.shape[1]:
+        return None
+    value = float(values[np.argmax(counts)])
+    others = samples[:, ~(alike & (samples[0] == value))]
+    extreme = value in (samples.min(), samples.max())
+    varies = others.shape[1] > 0 and (np.ptp(others, axis=1) > 0).all()
+    return Frame(value) if extreme and varies else None
+
+
+def run_inside(dates: Floats, valid: Bools, tile: Tile, *, kernel: Kernel[R], limit: Fence | Frame) -> R:
+    """Kernel: another kernel on the pixels inside the limit."""
+    return kernel(dates, limit.inside(dates, valid), tile)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedBlocks:
+    """`MapBlocks` that shows kernels the pixels inside a limit as the only valid ones."""
 
     map_blocks: MapBlocks
-    fence: Fence
+    limit: Fence | Frame
 
     def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
         """Run a kernel on what lies inside."""
-        return self.map_blocks(partial(run_fenced, kernel=kernel, fence=self.fence), halo)
+        return self.map_blocks(partial(run_inside, kernel=kernel, limit=self.limit), halo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +218,24 @@ def lattice_multiplier(every: int) -> int:
     return next((each for step in range(every) for each in (golden + step, golden - step) if gcd(each, every) == 1), 1)
 
 
-def robust_moments(series: Series, map_blocks: MapBlocks) -> tuple[Moments, MapBlocks]:
-    """Moments of all pixels that hold data at every date and are not far out, and the blocks without these.
+@dataclass(frozen=True, slots=True)
+class Inliers:
+    """What a scene's statistics are taken of."""
 
-    Where no pixel lies beyond the fence, one pass does, and the moments are those of all pixels.
+    moments: Moments
+    """Of both dates' bands, of the pixels within the fence."""
+    within: MapBlocks
+    """Blocks of these pixels."""
+    seen: MapBlocks
+    """Blocks of all pixels but those of a frame."""
+    frame: float | None = None
+    """The value of a frame's pixels."""
+
+
+def find_inliers(series: Series, map_blocks: MapBlocks) -> Inliers:
+    """Find the pixels that hold data at every date, are not of a frame, and are not far out, and their moments.
+
+    Where there is no other pixel, one pass does.
 
     Raises:
         NothingValid: there is no such pixel.
@@ -197,13 +248,17 @@ def robust_moments(series: Series, map_blocks: MapBlocks) -> tuple[Moments, MapB
     if total.weight == 0:
         raise NothingValid("no pixel holds data at every date; look at both images with `geochange check`")
     if not samples.shape[1]:
-        return total, map_blocks
+        return Inliers(total, map_blocks, map_blocks)
+    frame, seen = frame_of(samples), map_blocks
+    if frame is not None:
+        seen = LimitedBlocks(map_blocks, frame)
+        samples = samples[:, (samples != frame.value).any(axis=0)]
     fence = fence_of(samples)
     low, high = np.min([each.low for each in summaries], axis=0), np.max([each.high for each in summaries], axis=0)
-    if (low >= fence.low).all() and (high <= fence.high).all():
-        return total, map_blocks
-    fenced = FencedBlocks(map_blocks, fence)
-    return scene_moments(fenced), fenced
+    if frame is None and (low >= fence.low).all() and (high <= fence.high).all():
+        return Inliers(total, map_blocks, map_blocks)
+    within = LimitedBlocks(seen, fence)
+    return Inliers(scene_moments(within), within, seen, None if frame is None else frame.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +357,9 @@ def chunks_of(blocks: Iterable[Floats]) -> Iterator[Floats]:
             yield block[:, start : start + CHUNK_PIXELS]
 
 
-def total_counts(parts: Iterable[Array]) -> Array:
-    """Sum of integer histograms without keeping them."""
-    return reduce(np.add, parts)
+C = TypeVar("C", bound=Any)
+
+
+def total_counts(parts: Iterable[C]) -> C:
+    """Sum of counts without keeping them."""
+    return reduce(add, parts)

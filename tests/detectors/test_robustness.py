@@ -12,8 +12,8 @@ from scipy.ndimage import binary_dilation
 
 from geochange.detectors.catalogue import TRAINING_FREE, detector
 from geochange.detectors.mixture import STATISTIC_BINS, capped, otsu_statistic, statistic_histogram
-from geochange.detectors.statistics import fence_of, lattice_multiplier, robust_moments, scene_moments
-from tests.memory_blocks import MemoryScene, change, changed_scene, fit
+from geochange.detectors.statistics import fence_of, find_inliers, frame_of, lattice_multiplier, scene_moments
+from tests.memory_blocks import MemoryScene, change, changed_scene, fit, landscape, pair
 
 SHARE = 0.01
 VALUES = st.one_of(
@@ -83,6 +83,63 @@ def test_one_saturated_pixel_is_all_that_is_found_beside(name, value):
     assert np.mean(found == clean) > 0.99
 
 
+@pytest.mark.parametrize("name", TRAINING_FREE)
+@settings(max_examples=15, deadline=None)
+@given(frame=st.floats(0.15, 0.6), share=st.floats(0.005, 0.05), seed=st.integers(0, 9))
+def test_a_black_frame_that_is_not_declared_hides_no_change(name, frame, share, seed):
+    scene, truth = changed_scene(share=share, seed=seed)
+    pixels, cols = scene.pixels.copy(), int(frame * scene.shape[1])
+    pixels[..., :cols] = 0
+    inside = np.arange(scene.shape[1]) >= cols + 2
+    if truth[:, inside].sum() < 30:
+        return
+    framed, part = replace(scene, pixels=pixels), scene.valid[..., cols:]
+    without = MemoryScene(scene.pixels[..., cols:], part)
+    found, alone = (
+        change(fitted, each) >= fitted.thresholds["default"]
+        for each in (framed, without)
+        for fitted in [fit(detector(name), each)]
+    )
+    assert f1(found[:, inside], truth[:, inside]) > f1(alone[:, 2:], truth[:, inside]) - 0.05
+
+
+def test_a_flat_scene_with_a_change_is_not_framed():
+    flat = np.zeros((4, 1000))
+    flat[2:, :100] = 200
+    assert frame_of(flat) is None
+    assert frame_of(np.zeros((4, 1000))) is None
+
+
+@pytest.mark.parametrize("name", TRAINING_FREE)
+@settings(max_examples=15, deadline=None)
+@given(
+    gain=st.floats(0.6, 1.6),
+    offset=st.floats(-20, 40),
+    noise=st.floats(0.7, 8),
+    whole=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_noise_and_light_alone_are_hardly_any_change_and_the_record_says_so(name, gain, offset, noise, whole, seed):
+    rng, land = np.random.default_rng(seed), landscape(shape=(160, 170), seed=seed)
+    dates = [land + rng.normal(0, noise, land.shape), gain * land + offset + rng.normal(0, noise, land.shape)]
+    scene = pair(*(np.round(date) if whole else date for date in dates))
+    fitted = fit(detector(name), scene)
+    assert np.mean(change(fitted, scene) >= fitted.thresholds["default"]) < 0.01
+    assert "note" in fitted.summary()
+
+
+@pytest.mark.parametrize("name", TRAINING_FREE)
+def test_few_pixels_that_stand_out_of_noise_are_found(name):
+    rng, land = np.random.default_rng(0), landscape(shape=(160, 170))
+    after, truth = land + rng.normal(0, 2, land.shape), np.zeros(land.shape[1:], bool)
+    truth[70:78, 40:46] = True
+    after[:, truth] += 60
+    scene = pair(land + rng.normal(0, 2, land.shape), after)
+    fitted = fit(detector(name), scene)
+    found = change(fitted, scene) >= fitted.thresholds["default"]
+    assert f1(found, truth) > (0.6 if name == "pca-kmeans" else 0.9)
+
+
 def histogram(*classes: np.ndarray) -> np.ndarray:
     lengths = np.concatenate(classes)
     return statistic_histogram((lengths**2).astype(np.float32), np.ones(len(lengths), bool))
@@ -110,10 +167,10 @@ def test_few_outliers_above_a_clear_change_leave_the_threshold_below_it(outliers
 def test_a_scene_without_far_pixels_has_the_moments_of_all():
     rng = np.random.default_rng(0)
     scene = MemoryScene(rng.uniform(0, 100, (2, 3, 70, 90)).astype(np.float32), np.ones((2, 70, 90), bool))
-    found, blocks = robust_moments(scene, scene.map_blocks)
+    found = find_inliers(scene, scene.map_blocks)
     whole = scene_moments(scene.map_blocks)
-    assert blocks == scene.map_blocks
-    np.testing.assert_array_equal(found.scatter, whole.scatter)
+    assert found.within == found.seen == scene.map_blocks
+    np.testing.assert_array_equal(found.moments.scatter, whole.scatter)
 
 
 def test_far_pixels_take_no_part_in_the_moments():
@@ -121,9 +178,9 @@ def test_far_pixels_take_no_part_in_the_moments():
     pixels = rng.uniform(0, 100, (2, 3, 70, 90)).astype(np.float32)
     scene = MemoryScene(pixels, np.ones((2, 70, 90), bool))
     bad = bad_pixels(scene.shape, "scattered", 0)
-    found, _ = robust_moments(scene, spoilt(scene, bad, [1e30, -5e4], [0]).map_blocks)
+    found = find_inliers(scene, spoilt(scene, bad, [1e30, -5e4], [0]).map_blocks)
     without = replace(scene, valid=np.stack([~bad, ~bad]))
-    np.testing.assert_array_equal(found.mean, scene_moments(without.map_blocks).mean)
+    np.testing.assert_array_equal(found.moments.mean, scene_moments(without.map_blocks).mean)
 
 
 def test_a_band_of_one_value_has_no_fence():
