@@ -224,7 +224,8 @@ def _grid_of(pair: LabelledPair) -> Grid:
 
 
 def _open(pair: LabelledPair, options: CollectionOptions) -> Scene:
-    return open_scene(list(pair.dates), SceneOptions(bands=options.bands, align=options.align))
+    scene = open_scene(list(pair.dates), SceneOptions(bands=options.bands, align=options.align))
+    return scene.stored() if options.as_stored else scene
 
 
 def _of_split(pairs: Sequence[LabelledPair], split: str, path: Path) -> tuple[LabelledPair, ...]:
@@ -268,7 +269,7 @@ def _with_values(
 
 def _is_binary(path: str) -> bool:
     """Return whether a raster of labels holds 0 and 255 alone, reading it in tiles."""
-    source = open_file(path)
+    source = open_file(path, as_stored=True)
     return all(
         {*np.unique(stored[0][valid]).tolist()} <= {0, IGNORE}
         for stored, valid in map(source.read, cut(source.grid.shape, CollectionOptions().tile_size))

@@ -42,7 +42,7 @@ def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: Collecti
     """
     if is_layer(path):
         return _layer_labels(path, _version(path), image, options).read(tile)[0].astype(np.uint8)
-    source = open_file(path)
+    source = open_file(path, as_stored=True)
     if source.grid.shape != grid.shape:
         raise GridMismatch(f"{path} has {_size(source.grid)} pixels, {image} has {_size(grid)}")
     if source.grid.crs is not None and grid.crs is not None and (found := grid_differences(grid, source.grid)):

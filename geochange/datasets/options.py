@@ -88,6 +88,9 @@ class CollectionOptions(DataOptions):
     objects: bool = False
     """Whether each polygon of a layer is an object of its own, though polygons touch."""
 
+    as_stored: bool = False
+    """Whether images give numbers as they are stored, without their bands' scale and offset."""
+
     dated: bool = False
     """Whether rasters hold, from 1 on, the interval between dates in which a pixel changed, in place of a class."""
 

@@ -51,7 +51,7 @@ class Pair:
     plan: PairPlan
     name: str
     folder: Path
-    nodata: NodataRule = "all"
+    nodata: NodataRule | None = None
     label_kinds: bool = False
     """Whether the kinds of change have labels of their own."""
 

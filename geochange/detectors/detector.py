@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from geochange.arrays import Bools, Floats
 from geochange.scenes.grid import Tile
+from geochange.scenes.options import PHYSICAL, Values
 
 if TYPE_CHECKING:
     from geochange.detectors.boxes import Boxes
@@ -141,6 +142,12 @@ class Fitted(Protocol):
     @classmethod
     def load(cls, folder: Path) -> Fitted:
         """Read what `save` wrote."""
+
+
+def values_for(detector: Detector) -> Values:
+    """Return which values a detector takes: what its `values` says, where it has that, else quantities."""
+    wanted: Values = getattr(detector, "values", PHYSICAL)
+    return wanted
 
 
 class Detector(Protocol):

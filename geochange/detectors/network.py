@@ -29,6 +29,7 @@ from geochange.detectors.options import NetworkOptions
 from geochange.detectors.statistics import matching_of, scene_moments
 from geochange.errors import BadOption, BandMismatch, NothingValid
 from geochange.scenes.grid import Tile
+from geochange.scenes.options import Values
 
 if TYPE_CHECKING:
     from geochange.detectors.networks.checkpoint import About
@@ -166,6 +167,14 @@ class NetworkDetector(NetworkOptions):
         if self.shipped is None:
             raise BadOption(f"{self.name} needs --checkpoint FILE, as geochange train left it")
         return str(self.shipped)
+
+    @property
+    def values(self) -> Values:
+        """As the network was trained with."""
+        require_torch(self.name)
+        from geochange.detectors.networks.checkpoint import load_checkpoint
+
+        return load_checkpoint(self.weights()).about.values
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> NetworkFitted:
         """Match the network to the scene's bands, values and pixel size."""

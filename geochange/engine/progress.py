@@ -78,6 +78,11 @@ class Stages:
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage -> seconds, in the order in which they were first entered."""
 
+    def notice(self, text: str) -> None:
+        """Pass on, and log, a line that a user should know."""
+        log.warning("%s", text)
+        self.listener.notice(text)
+
     @contextmanager
     def stage(self, name: str, blocks: int = 0, pixels: int = 0) -> Iterator[Listener]:
         """Time what happens inside; a stage entered twice adds up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,14 +31,14 @@ from geochange.kinds.rules import (
 from geochange.polygons.region_ids import RegionIds
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import Source, readable
+from geochange.scenes.scene import Source, list_bands, readable
+from geochange.scenes.validity import sample_tiles
 
 CORE = (
     slice(OUTLINE_REACH, -OUTLINE_REACH),
     slice(OUTLINE_REACH, -OUTLINE_REACH),
 )  # of a block that was read with what is around it
 ZONES = ("edge", "inside", "around")  # where slopes are measured
-SAMPLE_TILES, SAMPLE_SIDE = 8, 64  # along each axis, and pixels per side: what the scene's levels are measured on
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
             raise BandMismatch(f"{source.name} does not say which band is which; give --band-roles red=1,green=2,nir=4")
         return roles
     roles = parse_roles(options.band_roles)
-    if wrong := [f"{role}={number}" for role, number in roles.items() if number > source.count]:
-        raise BandMismatch(f"band role {wrong[0]} is out of range: {source.name} has bands 1..{source.count}")
+    if wrong := [f"{role}={number}" for role, number in roles.items() if number not in source.choices]:
+        known = list_bands(source.choices)
+        raise BandMismatch(f"band role {wrong[0]} is out of range: {source.name} has bands {known}")
     return roles
 
 
@@ -160,7 +161,7 @@ def _first_possible(names: Sequence[str], roles: Mapping[str, int]) -> list[str]
 def _sample(scene: Scene) -> list[Array]:
     """(band, n) of each date: pixels of tiles spread evenly over a scene, where both dates hold data."""
     samples: list[list[Array]] = [[], []]
-    for tile in _sample_tiles(scene.shape):
+    for tile in sample_tiles(scene.shape):
         dates, valid = scene.read(tile)
         for place, date in enumerate(dates):
             samples[place].append(date[:, valid.all(axis=0)])
@@ -170,13 +171,6 @@ def _sample(scene: Scene) -> list[Array]:
             "none of the pixels that were sampled holds data at both dates, so no change can be classified"
         )
     return found
-
-
-def _sample_tiles(shape: tuple[int, int]) -> Iterator[Tile]:
-    rows, cols = (np.unique(np.linspace(0, max(length - SAMPLE_SIDE, 0), SAMPLE_TILES).astype(int)) for length in shape)
-    for row in rows.tolist():
-        for col in cols.tolist():
-            yield Tile(row, col, min(SAMPLE_SIDE, shape[0]), min(SAMPLE_SIDE, shape[1]))
 
 
 @dataclass(frozen=True, slots=True)

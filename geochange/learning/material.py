@@ -24,6 +24,7 @@ from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import TrainingData, parse_network_options, parse_training_data
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import scene_of
+from geochange.scenes.options import PHYSICAL, STORED
 from geochange.scenes.scene import open_file
 
 SAMPLE_SIZE = 256  # pixels
@@ -121,6 +122,7 @@ def _collection_options(options: TrainRunOptions, start: Checkpoint | None) -> C
         **{each.name: getattr(options, each.name) for each in fields(DataOptions)},
         dated=parse_option("option dated", str(own.get("dated", "false")), bool),
         objects=bool(network_class(_name_of(options, start)).objects),
+        as_stored=start is not None and start.about.values == STORED,
     )
 
 
@@ -266,6 +268,7 @@ def make_network(
         gsd=training_gsd(material, options),
         matched=material.matched,
         trained_on=", ".join(names),
+        values=PHYSICAL if start is None else start.about.values,
     )
     return network.train(), about, origin
 

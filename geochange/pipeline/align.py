@@ -85,7 +85,7 @@ def align(
     scene = open_scene([before, after], options)
     with open_work(cluster, listener) as work:
         shift = measure_shift(scene, work) if remove_shift else None
-        source = open_image(after, 1, options)
+        source = open_image(after, 1, options).stored()
         grid = open_image(before, 0, options).grid
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)

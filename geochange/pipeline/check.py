@@ -22,6 +22,7 @@ from geochange.scenes.preflight import DateFacts, Report
 from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
 from geochange.scenes.scene import Source
+from geochange.scenes.validity import find_doubts
 
 SAMPLED_PIXELS = 50_000  # over all windows, for gains and offsets
 
@@ -76,7 +77,8 @@ def check(
     sampled = [window for window in windows if window.before.size]
     nodata = 1 - valid / pixels if pixels else None
     shift = combine_shifts(window.shift for window in windows)
-    return Report(facts[0], facts[1], nodata, shift, tuple(_radiometry(sampled, scene.bands)))
+    radiometry = tuple(_radiometry(sampled, scene.bands))
+    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)))
 
 
 def _radiometry(windows: Sequence[_Window], bands: Sequence[int]) -> list[Radiometry]:
@@ -127,4 +129,4 @@ def _window_task(scene: Scene, every: int, rows: Floats, cols: Floats, tile: Til
 
 
 def _facts(source: Source) -> DateFacts:
-    return DateFacts(source.name, source.grid, len(source.bands), str(source.dtype))
+    return DateFacts(source.name, source.grid, len(source.bands), str(source.stored().dtype), source.scaling)

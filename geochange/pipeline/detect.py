@@ -24,7 +24,7 @@ from geochange.arrays import Bools
 from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
 from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
-from geochange.detectors.detector import Fitted
+from geochange.detectors.detector import Fitted, values_for
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.cog import build_vrt
@@ -53,9 +53,11 @@ from geochange.probability.threshold_search import open_labelled, require_thresh
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.layers import open_layer
+from geochange.scenes.options import STORED
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.scene import open_masked
 from geochange.scenes.tiling import Tiling, cut_axis
+from geochange.scenes.validity import find_doubts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -160,8 +162,10 @@ def detect(
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if options.remove_shift:
         scene = _without_shift(scene, options, cluster, stages)
-    if options.detector is None:
-        options = replace(options, detector=default_name(len(scene.bands), options))
+    name = options.detector or default_name(len(scene.bands), options)
+    options = replace(options, detector=name)
+    if values_for(make_detector(name, options.own_options())) == STORED:
+        scene = scene.stored()
     if options.labels is not None:  # a mistake in them is better reported now than at the end
         open_labelled(options.labels, options.label_column, scene.grid)
     if options.kinds:
@@ -200,7 +204,10 @@ def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
 
 
 def _detect(run: _Run) -> Detection:
-    started, fitted = datetime.now(UTC), _fitted(run)
+    started, doubts = datetime.now(UTC), [f"{doubt.text}; {doubt.fix}" for doubt in find_doubts(run.scene)]
+    for doubt in doubts:
+        run.work.stages.notice(doubt)
+    fitted = _fitted(run)
     tiling = tiling_of(run.scene, fitted, run.options)
     inference = Inference(run.scene, fitted, tiling, run.options.layers, _thumbnail(run.scene))
     encode = partial(encode_probability, dtype=np.dtype(run.options.dtype))
@@ -208,6 +215,7 @@ def _detect(run: _Run) -> Detection:
     require_space(run.folder.out, _bytes_needed(inference, run.options) - run.folder.bytes_done())
     run_blocks(run.work, inference, store)
     record = _products(run, inference, store)
+    record["scene"]["notes"] = doubts
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
     record = json.loads(json.dumps(record))
     run.folder.publish(record)
@@ -426,6 +434,7 @@ def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
             "transform": list(run.scene.grid.transform)[:6],
             "bands": list(run.scene.bands),
             "removed_shift": list(run.scene.sources[1].shift),  # rows, columns
+            "scaling": [None if source.scaling is None else list(source.scaling) for source in run.scene.sources],
         },
         "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
         "identity": json.loads(json.dumps(run.identity)),

@@ -28,6 +28,7 @@ from geochange.pipeline.options import ExplainOptions, choose_options_and_cluste
 from geochange.polygons.features import map_transform
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
+from geochange.scenes.options import STORED
 from geochange.scenes.pairing import Image, Scene, open_scene
 from geochange.scenes.scene import open_masked, rasterio_crs
 
@@ -105,6 +106,8 @@ def explain(
     detector = make_detector(options.detector or "network", own)
     if not isinstance(detector, NetworkDetector):
         raise BadOption(f"{options.detector} is not a network; choose one, or give a checkpoint")
+    if detector.values == STORED:
+        scene = scene.stored()
     outline = _outline(scene, options)
     with open_work(cluster, listener) as work:
         fitted = detector.fit(scene, SceneBlocks(scene, work))

@@ -85,7 +85,7 @@ def _nodata_of(source: Source, *, everywhere: bool) -> tuple[float | None, np.dt
     A nodata rule that is a number takes the place of the source's own nodata value, which then is a value like others.
     """
     by_itself = isinstance(source.nodata, str)
-    if by_itself and source.fill is not None:
+    if by_itself and source.fill is not None and source.scaling is None:
         return source.fill, source.dtype
     if by_itself and everywhere and not source.masked and source.dtype.kind in "iu":
         return None, source.dtype

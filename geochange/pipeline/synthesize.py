@@ -162,10 +162,10 @@ def find_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, Source | None]:
     """Open an image, or it and its second date, and a mask of what really changed between them."""
     dates = [path] if options.after is None else [path, _beside(options.after, path)]
-    scene = open_scene(dates, SceneOptions(bands=options.bands, nodata=options.nodata))
+    scene = open_scene(dates, SceneOptions(bands=options.bands, nodata=options.nodata)).stored()
     if options.changed is None:
         return scene, None
-    changed = open_file(_beside(options.changed, path))
+    changed = open_file(_beside(options.changed, path), as_stored=True)
     if changed.grid.shape != scene.shape:
         raise GridMismatch(
             f"{changed.name} has {changed.grid.shape[0]} x {changed.grid.shape[1]} pixels, {path} has "
@@ -174,10 +174,10 @@ def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, Source | None]:
     return scene, changed
 
 
-def _require_fill(nodata: NodataRule, scene: Scene) -> None:
+def _require_fill(nodata: NodataRule | None, scene: Scene) -> None:
     """Raise BadOption where the image's type cannot hold a given nodata value."""
     dtype = scene.sources[0].dtype
-    if isinstance(nodata, str) or dtype.kind == "f":
+    if nodata is None or isinstance(nodata, str) or dtype.kind == "f":
         return
     limits = np.iinfo(dtype)
     if nodata != round(nodata) or not limits.min <= nodata <= limits.max:
@@ -246,7 +246,7 @@ def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, work: Work) -
         return None
     if options.cut_from is None:
         return open_outlines(options.outlines, scene.sources[0], tone, tone)
-    other = open_scene([options.cut_from], SceneOptions(bands=options.bands, nodata=options.nodata))
+    other = open_scene([options.cut_from], SceneOptions(bands=options.bands, nodata=options.nodata)).stored()
     if len(other.bands) != len(scene.bands):
         raise BadOption(
             f"{options.cut_from} has {len(other.bands)} bands, {scene.sources[0].name} has {len(scene.bands)}; "

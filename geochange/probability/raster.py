@@ -164,7 +164,7 @@ class ScoreRaster:
 
 def open_scores(path: str) -> ScoreRaster:
     """Open a probability raster, scaled whole numbers or floats in 0..1, or a mask of which 0 is unchanged."""
-    source = replace(open_file(path), nodata="any")
+    source = replace(open_file(path, as_stored=True), nodata="any")
     with readable(path), rasterio.open(path) as dataset:
         tags, scale, described = dataset.tags(), dataset.scales[0], dataset.descriptions[: len(source.bands)]
     return ScoreRaster(

@@ -11,6 +11,12 @@ from geochange.errors import BadOption
 NodataRule: TypeAlias = Literal["any", "all"] | float
 """What makes a pixel nodata: any band or all bands at the dataset's own nodata or mask, or all bands at a value."""
 
+Values: TypeAlias = Literal["stored", "physical"]
+"""Numbers as a file stores them, or the quantities that they stand for by its bands' scale and offset."""
+
+STORED: Values = "stored"
+PHYSICAL: Values = "physical"
+
 ResamplingName: TypeAlias = Literal["nearest", "bilinear", "cubic", "lanczos", "average"]
 
 LARGEST_TILE = 1 << 14  # pixels per side
@@ -23,8 +29,9 @@ class NodataOptions(Options):
 
     panel: ClassVar[str] = "Images"
 
-    nodata: NodataRule = "all"
-    """Where a pixel is nodata: where any band is, where all bands are, or where all bands hold this value."""
+    nodata: NodataRule | None = None
+    """Where a pixel is nodata: where any band is, where all bands are, or where all bands hold this value; None: where
+    any band is if no measurement can have its nodata value (-9999, 65535), else where all are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,10 @@ class Scene:
         dates = [date.take(above, axis=1).take(left, axis=2) for date in values]
         return dates, valid.take(above, axis=1).take(left, axis=2)
 
+    def stored(self) -> Scene:
+        """Return the scene with numbers as the files store them, without their bands' scale and offset."""
+        return replace(self, sources=tuple(source.stored() for source in self.sources))
+
     def move(self, place: int, shift: tuple[float, float], resampling: Resampling) -> Scene:
         """Return the scene with one date's content moved back by a (row, col) shift in pixels, while it is read."""
         source = self.sources[place]
@@ -238,5 +242,6 @@ def _source_fingerprint(source: Source) -> dict[str, Any]:
         "size": size,
         "dtype": str(source.dtype),
         "transform": list(source.grid.transform)[:6],
+        "scaling": None if source.scaling is None else [list(each) for each in source.scaling],
         "sample": digest.hexdigest(),
     }

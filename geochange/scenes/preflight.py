@@ -37,12 +37,20 @@ class Finding:
     severity: Severity
 
     subject: str
-    """"grid", "CRS", "overlap", "bands", "dtype", "nodata", "shift" or "radiometry"."""
+    """"grid", "CRS", "overlap", "bands", "dtype", "scale", "nodata", "shift" or "radiometry"."""
 
     text: str
 
     fix: str = ""
     """What the user can do about it; empty where nothing needs doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Pixels that count as data and may hold none, and what can be done about it."""
+
+    text: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,9 @@ class DateFacts:
     """How many there are."""
 
     dtype: str
+
+    scaling: tuple[tuple[float, float], ...] | None = None
+    """(scale, offset) of each band, which are applied."""
 
 
 SMALL_SHIFT, LARGE_SHIFT = 0.3, 1.0  # pixels: where edges begin to show as changes, and where they show everywhere
@@ -82,6 +93,9 @@ class Report:
 
     radiometry: tuple[Radiometry, ...] = ()
 
+    doubts: tuple[Doubt, ...] = ()
+    """Pixels that count as data and may hold none."""
+
     @cached_property
     def differences(self) -> list[Difference]:
         """What keeps the dates from lying on one grid."""
@@ -99,6 +113,7 @@ class Report:
         found += _storage_findings(self.before, self.after)
         if self.nodata is not None:
             found.append(_nodata_finding(self.nodata))
+        found += [Finding(Severity.WARNING, "nodata", doubt.text, doubt.fix) for doubt in self.doubts]
         if self.shift is not None:
             found += _shift_findings(self.shift)
         return found + _radiometry_findings(self.radiometry)
@@ -137,6 +152,7 @@ def _facts_dict(facts: DateFacts) -> dict[str, Any]:
         "resolution": list(facts.grid.resolution),
         "bands": facts.bands,
         "dtype": facts.dtype,
+        "scaling": None if facts.scaling is None else [list(each) for each in facts.scaling],
     }
 
 
@@ -173,7 +189,22 @@ def _storage_findings(before: DateFacts, after: DateFacts) -> list[Finding]:
     if before.dtype != after.dtype:
         text = f"{before.dtype} against {after.dtype}: values may be on different scales"
         found.append(Finding(Severity.NOTE, "dtype", text, "compare the gains below"))
-    return found
+    return found + _scale_findings(before, after)
+
+
+def _scale_findings(before: DateFacts, after: DateFacts) -> list[Finding]:
+    if before.scaling is None and after.scaling is None:
+        return []
+    text = f"numbers are taken with their bands' scale and offset: {_scales(before)} before, {_scales(after)} after"
+    if before.scaling is None or after.scaling is None:
+        fix = "give both dates scale and offset, as with gdal_edit.py -scale -offset, or neither"
+        return [Finding(Severity.WARNING, "scale", text, fix)]
+    return [Finding(Severity.OK, "scale", text)]
+
+
+def _scales(facts: DateFacts) -> str:
+    each = dict.fromkeys(f"{scale:g} and {offset:g}" for scale, offset in facts.scaling or ())
+    return " or ".join(each) or "none"
 
 
 def _nodata_finding(share: float) -> Finding:

@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 
+SUBDATASETS_NAMED = 6
+
+
 class Source(Protocol):
     """One date on a grid: all that anything outside of `scenes` may ask of it."""
 
@@ -52,12 +55,16 @@ class Source(Protocol):
         """Numbers, from 1, of the bands that `read` returns."""
 
     @property
-    def count(self) -> int:
-        """How many bands there are to choose from."""
+    def choices(self) -> tuple[int, ...]:
+        """Numbers of all bands that hold values: those there are to choose from."""
 
     @property
     def colours(self) -> tuple[int, int, int] | None:
         """Numbers of the red, green and blue bands, where they are known."""
+
+    @property
+    def scaling(self) -> tuple[tuple[float, float], ...] | None:
+        """(scale, offset) of each of `choices`, which `read` applies to what is stored; None where it applies none."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -96,6 +103,12 @@ class Source(Protocol):
     def with_bands(self, bands: tuple[int, ...]) -> Source:
         """Return other bands of the same image."""
 
+    def with_nodata(self, rule: NodataRule) -> Source:
+        """Return the same image with another rule of what is nodata."""
+
+    def stored(self) -> Source:
+        """Return the same image whose values are read as they are stored, without scale and offset."""
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         """Read a tile inside the grid: values (band, y, x) in the source's dtype, valid (y, x).
 
@@ -128,8 +141,8 @@ class StoredSource:
     name: str
     grid: Grid
     bands: tuple[int, ...]
-    count: int  # bands of the image, alpha apart
-    dtype: np.dtype[Any]
+    choices: tuple[int, ...]
+    stored_dtype: np.dtype[Any]
     nodata: NodataRule
     extent: tuple[int, int]  # (rows, cols) of the image
     origin: tuple[int, int] = (0, 0)  # (row, col) of the grid's first pixel in the image
@@ -139,6 +152,7 @@ class StoredSource:
     fill: float | None
     path: str | None = None
     colours: tuple[int, int, int] | None = None
+    scaling: tuple[tuple[float, float], ...] | None = None
     shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
     def crop(self, tile: Tile) -> Self:
@@ -154,6 +168,29 @@ class StoredSource:
         """Return other bands of the same image."""
         return replace(self, bands=bands)
 
+    def with_nodata(self, rule: NodataRule) -> Self:
+        """Return the same image with another rule of what is nodata."""
+        return replace(self, nodata=rule)
+
+    def stored(self) -> Self:
+        """Return the same image whose values are read as they are stored, without scale and offset."""
+        return replace(self, scaling=None)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values that `read` returns: a float where they are scaled."""
+        return self.stored_dtype if self.scaling is None else np.result_type(self.stored_dtype, np.float32)
+
+    def _quantities(self, stored: Array) -> Array:
+        """Turn (band, y, x) stored values into the quantities that they stand for."""
+        if self.scaling is None:
+            return stored
+        values = np.empty(stored.shape, self.dtype)
+        for own, band, out in zip(stored, self.bands, values, strict=True):
+            scale, offset = self.scaling[self.choices.index(band)]
+            out[:] = own * scale + offset
+        return values
+
     def _in_image(self, tile: Tile) -> Tile:
         return Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape)
 
@@ -164,42 +201,57 @@ class FileSource(StoredSource):
 
     path: str
 
+    masks: tuple[int, ...] = ()
+    """Numbers of alpha bands: 0 where a pixel is not valid."""
+    flagged: bool = False
+    """Whether the bands have nodata values, or the file a mask."""
+    by_value: bool = False
+    """Whether all bands have one nodata value, and there is no mask."""
+    palette: bytes | None = None
+    """Red, green, blue and alpha of each stored value, a byte each, of a file whose one band has a colour table."""
+
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         """Read a tile inside the grid, see `Source.read`."""
         window = self._in_image(tile).window
         with readable(self.path):
             dataset = _open_in_thread(self.path)
+            if self.palette is not None:
+                return self._read_colours(dataset, window, self.palette)
             values = dataset.read(self.bands, window=window)
-            return values, self._validity(dataset, values, window)
+            return self._quantities(values), self._validity(dataset, values, window)
+
+    def _read_colours(self, dataset: Any, window: Any, palette: bytes) -> tuple[Array, Bools]:
+        table = np.frombuffer(palette, np.uint8).reshape(-1, 4)
+        stored = dataset.read(1, window=window)
+        colours = np.moveaxis(table[np.minimum(stored, len(table) - 1)], -1, 0)
+        known = stored != (self.fill if isinstance(self.nodata, str) else self.nodata)
+        valid: Bools = known & (colours[3] > 0)
+        return colours[[band - 1 for band in self.bands]], valid
 
     def _validity(self, dataset: Any, values: Array, window: Any) -> Bools:
-        finite = reduce(np.logical_and, np.isfinite(values)) if values.dtype.kind == "f" else None
-        if isinstance(self.nodata, str) and not self.masked:
-            return np.ones(values.shape[1:], bool) if finite is None else finite
-        if isinstance(self.nodata, str):
-            valid = _own_mask(dataset, self, values, window)
-        else:
-            numbers = list(range(1, self.count + 1))
-            every = values if len(self.bands) == self.count else dataset.read(numbers, window=window)
-            valid = ~(every == self.nodata).all(axis=0)
-        return valid if finite is None else valid & finite
+        known = [reduce(np.logical_and, np.isfinite(values))] if values.dtype.kind == "f" else []
+        known += [dataset.read(band, window=window) > 0 for band in self.masks]
+        if not isinstance(self.nodata, str):
+            every = values if set(self.bands) == {*self.choices} else dataset.read(self.choices, window=window)
+            known.append((every != self.nodata).any(axis=0))
+        elif self.flagged:
+            known.append(_over_bands(self.nodata, self._known_by_band(dataset, values, window)))
+        valid: Bools = reduce(np.logical_and, known) if known else np.ones(values.shape[1:], bool)
+        return valid
 
-
-def _own_mask(dataset: Any, source: FileSource, values: Array, window: Any) -> Bools:
-    """Read the dataset's own mask over all its bands."""
-    whole = set(source.bands) == set(range(1, source.count + 1))
-    if source.fill is not None and not np.isnan(source.fill) and whole and _masked_by_value(dataset):
-        return _over_bands(source.nodata, values != source.fill)
-    return _over_bands(source.nodata, dataset.read_masks(list(range(1, source.count + 1)), window=window) > 0)
+    def _known_by_band(self, dataset: Any, values: Array, window: Any) -> Bools:
+        """(band, y, x) where the dataset's nodata values or its mask say that there are data: where all, or used."""
+        wanted = self.bands if self.nodata == "any" else self.choices
+        if self.by_value and set(wanted) <= {*self.bands}:
+            known: Bools = values != self.fill
+            return known
+        flags: Bools = dataset.read_masks(list(wanted), window=window) > 0
+        return flags
 
 
 def _over_bands(rule: NodataRule, known: Bools) -> Bools:
     """Combine (band, y, x) validity: a pixel is valid where some band is, or with the rule "any" where all are."""
     return reduce(np.logical_and if rule == "any" else np.logical_or, known)
-
-
-def _masked_by_value(dataset: Any) -> bool:
-    return all(flags == [MaskFlags.nodata] for flags in dataset.mask_flag_enums) and len(set(dataset.nodatavals)) == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +268,9 @@ class ArraySource(StoredSource):
         valid = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else np.ones(values.shape[1:], bool)
         fill = self.fill if isinstance(self.nodata, str) else self.nodata
         if fill is not None and not np.isnan(fill):
-            valid &= _over_bands(self.nodata, every != fill)
-        return values, valid
+            wanted = values if self.nodata == "any" else every
+            valid &= _over_bands(self.nodata, wanted != fill)
+        return self._quantities(values), valid
 
 
 @dataclass(frozen=True)
@@ -242,9 +295,14 @@ class DerivedSource:
         return self.source.bands
 
     @property
-    def count(self) -> int:
-        """How many bands there are to choose from."""
-        return self.source.count
+    def choices(self) -> tuple[int, ...]:
+        """Numbers of all bands that hold values: those there are to choose from."""
+        return self.source.choices
+
+    @property
+    def scaling(self) -> tuple[tuple[float, float], ...] | None:
+        """(scale, offset) of each of `choices`, which `read` applies to what is stored; None where it applies none."""
+        return self.source.scaling
 
     @property
     def colours(self) -> tuple[int, int, int] | None:
@@ -285,47 +343,132 @@ class DerivedSource:
         """Return other bands of the same image."""
         return replace(self, source=self.source.with_bands(bands))
 
+    def with_nodata(self, rule: NodataRule) -> Self:
+        """Return the same image with another rule of what is nodata."""
+        return replace(self, source=self.source.with_nodata(rule))
 
-def open_file(path: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule = "all") -> FileSource:
+    def stored(self) -> Self:
+        """Return the same image whose values are read as they are stored, without scale and offset."""
+        return replace(self, source=self.source.stored())
+
+
+def open_file(
+    path: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule | None = None, as_stored: bool = False
+) -> FileSource:
     """Open a raster that rasterio reads.
 
     Args:
         path: a file, a VRT, or a `/vsi` path.
         bands: numbers from 1 in the order wanted; None for all but alpha.
-        nodata: what makes a pixel invalid, see `NodataRule`. NaN in a band that is used always does.
+        nodata: what makes a pixel invalid, see `NodataRule`; None as `usual_rule` has it. NaN in a band that is used
+            always does.
+        as_stored: take numbers as they are stored, as those of classes are: without colour table, scale and offset.
 
     Raises:
-        UnreadableInput: missing, not a raster, or complex-valued.
+        UnreadableInput: missing, not a raster, complex-valued, or without a place that a grid can have.
         BandMismatch: a band number is out of range.
     """
     path = os.path.abspath(path) if os.path.exists(path) else path  # workers may stand in another folder
     with readable(path):
         dataset = _open_in_thread(path)
-        if dataset.count == 0:
-            raise UnreadableInput(f"{path} holds no bands of its own; name one of its subdatasets")
-        count = dataset.count - _has_alpha(dataset)
-        dtype = np.result_type(*dataset.dtypes[:count])
-        return FileSource(
+        _require_bands(dataset, path)
+        _require_grid(dataset, path)
+        masks = _alpha_bands(dataset)
+        palette = None if as_stored else _palette_of(dataset)
+        choices = tuple(band for band in range(1, dataset.count + 1) if band not in masks)
+        dtype = _real(path, np.result_type(*(dataset.dtypes[band - 1] for band in choices)))
+        flags = [dataset.mask_flag_enums[band - 1] for band in choices]
+        fills = {dataset.nodatavals[band - 1] for band in choices}
+        fill = _representable(dataset.nodatavals[choices[0] - 1], dtype)
+        flagged = any({MaskFlags.nodata, MaskFlags.per_dataset} & {*each} - _of_alpha(each) for each in flags)
+        source = FileSource(
             name=path,
             path=path,
             grid=_grid_of(dataset),
-            bands=pick_bands(path, bands, count),
-            dtype=_real(path, dtype),
-            count=count,
-            nodata=nodata,
+            bands=(),
+            choices=choices if palette is None else (1, 2, 3),
+            stored_dtype=dtype if palette is None else np.dtype(np.uint8),
+            nodata=usual_rule([_representable(each, dtype) for each in fills], dtype) if nodata is None else nodata,
             extent=(dataset.height, dataset.width),
             storage=dataset.block_shapes[0],
             date=iso_date(dataset.tags().get("TIFFTAG_DATETIME") or dataset.tags().get("ACQUISITION_DATE")),
-            masked=any(_can_mask(flags, dataset.count > count) for flags in dataset.mask_flag_enums[:count]),
-            fill=dataset.nodata,
-            colours=_colours(dataset.colorinterp),
+            masked=flagged or bool(masks) or palette is not None,
+            fill=fill,
+            colours=_colours(dataset.colorinterp) if palette is None else (1, 2, 3),
+            scaling=None if as_stored or palette is not None else _scaling_of(dataset, choices),
+            masks=masks,
+            flagged=flagged,
+            by_value=len(fills) == 1 and all(each == [MaskFlags.nodata] for each in flags),
+            palette=palette,
         )
+        return replace(source, bands=pick_bands(path, bands, source.choices))
+
+
+def _of_alpha(flags: list[MaskFlags]) -> set[MaskFlags]:
+    return {MaskFlags.per_dataset} if MaskFlags.alpha in flags else set()
+
+
+def usual_rule(fills: Iterable[float | None], dtype: np.dtype[Any]) -> NodataRule:
+    """Return "any" where no nodata value can be a measurement of one band alone, else "all".
+
+    A negative value, and the largest of a type of 16 bits or more, says in any band that there is none; a 0, or the 255
+    of bytes, may be a dark or bright pixel of one band.
+    """
+    largest = np.iinfo(dtype).max if dtype.kind in "iu" and dtype.itemsize > 1 else 1e20
+    known = [fill for fill in fills if fill is not None and not np.isnan(fill)]
+    return "any" if known and all(fill < 0 or fill >= largest for fill in known) else "all"
+
+
+def _representable(fill: float | None, dtype: np.dtype[Any]) -> float | None:
+    """Return a nodata value as the bands hold it."""
+    if fill is None or dtype != np.float32:
+        return fill
+    with np.errstate(over="ignore"):
+        return float(np.float32(fill))
+
+
+def _require_bands(dataset: Any, path: str) -> None:
+    if dataset.count == 0:
+        parts = ", ".join(dataset.subdatasets[:SUBDATASETS_NAMED])
+        named = f"name one of its parts: {parts}" if parts else "it is empty"
+        raise UnreadableInput(f"{path} holds no bands of its own; {named}")
+
+
+def _require_grid(dataset: Any, path: str) -> None:
+    """Refuse a file that points locate, not a grid: warped, it has one."""
+    if dataset.crs is not None or dataset.transform != Affine.identity():
+        return
+    warp = f"give it a grid with `gdalwarp %s {path} warped.tif`"
+    if points := dataset.gcps[0]:
+        raise UnreadableInput(f"{path} is located by {len(points)} ground control points alone; {warp % '-tps'}")
+    if dataset.rpcs is not None:
+        raise UnreadableInput(f"{path} is located by rational polynomials (RPCs) alone; {warp % '-rpc'}")
+    if dataset.tags(ns="GEOLOCATION"):
+        raise UnreadableInput(f"{path} is located by arrays of coordinates alone; {warp % '-geoloc'}")
+
+
+def _palette_of(dataset: Any) -> bytes | None:
+    """Return the colour table of a file whose one band has one."""
+    if dataset.count > 1 or dataset.colorinterp[0] is not ColorInterp.palette:
+        return None
+    table = dataset.colormap(1)
+    colours = np.zeros((max(table) + 1, 4), np.uint8)
+    colours[list(table)] = list(table.values())
+    return colours.tobytes()
+
+
+def _scaling_of(dataset: Any, choices: Sequence[int]) -> tuple[tuple[float, float], ...] | None:
+    """Return scale and offset of each band; None where no band has one."""
+    scaling = tuple((dataset.scales[band - 1], dataset.offsets[band - 1]) for band in choices)
+    return None if set(scaling) == {(1.0, 0.0)} else scaling
 
 
 def open_array(
-    array: xr.DataArray, name: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule = "all"
+    array: xr.DataArray, name: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule | None = None
 ) -> ArraySource:
     """Take a DataArray with dimensions (band, y, x) or (y, x) in any order, its CRS and nodata as rioxarray keeps them.
+
+    Scale and offset that are still to be applied are read from its attributes, as rioxarray leaves them there.
 
     Raises:
         UnreadableInput: it has no rows and columns that rioxarray knows, other dimensions, or complex numbers.
@@ -334,22 +477,32 @@ def open_array(
     cube = _cube_of(array, name)
     crs = CRS(array.rio.crs) if array.rio.crs else None
     count, rows, cols = cube.shape
+    dtype = _real(name, np.dtype(cube.dtype))
     fill = array.rio.nodata if array.rio.nodata is not None else array.rio.encoded_nodata
     date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
+    choices = tuple(range(1, count + 1))
     return ArraySource(
         name=name,
         array=cube,
         grid=Grid(crs, _transform_of(crs, array.rio.transform()), (rows, cols)),
-        bands=pick_bands(name, bands, count),
-        dtype=_real(name, np.dtype(cube.dtype)),
-        count=count,
-        nodata=nodata,
+        bands=pick_bands(name, bands, choices),
+        choices=choices,
+        stored_dtype=dtype,
+        nodata=usual_rule([fill], dtype) if nodata is None else nodata,
         extent=(rows, cols),
         storage=(cube.chunks[1][0], cube.chunks[2][0]) if cube.chunks else (rows, cols),
         date=iso_date(None if date is None else str(date)),
-        masked=fill is not None or nodata not in ("any", "all"),
+        masked=fill is not None or nodata not in (None, "any", "all"),
         fill=fill,
+        scaling=_scaling_of_attributes(array.attrs, count),
     )
+
+
+def _scaling_of_attributes(attributes: Mapping[Any, Any], count: int) -> tuple[tuple[float, float], ...] | None:
+    scales = np.broadcast_to(attributes.get("scales", attributes.get("scale_factor", 1.0)), count)
+    offsets = np.broadcast_to(attributes.get("offsets", attributes.get("add_offset", 0.0)), count)
+    scaling = tuple(zip(scales.astype(float).tolist(), offsets.astype(float).tolist(), strict=True))
+    return None if set(scaling) == {(1.0, 0.0)} else scaling
 
 
 def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
@@ -367,26 +520,24 @@ def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
     return cube.transpose(..., rows, cols)
 
 
-def _has_alpha(dataset: Any) -> bool:
-    """Whether the last band is a mask, not data.
+def _alpha_bands(dataset: Any) -> tuple[int, ...]:
+    """Return the numbers of bands that are masks, not data, wherever they stand.
 
-    GDAL takes the fourth band of any 8-bit GeoTIFF for alpha unless its tags say otherwise. A mask holds its two
-    extremes; of near infrared, hardly a pixel does.
+    GDAL takes the fourth band of any 8-bit GeoTIFF for alpha unless its tags say otherwise. A mask holds two extremes,
+    whatever the larger of them is; of near infrared, hardly a pixel does.
     """
-    if dataset.colorinterp[-1] is not ColorInterp.alpha:
-        return False
-    top = np.iinfo(dataset.dtypes[-1]).max if np.dtype(dataset.dtypes[-1]).kind in "iu" else 1
-    between = [
-        float(np.mean((part > 0) & (part < top)))
+    named = [band for band, colour in enumerate(dataset.colorinterp, 1) if colour is ColorInterp.alpha]
+    return tuple(band for band in named if dataset.count > 1 and _holds_extremes(dataset, band))
+
+
+def _holds_extremes(dataset: Any, band: int) -> bool:
+    parts = [
+        dataset.read(band, window=Tile(int(row), int(col), 64, 64).intersect(Tile(0, 0, *dataset.shape)).window)
         for row in np.linspace(0, max(dataset.height - 64, 0), 4)
         for col in np.linspace(0, max(dataset.width - 64, 0), 4)
-        for part in [dataset.read(dataset.count, window=Tile(int(row), int(col), 64, 64).window)]
     ]
-    return bool(np.mean(between) < 0.1)
-
-
-def _can_mask(flags: list[MaskFlags], has_alpha: bool) -> bool:
-    return MaskFlags.all_valid not in flags and (has_alpha or MaskFlags.alpha not in flags)
+    top = max(part.max() for part in parts)
+    return float(np.mean([np.mean((part > 0) & (part < top)) for part in parts])) < 0.1
 
 
 def iso_date(tag: str | None) -> str | None:
@@ -403,14 +554,20 @@ def _colours(interpretations: tuple[ColorInterp, ...]) -> tuple[int, int, int] |
     return red, green, blue
 
 
-def pick_bands(name: str, wanted: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+def pick_bands(name: str, wanted: tuple[int, ...] | None, choices: tuple[int, ...]) -> tuple[int, ...]:
     """Return the band numbers wanted, or all; BandMismatch where one is out of range."""
     if wanted is None:
-        return tuple(range(1, count + 1))
-    wrong = [band for band in wanted if not 1 <= band <= count]
+        return choices
+    wrong = [band for band in wanted if band not in choices]
     if wrong or not wanted:
-        raise BandMismatch(f"band {wrong[0] if wrong else '-'} is out of range: {name} has bands 1..{count}")
+        raise BandMismatch(f"band {wrong[0] if wrong else '-'} is out of range: {name} has bands {list_bands(choices)}")
     return wanted
+
+
+def list_bands(choices: tuple[int, ...]) -> str:
+    """Write band numbers as 1..4 where they follow each other, else one by one."""
+    first, last = choices[0], choices[-1]
+    return f"{first}..{last}" if choices == tuple(range(first, last + 1)) else ", ".join(map(str, choices))
 
 
 def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:

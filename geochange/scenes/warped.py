@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import rasterio
@@ -132,11 +132,13 @@ def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resamplin
     The validity goes along as an alpha band: interpolation weighs invalid pixels with zero, and a target pixel is
     valid where at least half of its weights are.
     """
-    opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
-    stack = np.empty((len(values) + 1, *valid.shape), values.dtype)
+    wide = values.dtype.kind in "iu" and values.dtype.itemsize == 8  # whose weights GDAL's warper cannot count
+    dtype = np.dtype(np.float64) if wide else values.dtype
+    opaque = np.iinfo(dtype).max if dtype.kind in "iu" else 1
+    stack = np.empty((len(values) + 1, *valid.shape), dtype)
     stack[:-1], stack[-1] = values, opaque
     stack[:, ~valid] = 0
-    warped = np.zeros((len(stack), *target.shape), values.dtype)
+    warped = np.zeros((len(stack), *target.shape), dtype)
     plain = grid.crs is None
     crs = "EPSG:3857" if plain else None  # plain images: any CRS, the same for both
     away = PLAIN_ORIGIN if plain else Affine.identity()
@@ -156,7 +158,16 @@ def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resamplin
         DST_ALPHA_MAX=str(opaque),
     )
     reached = warped[-1] >= opaque / 2
-    return np.where(reached, warped[:-1], 0).astype(values.dtype), reached
+    found = np.where(reached, warped[:-1], 0)
+    return (_whole(found, values.dtype) if wide else found.astype(values.dtype)), reached
+
+
+def _whole(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Round to whole numbers of a type, as far as float64 can hold them."""
+    limits = np.iinfo(dtype)
+    least, most = float(limits.min), np.nextafter(float(limits.max), 0)
+    whole: Array = np.rint(np.clip(values, least, most)).astype(dtype)
+    return whole
 
 
 def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> Tile:

@@ -14,17 +14,20 @@ DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
 
 
 def describe_like(dataset: Any, source: Source) -> None:
-    """Give a new file its source's colours, band descriptions and date, before there are pixels in it."""
+    """Give a new file its source's colours, band descriptions, scales and date, before there are pixels in it."""
     if source.path is None:
         return
     with readable(source.path), rasterio.open(source.path) as original:
+        if original.count < max(source.bands):  # the colours of a colour table
+            dataset.colorinterp = [(ColorInterp.red, ColorInterp.green, ColorInterp.blue)[b - 1] for b in source.bands]
+            return
         colours = [original.colorinterp[band - 1] for band in source.bands]
         dataset.colorinterp = [_colour_of_values(colour) for colour in colours]
         for place, band in enumerate(source.bands, 1):
             if original.descriptions[band - 1]:
                 dataset.set_band_description(place, original.descriptions[band - 1])
-        if colours == [ColorInterp.palette]:
-            dataset.write_colormap(1, original.colormap(source.bands[0]))
+        dataset.scales = [original.scales[band - 1] for band in source.bands]
+        dataset.offsets = [original.offsets[band - 1] for band in source.bands]
         dataset.update_tags(**{name: text for name, text in original.tags().items() if name in DATE_TAGS})
 
 

@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 import rasterio
+import rasterio.control
+import rasterio.rpc
+import rioxarray
 import xarray as xr
-from rasterio.enums import Resampling
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.enums import ColorInterp, Resampling
 
 from geochange.errors import BandMismatch, UnreadableInput
 from geochange.probability.stack import ProbabilitySource
@@ -42,7 +47,7 @@ def test_every_source_is_cropped_and_picks_bands(tmp_path, kind):
     values, there = chosen.read(Tile(1, 2, 5, 6))
     np.testing.assert_array_equal(values, every[[2, 0], 11:16, 22:28])
     np.testing.assert_array_equal(there, valid[11:16, 22:28])
-    assert (chosen.count, chosen.bands, chosen.grid) == (3, (3, 1), source.grid.crop(part))
+    assert (chosen.choices, chosen.bands, chosen.grid) == ((1, 2, 3), (3, 1), source.grid.crop(part))
     assert chosen.whole().grid == source.grid
     assert chosen.masked
 
@@ -171,3 +176,161 @@ def test_dates_of_tiff_tags_become_iso():
     assert iso_date("2020:08:31 17:05:00") == "2020-08-31T17:05:00"
     assert iso_date("August 2020") == "August 2020"
     assert iso_date(None) is None
+
+
+def write_bands(path, values, nodata=None, interpretation=None, **profile):
+    """A GeoTIFF whose bands are named as given."""
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(values),
+        height=values.shape[1],
+        width=values.shape[2],
+        dtype=values.dtype,
+        crs=UTM,
+        transform=PLACE,
+        nodata=nodata,
+        photometric="MINISBLACK",
+        **profile,
+    ) as dataset:
+        if interpretation is not None:
+            dataset.colorinterp = [ColorInterp[name] for name in interpretation]
+        dataset.write(values)
+    return str(path)
+
+
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
+    bands=st.integers(1, 5),
+    place=st.integers(0, 5),
+    top=st.sampled_from([1, 255, 65535]),
+    nodata=st.sampled_from([None, 0, 7]),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_alpha_band_is_a_mask_wherever_it_stands_and_whatever_its_type(
+    tmp_path_factory, dtype, bands, place, top, nodata, data
+):
+    limit = np.iinfo(dtype).max if dtype != "float32" else 65535
+    values = np.arange(bands * 900).reshape(bands, 30, 30).astype(dtype) % 50 + 10
+    values[:, 4, 4] = nodata or 0
+    alpha = np.full((30, 30), min(top, limit), dtype)
+    hidden = data.draw(st.integers(0, 29))
+    alpha[hidden] = 0
+    place = min(place, bands)
+    stacked = np.insert(values, place, alpha, axis=0)
+    names = ["gray"] + ["undefined"] * bands
+    names = [*names[:place], "alpha", *names[place:bands]]
+    path = write_bands(tmp_path_factory.mktemp("alpha") / "a.tif", stacked, nodata, names)
+    source = open_file(path)
+    read, valid = source.read(source.grid.area)
+    expected = alpha > 0
+    if nodata is not None:
+        expected &= ~(values == nodata).all(axis=0)
+    assert source.bands == tuple(band for band in range(1, bands + 2) if band != place + 1)
+    np.testing.assert_array_equal(read, values)
+    np.testing.assert_array_equal(valid, expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "rule"),
+    [
+        ("int16", -9999, "any"),
+        ("uint16", 65535, "any"),
+        ("float32", -3.4028234663852886e38, "any"),
+        ("float32", 1e20, "any"),
+        ("uint16", 0, "all"),
+        ("uint8", 255, "all"),
+        ("int16", 0, "all"),
+        ("float32", 0, "all"),
+    ],
+)
+def test_a_nodata_value_that_no_band_can_measure_counts_in_any_band(tmp_path, dtype, fill, rule):
+    values = np.full((2, 1, 3), 5, dtype)
+    values[0, 0, 1] = values[:, 0, 2] = fill
+    source = open_file(write_bands(tmp_path / "a.tif", values, fill))
+    assert source.nodata == rule
+    assert source.read(Tile(0, 0, 1, 3))[1].tolist() == [[True, rule == "all", False]]
+
+
+def test_nodata_in_any_band_means_the_bands_that_are_used(tmp_path):
+    values = np.array([[[5, 5]], [[5, -9999]]], np.int16)
+    path = write_bands(tmp_path / "a.tif", values, -9999)
+    assert open_file(path, bands=(1,)).read(Tile(0, 0, 1, 2))[1].all()
+    assert open_file(path).read(Tile(0, 0, 1, 2))[1].tolist() == [[True, False]]
+
+
+@given(
+    scales=st.lists(st.floats(1e-5, 100), min_size=2, max_size=2),
+    offsets=st.lists(st.floats(-1000, 1000), min_size=2, max_size=2),
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "int32", "float32", "float64"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_scale_and_offset_are_applied_as_rioxarray_does(tmp_path_factory, scales, offsets, dtype):
+    path = tmp_path_factory.mktemp("scaled") / "a.tif"
+    values = (np.arange(2 * 12).reshape(2, 3, 4) + 3).astype(dtype)
+    values[:, 0, 0] = 0
+    write_bands(path, values, 0)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = scales, offsets
+    source = open_file(str(path))
+    read, valid = source.read(source.grid.area)
+    wanted = values * np.array(scales)[:, None, None] + np.array(offsets)[:, None, None]
+    np.testing.assert_allclose(read, wanted, rtol=1e-6, atol=1e-5 * max(map(abs, offsets)))
+    assert read.dtype == source.dtype == np.result_type(dtype, np.float32)
+    assert not valid[0, 0]
+    np.testing.assert_array_equal(source.stored().read(source.grid.area)[0], values)
+    picked = source.with_bands((2,)).read(source.grid.area)[0]
+    np.testing.assert_array_equal(picked[0], read[1])
+
+
+def test_a_dataarray_that_is_not_yet_scaled_is_scaled_as_its_file(tmp_path):
+    path = write_bands(tmp_path / "a.tif", np.arange(12, dtype=np.uint16).reshape(1, 3, 4), 0)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = [0.1], [-5.0]
+    file = open_file(path)
+    for masked in (False, True):
+        array = open_array(rioxarray.open_rasterio(path, mask_and_scale=masked), "a")
+        for one, other in zip(file.read(file.grid.area), array.read(array.grid.area), strict=True):
+            there = file.read(file.grid.area)[1]
+            np.testing.assert_allclose(np.where(there, one, 0), np.where(there, other, 0), rtol=1e-6)
+
+
+def test_a_colour_table_is_read_as_the_colours_that_it_shows(tmp_path):
+    classes = np.arange(64, dtype=np.uint8).reshape(1, 8, 8) % 5
+    table = {0: (9, 8, 7, 255), 1: (200, 0, 10, 255), 2: (0, 90, 0, 255), 3: (1, 2, 3, 0), 4: (255, 255, 255, 255)}
+    path = tmp_path / "classes.png"
+    with rasterio.open(path, "w", driver="PNG", count=1, height=8, width=8, dtype="uint8") as dataset:
+        dataset.write(classes)
+        dataset.write_colormap(1, table)
+    source = open_file(str(path))
+    read, valid = source.read(source.grid.area)
+    np.testing.assert_array_equal(np.moveaxis(read, 0, -1), np.array([table[k][:3] for k in range(5)])[classes[0]])
+    np.testing.assert_array_equal(valid, classes[0] != 3)
+    assert (source.bands, source.colours, source.dtype) == ((1, 2, 3), (1, 2, 3), np.uint8)
+    np.testing.assert_array_equal(source.with_bands((2,)).read(source.grid.area)[0], read[1:2])
+    stored = open_file(str(path), as_stored=True)
+    np.testing.assert_array_equal(stored.read(stored.grid.area)[0], classes)
+
+
+def test_an_image_that_points_locate_is_refused_with_the_command_that_helps(tmp_path):
+    plain = {"driver": "GTiff", "count": 1, "height": 9, "width": 9, "dtype": "uint8"}
+    corners = [(0, 0, 14, 48), (0, 9, 14.1, 48), (9, 0, 14, 47.9), (9, 9, 14.1, 47.9)]
+    points = [rasterio.control.GroundControlPoint(*each, 0) for each in corners]
+    with rasterio.open(tmp_path / "gcps.tif", "w", **plain) as dataset:
+        dataset.gcps = points, rasterio.CRS.from_epsg(4326)
+    with pytest.raises(UnreadableInput, match=r"4 ground control points alone; .*gdalwarp -tps"):
+        open_file(str(tmp_path / "gcps.tif"))
+    ones = [1.0] + [0.0] * 19
+    rpcs = rasterio.rpc.RPC(1, 1, 48, 1, ones, ones, 1, 1, 14, 1, ones, ones, 1, 1, 1, 1)
+    with rasterio.open(tmp_path / "rpcs.tif", "w", **plain) as dataset:
+        dataset.rpcs = rpcs
+    with pytest.raises(UnreadableInput, match=r"RPCs\) alone; .*gdalwarp -rpc"):
+        open_file(str(tmp_path / "rpcs.tif"))
+
+
+def test_a_file_of_parts_names_them(tmp_path):
+    xr.Dataset({name: (("y", "x"), np.zeros((3, 4))) for name in ("vv", "vh")}).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(UnreadableInput, match=r"(?i)netcdf:.*:vv, netcdf:.*:vh"):
+        open_file(str(tmp_path / "a.nc"))

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network
 from geochange.errors import BadOption, UnreadableInput
 from geochange.files import write_whole
+from geochange.scenes.options import STORED, Values
 
 FORMAT = "geochange network 1"
 
@@ -54,6 +55,8 @@ class About:
     temperature: float = 1.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     trained_on: str = ""
+    values: Values = STORED
+    """Whether the network takes numbers as images store them, or with the bands' scale and offset."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,6 +116,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         about = {
             key: tuple(value) if isinstance(value, list) else value for key, value in about.items() if key in known
         }
+        if about.get("values", STORED) not in get_args(Values):
+            raise UnreadableInput(f"{path} takes {about['values']!r} values, which are not known here")
         return Checkpoint(About(**about), content["weights"])
     except (KeyError, TypeError, AttributeError) as error:
         raise UnreadableInput(f"{path} is a damaged checkpoint: {error}") from error
