@@ -341,6 +341,8 @@ def print_datasets(report: DatasetsReport) -> None:
         _print_duplicates(words, [group for group in report.duplicates if group.across is across])
     for each in report.broken:
         print(f"broken: {each.dataset}: {each.item}: {each.why}")
+    for note in report.notes:
+        print(f"note: {note}")
 
 
 def _mixed(counts: Mapping[Any, int]) -> str:

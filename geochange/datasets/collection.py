@@ -20,6 +20,7 @@ from geochange.detectors.statistics import Matching, Moments, matching_of, momen
 from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import is_layer
+from geochange.scenes.numbers import open_numbers, single_band
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Scene, open_scene
 from geochange.scenes.scene import open_file
@@ -269,9 +270,9 @@ def _with_values(
 
 def _is_binary(path: str) -> bool:
     """Return whether a raster of labels holds 0 and 255 alone, reading it in tiles."""
-    source = open_file(path, as_stored=True)
+    source = open_numbers(path)
     return all(
-        {*np.unique(stored[0][valid]).tolist()} <= {0, IGNORE}
+        {*np.unique(single_band(stored, path)[valid]).tolist()} <= {0, IGNORE}
         for stored, valid in map(source.read, cut(source.grid.shape, CollectionOptions().tile_size))
     )
 

@@ -15,6 +15,7 @@ from geochange.errors import BadOption, GridMismatch
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
+from geochange.scenes.numbers import open_numbers, single_band
 from geochange.scenes.scene import open_file
 
 JPEG_HALF = 127  # a label stored as JPEG is blurred: change is what lies above
@@ -42,13 +43,13 @@ def read_labels(path: str, tile: Tile, grid: Grid, image: str, options: Collecti
     """
     if is_layer(path):
         return _layer_labels(path, _version(path), image, options).read(tile)[0].astype(np.uint8)
-    source = open_file(path, as_stored=True)
+    source = open_numbers(path, options.ignore)
     if source.grid.shape != grid.shape:
         raise GridMismatch(f"{path} has {_size(source.grid)} pixels, {image} has {_size(grid)}")
     if source.grid.crs is not None and grid.crs is not None and (found := grid_differences(grid, source.grid)):
         raise GridMismatch(f"{path} and {image} are not on one grid: {'; '.join(map(str, found))}")
     stored, valid = source.read(tile)
-    labels = translate(np.where(valid, stored[0], 0), options, path)
+    labels = translate(np.where(valid, single_band(stored, path), 0), options, path)
     return np.where(valid, labels, IGNORE).astype(np.uint8)
 
 

@@ -80,7 +80,7 @@ class Stages:
 
     def notice(self, text: str) -> None:
         """Pass on, and log, a line that a user should know."""
-        log.warning("%s", text)
+        log.info("%s", text)
         self.listener.notice(text)
 
     @contextmanager

@@ -20,6 +20,9 @@ from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import GeochangeError
 from geochange.pipeline.options import choose_options
+from geochange.scenes.layers import is_layer
+from geochange.scenes.numbers import has_background_nodata
+from geochange.scenes.scene import open_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class DatasetsReport:
     duplicates: tuple[Duplicates, ...]
     """Groups of images with the same pixels, those across splits first; images of one value alone are left out."""
     broken: tuple[Broken, ...]
+    notes: tuple[str, ...] = ()
+    """What should be known of how the data are read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -105,6 +110,7 @@ class DatasetsReport:
             "parts": [part.to_dict() for part in self.parts],
             "duplicates": [group.to_dict() for group in self.duplicates],
             "broken": [asdict(each) for each in self.broken],
+            "notes": list(self.notes),
         }
 
 
@@ -165,6 +171,7 @@ def describe_datasets(
     parts: list[PartFacts] = []
     broken: list[Broken] = []
     seen: dict[bytes, list[Place]] = {}
+    notes: list[str] = []
     for dataset in find_datasets(Path(path)):
         name = dataset.absolute().name
 
@@ -173,14 +180,29 @@ def describe_datasets(
 
         collection = open_collection(dataset, options, leave_out=leave_out)
         tallies: dict[str | None, _Tally] = {item.pair.split: _Tally() for item in collection.items}
+        read: set[str | None] = set()
         with stages.stage(name, len(collection)) as progress:
             for index, item in enumerate(collection.items):
                 if sample := _read(collection, index, broken, name):
+                    read.add(item.pair.labels)
                     tallies[item.pair.split].add(sample, len(options.classes))
                     _remember(seen, sample, name, item)
                 progress.advance(item.tile.size)
+        notes += _notes(name, read, collection.options)
         parts += [tally.facts(name, split, options.classes) for split, tally in tallies.items()]
-    return DatasetsReport(os.fspath(path), tuple(parts), _duplicates(seen.values()), tuple(broken))
+    return DatasetsReport(os.fspath(path), tuple(parts), _duplicates(seen.values()), tuple(broken), tuple(notes))
+
+
+def _notes(dataset: str, labels: Iterable[str | None], options: CollectionOptions) -> list[str]:
+    """Say in how many rasters of labels 0 is nodata, and read as unchanged."""
+    rasters = [name for name in labels if name is not None and not is_layer(name)]
+    empty = sum(has_background_nodata(open_file(name, as_stored=True), options.ignore) for name in rasters)
+    if not empty:
+        return []
+    return [
+        f"{dataset}: {empty} of {len(rasters)} label rasters have 0 as their nodata value; it is read as unchanged "
+        "(--ignore 0 reads it as not labelled)"
+    ]
 
 
 def _read(collection: Collection, index: int, broken: list[Broken], dataset: str) -> Sample | None:

@@ -166,8 +166,6 @@ def detect(
     options = replace(options, detector=name)
     if values_for(make_detector(name, options.own_options())) == STORED:
         scene = scene.stored()
-    if options.labels is not None:  # a mistake in them is better reported now than at the end
-        open_labelled(options.labels, options.label_column, scene.grid)
     if options.kinds:
         require_kinds(scene, options)
     identity = _identity(scene, options)
@@ -207,6 +205,8 @@ def _detect(run: _Run) -> Detection:
     started, doubts = datetime.now(UTC), [f"{doubt.text}; {doubt.fix}" for doubt in find_doubts(run.scene)]
     for doubt in doubts:
         run.work.stages.notice(doubt)
+    if run.options.labels is not None:  # a mistake in them is better reported now than at the end
+        open_labelled(run.options.labels, run.options.label_column, run.scene.grid, run.work)
     fitted = _fitted(run)
     tiling = tiling_of(run.scene, fitted, run.options)
     inference = Inference(run.scene, fitted, tiling, run.options.layers, _thumbnail(run.scene))

@@ -33,6 +33,7 @@ from geochange.pipeline.options import EvaluateOptions, choose_options_and_clust
 from geochange.polygons.features import map_polygons
 from geochange.polygons.regions import BlockRegions, trace_block
 from geochange.polygons.seams import SeamMerger
+from geochange.probability.content import require_no_threshold
 from geochange.probability.label_maps import LabelMap, RasterLabels, as_change, labels_on, open_labels
 from geochange.probability.raster import ScoreRaster
 from geochange.scenes.grid import Grid, Tile
@@ -122,9 +123,11 @@ def evaluate(
     options, cluster = choose_options_and_cluster(EvaluateOptions, options, cluster, settings)
     if picture is not None:
         _require_picture(Path(picture), (predicted, reference, options.grid))
-    sides = open_labels(predicted), open_labels(reference)
-    grid = _common_grid(*sides, options)
     with open_work(cluster, listener) as work:
+        sides = open_labels(predicted, work, options.ignore), open_labels(reference, work, options.ignore)
+        if isinstance(sides[0], ScoreRaster):
+            require_no_threshold(sides[0], options.threshold)
+        grid = _common_grid(*sides, options)
         comparison = _prepare(sides, grid, options, work)
         parts = list(work.map("compare", partial(_compare_task, comparison), grid_blocks(grid)))
     pixels = score_pixels(merge_cells(part.confusions for _, part in parts).counts, comparison.classes)

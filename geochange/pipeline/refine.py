@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import isfinite
@@ -23,6 +24,7 @@ from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.pipeline.options import RefineOptions, choose_options_and_cluster
 from geochange.probability.boundaries import GuidedFilter, LocalField, guide_codes
+from geochange.probability.content import require_mask, understand
 from geochange.probability.morphology import Close, Disc, Open, pixel_metres
 from geochange.probability.raster import (
     ScoreRaster,
@@ -234,20 +236,18 @@ def refine(
     """
     options, cluster = choose_options_and_cluster(RefineOptions, options, cluster, settings)
     path = Path(out)
-    raster = _open_probability(os.fspath(probability))
     images = [os.fspath(each) for each in (before, image) if each is not None]
-    steps = steps_on(raster.source.grid, options)
-    _require_images(steps, image is not None, before is not None)
     require_geotiff(path)
     require_writable([path], overwrite=overwrite, inputs=[probability, *images])
-    opened = [open_file(name, bands=options.bands, nodata=options.nodata) for name in images]
-    resampling, grid = RESAMPLINGS[options.resampling], raster.source.grid
-    sources = [on_grid(each, grid, resampling, raster.source.name) for each in opened]
-    threshold = _threshold(raster, options)
-    with (
-        raster_output(path, _spec(raster, options), options.block_size) as output,
-        open_work(cluster, listener) as work,
-    ):
+    with open_work(cluster, listener) as work, ExitStack() as stack:
+        raster = _open_probability(os.fspath(probability), work)
+        steps = steps_on(raster.source.grid, options)
+        _require_images(steps, image is not None, before is not None)
+        opened = [open_file(name, bands=options.bands, nodata=options.nodata) for name in images]
+        resampling, grid = RESAMPLINGS[options.resampling], raster.source.grid
+        sources = [on_grid(each, grid, resampling, raster.source.name) for each in opened]
+        threshold = _threshold(raster, options)
+        output = stack.enter_context(raster_output(path, _spec(raster, options), options.block_size))
         guides = tuple(_measure(source, work) for source in sources)
         counts = _refine_blocks(_Refining(raster, guides, steps, threshold, output), work)
         with work.stages.stage("pack"):
@@ -266,8 +266,9 @@ def _spec(raster: ScoreRaster, options: RefineOptions) -> RasterSpec:
     )
 
 
-def _open_probability(path: str) -> ScoreRaster:
-    raster = open_scores(path)
+def _open_probability(path: str, work: Work) -> ScoreRaster:
+    raster = understand(open_scores(path), work)
+    require_mask(raster)
     if len(raster.classes) != len(raster.source.bands):
         raise UnreadableInput(
             f"{path} has {len(raster.source.bands)} bands, and its tags name {len(raster.classes)} classes; "

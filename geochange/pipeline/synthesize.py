@@ -34,9 +34,10 @@ from geochange.files import require_space, visible_in
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.pipeline.run_folder import RunFolder
 from geochange.scenes.grid import Tile
+from geochange.scenes.numbers import open_numbers
 from geochange.scenes.options import NodataRule, SceneOptions
 from geochange.scenes.pairing import Scene, open_scene
-from geochange.scenes.scene import Source, open_file
+from geochange.scenes.scene import Source
 
 COMMAND, TABLE = "synthesize", "pairs.csv"
 TONE_RANGE = 5.0  # standard deviations from the mean to what counts as black and white
@@ -165,7 +166,7 @@ def _open(path: str, options: SynthesizeOptions) -> tuple[Scene, Source | None]:
     scene = open_scene(dates, SceneOptions(bands=options.bands, nodata=options.nodata)).stored()
     if options.changed is None:
         return scene, None
-    changed = open_file(_beside(options.changed, path), as_stored=True)
+    changed = open_numbers(_beside(options.changed, path))
     if changed.grid.shape != scene.shape:
         raise GridMismatch(
             f"{changed.name} has {changed.grid.shape[0]} x {changed.grid.shape[1]} pixels, {path} has "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
@@ -20,6 +21,7 @@ from geochange.polygons.regions import Regions
 from geochange.polygons.right_angles import RightAngles, choose_outlines, square_regions
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, total_regions
+from geochange.probability.content import require_no_threshold, understand
 from geochange.probability.morphology import pixel_metres
 from geochange.probability.raster import open_scores
 from geochange.scenes.grid import Grid
@@ -100,9 +102,12 @@ def vectorize(
     with (
         scratch_beside(path) as scratch,
         open_work(cluster, listener) as work,
-        found_regions(scores, options, work, scratch) as found,
         RegionStore(scratch) as store,
+        ExitStack() as stack,
     ):
+        scores = understand(scores, work)
+        require_no_threshold(scores, options.threshold)
+        found = stack.enter_context(found_regions(scores, options, work, scratch))
         squared, outlines = None, found.outlines
         if options.right_angles:
             square = RightAngles(diagonals=options.diagonals)

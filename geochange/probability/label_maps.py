@@ -11,6 +11,8 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from geochange.arrays import Bools, Ints
+from geochange.engine.work import Work
+from geochange.probability.content import understand
 from geochange.probability.raster import ScoreRaster, classify, cutoff_of, open_scores
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
@@ -48,16 +50,16 @@ class RasterLabels:
         return labels, valid
 
 
-def open_labels(path: str | os.PathLike[str]) -> ScoreRaster | Layer:
+def open_labels(path: str | os.PathLike[str], work: Work, ignore: tuple[int, ...] = ()) -> ScoreRaster | Layer:
     """Open a vector layer or a raster, as the suffix and the file say.
 
     Raises:
-        UnreadableInput: it is neither, or the layer holds other than polygons.
+        UnreadableInput: it is neither, or the layer holds other than polygons; as `understand`.
     """
     text = os.fspath(path)
     if is_layer(text):
         return open_layer(text)
-    return open_scores(text)
+    return understand(open_scores(text), work, ignore)
 
 
 def labels_on(
@@ -71,8 +73,8 @@ def labels_on(
 
 
 def _threshold(raster: ScoreRaster, wanted: float | None) -> float | None:
-    """Return the threshold on probabilities; None for a raster of whole numbers without a scale, which holds labels."""
-    if raster.holds_labels:
+    """Return the threshold on probabilities; None for a raster of classes."""
+    if raster.labels is not None:
         return None
     return raster.thresholds.get("default", 0.5) if wanted is None else wanted
 

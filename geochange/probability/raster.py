@@ -16,11 +16,13 @@ import rasterio
 
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cog import RasterSpec, encode_block
+from geochange.errors import UnreadableInput
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import FileSource, open_file, read_beyond, readable
 
 LEVELS = 254  # of 8 bits: probability = stored / 254
 UINT8_NODATA = 255  # of 8 bits; of float32 it is NaN
+ROUNDING = 1e-3  # that other programs' probabilities may lie beyond 0 and 1
 FLOAT_STEPS = 1 << 24  # float probabilities are counted in steps of 2^-24, so that sums are exact
 
 DETECTOR_TAG = "GEOCHANGE_DETECTOR"
@@ -52,12 +54,6 @@ def encode_probability(probability: Floats, valid: Bools, dtype: np.dtype[Any]) 
 
 def _nodata(dtype: np.dtype[Any]) -> float:
     return UINT8_NODATA if dtype == np.uint8 else float("nan")
-
-
-def decode_probability(values: Array, valid: Bools, step: float) -> Floats:
-    """Return stored values as float32 probabilities, 0 where not valid; whole numbers count steps."""
-    scale = 1.0 if values.dtype.kind == "f" else step
-    return np.clip(np.where(valid, values, 0) * np.float64(scale), 0, 1).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +124,8 @@ class ScoreRaster:
     step: float  # probability = code * step
     thresholds: Mapping[str, float]  # fitted by the detector, by method
     provenance: Provenance = Provenance()
+    declared: bool = False  # whether the file itself says what its numbers mean
+    labels: tuple[int, ...] | None = None  # stored value of each class; None where they are probabilities
 
     @property
     def steps(self) -> int:
@@ -140,11 +138,6 @@ class ScoreRaster:
         return self.source.dtype.kind in "iub"
 
     @property
-    def holds_labels(self) -> bool:
-        """Whether the stored values are labels: whole numbers without a scale."""
-        return self.is_integer and self.step == 1
-
-    @property
     def stored_dtype(self) -> np.dtype[Any]:
         """The type that holds as much: uint8 for whole numbers of no more levels, else float32."""
         return np.dtype(np.uint8 if self.is_integer and self.steps <= LEVELS else np.float32)
@@ -155,24 +148,57 @@ class ScoreRaster:
         return self.encode(values, valid), valid
 
     def encode(self, values: Array, valid: Bools) -> Ints:
-        """Return stored values as codes; 0 where not valid."""
+        """Return stored values as (class, y, x) codes; 0 where not valid.
+
+        Raises:
+            UnreadableInput: a value is no probability.
+        """
+        if self.labels is not None:
+            masks: Ints = ((values[:1] == np.array(self.labels)[:, None, None]) & valid).astype(np.uint8)
+            return masks
+        known = np.where(valid, values, 0)
         if values.dtype.kind == "f":
-            steps = np.rint(np.clip(np.where(valid, values, 0), 0, 1).astype(np.float64) * FLOAT_STEPS)
-            return steps.astype(np.int32)
-        return np.where(valid, np.clip(values, 0, self.steps), 0).astype(_code_type(self.steps))
+            self._require_probabilities(known, 1.0)
+            return np.rint(np.clip(known, 0, 1).astype(np.float64) * FLOAT_STEPS).astype(np.int32)
+        self._require_probabilities(known, self.step)
+        return np.clip(known, 0, self.steps).astype(_code_type(self.steps))
+
+    def probabilities(self, values: Array, valid: Bools) -> Floats:
+        """Return stored values as (class, y, x) float32 probabilities, 0 where not valid; raises as `encode`."""
+        if self.labels is not None:
+            return self.encode(values, valid).astype(np.float32)
+        known, scale = np.where(valid, values, 0), 1.0 if values.dtype.kind == "f" else self.step
+        self._require_probabilities(known, scale)
+        return np.clip(known * np.float64(scale), 0, 1).astype(np.float32)
+
+    def _require_probabilities(self, known: Array, scale: float) -> None:
+        least, most = (float(each) * scale for each in (known.min(initial=0), known.max(initial=0)))
+        if least < -ROUNDING or most > 1 + ROUNDING:
+            value = most if most > 1 else least
+            raise UnreadableInput(
+                f"{self.source.name} holds {value:g}, and probabilities lie in 0..1; say how they are scaled, as with "
+                f"gdal_edit.py -scale 0.01 {self.source.name}"
+            )
 
 
 def open_scores(path: str) -> ScoreRaster:
-    """Open a probability raster, scaled whole numbers or floats in 0..1, or a mask of which 0 is unchanged."""
+    """Open a raster of probabilities, whole numbers with a scale or floats, or of whole numbers that stand for classes.
+
+    What it does not say itself, `content.understand` finds out.
+    """
     source = replace(open_file(path, as_stored=True), nodata="any")
     with readable(path), rasterio.open(path) as dataset:
         tags, scale, described = dataset.tags(), dataset.scales[0], dataset.descriptions[: len(source.bands)]
+        offset = dataset.offsets[0]
+    if offset != 0:
+        raise UnreadableInput(f"{path} holds probabilities with an offset; give them a scale alone")
     return ScoreRaster(
         source,
         tuple(json.loads(tags[CLASSES_TAG])) if CLASSES_TAG in tags else _class_names(described),
         scale if source.dtype.kind in "iub" else 1 / FLOAT_STEPS,
         json.loads(tags.get(THRESHOLDS_TAG, "{}")),
         Provenance(tags.get(DETECTOR_TAG), tuple(json.loads(tags.get(REFINED_TAG, "[]")))),
+        declared=CLASSES_TAG in tags or scale != 1,
     )
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from geochange.arrays import Bools, Floats
+from geochange.engine.work import Work
 from geochange.errors import BadOption, BandMismatch
-from geochange.probability.raster import ScoreRaster, decode_probability, open_scores
+from geochange.probability.content import require_mask, understand
+from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import DerivedSource, Source
 from geochange.scenes.warped import on_grid
@@ -22,7 +24,7 @@ from geochange.scenes.warped import on_grid
 class ProbabilitySource(DerivedSource):
     """A raster of probabilities, scaled or a mask, as float32 in 0..1: so can it be interpolated."""
 
-    step: float  # probability = stored whole number * step
+    raster: ScoreRaster
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
     fill: ClassVar[float] = float("nan")
     shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
@@ -43,7 +45,7 @@ class ProbabilitySource(DerivedSource):
     def read(self, tile: Tile) -> tuple[Floats, Bools]:
         """(class, y, x) probabilities, 0 where not valid, and (y, x) validity."""
         values, valid = self.source.read(tile)
-        return decode_probability(values, valid, self.step), valid
+        return self.raster.probabilities(values, valid), valid
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SourceStack:
         return np.stack(values), np.stack(masks)
 
 
-def open_stack(rasters: Sequence[str | os.PathLike[str]]) -> SourceStack:
+def open_stack(rasters: Sequence[str | os.PathLike[str]], work: Work) -> SourceStack:
     """Open rasters of probabilities; those on another grid are brought to the first one's while they are read.
 
     Raises:
@@ -78,7 +80,9 @@ def open_stack(rasters: Sequence[str | os.PathLike[str]]) -> SourceStack:
     names = tuple(os.fspath(raster) for raster in rasters)
     if len(names) < 2:
         raise BadOption(f"{', '.join(names) or 'no raster'} alone leaves nothing to fuse; give two rasters or more")
-    first, *others = (open_scores(name) for name in names)
+    first, *others = (understand(open_scores(name), work) for name in names)
+    for raster in (first, *others):
+        require_mask(raster)
     ordered = [first, *(_with_classes(other, first) for other in others)]
     grid, called = first.source.grid, first.source.name
     return SourceStack(
@@ -87,8 +91,7 @@ def open_stack(rasters: Sequence[str | os.PathLike[str]]) -> SourceStack:
         grid,
         tuple(float(raster.thresholds.get("default", 0.5)) for raster in ordered),
         tuple(
-            on_grid(ProbabilitySource(raster.source, raster.step), grid, Resampling.bilinear, called)
-            for raster in ordered
+            on_grid(ProbabilitySource(raster.source, raster), grid, Resampling.bilinear, called) for raster in ordered
         ),
     )
 

@@ -78,7 +78,7 @@ def fit_stacking(stack: SourceStack, labels: str | os.PathLike[str], options: Fi
         BadOption: a label stands for no class.
     """
     name = os.fspath(labels)
-    opened = ClassLabels(labels_on(open_labels(name), stack.grid, None), len(stack.classes))
+    opened = ClassLabels(labels_on(open_labels(name, work), stack.grid, None), len(stack.classes))
     cells = grid_blocks(stack.grid, DRAWING_CELL)
     count = partial(_count_task, stack, opened.labels)
     found, counts = _count_labels(part for _, part in work.map("fit", count, cells))

@@ -29,7 +29,7 @@ from geochange.probability.options import LocalRule, Threshold, ThresholdOptions
 from geochange.probability.raster import ScoreRaster
 from geochange.probability.thresholds import HISTOGRAM_METHODS
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import Layer, VectorLabels, in_pixels
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer
 from geochange.scenes.tiling import cell_side, partition
 
 HISTOGRAM_BINS = 1024
@@ -67,7 +67,7 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, work: Work
     if isinstance(parsed, LocalRule):
         return ChosenThreshold(local_threshold(raster, parsed, work))
     if options.labels is not None:
-        labels = open_labelled(options.labels, options.label_column, raster.source.grid)
+        labels = open_labelled(options.labels, options.label_column, raster.source.grid, work)
         labelled = choose_threshold(count_labelled(raster, labels, work), parsed)
         return ChosenThreshold(Threshold(labelled.threshold, labelled.threshold), labelled)
     require_threshold(parsed, raster.thresholds)
@@ -150,7 +150,7 @@ class Labelled:
         return np.where(valid, (stored != 0).astype(np.uint8), np.uint8(NOT_LABELLED))
 
 
-def open_labelled(path: str, column: str | None, grid: Grid) -> Labelled:
+def open_labelled(path: str, column: str | None, grid: Grid, work: Work) -> Labelled:
     """Open labels on a grid: a raster or a layer, of which a column says what has changed, else all has.
 
     Raises:
@@ -158,11 +158,11 @@ def open_labelled(path: str, column: str | None, grid: Grid) -> Labelled:
         GridMismatch: only one of labels and grid has a CRS.
         BadOption: the layer has no such column.
     """
-    opened = open_labels(path)
-    if column is None:
-        return Labelled(labels_on(opened, grid, None, (NOT_LABELLED,)))
-    if not isinstance(opened, Layer):
+    if column is not None and not is_layer(path):
         raise BadOption(f"{path} is a raster, which has no column {column!r}")
+    opened = open_labels(path, work, (NOT_LABELLED,))
+    if column is None or not isinstance(opened, Layer):
+        return Labelled(labels_on(opened, grid, None, (NOT_LABELLED,)))
     labels = column_labels(opened, column)
     known = labels != NOT_LABELLED
     polygons = in_pixels(opened.polygons(grid)[known], grid)

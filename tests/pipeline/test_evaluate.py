@@ -113,7 +113,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, masks):
     geopandas.GeoSeries([shapely.Point(0, 0)], crs=UTM).to_file(tmp_path / "points.gpkg")
     with pytest.raises(UnreadableInput, match="Point"):
         geochange.evaluate(mask, tmp_path / "points.gpkg")
-    nothing = write_raster(tmp_path / "nothing.tif", np.zeros((1, *SHAPE), np.uint8), nodata=0)
+    nothing = write_raster(tmp_path / "nothing.tif", np.ones((1, *SHAPE), np.uint8), nodata=1)
     with pytest.raises(NothingValid):
         geochange.evaluate(nothing, mask)
 

@@ -14,7 +14,6 @@ from geochange.files import write_whole
 from geochange.probability.raster import (
     FLOAT_STEPS,
     Provenance,
-    decode_probability,
     encode_probability,
     in_steps,
     layer_spec,
@@ -76,7 +75,7 @@ def test_what_is_written_is_what_is_read(tmp_path, dtype):
     values, known = raster.source.read(GRID.area)
     np.testing.assert_array_equal(known, valid)
     resolution = 0.5 / 254 + 1e-7 if dtype == np.uint8 else 0
-    found = decode_probability(values, known, raster.step)
+    found = raster.probabilities(values, known)
     assert np.abs(found - np.where(valid, probability, 0)).max() <= resolution
     np.testing.assert_array_equal(quantise(found, known, dtype), quantise(probability, valid, dtype))
 
@@ -87,7 +86,8 @@ def test_a_raster_says_how_it_was_made(tmp_path, dtype):
     raster = written(tmp_path / "p.tif", np.full((2, *GRID.shape), 0.5), everywhere, dtype)
     assert (raster.classes, raster.thresholds, raster.provenance) == (CLASSES, {"default": 0.4}, PROVENANCE)
     assert (raster.stored_dtype, raster.steps) == (dtype, steps_of(dtype))
-    assert not raster.holds_labels
+    assert raster.declared
+    assert raster.labels is None
 
 
 def test_what_is_not_known_is_not_said():
@@ -112,5 +112,5 @@ def test_codes_of_bytes_survive_finer_steps(codes):
 
 def test_masks_have_one_step(tmp_path):
     mask = open_scores(write_raster(tmp_path / "mask.tif", (textured(GRID.shape, 1) > 120).astype(np.uint8)))
-    assert mask.holds_labels
+    assert not mask.declared
     assert (mask.steps, mask.stored_dtype) == (1, np.uint8)

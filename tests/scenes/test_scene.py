@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rasterio
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp, Resampling
 
 from geochange.errors import BandMismatch, UnreadableInput
+from geochange.probability.raster import open_scores
 from geochange.probability.stack import ProbabilitySource
 from geochange.scenes.grid import Tile
 from geochange.scenes.scene import iso_date, open_array, open_file, read_beyond
@@ -35,7 +38,7 @@ def open_as(kind, path):
             return open_array(array.load(), "array")
     if kind == "warped":
         return WarpedSource(file, file.grid, Resampling.nearest)
-    return ProbabilitySource(file, 1 / 255)
+    return ProbabilitySource(file, replace(open_scores(str(path)), step=1 / 255))
 
 
 @pytest.mark.parametrize("kind", ["file", "array", "warped", "probability"])
