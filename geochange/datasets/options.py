@@ -18,6 +18,7 @@ Effect: TypeAlias = Literal["season", "haze", "view", "blur", "noise", "jpeg"]
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 MOST_CLASSES = 250
+MOST_COPIES = 10_000  # pairs of one image
 LARGEST_OBJECT = 64  # pixels, of the square root of the area
 
 
@@ -188,8 +189,8 @@ class SynthesizeOptions(SyntheticObjects, NodataOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.copies < 1:
-            raise BadOption(f"copies {self.copies} must be at least 1")
+        if not 1 <= self.copies <= MOST_COPIES:
+            raise BadOption(f"copies {self.copies} must lie in 1..{MOST_COPIES}")
         if self.seed < 0:
             raise BadOption(f"seed {self.seed} must be at least 0")
         if self.changed is not None and self.after is None:

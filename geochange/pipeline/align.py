@@ -22,7 +22,7 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import RESAMPLINGS, open_image, open_scene
 from geochange.scenes.registration import Shift
-from geochange.scenes.scene import open_masked
+from geochange.scenes.scene import open_grid, open_masked
 from geochange.scenes.warped import WarpedSource
 from geochange.scenes.writing import describe_like, geotiff_profile
 
@@ -86,7 +86,7 @@ def align(
     with open_work(cluster, listener) as work:
         shift = measure_shift(scene, work) if remove_shift else None
         source = open_image(after, 1, options).stored()
-        grid = open_image(before, 0, options).grid
+        grid = open_grid(os.fspath(before))
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)
         needed = bytes_needed(grid.area.size, len(source.bands) * source.dtype.itemsize)

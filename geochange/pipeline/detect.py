@@ -48,6 +48,7 @@ from geochange.polygons.options import RegionOptions
 from geochange.polygons.preview import PANEL, Captions, covered_cells, hectares, render_preview
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, total_regions
+from geochange.probability.options import LocalRule
 from geochange.probability.raster import Provenance, encode_probability, layer_spec, open_scores, probability_spec
 from geochange.probability.threshold_search import open_labelled, require_threshold
 from geochange.scenes.feature_files import open_features
@@ -166,8 +167,7 @@ def detect(
     options = replace(options, detector=name)
     if values_for(make_detector(name, options.own_options())) == STORED:
         scene = scene.stored()
-    if options.kinds:
-        require_kinds(scene, options)
+    _require_options(scene, options)
     identity = _identity(scene, options)
     inputs = [*(source.name for source in scene.sources), options.aoi, options.labels]
     inputs += options.own_options().values()
@@ -181,6 +181,15 @@ def detect(
         except (BandMismatch, BadOption, NothingValid, UnreadableInput):
             folder.abandon()
             raise
+
+
+def _require_options(scene: Scene, options: DetectOptions) -> None:
+    """Refuse, before any work is done, options that do not fit the scene."""
+    options.smallest_on(scene.grid, scene.sources[0].name)
+    if isinstance(options.parsed_threshold, LocalRule):
+        options.parsed_threshold.side(scene.gsd)
+    if options.kinds:
+        require_kinds(scene, options)
 
 
 def _targets(options: DetectOptions) -> list[str]:
@@ -207,6 +216,7 @@ def _detect(run: _Run) -> Detection:
         run.work.stages.notice(doubt)
     if run.options.labels is not None:  # a mistake in them is better reported now than at the end
         open_labelled(run.options.labels, run.options.label_column, run.scene.grid, run.work)
+    require_space(run.folder.out, _least_bytes(run) - run.folder.bytes_done())
     fitted = _fitted(run)
     tiling = tiling_of(run.scene, fitted, run.options)
     inference = Inference(run.scene, fitted, tiling, run.options.layers, _thumbnail(run.scene))
@@ -284,6 +294,11 @@ def _thumbnail(scene: Scene) -> Thumbnail:
     else:
         positions = (0, 1, 2) if len(scene.bands) >= 3 else (0,)
     return Thumbnail(scene.shape, max(1, round(max(scene.shape) / PANEL)), positions)
+
+
+def _least_bytes(run: _Run) -> int:
+    """Return what a raster of one class takes on the disk at the worst: what is known before the fit."""
+    return bytes_needed(run.scene.grid.area.size, np.dtype(run.options.dtype).itemsize)
 
 
 def _bytes_needed(inference: Inference, options: DetectOptions) -> int:

@@ -38,7 +38,7 @@ from geochange.probability.label_maps import LabelMap, RasterLabels, as_change, 
 from geochange.probability.raster import ScoreRaster
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels
-from geochange.scenes.scene import open_file, read_beyond
+from geochange.scenes.scene import open_grid, read_beyond
 from geochange.scenes.tiling import cell_side
 
 SCORE_COLUMNS = ("score_mean", "score")
@@ -158,7 +158,7 @@ def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None]
 
 def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:
     if options.grid is not None:
-        return open_file(options.grid).grid
+        return open_grid(options.grid)
     for side in (reference, predicted):
         if isinstance(side, ScoreRaster):
             return side.source.grid

@@ -33,7 +33,7 @@ from geochange.probability.morphology import pixel_metres
 from geochange.scenes.feature_files import GEOMETRY, reproject_polygons
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
-from geochange.scenes.scene import open_file, rasterio_crs
+from geochange.scenes.scene import open_grid, rasterio_crs
 from geochange.scenes.tiling import partition
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _outputs(
 
 
 def _open_grid(path: str) -> Grid:
-    grid = open_file(path).grid
+    grid = open_grid(path)
     if grid.crs is None:
         raise GridMismatch(f"{path} has no CRS, without which layers cannot be brought to it; give it one")
     return grid

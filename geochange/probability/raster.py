@@ -17,7 +17,7 @@ import rasterio
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cog import RasterSpec, encode_block
 from geochange.errors import UnreadableInput
-from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.grid import Grid, Tile, require_workable
 from geochange.scenes.scene import FileSource, open_file, read_beyond, readable
 
 LEVELS = 254  # of 8 bits: probability = stored / 254
@@ -187,6 +187,7 @@ def open_scores(path: str) -> ScoreRaster:
     What it does not say itself, `content.understand` finds out.
     """
     source = replace(open_file(path, as_stored=True), nodata="any")
+    require_workable(source.grid, path)
     with readable(path), rasterio.open(path) as dataset:
         tags, scale, described = dataset.tags(), dataset.scales[0], dataset.descriptions[: len(source.bands)]
         offset = dataset.offsets[0]

@@ -12,6 +12,7 @@ from pyproj import CRS
 from rasterio.windows import Window
 
 from geochange.arrays import Array, Ints
+from geochange.errors import UnreadableInput
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,6 +119,23 @@ class Grid:
         """(row, col) of the other grid's first pixel corner, in pixels of this one."""
         col, row = ~self.transform @ (other.transform.c, other.transform.f)
         return row, col
+
+
+MOST_PIXELS = 10**12  # of a scene: the land of the earth at 12 m
+
+
+def require_workable(grid: Grid, name: str) -> None:
+    """Refuse, before any work is done, a grid of more pixels than can be gone through.
+
+    Raises:
+        UnreadableInput: the message says how many there are.
+    """
+    rows, cols = grid.shape
+    if rows * cols > MOST_PIXELS:
+        raise UnreadableInput(
+            f"{name} has {rows:,} x {cols:,} pixels, more than {MOST_PIXELS:.0e}; choose a part of it, with --aoi or "
+            "gdal_translate -projwin"
+        )
 
 
 def pixels_within(grid: Grid, bounds: tuple[float, float, float, float]) -> Tile:

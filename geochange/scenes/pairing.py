@@ -19,7 +19,7 @@ from shapely.affinity import affine_transform
 from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch
 from geochange.scenes.differences import grid_differences
-from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect
+from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
 from geochange.scenes.layers import read_frame
 from geochange.scenes.options import ResamplingName, SceneOptions
 from geochange.scenes.scene import Source, open_array, open_file
@@ -130,21 +130,27 @@ def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> 
     """Open dates as one scene on the first one's grid.
 
     Raises:
-        UnreadableInput: an image is missing or is not a raster.
+        UnreadableInput: an image is missing or is not a raster, or the scene is too large.
         GridMismatch: the dates do not lie on one grid and `align` is off, or they do not overlap.
         BandMismatch: they differ in bands.
     """
     options = options or SceneOptions()
     opened = [open_image(image, position, options) for position, image in enumerate(images)]
     _require_same_bands(opened)
+    scene = _restrict(_together(opened, options), options)
+    require_workable(scene.grid, opened[0].name)
+    return scene
+
+
+def _together(opened: Sequence[Source], options: SceneOptions) -> Scene:
+    """Bring dates to the first one's grid, where they do not lie on it."""
     first, *others = opened
     if all(_same_grid(first.grid, other.grid) for other in others):
-        return _restrict(Scene(tuple(opened), first.grid), options)
+        return Scene(tuple(opened), first.grid)
     if not options.align:
         raise GridMismatch(_refusal(first, others))
     first = first.crop(_common_part(first, others))
-    sources = first, *(_brought(other, first, options) for other in others)
-    return _restrict(Scene(sources, first.grid), options)
+    return Scene((first, *(_brought(other, first, options) for other in others)), first.grid)
 
 
 def open_image(image: Image, position: int, options: SceneOptions) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import threading
 import warnings
 from collections import OrderedDict
@@ -22,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geochange.arrays import Array, Bools
 from geochange.errors import BandMismatch, UnreadableInput
-from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.grid import Grid, Tile, require_workable
 from geochange.scenes.options import NodataRule
 
 if TYPE_CHECKING:
@@ -368,7 +369,9 @@ def open_file(
         UnreadableInput: missing, not a raster, complex-valued, or without a place that a grid can have.
         BandMismatch: a band number is out of range.
     """
-    path = os.path.abspath(path) if os.path.exists(path) else path  # workers may stand in another folder
+    if os.path.exists(path):
+        path = os.path.abspath(path)  # workers may stand in another folder
+        _require_file(path)
     with readable(path):
         dataset = _open_in_thread(path)
         _require_bands(dataset, path)
@@ -404,8 +407,26 @@ def open_file(
         return replace(source, bands=pick_bands(path, bands, source.choices))
 
 
+def _require_file(path: str) -> None:
+    """Refuse pipes, sockets and devices, which GDAL would wait for."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UnreadableInput(f"{path} is not a file that can be read again and again; write it to one")
+
+
 def _of_alpha(flags: list[MaskFlags]) -> set[MaskFlags]:
     return {MaskFlags.per_dataset} if MaskFlags.alpha in flags else set()
+
+
+def open_grid(path: str) -> Grid:
+    """Return the grid of a raster, all of which is to be gone through.
+
+    Raises:
+        UnreadableInput: missing, not a raster, or too large.
+    """
+    grid = open_file(path, as_stored=True).grid
+    require_workable(grid, path)
+    return grid
 
 
 def usual_rule(fills: Iterable[float | None], dtype: np.dtype[Any]) -> NodataRule:
