@@ -144,7 +144,7 @@ class Fitted(Protocol):
         """Read what `save` wrote."""
 
 
-def values_for(detector: Detector) -> Values:
+def values_for(detector: Detector | Fitted) -> Values:
     """Return which values a detector takes: what its `values` says, where it has that, else quantities."""
     wanted: Values = getattr(detector, "values", PHYSICAL)
     return wanted

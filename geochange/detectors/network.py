@@ -29,7 +29,7 @@ from geochange.detectors.options import NetworkOptions
 from geochange.detectors.statistics import matching_of, scene_moments
 from geochange.errors import BadOption, BandMismatch, NothingValid
 from geochange.scenes.grid import Tile
-from geochange.scenes.options import Values
+from geochange.scenes.options import STORED, Values
 
 if TYPE_CHECKING:
     from geochange.detectors.networks.checkpoint import About
@@ -78,6 +78,7 @@ class NetworkFitted:
     layers: Mapping[str, int] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     objects: bool = False
+    values: Values = STORED
 
     @property
     def default_overlap(self) -> int:
@@ -211,6 +212,7 @@ class NetworkDetector(NetworkOptions):
             thresholds=dict(about.thresholds) or {"default": 0.5},
             layers=network.layers(series.dates) if self.engine == "torch" else {},
             objects=network.objects,
+            values=about.values,
             about={
                 "name": self.name,
                 "network": about.network,

@@ -54,7 +54,7 @@ from geochange.probability.threshold_search import open_labelled, require_thresh
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.layers import open_layer
-from geochange.scenes.options import STORED
+from geochange.scenes.options import STORED, Values
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.scene import open_masked
 from geochange.scenes.tiling import Tiling, cut_axis
@@ -165,7 +165,7 @@ def detect(
         scene = _without_shift(scene, options, cluster, stages)
     name = options.detector or default_name(len(scene.bands), options)
     options = replace(options, detector=name)
-    if values_for(make_detector(name, options.own_options())) == STORED:
+    if _values(options, Path(out), resume=resume) == STORED:
         scene = scene.stored()
     _require_options(scene, options)
     identity = _identity(scene, options)
@@ -181,6 +181,15 @@ def detect(
         except (BandMismatch, BadOption, NothingValid, UnreadableInput):
             folder.abandon()
             raise
+
+
+def _values(options: DetectOptions, out: Path, *, resume: bool) -> Values:
+    """Return which values the detector takes: the one that was fitted, where a run is gone on with."""
+    kept = RunFolder(out.absolute()).fitted
+    if resume and kept.exists():
+        return values_for(load_fitted(kept))
+    assert options.detector is not None
+    return values_for(make_detector(options.detector, options.own_options()))
 
 
 def _require_options(scene: Scene, options: DetectOptions) -> None:

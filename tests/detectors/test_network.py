@@ -3,21 +3,24 @@
 import io
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
 import geochange
+from geochange.detectors.catalogue import detector
 from geochange.detectors.network import NetworkDetector, NetworkFitted, simple_ratio
 from geochange.errors import BadOption, BandMismatch, UnreadableInput
 from tests.stand_ins import changed_pair, write_pair, write_raster
 
 torch = pytest.importorskip("torch")
 
-from geochange.detectors.networks.checkpoint import load_checkpoint  # noqa: E402
+from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.engines import ENGINES, PRECISIONS, require_bf16  # noqa: E402
 from geochange.detectors.networks.folding import fold_normalisation  # noqa: E402
 from geochange.detectors.networks.scorer import (  # noqa: E402
@@ -461,3 +464,40 @@ def test_the_options_offer_every_engine_and_precision():
     hints = get_type_hints(NetworkDetector)
     assert get_args(hints["engine"]) == (*ENGINES,)
     assert get_args(hints["precision"]) == (*PRECISIONS,)
+
+
+def scored_with_scale(folder, name, dates, *, scale=None, checkpoint=None):
+    """Probabilities of two dates by a network, which their files scale."""
+    metre, paths = Affine(1, 0, 500_000, 0, -1, 5_400_000), []
+    for part, date in zip(("before", "after"), dates, strict=True):
+        paths.append(write_raster(folder / f"{name}_{part}.tif", date, transform=metre))
+        if scale is not None:
+            with rasterio.open(paths[-1], "r+") as dataset:
+                dataset.scales, dataset.offsets = [scale[0]] * 3, [scale[1]] * 3
+    weights = {"detector": "landscape"} if checkpoint is None else {"checkpoint": str(checkpoint)}
+    found = geochange.detect(*paths, folder / name, dtype="float32", formats=(), **weights)
+    with rasterio.open(found.probability) as dataset:
+        return dataset.read(1)
+
+
+def test_a_checkpoint_is_fed_the_values_that_it_was_trained_on(tmp_path):
+    stored = load_checkpoint(detector("landscape").weights())
+    assert stored.about.values == "stored"
+    physical = tmp_path / "physical.pt"
+    Checkpoint(replace(stored.about, values="physical"), stored.weights).save(physical)
+    assert load_checkpoint(physical).about.values == "physical"
+    dates = changed_pair((96, 96))
+    plain = scored_with_scale(tmp_path, "plain", dates)
+    np.testing.assert_array_equal(scored_with_scale(tmp_path, "scaled", dates, scale=(0.5, 3)), plain)
+    quantities = [date * np.float32(0.5) + np.float32(3) for date in dates]
+    np.testing.assert_array_equal(
+        scored_with_scale(tmp_path, "physical", dates, scale=(0.5, 3), checkpoint=physical),
+        scored_with_scale(tmp_path, "quantities", quantities, checkpoint=physical),
+    )
+
+
+def test_a_checkpoint_of_values_that_are_not_known_is_refused(tmp_path):
+    stored = load_checkpoint(detector("landscape").weights())
+    Checkpoint(replace(stored.about, values="ranks"), stored.weights).save(tmp_path / "ranks.pt")
+    with pytest.raises(UnreadableInput, match="'ranks' values"):
+        load_checkpoint(tmp_path / "ranks.pt")

@@ -1,9 +1,13 @@
 """What a network is trained on: the options of a run reach the data."""
 
+from dataclasses import replace
+
 import numpy as np
+import rasterio
 from affine import Affine
 
-from geochange.learning.material import gather
+from geochange.detectors.networks.checkpoint import Checkpoint
+from geochange.learning.material import gather, make_network
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import parse_training_data
 from tests.stand_ins import PLACE, changed_pair, write_raster
@@ -31,3 +35,21 @@ def test_dates_of_a_table_are_aligned_where_the_run_asks_for_it(tmp_path):
     sample = collection.read(0)
     np.testing.assert_array_equal(sample.dates[0][:, 0, 0], before[:, 0, 5])
     np.testing.assert_array_equal(sample.dates[1][:, 0, 0], after[:, 0, 0])
+
+
+def test_new_networks_take_quantities_and_old_ones_what_they_took(tmp_path):
+    dates = changed_pair((40, 40))
+    for name, date in zip(("before.tif", "after.tif"), dates, strict=True):
+        path = write_raster(tmp_path / name, date)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales, dataset.offsets = [0.5] * 3, [3.0] * 3
+    write_raster(tmp_path / "truth.tif", (dates[0][:1] > 120).astype(np.uint8))
+    (tmp_path / "scenes.csv").write_text("before,after,labels\nbefore.tif,after.tif,truth.tif\n")
+    data, options = [parse_training_data(str(tmp_path / "scenes.csv"))], TrainRunOptions(val_share=0.0)
+    material = gather(data, options)
+    np.testing.assert_array_equal(material.training[0].read(0).dates[1], dates[1] * np.float32(0.5) + np.float32(3))
+    _, about, _ = make_network(material, replace(options, network="siamese-unet"), None, ["scenes"])
+    assert about.values == "physical"
+    old = Checkpoint(replace(about, values="stored"), {})
+    (collection,) = gather(data, replace(options, start="old.pt"), old).training
+    np.testing.assert_array_equal(collection.read(0).dates[1], dates[1])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -17,7 +18,8 @@ from shapely.geometry import shape
 
 import geochange
 from geochange.detectors.catalogue import TRAINING_FREE
-from geochange.errors import BadOption, BlockFailed, OutputInTheWay
+from geochange.engine.progress import Silent
+from geochange.errors import BadOption, BandMismatch, BlockFailed, OutputInTheWay, UnreadableInput
 from geochange.pipeline import detect as pipeline
 from tests.stand_ins import PLACE, SHARED, UTM, changed_pair, textured, write_pair, write_raster
 
@@ -488,3 +490,53 @@ def test_taizhou_reaches_the_reference_implementations(tmp_path, detector, optio
     scores = geochange.evaluate(found.probability, folder / "label.tif", EvaluateOptions(ignore=(255,))).to_dict()
     assert scores["pixels"]["f1"] >= least[0] - 0.005
     assert scores["pixels"]["kappa"] >= least[1] - 0.005
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threshold": "local:16px"}, "too small"),
+        ({"min_area": "3m2"}, "needs a CRS"),
+        ({"kinds": True, "band_roles": "red=1,nir=9"}, "out of range"),
+    ],
+)
+def test_options_that_do_not_fit_the_scene_are_refused_before_any_work(tmp_path, options, words):
+    crs = None if "min_area" in options else UTM
+    paths = [write_raster(tmp_path / f"{k}.tif", each, crs=crs) for k, each in enumerate(changed_pair((64, 64)))]
+    stages = []
+
+    class Heard(Silent):
+        def begin(self, stage, blocks, pixels):
+            stages.append(stage)
+
+    with pytest.raises((BadOption, BandMismatch), match=words):
+        geochange.detect(*paths, tmp_path / "out", listener=Heard(), **options)
+    assert stages == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("side", [2_000_000, 10_000_000])
+def test_a_scene_too_large_to_go_through_is_refused_and_a_part_of_it_is_not(tmp_path, side):
+    paths = [write_raster(tmp_path / f"{k}.tif", each) for k, each in enumerate(changed_pair((64, 64)))]
+    virtual = []
+    for path in paths:
+        with rasterio.open(path) as dataset:
+            bands = "".join(
+                f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename>{path}</SourceFilename>'
+                f"<SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+                for band in dataset.indexes
+            )
+            place = ", ".join(map(str, dataset.transform.to_gdal()))
+        text = f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}"><SRS>{UTM}</SRS><GeoTransform>{place}'
+        virtual.append(tmp_path / f"{Path(path).stem}.vrt")
+        virtual[-1].write_text(f"{text}</GeoTransform>{bands}</VRTDataset>")
+    for call in (
+        lambda: geochange.detect(*virtual, tmp_path / "out"),
+        lambda: geochange.check(*virtual),
+        lambda: geochange.vectorize(virtual[0], tmp_path / "out.gpkg"),
+    ):
+        with pytest.raises(UnreadableInput, match=f"{side:,} x {side:,} pixels"):
+            call()
+    left, bottom, right, top = 500_000, 5_399_872, 500_128, 5_400_000
+    found = geochange.detect(*virtual, tmp_path / "part", aoi=(left, bottom, right, top))
+    assert found.record["scene"]["shape"] == [64, 64]
