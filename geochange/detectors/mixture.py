@@ -27,10 +27,10 @@ EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
 FEW = 0.015  # share of pixels that may have any value without moving a threshold
 DISTINCT = 1.5  # distance of two classes' means, in their deviations, from which they are not one
 LAG = 5  # pixels between two whose statistics are compared: further than aligning and neighbourhoods reach
-FEWEST_PAIRS = 500
+FEWEST_PAIRS = 400
 LAG_ROWS = 4  # every so many-th row takes part
 ORDER = 0.025  # correlation of their statistics from which a scene shows more order than noise has
-SURE = 2.5  # standard errors of that correlation, which it is to reach as well
+SURE = 3.0  # standard errors of that correlation, which it is to reach as well
 TAIL, FAR_OUT = 3.0, 0.015  # deviations, and the share of pixels above that many, which noise does not reach
 NOISE_CUT = 4.0  # deviations above the mean from which a pixel counts as changed where all else is noise
 MOST = 2 / 3  # share of change beyond which a mixture has split the unchanged, as crops of another year do
@@ -86,13 +86,13 @@ class StatisticCounts:
         return bool((size * xy - x * y) / np.sqrt(variance) >= max(ORDER, SURE / np.sqrt(size)))
 
 
-def count_statistic(statistic: Floats, valid: Bools) -> StatisticCounts:
-    """Count the valid pixels of a (y, x) statistic."""
-    rows = slice(None, None, LAG_ROWS)
-    both = valid[rows, :-LAG] & valid[rows, LAG:]
+def count_statistic(statistic: Floats, valid: Bools, reach: int = 1) -> StatisticCounts:
+    """Count the valid pixels of a (y, x) statistic, each of which follows from so many pixels in a row."""
+    rows, cols = slice(None, None, max(LAG_ROWS, reach)), slice(None, None, reach)
+    both = (valid[rows, :-LAG] & valid[rows, LAG:])[:, cols]
     least = int(statistic_bins(np.full(1, 1e-6))[0])  # under it lies rounding, which has no logarithm to speak of
     bins = np.maximum(statistic_bins(statistic[rows]), least).astype(np.float64) - least
-    x, y = bins[:, :-LAG][both], bins[:, LAG:][both]
+    x, y = bins[:, :-LAG][:, cols][both], bins[:, LAG:][:, cols][both]
     pairs = np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y])
     return StatisticCounts(statistic_histogram(statistic, valid), pairs)
 

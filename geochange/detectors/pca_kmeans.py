@@ -140,7 +140,7 @@ def response_block(
     margin = len(kernel) // 2
     inner = (slice(margin, margin + tile.height), slice(margin, margin + tile.width))
     response = squared_response(difference(dates, valid), kernel)
-    return count_statistic(response, jointly_valid(valid)[INNER][inner])
+    return count_statistic(response, jointly_valid(valid)[INNER][inner], len(kernel) + 2)
 
 
 def _pad(values: Array, margin: int) -> Array:
