@@ -136,17 +136,17 @@ def pixels_within(grid: Grid, bounds: tuple[float, float, float, float]) -> Tile
     """Find the pixels of a grid whose centres lie within (left, bottom, right, top); of zero size where none do."""
     if not np.isfinite(bounds).all():
         return Tile(0, 0, 0, 0)
-    rows, cols = pixel_corners(grid, bounds)
-    row, col = ceil(min(rows) - 0.5 - 1e-6), ceil(min(cols) - 0.5 - 1e-6)
-    stop_row, stop_col = floor(max(rows) + 0.5 + 1e-6), floor(max(cols) + 0.5 + 1e-6)
-    return Tile(row, col, max(stop_row - row, 0), max(stop_col - col, 0)).intersect(grid.area)
-
-
-def pixel_corners(grid: Grid, bounds: tuple[float, float, float, float]) -> tuple[list[float], list[float]]:
-    """Return (rows, cols) of the four corners of (left, bottom, right, top), in pixels of a grid."""
     left, bottom, right, top = bounds
     corners = [~grid.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
-    return [row for _, row in corners], [col for col, _ in corners]
+    cols, rows = zip(*corners, strict=True)
+    return centres_within(min(rows), min(cols), max(rows), max(cols)).intersect(grid.area)
+
+
+def centres_within(top: float, left: float, bottom: float, right: float) -> Tile:
+    """Find the pixels whose centres lie within a rectangle, given in parts of pixels."""
+    row, col = ceil(top - 0.5 - 1e-6), ceil(left - 0.5 - 1e-6)
+    stop_row, stop_col = floor(bottom + 0.5 + 1e-6), floor(right + 0.5 + 1e-6)
+    return Tile(row, col, max(stop_row - row, 0), max(stop_col - col, 0))
 
 
 def map_points(transform: Affine, points: Array) -> Array:
