@@ -37,6 +37,7 @@ from geochange.probability.content import require_no_threshold
 from geochange.probability.label_maps import LabelMap, RasterLabels, as_change, labels_on, open_labels
 from geochange.probability.raster import ScoreRaster
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.ground import unit_metres
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels
 from geochange.scenes.scene import open_grid, read_beyond
 from geochange.scenes.tiling import cell_side
@@ -174,11 +175,17 @@ def _grid_over(layers: Sequence[Layer], options: EvaluateOptions) -> Grid:
         raise NothingValid(f"neither {' nor '.join(layer.path for layer in layers)} holds a polygon")
     left, bottom = np.min(extents, axis=0)[:2]
     right, top = np.max(extents, axis=0)[2:]
-    size = options.resolution or max(right - left, top - bottom) / VECTOR_GRID_SIDE
-    shape = ceil((top - bottom) / size) + 1, ceil((right - left) / size) + 1
+    width = height = max(right - left, top - bottom) / VECTOR_GRID_SIDE
+    if options.resolution is not None:
+        width, height = options.resolution / np.array(
+            unit_metres(crs, np.array([left, bottom, right, top])) if crs else (1, 1)
+        )
+    shape = ceil((top - bottom) / height) + 1, ceil((right - left) / width) + 1
     if shape[0] * shape[1] > MOST_PIXELS:
-        raise BadOption(f"resolution {size:g} makes a grid of {shape[0]:,} x {shape[1]:,} pixels; choose a coarser one")
-    return Grid(crs, Affine(size, 0, left, 0, -size, top), shape)
+        raise BadOption(
+            f"resolution {options.resolution} makes a grid of {shape[0]:,} x {shape[1]:,} pixels; choose a coarser one"
+        )
+    return Grid(crs, Affine(width, 0, left, 0, -height, top), shape)
 
 
 def _prepare(

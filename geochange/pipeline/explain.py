@@ -25,7 +25,6 @@ from geochange.engine.work import open_work
 from geochange.errors import BadOption, NothingValid
 from geochange.files import appearing, require_geotiff, require_writable
 from geochange.pipeline.options import ExplainOptions, choose_options_and_cluster
-from geochange.polygons.features import map_transform
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.options import STORED
@@ -120,7 +119,7 @@ def explain(
 def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
     """Return the place in pixels of the scene: a point, or a polygon."""
     if options.at is not None:
-        place = shapely.Point(~map_transform(scene.grid) @ options.at)
+        place = shapely.Point(~scene.grid.transform @ options.at)
         if not shapely.box(0, 0, scene.shape[1], scene.shape[0]).contains(place):
             raise BadOption(f"{options.at[0]:g},{options.at[1]:g} lies outside of {scene.sources[0].name}")
         return place
@@ -131,8 +130,7 @@ def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
     rows = np.flatnonzero((layer.frame["id"] == options.id).to_numpy())
     if not rows.size:
         raise BadOption(f"{options.changes} has no change with the id {options.id}")
-    grid = replace(scene.grid, transform=map_transform(scene.grid))
-    outline: shapely.Geometry = in_pixels(layer.polygons(grid)[rows[:1]], grid)[0]
+    outline: shapely.Geometry = in_pixels(layer.polygons(scene.grid)[rows[:1]], scene.grid)[0]
     return outline
 
 

@@ -26,12 +26,11 @@ from geochange.files import GEOTIFF_SUFFIXES, appearing, require_writable, write
 from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_transitions, snap_to_lattice
 from geochange.pipeline.options import FromToOptions, choose_options
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
-from geochange.polygons.features import ellipsoid, ground_area, metres_per_unit
 from geochange.polygons.options import parse_min_area
 from geochange.polygons.style import class_style
-from geochange.probability.morphology import pixel_metres
 from geochange.scenes.feature_files import GEOMETRY, reproject_polygons
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.ground import ground_areas, unit_metres
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
 from geochange.scenes.scene import open_grid, rasterio_crs
 from geochange.scenes.tiling import partition
@@ -201,7 +200,7 @@ def _open_grid(path: str) -> Grid:
 def _min_area_m2(options: FromToOptions, grid: Grid | None) -> float:
     """Return the smallest area in square metres; pixels are those of the grid."""
     smallest = parse_min_area(options.min_area)
-    sides = None if grid is None else pixel_metres(grid)
+    sides = None if grid is None else grid.pixel_metres
     return smallest.square_metres if sides is None else smallest.square_metres + smallest.pixels * sides[0] * sides[1]
 
 
@@ -231,7 +230,7 @@ def _common_crs(layers: tuple[Layer, Layer]) -> CRS:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A plane of metres for a CRS: its own units for a projected one, for degrees what they are in the middle."""
+    """A plane of metres for a CRS: map units as long as they are on the ground in the middle of the polygons."""
 
     east: float
     """Metres a unit."""
@@ -240,13 +239,7 @@ class Plane:
     @classmethod
     def of(cls, crs: CRS, polygons: Array) -> Plane:
         """Choose the plane for polygons in map units."""
-        if not crs.is_geographic:
-            return cls(metres_per_unit(crs), metres_per_unit(crs))
-        left, bottom, right, top = shapely.total_bounds(polygons)
-        degrees = np.degrees(crs.axis_info[0].unit_conversion_factor)
-        lon, lat = (left + right) / 2 * degrees, (bottom + top) / 2 * degrees
-        east, north = ellipsoid(crs).inv([lon, lon], [lat, lat], [lon + 1e-3, lon], [lat, lat + 1e-3])[2]
-        return cls(east * 1e3 * degrees, north * 1e3 * degrees)
+        return cls(*unit_metres(crs, shapely.total_bounds(polygons)))
 
     def enter(self, polygons: Array) -> Array:
         """Bring polygons from map units to metres."""
@@ -261,7 +254,7 @@ class Plane:
 
 def list_transitions(pieces: CoverPieces, crs: CRS) -> tuple[Transition, ...]:
     """Add up the changes by class before and after."""
-    areas, pairs = ground_area(pieces.polygons, crs), list(zip(pieces.before, pieces.after, strict=True))
+    areas, pairs = ground_areas(pieces.polygons, crs), list(zip(pieces.before, pieces.after, strict=True))
     found = []
     for one, other in sorted(set(pairs)):
         own = np.array([pair == (one, other) for pair in pairs])
@@ -293,7 +286,7 @@ def _features(pieces: CoverPieces, crs: CRS) -> pa.RecordBatch:
         "change": names,
         "from": pieces.before,
         "to": pieces.after,
-        "area_m2": np.round(ground_area(pieces.polygons, crs), AREA_DECIMALS),
+        "area_m2": np.round(ground_areas(pieces.polygons, crs), AREA_DECIMALS),
         GEOMETRY: shapely.to_wkb(pieces.polygons),
     }
     return pa.record_batch(

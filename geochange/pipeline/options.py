@@ -256,7 +256,8 @@ class EvaluateOptions(Options):
     """Intersection over union from which two objects are the same."""
 
     resolution: float | None = None
-    """Pixel size in map units, to compare two vector layers; None: 4096 pixels along the longer side."""
+    """Pixel size in metres, or in map units where there is no CRS, to compare two vector layers; None: 4096 pixels
+    along the longer side."""
 
     classes: tuple[str, ...] = ()
     """Names of the labels 1, 2, ..., as in appeared,vanished; layers hold them in a column; None: all that is
@@ -273,7 +274,7 @@ class EvaluateOptions(Options):
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise BadOption(f"threshold {self.threshold} must lie in 0..1")
         if self.resolution is not None and not 0 < self.resolution < float("inf"):
-            raise BadOption(f"resolution {self.resolution} must be above 0 map units")
+            raise BadOption(f"resolution {self.resolution} must be above 0 metres")
 
 
 @dataclass(frozen=True, kw_only=True)

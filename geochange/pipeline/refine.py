@@ -25,7 +25,7 @@ from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.pipeline.options import RefineOptions, choose_options_and_cluster
 from geochange.probability.boundaries import GuidedFilter, LocalField, guide_codes
 from geochange.probability.content import require_mask, understand
-from geochange.probability.morphology import Close, Disc, Open, pixel_metres
+from geochange.probability.morphology import Close, Disc, Open
 from geochange.probability.raster import (
     ScoreRaster,
     classify,
@@ -120,7 +120,7 @@ def disc_on(name: str, text: str | float, grid: Grid) -> Disc:
         BadOption: metres without a CRS, or a disc of just one pixel or of too many.
     """
     amount, in_pixels = parse_radius(name, text)
-    metres = (1.0, 1.0) if in_pixels else pixel_metres(grid)
+    metres = (1.0, 1.0) if in_pixels else grid.pixel_metres
     if metres is None:
         raise BadOption(f"{name} {_shown(text)} is in metres, which needs a CRS; give pixels, as in {name} 3px")
     radii = tuple(amount / size for size in metres)

@@ -22,7 +22,6 @@ from geochange.polygons.right_angles import RightAngles, choose_outlines, square
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, total_regions
 from geochange.probability.content import require_no_threshold, understand
-from geochange.probability.morphology import pixel_metres
 from geochange.probability.raster import open_scores
 from geochange.scenes.grid import Grid
 from geochange.scenes.layers import open_layer
@@ -137,6 +136,5 @@ def _square_task(options: RightAngles, stretch: float, pair: tuple[Regions, Regi
 
 def _stretch(grid: Grid) -> float:
     """Return the square root of a pixel's height over its width on the ground."""
-    width, height = grid.resolution
-    height, width = pixel_metres(grid) or (height, width)
+    height, width = grid.pixel_metres or grid.resolution[::-1]
     return sqrt(height / width)

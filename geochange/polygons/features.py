@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import shapely
 from affine import Affine
-from pyproj import CRS, Geod
+from pyproj import CRS
 
 from geochange.arrays import Array, Floats
 from geochange.polygons.regions import Regions
-from geochange.scenes.grid import Grid
+from geochange.scenes.grid import Grid, map_points
+from geochange.scenes.ground import geodesic_measures, metres_per_unit, plane_measures
 
 UNREVIEWED = "unreviewed"
 SCORE_DECIMALS = 6
@@ -103,23 +104,10 @@ def _feature_batch(regions: Regions, layer: ChangeLayer, number: int) -> pa.Reco
     return pa.record_batch(arrays, schema=SCHEMA)
 
 
-def map_transform(grid: Grid) -> Affine:
-    """Pixel to map coordinates; plain images, whose rows run along y, upside down as GIS programs show them."""
-    if grid.crs is None and grid.transform.e > 0:
-        return Affine.scale(1, -1) @ grid.transform
-    return grid.transform
-
-
 def map_polygons(polygons: Array, grid: Grid) -> Array:
     """(n,) polygons in pixels of the grid, as polygons in map units with counter-clockwise shells."""
-    t = map_transform(grid)
-
-    def to_map(pixel: Floats) -> Floats:
-        x, y = pixel[:, 0], pixel[:, 1]
-        return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
-
-    mapped: Array = shapely.transform(polygons, to_map)
-    if t.determinant < 0:
+    mapped: Array = shapely.transform(polygons, partial(map_points, grid.transform))
+    if grid.transform.determinant < 0:
         mapped = shapely.reverse(mapped)
     return mapped
 
@@ -127,8 +115,8 @@ def map_polygons(polygons: Array, grid: Grid) -> Array:
 def measure(polygons: Array, grid: Grid, mapped: Array | None = None) -> tuple[Floats, Floats]:
     """Areas in square metres and perimeters, of shells and holes, in metres; NaN without a CRS.
 
-    A projected CRS is measured in its plane and by its own units, which is exact for areas, as they are
-    counted in pixels first; a geographic one on its ellipsoid.
+    A CRS that is true to scale over the grid is measured in its plane and by its own units, which is exact for areas,
+    as they are counted in pixels first; any other one on its ellipsoid.
 
     Args:
         polygons: (n,) in pixels of the grid.
@@ -139,50 +127,14 @@ def measure(polygons: Array, grid: Grid, mapped: Array | None = None) -> tuple[F
         mapped = map_polygons(polygons, grid)
     if grid.crs is None:
         area = perimeter = np.full(len(polygons), np.nan)
-    elif grid.crs.is_geographic:
-        area, perimeter = _geodesic_measures(mapped, grid.crs)
-    else:
+    elif grid.true_to_scale:
         area = shapely.area(polygons) * pixel_area(grid.transform, grid.crs)
-        perimeter = shapely.length(mapped) * metres_per_unit(grid.crs)
+        perimeter = plane_measures(mapped, grid.crs)[1]
+    else:
+        area, perimeter = geodesic_measures(mapped, grid.crs)
     return np.round(area, MEASURE_DECIMALS), np.round(perimeter, MEASURE_DECIMALS)
 
 
-def ground_area(polygons: Array, crs: CRS) -> Floats:
-    """(n,) square metres of polygons in map units, as `measure` has them; shells counter-clockwise."""
-    if crs.is_geographic:
-        return _geodesic_measures(polygons, crs)[0]
-    area: Floats = shapely.area(polygons) * metres_per_unit(crs) ** 2
-    return area
-
-
 def pixel_area(transform: Affine, crs: CRS) -> float:
-    """Square metres of a pixel, by the units of a projected CRS."""
+    """Square metres of a pixel, by the units of a CRS that is true to scale."""
     return float(abs(transform.determinant) * metres_per_unit(crs) ** 2)
-
-
-def metres_per_unit(crs: CRS) -> float:
-    """Return the metres in a unit of a projected CRS."""
-    return float(crs.axis_info[0].unit_conversion_factor)
-
-
-def ellipsoid(crs: CRS) -> Geod:
-    """Return the ellipsoid of a geographic CRS: each has one."""
-    return cast(Geod, crs.get_geod())
-
-
-def _geodesic_measures(polygons: Array, crs: CRS) -> tuple[Floats, Floats]:
-    """Areas and perimeters on the CRS's ellipsoid (Karney 2013).
-
-    Args:
-        polygons: (n,) in units of the CRS, shells counter-clockwise and holes clockwise: their signed areas
-            add up.
-        crs: a geographic one.
-    """
-    geod = ellipsoid(crs)
-    degrees = np.degrees(crs.axis_info[0].unit_conversion_factor)
-    parts, owner = shapely.get_parts(polygons, return_index=True)
-    rings, part = shapely.get_rings(parts, return_index=True)
-    measured = np.zeros((2, len(polygons)))
-    for ring, polygon in zip(rings, owner[part], strict=True):
-        measured[:, polygon] += geod.polygon_area_perimeter(*shapely.get_coordinates(ring).T * degrees)
-    return measured[0], measured[1]

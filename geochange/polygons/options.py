@@ -74,7 +74,7 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
     """8: pixels that touch at a corner are one change; 4: they are not."""
 
     simplify: float = 0.0
-    """Tolerance for simpler outlines, in map units; 0 keeps pixel edges."""
+    """Tolerance for simpler outlines, in metres, or in pixels where there is no CRS; 0 keeps pixel edges."""
 
     date_before: str | None = None
     """Date of BEFORE; None: from the tags."""
@@ -85,4 +85,8 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.simplify < inf:
-            raise BadOption(f"simplify {self.simplify} must be 0 or more map units")
+            raise BadOption(f"simplify {self.simplify} must be 0 or more metres")
+
+    def tolerance_on(self, grid: Grid) -> float:
+        """Return the tolerance in pixels of a grid, of their longer side."""
+        return self.simplify / max(grid.pixel_metres or (1.0, 1.0))

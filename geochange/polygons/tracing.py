@@ -80,7 +80,7 @@ def found_regions(raster: ScoreRaster, options: RegionOptions, work: Work, scrat
         collect_regions(tracing, work, store, square_metres=smallest.square_metres)
         if options.simplify > 0:
             with work.stages.stage("polygons"):
-                for regions in simplify_regions(store.chunks(), options.simplify / max(raster.source.grid.resolution)):
+                for regions in simplify_regions(store.chunks(), options.tolerance_on(raster.source.grid)):
                     simple.add(regions)
         yield FoundRegions(store, simple if options.simplify > 0 else store, chosen)
 
@@ -110,7 +110,7 @@ def total_regions(store: RegionStore, grid: Grid) -> RegionTotals:
     """Count regions and their area."""
     if grid.crs is None:
         return RegionTotals(len(store), store.area_px(), None)
-    if not grid.crs.is_geographic:
+    if grid.true_to_scale:
         return RegionTotals(
             len(store), store.area_px(), round(store.area_px() * pixel_area(grid.transform, grid.crs), 2)
         )

@@ -8,14 +8,13 @@ below its argument, a closing above it, and doing either twice is doing it once,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, floor, sqrt
+from math import floor, sqrt
 
 import numpy as np
 from scipy import ndimage
 
 from geochange.arrays import Array, Bools, Ints
 from geochange.probability.refinement import ScorePart
-from geochange.scenes.grid import Grid
 
 _ROUNDING = 1e-9
 
@@ -98,16 +97,3 @@ class Close:
     def apply(self, part: ScorePart) -> Ints:
         """Close each class."""
         return grey_erosion(grey_dilation(part.codes, part.valid, self.disc), part.valid, self.disc)
-
-
-def pixel_metres(grid: Grid) -> tuple[float, float] | None:
-    """Return (height, width) of a pixel in metres, at the centre where the CRS is geographic; None without a CRS."""
-    if grid.crs is None or grid.gsd is None:
-        return None
-    width, height = grid.resolution
-    if grid.crs.is_geographic:
-        row, col = grid.shape[0] / 2, grid.shape[1] / 2
-        latitude = (grid.transform @ (col, row))[1] * grid.crs.axis_info[0].unit_conversion_factor
-        width *= cos(latitude)
-    stretch = sqrt(height / width)
-    return grid.gsd * stretch, grid.gsd / stretch

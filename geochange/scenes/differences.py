@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import atan2, degrees, hypot, sqrt
 
-import numpy as np
-import shapely
 from affine import Affine
-from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from geochange.arrays import Floats
-from geochange.scenes.grid import Grid, crs_name, map_points
+from geochange.scenes.grid import Grid, crs_name
+from geochange.scenes.placement import covered_share, same_crs
 
 GRID_TOLERANCE = 1e-6
 """Pixels by which corners may differ on one grid: above the rounding of doubles, below any meaning."""
@@ -52,7 +49,7 @@ def grid_differences(before: Grid, after: Grid) -> list[Difference]:
     share = overlap_share(before, after)
     if share is None and before.crs and after.crs:
         return [Difference("CRS", crs_name(before.crs), crs_name(after.crs), "", GIVE_ONE_CRS)]
-    if not _same_crs(before.crs, after.crs):
+    if not same_crs(before.crs, after.crs):
         fix = ALIGN if before.crs and after.crs else GIVE_CRS
         found = [Difference("CRS", crs_name(before.crs), crs_name(after.crs), "", fix), _resolution(before, after)]
     else:
@@ -68,39 +65,10 @@ def overlap_share(before: Grid, after: Grid) -> float | None:
     """
     if (before.crs is None) != (after.crs is None):
         return None
-    height, width = before.shape
     try:
-        outline = _outline_in_pixels(before, after)
+        return covered_share(before, after)
     except ProjError:
         return None
-    if len(outline) < 3:
-        return 0.0
-    common = shapely.box(0, 0, width, height).intersection(shapely.make_valid(shapely.Polygon(outline)))
-    return min(float(common.area) / (width * height), 1.0)
-
-
-def _outline_in_pixels(before: Grid, after: Grid, per_side: int = 21) -> Floats:
-    """(n, 2) points (column, row) of BEFORE along AFTER's border, without those that its CRS cannot hold.
-
-    Raises:
-        ProjError: AFTER's CRS cannot be brought to BEFORE's.
-    """
-    height, width = after.shape
-    steps = np.arange(per_side) / per_side
-    cols = np.concatenate([steps, np.ones(per_side), 1 - steps, np.zeros(per_side)]) * width
-    rows = np.concatenate([np.zeros(per_side), steps, np.ones(per_side), 1 - steps]) * height
-    points = map_points(after.transform, np.stack([cols, rows], axis=1))
-    if not _same_crs(before.crs, after.crs):
-        there = Transformer.from_crs(after.crs, before.crs, always_xy=True)
-        points = np.stack(there.transform(*points.T), axis=1)
-    pixels = map_points(~before.transform, points)
-    return pixels[np.isfinite(pixels).all(axis=1)]
-
-
-def _same_crs(before: CRS | None, after: CRS | None) -> bool:
-    if before is None or after is None:
-        return before is after
-    return before.equals(after, ignore_axis_order=True)
 
 
 def _relative(before: Grid, after: Grid) -> Affine:
@@ -112,7 +80,7 @@ def _relative(before: Grid, after: Grid) -> Affine:
 def _resolution(before: Grid, after: Grid) -> Difference | None:
     relative = _relative(before, after)
     ratios = hypot(relative.a, relative.d), hypot(relative.b, relative.e)
-    if _same_crs(before.crs, after.crs):
+    if same_crs(before.crs, after.crs):
         if max(abs(ratio - 1) for ratio in ratios) * max(after.shape) <= GRID_TOLERANCE:
             return None
         amount = f"{ratios[0]:.7g} times as wide and {ratios[1]:.7g} times as high"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, floor
+from math import ceil, floor, sqrt
 
 import numpy as np
 from affine import Affine
@@ -13,6 +13,7 @@ from rasterio.windows import Window
 
 from geochange.arrays import Array, Ints
 from geochange.errors import UnreadableInput
+from geochange.scenes.ground import ground_steps, is_true_to_scale, metres_per_unit
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,22 +95,33 @@ class Grid:
         return float(np.hypot(t.a, t.d)), float(np.hypot(t.b, t.e))
 
     @cached_property
-    def gsd(self) -> float | None:
-        """Ground sampling distance in metres, the geometric mean of both directions at the scene's centre.
+    def true_to_scale(self) -> bool:
+        """Whether map units are those of the ground at the centre and the corners, see `is_true_to_scale`."""
+        height, width = self.shape
+        places = [(width / 2, height / 2), (0, 0), (width, 0), (width, height), (0, height)]
+        points = map_points(self.transform, np.array(places, float))
+        return self.crs is not None and is_true_to_scale(self.crs, points)
 
-        None without a CRS, or where that has no ellipsoid.
+    @cached_property
+    def pixel_metres(self) -> tuple[float, float] | None:
+        """(height, width) of a pixel on the ground in metres, at the centre; None without a CRS, or beyond its reach.
+
+        In a CRS that is true to scale they are those of its plane.
         """
-        if self.crs is None or (ellipsoid := self.crs.get_geod()) is None:
+        if self.crs is None:
             return None
-        if not self.crs.is_geographic:
-            x, y = self.resolution
-            return float(np.sqrt(x * y)) * self.crs.axis_info[0].unit_conversion_factor
-        middle = self.shape[1] / 2, self.shape[0] / 2
-        points = [self.transform @ (middle[0] + x, middle[1] + y) for x, y in ((0, 0), (1, 0), (0, 1))]
-        degrees = self.crs.axis_info[0].unit_conversion_factor / np.pi * 180
-        lon, lat = np.array(points).T * degrees
-        across, down = ellipsoid.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
-        return float(np.sqrt(across * down))
+        if self.true_to_scale:
+            width, height = np.array(self.resolution) * metres_per_unit(self.crs)
+        else:
+            t, middle = self.transform, (self.shape[1] / 2, self.shape[0] / 2)
+            steps = ground_steps(self.crs, np.array([t @ middle]), np.array([[t.a, t.d], [t.b, t.e]]))
+            width, height = np.linalg.norm(steps[0], axis=-1)
+        return (float(height), float(width)) if np.isfinite(width + height) else None
+
+    @property
+    def gsd(self) -> float | None:
+        """Ground sampling distance in metres, the geometric mean of a pixel's sides; None as `pixel_metres`."""
+        return None if self.pixel_metres is None else sqrt(self.pixel_metres[0] * self.pixel_metres[1])
 
     def crop(self, tile: Tile) -> Grid:
         """Return the grid of a part of this one."""
@@ -142,17 +154,17 @@ def pixels_within(grid: Grid, bounds: tuple[float, float, float, float]) -> Tile
     """Find the pixels of a grid whose centres lie within (left, bottom, right, top); of zero size where none do."""
     if not np.isfinite(bounds).all():
         return Tile(0, 0, 0, 0)
-    rows, cols = pixel_corners(grid, bounds)
-    row, col = ceil(min(rows) - 0.5 - 1e-6), ceil(min(cols) - 0.5 - 1e-6)
-    stop_row, stop_col = floor(max(rows) + 0.5 + 1e-6), floor(max(cols) + 0.5 + 1e-6)
-    return Tile(row, col, max(stop_row - row, 0), max(stop_col - col, 0)).intersect(grid.area)
-
-
-def pixel_corners(grid: Grid, bounds: tuple[float, float, float, float]) -> tuple[list[float], list[float]]:
-    """Return (rows, cols) of the four corners of (left, bottom, right, top), in pixels of a grid."""
     left, bottom, right, top = bounds
     corners = [~grid.transform @ corner for corner in ((left, top), (right, bottom), (left, bottom), (right, top))]
-    return [row for _, row in corners], [col for col, _ in corners]
+    cols, rows = zip(*corners, strict=True)
+    return centres_within(min(rows), min(cols), max(rows), max(cols)).intersect(grid.area)
+
+
+def centres_within(top: float, left: float, bottom: float, right: float) -> Tile:
+    """Find the pixels whose centres lie within a rectangle, given in parts of pixels."""
+    row, col = ceil(top - 0.5 - 1e-6), ceil(left - 0.5 - 1e-6)
+    stop_row, stop_col = floor(bottom + 0.5 + 1e-6), floor(right + 0.5 + 1e-6)
+    return Tile(row, col, max(stop_row - row, 0), max(stop_col - col, 0))
 
 
 def map_points(transform: Affine, points: Array) -> Array:

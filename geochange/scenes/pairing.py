@@ -22,8 +22,9 @@ from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
 from geochange.scenes.layers import read_frame
 from geochange.scenes.options import ResamplingName, SceneOptions
+from geochange.scenes.placement import pixels_reached
 from geochange.scenes.scene import Source, open_array, open_file
-from geochange.scenes.warped import WarpedSource, bounds_in, on_grid, require_overlap
+from geochange.scenes.warped import WarpedSource, on_grid, require_overlap
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -188,7 +189,7 @@ def _common_part(first: Source, others: Sequence[Source]) -> Tile:
     part = first.grid.area
     for other in others:
         require_overlap(other, first.grid, first.name)
-        part = part.intersect(pixels_within(first.grid, bounds_in(other.grid, first.grid.crs)))
+        part = part.intersect(pixels_reached(first.grid, other.grid))
     if part.size == 0:
         names = ", ".join(source.name for source in (first, *others))
         raise GridMismatch(f"no pixel lies in all of {names}; leave out those that lie apart")

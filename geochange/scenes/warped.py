@@ -9,19 +9,22 @@ from math import ceil, floor
 from typing import Any, ClassVar
 
 import numpy as np
-import rasterio
 from affine import Affine
-from pyproj import CRS
-from pyproj.exceptions import ProjError
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import CRSError, RasterioError
-from rasterio.warp import reproject, transform_bounds
+from rasterio.warp import reproject
 
 from geochange.arrays import Array, Bools
 from geochange.errors import GridMismatch
-from geochange.scenes.differences import CHOOSE_OTHERS, GIVE_CRS, GIVE_ONE_CRS, GRID_TOLERANCE, grid_differences
-from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixel_corners
+from geochange.scenes.differences import (
+    CHOOSE_OTHERS,
+    GIVE_CRS,
+    GIVE_ONE_CRS,
+    GRID_TOLERANCE,
+    grid_differences,
+    overlap_share,
+)
+from geochange.scenes.grid import Grid, Tile, crs_name, extent_of
+from geochange.scenes.placement import extents_in, is_closed
 from geochange.scenes.scene import DerivedSource, Source, rasterio_crs
 from geochange.scenes.tiling import partition
 
@@ -73,7 +76,8 @@ class WarpedSource(DerivedSource):
     def _side(self) -> int:
         """Pixels per side of a cell: fewer where the source is finer, so that a cell's source pixels stay few."""
         needed = _needed_by(self.grid, self.source.grid, self.resampling)
-        zoom = max(needed.height / self.grid.shape[0], needed.width / self.grid.shape[1], 1.0)
+        height, width = self.grid.shape
+        zoom = max([1.0, *(max(tile.height / height, tile.width / width) for tile in needed)])
         return max(int(WARP_CELL / zoom) // 16 * 16, 16)
 
     def _cells(self, tile: Tile) -> Iterator[Tile]:
@@ -85,11 +89,12 @@ class WarpedSource(DerivedSource):
     def _warp(self, cell: Tile) -> tuple[Array, Bools]:
         target = self.grid.crop(cell)
         target = replace(target, transform=target.transform @ Affine.translation(self.shift[1], self.shift[0]))
-        needed = _needed_by(target, self.source.grid, self.resampling)
-        values = np.zeros((len(self.bands), *cell.shape), self.dtype)
-        if needed.size == 0:
-            return values, np.zeros(cell.shape, bool)
-        return warp_pixels(*self.source.read(needed), self.source.grid.crop(needed), target, self.resampling)
+        values, valid = np.zeros((len(self.bands), *cell.shape), self.dtype), np.zeros(cell.shape, bool)
+        for needed in _needed_by(target, self.source.grid, self.resampling):
+            own = self.source.grid.crop(needed)
+            new, reached = warp_pixels(*read_round(self.source, needed), own, target, self.resampling)
+            values, valid = np.where(valid, values, new), valid | reached
+        return values, valid
 
 
 def on_grid(source: Source, grid: Grid, resampling: Resampling, name: str = "the grid") -> Source:
@@ -113,17 +118,13 @@ def require_overlap(source: Source, grid: Grid, name: str) -> None:
     own = source.grid
     if (grid.crs is None) != (own.crs is None):
         raise GridMismatch(f"{name} has {crs_name(grid.crs)}, {source.name} has {crs_name(own.crs)}; {GIVE_CRS}")
-    if not (_meet(grid, own) or _meet(own, grid)):  # bounds of the whole earth cannot be brought to every CRS
+    share = overlap_share(grid, own)
+    if share is None:
+        raise GridMismatch(f"{crs_name(own.crs)} cannot be brought to {crs_name(grid.crs)}; {GIVE_ONE_CRS}")
+    if share * grid.area.size <= GRID_TOLERANCE * sum(grid.shape):
         raise GridMismatch(
             f"{name} and {source.name} do not overlap: {extent_of(grid)} and {extent_of(own)}; {CHOOSE_OTHERS}"
         )
-
-
-def _meet(one: Grid, other: Grid) -> bool:
-    """Whether two grids' bounds overlap in the CRS of the one, by more than rounding."""
-    there = bounds_in(other, one.crs)
-    low, high = np.maximum(one.bounds[:2], there[:2]), np.minimum(one.bounds[2:], there[2:])
-    return bool((high - low > GRID_TOLERANCE * np.array(one.resolution)).all())
 
 
 def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resampling: Resampling) -> tuple[Array, Bools]:
@@ -170,30 +171,29 @@ def _whole(values: Array, dtype: np.dtype[Any]) -> Array:
     return whole
 
 
-def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> Tile:
-    """Find the source pixels that interpolation at the target's asks for; of zero size where there are none."""
-    rows, cols = pixel_corners(source, bounds_in(target, source.crs))
-    if not np.isfinite([*cols, *rows]).all():
-        return Tile(0, 0, 0, 0)
-    zoom = max((max(cols) - min(cols)) / target.shape[1], (max(rows) - min(rows)) / target.shape[0], 1.0)
-    reach = ceil((4 if resampling is Resampling.lanczos else 3) * zoom) + 1
-    first, stop = (floor(min(rows)), floor(min(cols))), (ceil(max(rows)), ceil(max(cols)))
-    return Tile(*first, stop[0] - first[0], stop[1] - first[1]).grow(reach).intersect(source.area)
+def _needed_by(target: Grid, source: Grid, resampling: Resampling) -> list[Tile]:
+    """Find the source pixels that interpolation at the target's asks for, apart where they lie on either side of 180°.
 
-
-def bounds_in(grid: Grid, crs: CRS | None) -> tuple[float, float, float, float]:
-    """(left, bottom, right, top) of a grid in another CRS, its edges densified.
-
-    Raises:
-        GridMismatch: the one CRS cannot be brought to the other.
+    Columns of a source that goes round the earth are counted on beyond its first and last one.
     """
-    if grid.crs is None or crs is None or grid.crs == crs:
-        return grid.bounds
-    try:
-        with rasterio.Env():  # outside it GDAL prints its errors itself
-            left, bottom, right, top = transform_bounds(
-                rasterio_crs(grid.crs), rasterio_crs(crs), *grid.bounds, densify_pts=21
-            )
-    except (CRSError, RasterioError, ProjError, CPLE_BaseError) as error:  # GDAL's own pass through `transform_bounds`
-        raise GridMismatch(f"{crs_name(grid.crs)} cannot be brought to {crs_name(crs)}; {GIVE_ONE_CRS}") from error
-    return left, bottom, right, top
+    tiles = []
+    for extent in extents_in(target, source):
+        zoom = max((extent.right - extent.left) / target.shape[1], (extent.bottom - extent.top) / target.shape[0], 1.0)
+        reach = ceil((4 if resampling is Resampling.lanczos else 3) * zoom) + 1
+        first, stop = (floor(extent.top), floor(extent.left)), (ceil(extent.bottom), ceil(extent.right))
+        around = Tile(*first, stop[0] - first[0], stop[1] - first[1]).grow(reach)
+        if is_closed(source) and around.width < source.shape[1]:
+            return [around.intersect(replace(source.area, col=around.col))]
+        tiles.append(around.intersect(source.area))
+    return tiles
+
+
+def read_round(source: Source, tile: Tile) -> tuple[Array, Bools]:
+    """Read a tile of a source whose first column follows its last one: the tile's columns may lie beyond both."""
+    width, parts, col = source.grid.shape[1], [], tile.col
+    while col < tile.stop_col:
+        part = Tile(tile.row, col % width, tile.height, min(tile.stop_col - col, width - col % width))
+        parts.append(source.read(part))
+        col += part.width
+    values, valid = zip(*parts, strict=True)
+    return np.concatenate(values, axis=-1), np.concatenate(valid, axis=-1)

@@ -219,6 +219,21 @@ def test_classes_of_layers_are_those_that_a_column_names(tmp_path, run):
     assert json.loads(out)["average_precision"]["ap50"] == pytest.approx((built + felled) / 2)
 
 
+@pytest.mark.parametrize(
+    ("crs", "left", "bottom"), [(UTM, 5e5, 5.4e6), ("EPSG:4326", 15, 60), ("EPSG:3857", 1.6e6, 8.4e6), (None, 0, 0)]
+)
+@pytest.mark.filterwarnings("ignore:.crs. was not provided:UserWarning")
+def test_two_layers_are_compared_on_pixels_of_so_many_metres(tmp_path, crs, left, bottom):
+    side = {"EPSG:4326": 0.01, None: 600}.get(crs, 1000)
+    square = geopandas.GeoDataFrame(geometry=[shapely.box(left, bottom, left + side, bottom + side)], crs=crs)
+    square.to_file(tmp_path / "square.gpkg")
+
+    found = geochange.evaluate(tmp_path / "square.gpkg", tmp_path / "square.gpkg", resolution=5)
+
+    ground = side**2 if crs is None else square.to_crs("EPSG:32633").area[0]
+    assert found.pixels.confusion[1, 1] * 25 == pytest.approx(ground, rel=0.02)
+
+
 def test_a_picture_takes_the_place_of_no_input(tmp_path, run, masks):
     paths = [write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks)]
     for path in paths:

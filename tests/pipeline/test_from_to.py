@@ -243,3 +243,22 @@ def test_the_command_says_what_became_what(pair, image, tmp_path, run):
     assert code == 0
     assert "wood, old" in out
     refused(run("from-to", *pair, *outs, "--label-column", "cover"), "exists")
+
+
+def test_widths_and_areas_are_those_of_the_ground_in_web_mercator(tmp_path):
+    """At 48.7 degrees a Mercator metre is 0.66 m: what is 50 m wide there is 33 m wide."""
+    x, y = transform(UTM, "EPSG:3857", [PLACE.c], [PLACE.f])
+    squares = [shapely.box(x[0] + left, y[0], x[0] + left + width, y[0] + 400) for left, width in ((0, 50), (500, 200))]
+    for name, classes in (("before", ["wood", "wood"]), ("after", ["town", "town"])):
+        frame = geopandas.GeoDataFrame({"cover": classes}, geometry=squares, crs="EPSG:3857")
+        frame.to_file(tmp_path / f"{name}.gpkg")
+    pair = tmp_path / "before.gpkg", tmp_path / "after.gpkg"
+    ground = np.sort(geopandas.GeoSeries(squares, crs="EPSG:3857").to_crs(UTM).area)
+
+    every = geochange.from_to(*pair, tmp_path / "every.gpkg", options(tolerance=30))
+    wide = geochange.from_to(*pair, tmp_path / "wide.gpkg", options(tolerance=36))
+    large = geochange.from_to(*pair, tmp_path / "large.gpkg", options(min_area="10000m2"))
+
+    assert np.sort(read(tmp_path / "every.gpkg")["area_m2"]) == pytest.approx(ground, rel=1e-3)
+    assert every.transitions[0].area_m2 == pytest.approx(ground.sum(), rel=1e-3)
+    assert [found.transitions[0].polygons for found in (every, wide, large)] == [2, 1, 1]

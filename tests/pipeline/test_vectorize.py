@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import shapely
+from affine import Affine
+from pyproj import Geod, Transformer
 
 import geochange
 from geochange.engine.cluster import ClusterOptions
@@ -54,3 +57,50 @@ def test_areas_on_the_ground_need_a_crs(tmp_path):
     path = write_raster(tmp_path / "mask.tif", np.ones((1, 9, 9), np.uint8), crs=None)
     with pytest.raises(BadOption, match=r"min-area '9m2' needs a CRS, which .*mask.tif lacks; give pixels, as in 4px"):
         geochange.vectorize(path, tmp_path / "c.gpkg", geochange.VectorizeOptions(min_area="9m2"))
+
+
+PLACES = {
+    "utm": (UTM, Affine(10, 0, 500_000, 0, -10, 5_400_000)),
+    "degrees": ("EPSG:4326", Affine(0.0001, 0, 11, 0, -0.0001, 48)),
+    "mercator": ("EPSG:3857", Affine(15, 0, 1_200_000, 0, -15, 6_100_000)),
+    "feet": ("EPSG:2263", Affine(30, 0, 1_000_000, 0, -30, 200_000)),
+    "none": (None, Affine(0.5, 0, 100, 0, 0.5, 200)),
+}
+
+
+def disc(radius=40):
+    rows, cols = np.mgrid[:100, :100] - 50
+    return (rows**2 + cols**2 < radius**2).astype(np.uint8)[None]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_outlines_are_simplified_by_metres_and_without_a_crs_by_pixels(tmp_path, place):
+    crs, transform = PLACES[place]
+    path = write_raster(tmp_path / "disc.tif", disc(), crs=crs, transform=transform)
+    side = {"utm": 10, "degrees": 11.12, "mercator": 10.05, "feet": 30 * 1200 / 3937, "none": 1}[place]
+    found = []
+    for tolerance in (side * 0.5, side * 2.0, side * 200):
+        changes = geochange.vectorize(path, tmp_path / "c.gpkg", simplify=tolerance, overwrite=True).changes()
+        found.append(int(shapely.get_num_coordinates(changes.geometry.values).sum()))
+
+    plain = write_raster(tmp_path / "plain.tif", disc(), transform=Affine(1, 0, 500_000, 0, -1, 5_400_000))
+    expected = []
+    for tolerance in (0.5, 2.0, 200):
+        changes = geochange.vectorize(plain, tmp_path / "p.gpkg", simplify=tolerance, overwrite=True).changes()
+        expected.append(int(shapely.get_num_coordinates(changes.geometry.values).sum()))
+    assert found == expected
+
+
+def test_the_smallest_area_and_the_total_are_those_of_the_ground(tmp_path):
+    x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(25, 60)
+    mask = np.zeros((1, 60, 60), np.uint8)
+    mask[0, 5:25, 5:25], mask[0, 30:58, 30:58] = 1, 1  # 400 and 784 Mercator metres squared: 100 and 197 m2
+    path = write_raster(tmp_path / "mask.tif", mask, crs="EPSG:3857", transform=Affine(1, 0, x, 0, -1, y))
+
+    layer = geochange.vectorize(path, tmp_path / "c.gpkg", min_area="150m2")
+
+    changes = layer.changes()
+    expected = Geod(ellps="WGS84").geometry_area_perimeter(changes.to_crs(4326).geometry[0])[0]
+    assert changes["area_px"].tolist() == [784]
+    assert changes["area_m2"].tolist() == pytest.approx([abs(expected)], rel=1e-6)
+    assert layer.totals.area_m2 == pytest.approx(abs(expected), rel=1e-4)

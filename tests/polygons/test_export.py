@@ -19,7 +19,7 @@ from tests.region_cases import Map, trace_whole
 
 SHAPE = 12, 15
 UTM = Grid(CRS("EPSG:26914"), Affine(5, 0, 500_000, 0, -5, 5_200_000), SHAPE)
-PLAIN = Grid(None, Affine.identity(), SHAPE)
+PLAIN = Grid(None, Affine(1, 0, 0, 0, -1, 0), SHAPE)
 FIELDS = [name for name in SCHEMA.names if name != "geometry"]
 suffixes = pytest.mark.parametrize("suffix", LAYER_WRITERS)
 

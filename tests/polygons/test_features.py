@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 import shapely
 from affine import Affine
-from pyproj import CRS, Geod
+from pyproj import CRS, Geod, Transformer
 
 from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches, map_polygons, measure
 from geochange.scenes.grid import Grid
@@ -49,7 +49,7 @@ def test_metres_are_measured_in_the_plane(regions):
 
 
 def test_us_feet_become_metres(regions):
-    area, perimeter = measure(regions.polygons, grid("EPSG:2263"))
+    area, perimeter = measure(regions.polygons, grid("EPSG:2263", Affine(5, 0, 1e6, 0, -5, 2e5)))
 
     foot = 1200 / 3937
     np.testing.assert_allclose(area, np.array([8 * 25, 25]) * foot**2, atol=1e-4)
@@ -78,12 +78,54 @@ def test_multipolygon_is_measured_as_its_parts(regions):
 
 
 def test_images_without_a_crs_hang_upside_down_and_have_no_metres(regions):
-    layer = ChangeLayer(grid=grid(None, Affine.identity()), labels=("a", "b"))
+    layer = ChangeLayer(grid=grid(None, Affine(1, 0, 0, 0, -1, 0)), labels=("a", "b"))
 
     rows = table(regions, layer)
 
     assert rows["area_m2"] == rows["perimeter_m"] == [None, None]
     assert shapely.from_wkb(rows["geometry"][1]).equals(shapely.box(3, -3, 4, -2))
+
+
+@pytest.mark.parametrize("transform", [Affine(2, 0, 1000, 0, 2, 5000), Affine(2, 0, 1000, 0, -2, 5000)])
+def test_a_geotransform_without_a_crs_is_kept_whichever_way_its_rows_run(regions, transform):
+    pixel = map_polygons(regions.polygons, grid(None, transform))[1]
+
+    corners = [transform @ corner for corner in ((3, 2), (4, 3))]
+    assert pixel.normalize() == shapely.box(*np.min(corners, axis=0), *np.max(corners, axis=0)).normalize()
+    assert pixel.exterior.is_ccw
+
+
+def web_mercator(lon, lat, size=1.0):
+    """Transform of pixels of so many Mercator metres from a place on."""
+    x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(lon, lat)
+    return Affine(size, 0, x, 0, -size, y)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:3857", web_mercator(25, 60)),
+        ("EPSG:3857", web_mercator(-120, 0)),
+        ("EPSG:3031", Affine(30, 0, 3e6, 0, -30, 2e6)),
+        ("EPSG:32662", Affine(30, 0, 1e6, 0, -30, 5e6)),
+        ("EPSG:3035", Affine(30, 0, 6e6, 0, -30, 5e6)),
+        ("EPSG:4807", Affine(0.001, 0, 2, 0, -0.001, 52)),
+    ],
+)
+def test_planes_that_are_not_true_to_scale_are_measured_on_the_ellipsoid(regions, crs, transform):
+    at = grid(crs, transform)
+
+    area, perimeter = measure(regions.polygons, at)
+
+    base = at.crs.geodetic_crs
+    to_base = Transformer.from_crs(at.crs, base, always_xy=True)
+    degrees = np.degrees(base.axis_info[0].unit_conversion_factor)
+    placed = shapely.transform(
+        map_polygons(regions.polygons, at), lambda xy: np.stack(to_base.transform(*xy.T), axis=1) * degrees
+    )
+    geod = at.crs.get_geod()
+    np.testing.assert_allclose(area, [geod.geometry_area_perimeter(polygon)[0] for polygon in placed], atol=1e-3)
+    np.testing.assert_allclose(perimeter, [geod.geometry_length(polygon.boundary) for polygon in placed], atol=1e-3)
 
 
 def test_attributes_say_what_the_pixels_hold(regions):

@@ -6,15 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyproj import CRS
 from scipy import ndimage
 from skimage.morphology import disk
 
-from geochange.probability.morphology import Close, Disc, Open, grey_dilation, grey_erosion, pixel_metres
-from geochange.scenes.grid import Grid
+from geochange.probability.morphology import Close, Disc, Open, grey_dilation, grey_erosion
 from tests.refinement_cases import in_blocks, part_of, parts
 
 RADII = st.sampled_from([1.0, 1.5, 2.0, 3.2])
@@ -109,21 +106,3 @@ def test_holes_in_the_data_neither_take_nor_give():
     part = part_of(np.where(valid, codes, 0).astype(np.uint8), valid)
     for step in (Open(DISC), Close(DISC)):
         assert (step.apply(part)[0][valid] == 200).all()
-
-
-def grid(crs, transform):
-    return Grid(None if crs is None else CRS.from_user_input(crs), transform, (100, 100))
-
-
-def test_pixels_are_measured_in_metres():
-    assert pixel_metres(grid("EPSG:32633", Affine(2, 0, 5e5, 0, -4, 5.4e6))) == pytest.approx((4, 2))
-    assert pixel_metres(grid("EPSG:2263", Affine(1, 0, 1e6, 0, -1, 2e5))) == pytest.approx((0.3048, 0.3048), rel=1e-4)
-    assert pixel_metres(grid(None, Affine.identity())) is None
-
-
-def test_pixels_in_degrees_are_narrower_than_high_away_from_the_equator():
-    place = grid("EPSG:4326", Affine(0.001, 0, 10, 0, -0.001, 60.05))
-    height, width = pixel_metres(place)
-    assert height == pytest.approx(111.4, rel=0.002)
-    assert width == pytest.approx(55.8, rel=0.002)
-    assert height * width == pytest.approx(place.gsd**2)
