@@ -10,6 +10,7 @@ from typing import NoReturn, TypeAlias
 
 from geochange.errors import BadOption, GeochangeError, UnreadableInput
 from geochange.files import visible_in
+from geochange.names import file_of, is_elsewhere
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SPLITS = ("train", "val", "test")
@@ -225,13 +226,9 @@ def _rows(path: Path, needed: Sequence[str]) -> Sequence[tuple[int, dict[str, st
     return rows
 
 
-def _is_elsewhere(name: str) -> bool:
-    return name.startswith("/vsi") or "://" in name
-
-
 def _located(folder: Path, name: str) -> str:
-    return name if _is_elsewhere(name) else str(folder / name)
+    return name if is_elsewhere(name) else str(folder / name)
 
 
 def _exists(name: str) -> bool:
-    return _is_elsewhere(name) or Path(name).exists()
+    return is_elsewhere(name) or Path(file_of(name)).exists()

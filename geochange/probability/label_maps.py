@@ -13,7 +13,8 @@ from rasterio.enums import Resampling
 from geochange.arrays import Bools, Ints
 from geochange.probability.raster import ScoreRaster, classify, cutoff_of, open_scores
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
+from geochange.scenes.layer_files import is_layer
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
 from geochange.scenes.scene import Source
 from geochange.scenes.warped import on_grid
 
