@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
+
+T = TypeVar("T")
 
 HIDDEN = "***"
 
@@ -43,9 +45,16 @@ def _vsi_options(options: str) -> str:
     return HIDDEN if address is None else redact(unquote(address)) + (f"&{HIDDEN}" if "&" in options else "")
 
 
-def plain(values: Any) -> Any:
+def one_line(text: str) -> str:
+    """Return a text as one line for terminals and logs: without secrets; breaks and what does not print as escapes."""
+    lines = " \\n ".join(each.strip() for each in redact(text).strip().splitlines())
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in lines)
+
+
+def plain(values: T) -> T:
     """Return values as JSON gives them back, with the secrets in their texts redacted."""
-    return _redacted(json.loads(json.dumps(values)))
+    kept: T = _redacted(json.loads(json.dumps(values)))
+    return kept
 
 
 def _redacted(value: Any) -> Any:

@@ -127,9 +127,3 @@ def parse_network_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]
             raise BadOption(f"{name} has no option {option!r} to give here{elsewhere}")
         values[option] = parse_option(f"option {option} of {name}", text, hints[option])
     return values
-
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
