@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from geochange.redaction import redact
+
 
 class GeochangeError(Exception):
     """Base of all errors that a user can fix; the command line prints it on one line and exits with 2."""
+
+    def __str__(self) -> str:
+        """Return the message, without secrets of the names in it."""
+        return redact(super().__str__())
 
 
 class UnreadableInput(GeochangeError, OSError):

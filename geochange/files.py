@@ -16,6 +16,7 @@ import numpy as np
 
 from geochange.arrays import Array
 from geochange.errors import BadOption, DiskFull, OutputInTheWay
+from geochange.names import file_of
 
 GEOTIFF_SUFFIXES = (".tif", ".tiff")
 
@@ -72,7 +73,7 @@ def require_writable(targets: Iterable[Path], *, overwrite: bool, inputs: Iterab
 
 def spare_inputs(targets: Iterable[Path], inputs: Iterable[Any]) -> None:
     """Raise OutputInTheWay where a file or folder to write is an input, by whatever path or link it is named."""
-    read = {Path(each).resolve() for each in inputs if isinstance(each, str | os.PathLike)}
+    read = {Path(file_of(os.fspath(each))).resolve() for each in inputs if isinstance(each, str | os.PathLike)}
     for path in targets:
         if path.resolve() in read:
             raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output")

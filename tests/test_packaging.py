@@ -20,7 +20,10 @@ LIBRARY = sorted((ROOT / "geochange").rglob("*.py"))
 # Rooms in the order of the design: a module imports from rooms above its own, or from its own.
 ROOMS = [
     "arrays",
+    "redaction",
     "errors",
+    "parsing",
+    "names",
     "declarations",
     "files",
     "allocator",

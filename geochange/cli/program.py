@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -13,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from geochange.allocator import use_one_arena
 from geochange.cli.commands import COMMANDS
 from geochange.errors import GeochangeError
+from geochange.redaction import one_line
 
 USER_ERROR, INTERRUPTED = 2, 130
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever typer keeps click
@@ -77,6 +81,20 @@ def run_command(command: Callable[..., None]) -> NoReturn:
     sys.exit(_outcome(single, None))
 
 
+@contextmanager
+def _quiet_streams() -> Iterator[None]:
+    """Keep warnings of libraries for logs, and print names that are not UTF-8 as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+
+
+@_quiet_streams()
 def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     """Run a program; its exit code."""
     use_one_arena()
@@ -103,4 +121,4 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
 
 def _say(message: str) -> None:
     if message:  # empty where help has been printed
-        print("geochange:", " ".join(message.split()), file=sys.stderr)
+        print("geochange:", one_line(message), file=sys.stderr)

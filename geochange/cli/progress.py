@@ -13,6 +13,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from geochange.engine.progress import Listener, Silent
+from geochange.redaction import one_line
 
 
 class PixelRate(TextColumn):
@@ -73,7 +74,7 @@ class Bar:
 
     def notice(self, text: str) -> None:
         """Print a line on stderr."""
-        print(text, file=sys.stderr)
+        print(one_line(text), file=sys.stderr)
 
 
 @contextmanager

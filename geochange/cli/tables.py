@@ -14,6 +14,7 @@ from rich.text import Text
 
 from geochange.errors import UnreadableInput
 from geochange.polygons.preview import hectares
+from geochange.redaction import plain
 
 if TYPE_CHECKING:
     from geochange.detectors.catalogue import Offer
@@ -47,7 +48,7 @@ FROM_TO_REST = {
 
 def print_json(answer: Any) -> None:
     """One JSON value on stdout."""
-    print(json.dumps(answer, indent=2))
+    print(json.dumps(plain(answer), indent=2))
 
 
 def plain_table(title: str | None = None, *columns: str) -> Table:
@@ -250,7 +251,7 @@ def print_synthesized(made: Synthesized) -> None:
 
 def print_report(report: Report) -> None:
     """Facts of both dates, radiometry by band, findings, and the verdict."""
-    answer = report.to_dict()
+    answer = plain(report.to_dict())
     names = plain_table()
     for date in ("before", "after"):
         names.add_row(date, Text(answer[date]["name"], overflow="fold"))

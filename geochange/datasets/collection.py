@@ -19,7 +19,7 @@ from geochange.datasets.options import CollectionOptions
 from geochange.detectors.statistics import Matching, Moments, matching_of, moments_of, valid_pixels
 from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import is_layer
+from geochange.scenes.layer_files import is_layer
 from geochange.scenes.numbers import open_numbers, single_band
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Scene, open_scene

@@ -17,11 +17,13 @@ from geochange.datasets.sprites import BORDER, Sprite, cut_out, trim
 from geochange.datasets.unchanged import Tone
 from geochange.errors import BandMismatch, UnreadableInput
 from geochange.files import visible_in
+from geochange.parsing import parsing
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.scene import Source
 
 LARGEST_CUTOUT = 96  # pixels per side of what is cut out
+LARGEST_PICTURE = 4096  # pixels per side of a picture, transparent margins included
 SMALLEST_CUTOUT = 3.0  # pixels of area
 PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 SOFTNESS = 0.5  # pixels
@@ -133,11 +135,10 @@ def read_picture(path: Path, bands: int) -> Floats:
     Raises:
         UnreadableInput, BandMismatch: as `open_pictures`.
     """
-    try:
-        with Image.open(path) as picture:
-            mode, pixels = picture.mode, np.asarray(picture)
-    except OSError as error:
-        raise UnreadableInput(f"{path} cannot be read as a picture: {error}") from error
+    with parsing(path, "a picture"), Image.open(path) as picture:
+        if max(picture.size) > LARGEST_PICTURE:
+            raise UnreadableInput(f"{path} has {picture.width} x {picture.height} pixels, more than {LARGEST_PICTURE}")
+        mode, pixels = picture.mode, np.asarray(picture)
     if mode not in ("RGBA", "LA"):
         raise UnreadableInput(f"{path} has no opacity (it is {mode}): objects are cut out by it")
     if pixels.shape[-1] != bands + 1:

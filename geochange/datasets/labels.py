@@ -12,9 +12,11 @@ import numpy as np
 from geochange.arrays import IGNORE, Array, Ints
 from geochange.datasets.options import CollectionOptions
 from geochange.errors import BadOption, GridMismatch
+from geochange.names import file_of
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
+from geochange.scenes.layer_files import is_layer
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
 from geochange.scenes.numbers import open_numbers, single_band
 from geochange.scenes.scene import open_file
 
@@ -110,9 +112,10 @@ def _layer_labels(path: str, version: tuple[int, ...], image: str, options: Coll
 
 
 def _version(path: str) -> tuple[int, ...]:
-    if not os.path.exists(path):
+    file = file_of(path)
+    if not os.path.exists(file):
         return ()
-    status = os.stat(path)
+    status = os.stat(file)
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import NoReturn, TypeAlias
 
 from geochange.errors import BadOption, GeochangeError, UnreadableInput
 from geochange.files import visible_in
+from geochange.names import file_of, is_elsewhere
+from geochange.parsing import parsing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SPLITS = ("train", "val", "test")
@@ -132,7 +135,7 @@ def _pairs_in_lists(folder: Path, leave_out: LeaveOut, labelled: bool) -> Iterat
     stems = _files(folder, leave_out, labelled)
     seen: dict[str, str] = {}
     for split, path in _lists(folder).items():
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
+        for line in _text(path).splitlines():
             if not line.strip():
                 continue
             name = _stem_in_list(line.strip())
@@ -140,6 +143,19 @@ def _pairs_in_lists(folder: Path, leave_out: LeaveOut, labelled: bool) -> Iterat
                 raise BadOption(f"{path} names {name}, which {LISTS}/{seen[name]}.txt does too; leave it in one")
             if pair := _pair(folder, name, stems, leave_out, named_in=path):
                 yield replace(pair, split=split)
+
+
+def _text(path: Path) -> str:
+    """Read a list or a table.
+
+    Raises:
+        UnreadableInput: it is missing, or not text.
+    """
+    with parsing(path, "text"):
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise UnreadableInput(f"{path} is not text: it holds a zero byte")
+    return text
 
 
 def _stem_in_list(line: str) -> str:
@@ -183,8 +199,10 @@ def _pair(
 
 
 def _is_scene_table(path: Path) -> bool:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return {*TABLE_COLUMNS} <= {*next(csv.reader(file), [])}
+    try:
+        return {*TABLE_COLUMNS} <= {*next(csv.reader(io.StringIO(_text(path), newline=""), strict=True), [])}
+    except (UnreadableInput, csv.Error):  # one that is named by itself is refused
+        return False
 
 
 def _pairs_in_table(path: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
@@ -208,15 +226,11 @@ def _rows(path: Path, needed: Sequence[str]) -> Sequence[tuple[int, dict[str, st
     Raises:
         UnreadableInput: it is missing, no text, or lacks columns or cells.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            rows = [
-                (reader.line_num, {key: (cell or "").strip() for key, cell in row.items() if key}) for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableInput(f"{path} cannot be read as a CSV: {error}") from error
+    text = _text(path)
+    with parsing(path, "a CSV"):
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        columns = reader.fieldnames or []
+        rows = [(reader.line_num, {key: (cell or "").strip() for key, cell in row.items() if key}) for row in reader]
     if lacking := [column for column in needed if column not in columns]:
         raise UnreadableInput(f"{path} has no column {lacking[0]}; it has {', '.join(columns) or 'none'}")
     for line, row in rows:
@@ -225,13 +239,9 @@ def _rows(path: Path, needed: Sequence[str]) -> Sequence[tuple[int, dict[str, st
     return rows
 
 
-def _is_elsewhere(name: str) -> bool:
-    return name.startswith("/vsi") or "://" in name
-
-
 def _located(folder: Path, name: str) -> str:
-    return name if _is_elsewhere(name) else str(folder / name)
+    return name if is_elsewhere(name) else str(folder / name)
 
 
 def _exists(name: str) -> bool:
-    return _is_elsewhere(name) or Path(name).exists()
+    return is_elsewhere(name) or Path(file_of(name)).exists()

@@ -24,6 +24,7 @@ from geochange.engine.work import Work, grid_blocks
 from geochange.errors import OutputInTheWay
 from geochange.polygons.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.layer_files import writable_path
 from geochange.scenes.options import NodataRule
 from geochange.scenes.pairing import Scene
 from geochange.scenes.scene import Source, read_beyond
@@ -150,8 +151,8 @@ def write_objects(found: Sequence[SyntheticChange], grid: Grid, path: Path) -> N
     crs = None if grid.crs is None else grid.crs.to_wkt()
     frame = geopandas.GeoDataFrame(columns, geometry=map_polygons(pixels, grid), crs=crs)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), writable_path(path) as file:
             warnings.filterwarnings("ignore", message="'crs' was not provided")
-            frame.to_file(path, layer=OBJECTS, driver="GPKG", engine="pyogrio", geometry_type="Polygon", VERSION="1.3")
+            frame.to_file(file, layer=OBJECTS, driver="GPKG", engine="pyogrio", geometry_type="Polygon", VERSION="1.3")
     except (DataSourceError, DataLayerError) as error:
         raise OutputInTheWay(f"{path.name} could not be written; is the disk full?") from error

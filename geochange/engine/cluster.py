@@ -138,6 +138,7 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
         {
             "distributed.comm.timeouts.connect": "5s",
             "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # as `allocator.use_one_arena`
+            "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": "ignore",  # of libraries; a worker has no log
         }
     )
     with settings, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:

@@ -21,8 +21,9 @@ from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trac
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import at_least
-from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
+from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.layers import reproject_polygons
 
 PARENT = "parent"
 """Column: `id` of the change that a piece was cut from; its number in the layer where that has no such column."""
@@ -109,7 +110,7 @@ def _piece_batches(
 def _measured(regions: Regions, features: FeatureFile, grid: Grid) -> dict[str, pa.Array]:
     mapped = map_polygons(regions.polygons, grid)
     area, perimeter = measure(regions.polygons, grid, mapped)
-    placed: Array = shapely.orient_polygons(reproject_polygons(mapped, grid.crs, features.crs))
+    placed: Array = shapely.orient_polygons(reproject_polygons(mapped, grid.crs, features.crs, "the image"))
     return {
         "area_m2": pa.array(area, from_pandas=True),
         "area_px": pa.array(regions.counts.area_px),

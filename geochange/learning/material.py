@@ -24,6 +24,7 @@ from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import TrainingData, parse_network_options, parse_training_data
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import scene_of
+from geochange.redaction import redact
 from geochange.scenes.options import PHYSICAL, STORED
 from geochange.scenes.scene import open_file
 
@@ -267,7 +268,7 @@ def make_network(
         value_range=material.value_range,
         gsd=training_gsd(material, options),
         matched=material.matched,
-        trained_on=", ".join(names),
+        trained_on=redact(", ".join(names)),
         values=PHYSICAL if start is None else start.about.values,
     )
     return network.train(), about, origin

@@ -14,6 +14,7 @@ from geochange.declarations import describe_type, parse_option
 from geochange.detectors.networks.registry import network_class
 from geochange.errors import BadOption, UnreadableInput
 from geochange.learning.options import TrainRunOptions
+from geochange.parsing import parsing
 
 T = TypeVar("T", bound=TrainRunOptions)
 
@@ -80,10 +81,8 @@ def read_options(path: Path) -> dict[str, Any]:
     Raises:
         UnreadableInput: it is not a JSON object.
     """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UnreadableInput(f"{path} cannot be read as JSON: {error}") from error
+    with parsing(path, "JSON"):
+        content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise UnreadableInput(f'{path} must hold options by name, as in {{"rate": 0.001}}')
     return content
@@ -127,9 +126,3 @@ def parse_network_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]
             raise BadOption(f"{name} has no option {option!r} to give here{elsewhere}")
         values[option] = parse_option(f"option {option} of {name}", text, hints[option])
     return values
-
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from geochange.detectors.networks.checkpoint import load_tensors
 from geochange.detectors.networks.contract import Network
-from geochange.errors import BadOption, DiskFull, UnreadableInput
+from geochange.errors import BadOption, DiskFull
 from geochange.files import write_whole
+from geochange.parsing import parsing
 
 MAY_DIFFER = ("loaders", "device", "patience", "every")  # between the parts of a run that was resumed
 
@@ -83,7 +84,7 @@ class State:
             BadOption: it was written under other options.
         """
         saved = load_tensors(path)
-        try:
+        with parsing(path, "a state of this training, and not of another network"):
             _require_same(saved["options"], options or {}, path)
             self.network.load_state_dict(saved["network"])
             self.averaged.load_state_dict(saved["averaged"])
@@ -95,9 +96,6 @@ class State:
             if "running" in saved:
                 self.running = Running(**saved["running"])
             torch.set_rng_state(saved["random"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UnreadableInput(f"{path} is damaged, or the state of another network: {reason}") from error
 
     @property
     def scored_step(self) -> int:

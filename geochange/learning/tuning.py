@@ -13,6 +13,7 @@ from geochange.errors import BadOption, NotFinite
 from geochange.files import write_whole
 from geochange.learning.options import TuneOptions
 from geochange.learning.scoring import merit_name
+from geochange.parsing import parsing
 
 TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"
 SEARCH_FILES = (TRIALS, BEST_OPTIONS, JOURNAL)
@@ -105,13 +106,14 @@ def _open_study(optuna: Any, folder: Path, options: TuneOptions) -> Any:
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     journal = str(folder / JOURNAL)
-    return optuna.create_study(
-        study_name="geochange",
-        storage=JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal))),
-        load_if_exists=True,
-        direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=options.first_trials),
-    )
+    with parsing(journal, "a journal of trials"):
+        return optuna.create_study(
+            study_name="geochange",
+            storage=JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal))),
+            load_if_exists=True,
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=options.first_trials),
+        )
 
 
 def _write_trials(folder: Path, study: Any) -> None:

@@ -20,7 +20,7 @@ from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import GeochangeError
 from geochange.pipeline.options import choose_options
-from geochange.scenes.layers import is_layer
+from geochange.scenes.layer_files import is_layer
 from geochange.scenes.numbers import has_background_nodata
 from geochange.scenes.scene import open_file
 

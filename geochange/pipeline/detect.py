@@ -51,6 +51,7 @@ from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, to
 from geochange.probability.options import LocalRule
 from geochange.probability.raster import Provenance, encode_probability, layer_spec, open_scores, probability_spec
 from geochange.probability.threshold_search import open_labelled, require_threshold
+from geochange.redaction import one_line, plain
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.layers import open_layer
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from geopandas import GeoDataFrame
 
-log = logging.getLogger("geochange")
+log, warned = logging.getLogger("geochange"), logging.getLogger("py.warnings")
 
 POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
 
@@ -216,7 +217,7 @@ def _without_shift(scene: Scene, options: DetectOptions, cluster: ClusterOptions
 
 
 def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
-    return {"geochange": version("geochange"), "scene": scene.fingerprint(), "options": asdict(options)}
+    return plain({"geochange": version("geochange"), "scene": scene.fingerprint(), "options": asdict(options)})
 
 
 def _detect(run: _Run) -> Detection:
@@ -236,7 +237,7 @@ def _detect(run: _Run) -> Detection:
     record = _products(run, inference, store)
     record["scene"]["notes"] = doubts
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
-    record = json.loads(json.dumps(record))
+    record = plain(record)
     run.folder.publish(record)
     return Detection(run.folder.out, record)
 
@@ -461,13 +462,19 @@ def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
             "scaling": [None if source.scaling is None else list(source.scaling) for source in run.scene.sources],
         },
         "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
-        "identity": json.loads(json.dumps(run.identity)),
+        "identity": run.identity,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {stage: round(spent, 3) for stage, spent in seconds.items()}
+
+
+class _LogLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line without secrets."""
+        return one_line(super().format(record))
 
 
 class _LogFile(logging.FileHandler):
@@ -477,10 +484,11 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def _logged(folder: RunFolder) -> Iterator[None]:
-    """Write what the run logs to OUT/run.log."""
+    """Write what the run logs, and warnings of libraries where they are not printed, to OUT/run.log."""
     handler = _LogFile(folder.out / LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
+    handler.setFormatter(_LogLine("%(asctime)s %(levelname)s %(message)s"))
+    for each in (log, warned):
+        each.addHandler(handler)
     level = log.level
     log.setLevel(logging.INFO)
     try:
@@ -490,5 +498,6 @@ def _logged(folder: RunFolder) -> Iterator[None]:
         raise
     finally:
         log.setLevel(level)
-        log.removeHandler(handler)
+        for each in (log, warned):
+            each.removeHandler(handler)
         handler.close()

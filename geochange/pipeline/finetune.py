@@ -46,6 +46,7 @@ from geochange.pipeline.train import (
     outcome,
     require_folder,
 )
+from geochange.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def _begin(
         thresholds={},
         temperature=1.0,
         metrics={},
-        trained_on=", ".join([start.about.trained_on, *names]),
+        trained_on=redact(", ".join([start.about.trained_on, *names])),
     )
     return moved.network, about, moved.fresh
 

@@ -28,10 +28,10 @@ from geochange.pipeline.options import FromToOptions, choose_options
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.options import parse_min_area
 from geochange.polygons.style import class_style
-from geochange.scenes.feature_files import GEOMETRY, reproject_polygons
+from geochange.scenes.feature_files import GEOMETRY
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.ground import ground_areas, unit_metres
-from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer, reproject_polygons
 from geochange.scenes.scene import open_grid, rasterio_crs
 from geochange.scenes.tiling import partition
 
@@ -151,7 +151,8 @@ def from_to(
     covers, left_out = zip(*(read_cover(*each) for each in zip(layers, named, strict=True)), strict=True)
     crs, grid = _common_crs(layers), None if options.grid is None else _open_grid(options.grid)
     plane = Plane.of(crs, covers[0].polygons)
-    covers = covers[0], replace(covers[1], polygons=reproject_polygons(covers[1].polygons, layers[1].frame.crs, crs))
+    brought = reproject_polygons(covers[1].polygons, layers[1].frame.crs, crs, layers[1].path)
+    covers = covers[0], replace(covers[1], polygons=brought)
     with stages.stage("overlay"):
         snapped = [replace(cover, polygons=snap_to_lattice(plane.enter(cover.polygons))) for cover in covers]
         found = find_transitions(

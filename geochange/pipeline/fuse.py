@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from geochange.probability.fusion import (
 from geochange.probability.raster import Provenance, encode_probability, probability_spec
 from geochange.probability.stack import SourceStack, open_stack
 from geochange.probability.stacking import fit_stacking, read_model, write_model
+from geochange.redaction import plain, redact
 from geochange.scenes.grid import Tile
 from geochange.scenes.scene import open_masked
 
@@ -146,7 +147,7 @@ def fuse(
     return Fused(
         path=path,
         method=options.method,
-        sources=stack.names,
+        sources=tuple(map(redact, stack.names)),
         classes=stack.classes,
         threshold=plan.threshold,
         details=plan.details,
@@ -156,7 +157,7 @@ def fuse(
 
 def _write(path: Path, plan: _Plan, run: _Run) -> None:
     """Fuse block by block into scratch files, and these into a COG."""
-    how = {"method": run.options.method, "sources": list(run.stack.names), **plan.details}
+    how = plain({"method": run.options.method, "sources": list(run.stack.names), **plan.details})
     spec = probability_spec(
         run.stack.grid,
         np.dtype(run.options.dtype),
@@ -195,6 +196,7 @@ def _stacking(run: _Run) -> _Plan:
     labels, model = run.options.labels, run.options.model
     if labels is not None:
         fitted = fit_stacking(run.stack, labels, run.options.fit, run.work)
+        fitted = replace(fitted, sources=tuple(map(redact, fitted.sources)))
     else:
         assert model is not None
         fitted = read_model(model, run.stack)

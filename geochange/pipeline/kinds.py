@@ -27,9 +27,9 @@ from geochange.pipeline.options import choose_options_and_cluster
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.region_ids import RegionIds
 from geochange.polygons.style import kind_style
-from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features, reproject_polygons
+from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
 from geochange.scenes.grid import Grid, crs_name
-from geochange.scenes.layers import in_pixels, open_layer
+from geochange.scenes.layers import in_pixels, open_layer, reproject_polygons
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Image, Scene, open_scene
 
@@ -217,7 +217,8 @@ def number_regions(features: FeatureFile, grid: Grid, ids: RegionIds) -> int:
     count = 0
     for _, polygons in features.batches():
         if len(polygons):
-            ids.burn(in_pixels(reproject_polygons(polygons, features.crs, grid.crs), grid), count + 1)
+            placed = reproject_polygons(polygons, features.crs, grid.crs, features.path)
+            ids.burn(in_pixels(placed, grid), count + 1)
         count += len(polygons)
     return count
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableIn
 from geochange.files import require_space, visible_in
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.pipeline.run_folder import RunFolder
+from geochange.redaction import plain
 from geochange.scenes.grid import Tile
 from geochange.scenes.numbers import open_numbers
 from geochange.scenes.options import NodataRule, SceneOptions
@@ -264,11 +264,12 @@ def _write_table(path: Path, names: Sequence[str]) -> None:
 
 
 def _record(paths: Sequence[str], options: SynthesizeOptions, counts: Counter[str], pairs: int) -> dict[str, Any]:
-    return {
+    record: dict[str, Any] = {
         "command": COMMAND,
         "images": [Path(path).name for path in paths],
         "pairs": pairs,
         "changes": {kind: counts[kind] for kind in CHANGE_KINDS},
-        "options": json.loads(json.dumps(asdict(options))),
+        "options": asdict(options),
         "versions": {name: version(name) for name in ("geochange", "numpy", "scipy", "pillow")},
     }
+    return plain(record)

@@ -24,7 +24,7 @@ from geochange.learning.calibration import calibrate, calibrate_distances
 from geochange.learning.material import Material, gather, make_network, make_samples, require_labels, uses_labels
 from geochange.learning.options import TrainOptions, TrainRunOptions
 from geochange.learning.ranks import here
-from geochange.learning.run_options import TrainingData, parse_all_training_data, plain
+from geochange.learning.run_options import TrainingData, parse_all_training_data
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
@@ -32,6 +32,7 @@ from geochange.learning.training_state import MAY_DIFFER, Row, State
 from geochange.learning.tuning import SEARCH_FILES
 from geochange.pipeline.options import choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
+from geochange.redaction import plain
 
 BOARD, TRIAL_FOLDERS = "tensorboard", "trials"
 FROZEN, PSEUDO, STATISTICS = "frozen", "pseudo-labels", "statistics.pt"
@@ -172,7 +173,7 @@ def first_record(
     identity: Mapping[str, Any], material: Material, network: Network, about: About, origin: str | None
 ) -> dict[str, Any]:
     """Return what run.json holds before the first step."""
-    return {
+    record = {
         "finished": False,
         "identity": dict(identity),
         "training": [_counts(each) for each in material.training],
@@ -181,7 +182,7 @@ def first_record(
         "left_out": [{"item": name, "why": why} for name, why in material.left_out.items()],
         "network": {
             "name": about.network,
-            "options": plain(about.options),
+            "options": about.options,
             "parameters": sum(each.numel() for each in network.parameters()),
             "begun_with": origin,
         },
@@ -192,6 +193,7 @@ def first_record(
             **{name: version(name) for name in ("geochange", "torch", "timm", "numpy")},
         },
     }
+    return plain(record)
 
 
 def _blocks(material: Material) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.polygons.geojson import feature_collection
 from geochange.polygons.regions import Regions
 from geochange.polygons.style import STYLE_NAME, change_style
+from geochange.scenes.layer_files import writable_path
 
 LAYER = "changes"
 
@@ -132,9 +133,9 @@ def writer_of(path: Path) -> Callable[[Path, Batches, FeatureLayer], None]:
 
 def write_geopackage(path: Path, batches: Batches, layer: FeatureLayer) -> None:
     """Write a GeoPackage 1.3 with a spatial index and, where there is one, a QGIS style that is used by default."""
-    with _frugal_index():
+    with _frugal_index(), writable_path(path) as file:
         _write_gdal(
-            path,
+            file,
             batches,
             layer,
             driver="GPKG",
@@ -157,7 +158,8 @@ def write_geojson(path: Path, batches: Batches, layer: FeatureLayer) -> None:
 
 def write_flatgeobuf(path: Path, batches: Batches, layer: FeatureLayer) -> None:
     """Write FlatGeobuf with its spatial index, which puts the features in an order of its own."""
-    _write_gdal(path, batches, layer, driver="FlatGeobuf", options={"TEMPORARY_DIR": str(path.parent)})
+    with writable_path(path) as file:
+        _write_gdal(file, batches, layer, driver="FlatGeobuf", options={"TEMPORARY_DIR": str(file.parent)})
 
 
 def write_geoparquet(path: Path, batches: Batches, layer: FeatureLayer) -> None:

@@ -15,7 +15,8 @@ from geochange.engine.work import Work
 from geochange.probability.content import understand
 from geochange.probability.raster import ScoreRaster, classify, cutoff_of, open_scores
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer, open_layer
+from geochange.scenes.layer_files import is_layer
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
 from geochange.scenes.scene import Source
 from geochange.scenes.warped import on_grid
 

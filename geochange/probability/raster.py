@@ -17,6 +17,7 @@ import rasterio
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cog import RasterSpec, encode_block
 from geochange.errors import UnreadableInput
+from geochange.parsing import parsing
 from geochange.scenes.grid import Grid, Tile, require_workable
 from geochange.scenes.scene import FileSource, open_file, read_beyond, readable
 
@@ -185,6 +186,9 @@ def open_scores(path: str) -> ScoreRaster:
     """Open a raster of probabilities, whole numbers with a scale or floats, or of whole numbers that stand for classes.
 
     What it does not say itself, `content.understand` finds out.
+
+    Raises:
+        UnreadableInput: it is no raster, too large, or its tags are not those that were written.
     """
     source = replace(open_file(path, as_stored=True), nodata="any")
     require_workable(source.grid, path)
@@ -195,12 +199,28 @@ def open_scores(path: str) -> ScoreRaster:
         raise UnreadableInput(f"{path} holds probabilities with an offset; give them a scale alone")
     return ScoreRaster(
         source,
-        tuple(json.loads(tags[CLASSES_TAG])) if CLASSES_TAG in tags else _class_names(described),
+        _stored_names(path, tags, CLASSES_TAG) if CLASSES_TAG in tags else _class_names(described),
         scale if source.dtype.kind in "iub" else 1 / FLOAT_STEPS,
-        json.loads(tags.get(THRESHOLDS_TAG, "{}")),
-        Provenance(tags.get(DETECTOR_TAG), tuple(json.loads(tags.get(REFINED_TAG, "[]")))),
+        _stored_thresholds(path, tags),
+        Provenance(tags.get(DETECTOR_TAG), _stored_names(path, tags, REFINED_TAG)),
         declared=CLASSES_TAG in tags or scale != 1,
     )
+
+
+def _stored_names(path: str, tags: Mapping[str, str], tag: str) -> tuple[str, ...]:
+    with parsing(f"{path}: its tag {tag}", "names"):
+        names = json.loads(tags.get(tag, "[]"))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"it holds {names}")
+        return tuple(names)
+
+
+def _stored_thresholds(path: str, tags: Mapping[str, str]) -> dict[str, float]:
+    with parsing(f"{path}: its tag {THRESHOLDS_TAG}", "thresholds"):
+        thresholds = {name: float(value) for name, value in json.loads(tags.get(THRESHOLDS_TAG, "{}")).items()}
+        if not all(0 <= value <= 1 for value in thresholds.values()):
+            raise ValueError(f"{thresholds} do not lie in 0..1")
+        return thresholds
 
 
 def _class_names(described: Sequence[str | None]) -> tuple[str, ...]:

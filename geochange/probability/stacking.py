@@ -14,8 +14,9 @@ import numpy as np
 
 from geochange.arrays import Bools, Floats, Ints
 from geochange.engine.work import Work, grid_blocks
-from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, NothingValid
 from geochange.files import write_whole
+from geochange.parsing import parsing
 from geochange.probability.fusion import StackingModel, best_threshold, fit_logistic, stacked, stacking_features
 from geochange.probability.label_maps import LabelMap, labels_on, open_labels
 from geochange.probability.label_thresholds import NOT_LABELLED
@@ -198,15 +199,11 @@ def read_model(path: str | os.PathLike[str], stack: SourceStack) -> StackingMode
         BadOption: it was fitted on more sources, or fewer.
     """
     name = os.fspath(path)
-    try:
+    with parsing(name, "a model that `geochange fuse --save-model` left"):
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record["method"] != METHOD:
             raise ValueError(f"its method is {record['method']}")
         model = StackingModel.from_dict(record)
-    except FileNotFoundError as error:
-        raise UnreadableInput(f"{name} does not exist") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UnreadableInput(f"{name} is not a model that `geochange fuse --save-model` left: {error}") from error
     if len(model.sources) != len(stack.sources):
         raise BadOption(
             f"{name} was fitted on {len(model.sources)} rasters ({', '.join(model.sources)}), {len(stack.sources)} "

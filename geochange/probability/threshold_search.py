@@ -29,7 +29,8 @@ from geochange.probability.options import LocalRule, Threshold, ThresholdOptions
 from geochange.probability.raster import ScoreRaster
 from geochange.probability.thresholds import HISTOGRAM_METHODS
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.layers import Layer, VectorLabels, in_pixels, is_layer
+from geochange.scenes.layer_files import is_layer
+from geochange.scenes.layers import Layer, VectorLabels, in_pixels
 from geochange.scenes.tiling import cell_side, partition
 
 HISTOGRAM_BINS = 1024

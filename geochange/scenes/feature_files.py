@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
+import pyogrio.raw
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
 from geochange.arrays import Array
-from geochange.errors import UnreadableInput
-from geochange.scenes.layers import first_layer
+from geochange.parsing import parsing
+from geochange.scenes.layer_files import gdal_layer, is_parquet, require_layer_file
+from geochange.scenes.layers import FORM, require_polygons
 
 GEOMETRY = "geometry"
 BATCH = 4096
+CURVED = range(8, 13)  # types of WKB, from circular strings to multi-surfaces
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class FeatureFile:
     """A layer of polygons in a file. Features without a geometry are left out."""
 
     path: str
-    layer: str | None
-    """None in GeoParquet."""
+    """A file, or `FILE|layername=NAME`."""
     schema: pa.Schema
     """Its columns, without the geometry."""
     crs: CRS | None
@@ -50,66 +50,66 @@ class FeatureFile:
         Raises:
             UnreadableInput: a feature is not a polygon, or the file breaks off.
         """
-        try:
+        with parsing(self.path, FORM):
             for batch in self._stored(size):
                 geometries = shapely.from_wkb(batch.column(self.geometry).to_numpy(zero_copy_only=False))
                 there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-                rows = batch.filter(pa.array(there))
-                yield rows.select(self.schema.names), self._polygons(geometries[there])
-        except (DataSourceError, DataLayerError, OSError, pa.ArrowException) as error:
-            raise UnreadableInput(f"{self.path} cannot be read as a vector layer: {error}") from error
+                polygons, rows = self._polygons(geometries[there]), batch.filter(pa.array(there))
+                yield rows.select(self.schema.names), polygons
 
     def _stored(self, size: int) -> Iterator[pa.RecordBatch]:
-        if self.layer is None:
+        if is_parquet(self.path):
             yield from pq.ParquetFile(self.path).iter_batches(size)
             return
-        with pyogrio.open_arrow(self.path, layer=self.layer, batch_size=size, use_pyarrow=True) as (_, reader):
+        with (
+            gdal_layer(self.path) as (file, layer),
+            pyogrio.open_arrow(file, layer=layer, batch_size=size, use_pyarrow=True) as (_, reader),
+        ):
+            first = 0
             for batch in reader:
-                yield from (batch.slice(start, size) for start in range(0, batch.num_rows, size))
+                linear = self._without_curves(batch, file, layer, first)
+                yield from (linear.slice(start, size) for start in range(0, batch.num_rows, size))
+                first += batch.num_rows
+
+    def _without_curves(self, batch: pa.RecordBatch, file: str, layer: str, first: int) -> pa.RecordBatch:
+        """Return a batch that begins at a row of the layer, with curves cut into segments; streams keep them."""
+        place = batch.schema.get_field_index(self.geometry)
+        if not any(_is_curved(wkb) for wkb in batch.column(place).to_pylist()):
+            return batch
+        linear = pyogrio.raw.read(file, layer=layer, columns=[], skip_features=first, max_features=batch.num_rows)[2]
+        return batch.set_column(place, batch.schema.field(place), pa.array(linear, batch.schema.field(place).type))
 
     def _polygons(self, geometries: Array) -> Array:
-        kinds = shapely.get_type_id(geometries)
-        wrong = ~np.isin(kinds, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON))
-        if wrong.any():
-            raise UnreadableInput(f"{self.path} holds {geometries[wrong][0].geom_type}; polygons are needed")
+        require_polygons(geometries, self.path)
         flat: Array = shapely.orient_polygons(shapely.force_2d(geometries))
-        single = kinds == shapely.GeometryType.POLYGON
+        single = shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON
         if self.multipart and single.any():
             flat[single] = shapely.multipolygons(flat[single, np.newaxis])
         return flat
 
 
-def reproject_polygons(polygons: Array, source: CRS | None, target: CRS | None) -> Array:
-    """(n,) polygons of one CRS in another; as they are where it is the same, or there is none."""
-    if source is None or target is None or source == target:
-        return polygons
-    move = Transformer.from_crs(source, target, always_xy=True)
-    moved: Array = shapely.transform(polygons, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    return moved
-
-
 def open_features(path: str) -> FeatureFile:
-    """Open a layer of polygons; of several the first that has geometries.
+    """Open a layer of polygons.
+
+    Args:
+        path: a file, or `FILE|layername=NAME`.
 
     Raises:
-        UnreadableInput: it is missing, or no vector layer.
+        UnreadableInput: it is missing, no vector layer, or holds several layers.
     """
-    if not os.path.exists(path):
-        raise UnreadableInput(f"{path} does not exist")
-    try:
-        return _open_parquet(path) if Path(path).suffix.lower() == ".parquet" else _open_gdal(path)
-    except (DataSourceError, DataLayerError, OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise UnreadableInput(f"{path} cannot be read as a vector layer: {error}") from error
+    require_layer_file(path)
+    with parsing(path, FORM):
+        return _open_parquet(path) if is_parquet(path) else _open_gdal(path)
 
 
 def _open_gdal(path: str) -> FeatureFile:
-    layer = first_layer(path)
-    with pyogrio.open_arrow(path, layer=layer, use_pyarrow=True) as (about, reader):
+    with (
+        gdal_layer(path) as (file, layer),
+        pyogrio.open_arrow(file, layer=layer, use_pyarrow=True) as (about, reader),
+    ):
         geometry = about["geometry_name"] or "wkb_geometry"
         crs = None if about["crs"] is None else CRS.from_user_input(about["crs"])
-        return FeatureFile(
-            path, layer, _without(reader.schema, geometry), crs, geometry, about["geometry_type"] != "Polygon"
-        )
+        return FeatureFile(path, _without(reader.schema, geometry), crs, geometry, about["geometry_type"] != "Polygon")
 
 
 def _open_parquet(path: str) -> FeatureFile:
@@ -119,7 +119,15 @@ def _open_parquet(path: str) -> FeatureFile:
     column: dict[str, Any] = about["columns"][geometry]
     text = column.get("crs", "OGC:CRS84")
     crs = None if text is None else CRS.from_user_input(text)
-    return FeatureFile(path, None, _without(schema, geometry), crs, geometry, column["geometry_types"] != ["Polygon"])
+    return FeatureFile(path, _without(schema, geometry), crs, geometry, column["geometry_types"] != ["Polygon"])
+
+
+def _is_curved(wkb: bytes | None) -> bool:
+    """Return whether a geometry in WKB is a curve, or holds some."""
+    if not wkb:
+        return False
+    (kind,) = struct.unpack("<I" if wkb[0] else ">I", wkb[1:5])
+    return kind % 1000 in CURVED
 
 
 def _without(schema: pa.Schema, geometry: str) -> pa.Schema:

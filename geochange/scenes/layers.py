@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from affine import Affine
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 from shapely import STRtree
 
 from geochange.arrays import Array, Bools, Ints
 from geochange.errors import GridMismatch, UnreadableInput
+from geochange.parsing import parsing
 from geochange.scenes.grid import Grid, Tile, crs_name, map_points
+from geochange.scenes.layer_files import gdal_layer, is_parquet, require_layer_file
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp", ".kml", ".gml", ".sqlite"}
+FORM = "a vector layer"
 
 
 @dataclass(frozen=True)
@@ -55,57 +57,84 @@ class Layer:
     frame: Any  # geopandas.GeoDataFrame
 
     def polygons(self, grid: Grid) -> Array:
-        """(n,) geometries in the grid's CRS."""
+        """(n,) geometries in the grid's CRS.
+
+        Raises:
+            GridMismatch: only one of both has a CRS, or the layer cannot be brought to the grid's.
+        """
         crs = self.frame.crs
         if (crs is None) != (grid.crs is None):
             raise GridMismatch(f"{self.path} has {crs_name(crs)}, the grid has {crs_name(grid.crs)}; give both a CRS")
-        frame = self.frame if crs is None or crs == grid.crs else self.frame.to_crs(grid.crs)
-        return np.asarray(frame.geometry.values, dtype=object)
-
-
-def is_layer(path: str) -> bool:
-    """Whether a name ends as a vector layer's does."""
-    return Path(path).suffix.lower() in VECTOR_SUFFIXES
+        return reproject_polygons(np.asarray(self.frame.geometry.values, dtype=object), crs, grid.crs, self.path)
 
 
 def open_layer(path: str) -> Layer:
     """Read the polygons of a layer; features without a geometry are left out.
 
+    Args:
+        path: a file, or `FILE|layername=NAME`.
+
     Raises:
-        UnreadableInput: it cannot be read, or holds other than polygons.
+        UnreadableInput: it cannot be read, holds several layers, or other than polygons.
     """
-    if not os.path.exists(path):
-        raise UnreadableInput(f"{path} does not exist")
     frame = read_frame(path)
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
-    if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all():
-        raise UnreadableInput(f"{path} holds {', '.join(sorted(frame.geom_type.unique()))}; polygons are needed")
+    with parsing(path, FORM):
+        frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
+        require_polygons(np.asarray(frame.geometry.values, dtype=object), path)
     return Layer(path, frame)
 
 
+def require_polygons(geometries: Array, name: str) -> None:
+    """Raise UnreadableInput where one of (n,) geometries is not a polygon, or has a corner that is not at a place."""
+    kinds = shapely.get_type_id(geometries)
+    wrong = ~np.isin(kinds, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON))
+    if wrong.any():
+        found = ", ".join(sorted({each.geom_type for each in geometries[wrong]}))
+        raise UnreadableInput(f"{name} holds {found}; polygons are needed")
+    if not np.isfinite(shapely.get_coordinates(geometries)).all():
+        raise UnreadableInput(f"{name} holds a polygon with coordinates that are not finite; repair or remove it")
+
+
 def read_frame(path: str) -> GeoDataFrame:
-    """Read all features of a layer.
-
-    Raises:
-        UnreadableInput: it cannot be read.
-    """
+    """Read all features of a layer; arguments and errors as for `open_layer`."""
     import geopandas
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        if path.endswith(".parquet"):
-            return geopandas.read_parquet(path)
-        return geopandas.read_file(path, layer=first_layer(path))
-    except (DataSourceError, DataLayerError, OSError, ValueError) as error:
-        raise UnreadableInput(f"{path} cannot be read as a vector layer: {error}") from error
-
-
-def first_layer(path: str) -> str:
-    """Name the first layer with geometries: a GeoPackage may keep styles in another."""
     import pyogrio
 
-    layers = pyogrio.list_layers(path)
-    return str(next((name for name, kind in layers if kind is not None), layers[0][0]))
+    require_layer_file(path)
+    with parsing(path, FORM):
+        if is_parquet(path):
+            return geopandas.read_parquet(path)
+        with gdal_layer(path) as (file, layer):
+            return pyogrio.read_dataframe(file, layer=layer)
+
+
+def reproject_polygons(polygons: Array, source: CRS | None, target: CRS | None, name: str = "the layer") -> Array:
+    """(n,) polygons of one CRS in another; as they are where it is the same, or there is none.
+
+    Args:
+        polygons: in map units.
+        source: their CRS.
+        target: the one that is wanted.
+        name: what messages call the polygons.
+
+    Raises:
+        GridMismatch: the one CRS cannot be brought to the other, or not where a polygon lies.
+    """
+    if source is None or target is None or source == target:
+        return polygons
+    try:
+        move = Transformer.from_crs(source, target, always_xy=True)
+    except ProjError as error:
+        raise GridMismatch(f"{name} has {crs_name(source)}, which cannot be brought to {crs_name(target)}") from error
+
+    def moved(points: Array) -> Array:
+        found = np.stack(move.transform(points[:, 0], points[:, 1]), axis=1)
+        if not np.isfinite(found).all():
+            raise GridMismatch(f"{name} reaches beyond where {crs_name(source)} can be brought to {crs_name(target)}")
+        return found
+
+    brought: Array = shapely.transform(polygons, moved)
+    return brought
 
 
 def in_pixels(polygons: Array, grid: Grid) -> Array:

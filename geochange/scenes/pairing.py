@@ -20,7 +20,7 @@ from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
-from geochange.scenes.layers import read_frame
+from geochange.scenes.layers import open_layer, reproject_polygons
 from geochange.scenes.options import ResamplingName, SceneOptions
 from geochange.scenes.placement import pixels_reached
 from geochange.scenes.scene import Source, open_array, open_file
@@ -228,10 +228,9 @@ def _aoi_geometry(aoi: str | tuple[float, float, float, float], grid: Grid) -> s
         if not (left < right and bottom < top):
             raise BadOption(f"area of interest {aoi} must be left,bottom,right,top with left < right and bottom < top")
         return shapely.box(*aoi)
-    layer = read_frame(aoi)
-    if layer.crs is not None and grid.crs is not None:
-        layer = layer.to_crs(grid.crs)
-    return shapely.union_all(shapely.make_valid(np.asarray(layer.geometry.dropna().values, dtype=object)))
+    frame = open_layer(aoi).frame
+    polygons = reproject_polygons(np.asarray(frame.geometry.values, dtype=object), frame.crs, grid.crs, aoi)
+    return shapely.union_all(shapely.make_valid(polygons))
 
 
 def _source_fingerprint(source: Source) -> dict[str, Any]:

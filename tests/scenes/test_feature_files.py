@@ -7,8 +7,9 @@ from affine import Affine
 from geochange.errors import UnreadableInput
 from geochange.polygons.export import LAYER_WRITERS, write_layer
 from geochange.polygons.features import SCHEMA, ChangeLayer
-from geochange.scenes.feature_files import open_features, reproject_polygons
+from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import Grid
+from geochange.scenes.layers import reproject_polygons
 from tests.region_cases import Map, trace_whole
 from tests.stand_ins import UTM
 

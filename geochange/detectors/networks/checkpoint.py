@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,9 +24,10 @@ from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network
 from geochange.errors import BadOption, UnreadableInput
 from geochange.files import write_whole
+from geochange.parsing import parsing
 from geochange.scenes.options import STORED, Values
 
-FORMAT = "geochange network 1"
+FORMAT, FORM = "geochange network 1", "a checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,8 @@ class Checkpoint:
 
     about: About
     weights: Mapping[str, Tensor]
+    name: str = "the checkpoint"
+    """What messages call it."""
 
     def build(self) -> Network:
         """Build the network, ready to score.
@@ -77,16 +81,29 @@ class Checkpoint:
         Raises:
             UnreadableInput: the weights do not fit the network that the checkpoint names.
         """
-        network: Network = build_network(self.about.network, self.about.options)
-        try:
+        with parsing(self.name, f"a checkpoint of {self.about.network}"):
+            self._require_fit()
+            network: Network = build_network(self.about.network, self.about.options)
             network.load_state_dict(
                 {name: value.float() if value.is_floating_point() else value for name, value in self.weights.items()}
             )
-        except RuntimeError as error:
-            raise UnreadableInput(
-                f"the weights do not fit {self.about.network}: {str(error).splitlines()[0]}"
-            ) from error
         return network.eval()
+
+    def _require_fit(self) -> None:
+        """Raise UnreadableInput where names or shapes of weights are not the network's, before it takes any memory."""
+        try:
+            with torch.device("meta"):
+                network: Network = build_network(self.about.network, self.about.options)
+        except BadOption as error:
+            raise UnreadableInput(f"{self.name}: {error}") from error
+        wanted = {key: each.shape for key, each in network.state_dict().items()}
+        found = {key: each.shape for key, each in self.weights.items()}
+        differing = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+        if differing:
+            raise UnreadableInput(
+                f"{self.name}: the weights do not fit {self.about.network}: {len(differing)} of {len(wanted)} have "
+                f"another shape, are missing or unknown, first {differing[0]}"
+            )
 
     def halved(self) -> Checkpoint:
         """With weights of 16 bits, which take half the room and score the same."""
@@ -109,24 +126,65 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UnreadableInput(f"{path} is not a checkpoint of geochange ({FORMAT})")
-    try:
-        about = dict(content["about"])
-        about["normalisation"] = Normalisation(**{key: tuple(value) for key, value in about["normalisation"].items()})
-        known = {each.name for each in fields(About)}
-        about = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in about.items() if key in known
-        }
-        if about.get("values", STORED) not in get_args(Values):
-            raise UnreadableInput(f"{path} takes {about['values']!r} values, which are not known here")
-        return Checkpoint(About(**about), content["weights"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UnreadableInput(f"{path} is a damaged checkpoint: {error}") from error
+    with parsing(path, FORM):
+        about, weights = _about_of(content["about"]), dict(content["weights"])
+        _require_usable(about)
+        _require_weights(weights)
+    return Checkpoint(about, weights, os.fspath(path))
+
+
+def _about_of(stored: Mapping[str, Any]) -> About:
+    known = {each.name for each in fields(About)}
+    about: dict[str, Any] = {
+        key: tuple(each) if isinstance(each, list) else each for key, each in stored.items() if key in known
+    }
+    scale = {key: tuple(map(float, each)) for key, each in about["normalisation"].items()}
+    about["normalisation"] = Normalisation(**scale)
+    about |= {name: tuple(map(float, about[name])) for name in ("value_range", "gsd") if about.get(name) is not None}
+    return About(**about | {name: _numbers(about.get(name, {})) for name in ("thresholds", "metrics")})
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in values.items()}
+
+
+def _require_usable(about: About) -> None:
+    """Raise ValueError where a network cannot be run as its checkpoint says."""
+    mean, spread, bands = about.normalisation.mean, about.normalisation.spread, about.bands
+    rules = {
+        "classes must be names": bool(about.classes) and all(isinstance(each, str) for each in about.classes),
+        "bands must be those of the network": about.options.get("bands", len(bands)) == len(bands) > 0,
+        "normalisation must have a mean and a spread above 0 for each band": len(mean) == len(spread) == len(bands)
+        and all(map(isfinite, mean))
+        and all(0 < each < inf for each in spread),
+        "value_range must be two numbers": len(about.value_range) == 2 and all(map(isfinite, about.value_range)),
+        "gsd must be two lengths": about.gsd is None or (len(about.gsd) == 2 and all(0 < x < inf for x in about.gsd)),
+        "thresholds must be probabilities": all(0 <= each <= 1 for each in about.thresholds.values()),
+        "temperature must be above 0": 0 < float(about.temperature) < inf,
+        "trained_on must be text": isinstance(about.trained_on, str),
+        "values must be stored or physical": about.values in get_args(Values),
+    }
+    if broken := [rule for rule, kept in rules.items() if not kept]:
+        raise ValueError(f"its {broken[0]}")
+
+
+def _require_weights(weights: Mapping[str, Any]) -> None:
+    """Raise ValueError where a weight is not a tensor, is larger than what is stored of it, or is not finite."""
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"its weight {name} is not a tensor")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"its weight {name} has more elements than are stored")
+        if not value.isfinite().all():
+            raise ValueError(f"its weight {name} is not finite")
 
 
 def _require_whole(path: str | os.PathLike[str]) -> None:
-    """Refuse, with UnreadableInput, a file that is not what was written: torch does not compare checksums."""
+    """Refuse, with UnreadableInput, a file that is not what torch wrote: it neither packs nor compares checksums."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            if packed := [each.filename for each in archive.infolist() if each.file_size > each.compress_size]:
+                raise UnreadableInput(f"{path} holds {packed[0]} packed, as torch does not; it was not loaded")
             if (broken := archive.testzip()) is not None:
                 raise UnreadableInput(f"{path} is damaged: {broken} is not what was written")
 
@@ -137,21 +195,12 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
     Raises:
         UnreadableInput: the file is missing, damaged, or holds more than data.
     """
-    try:
+    with parsing(path, FORM), warnings.catch_warnings(action="ignore"):  # what torch says of pickles of others
         _require_whole(path)
-        with warnings.catch_warnings(action="ignore"):  # what torch says of pickles of others, we refuse in one line
+        try:
             return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UnreadableInput(f"{path} does not exist") from error
-    except IsADirectoryError as error:
-        raise UnreadableInput(f"{path} is a folder; name the checkpoint in it") from error
-    except zipfile.BadZipFile as error:
-        raise UnreadableInput(f"{path} cannot be read as a checkpoint: it is damaged, or something else") from error
-    except pickle.UnpicklingError as error:
-        raise UnreadableInput(f"{path} holds more than weights (or is damaged), and was not loaded") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UnreadableInput(f"{path} cannot be read as a checkpoint: {reason}") from error
+        except pickle.UnpicklingError as error:
+            raise UnreadableInput(f"{path} holds more than weights (or is damaged), and was not loaded") from error
 
 
 def use_pretrained_encoder(network: Network) -> str:
