@@ -18,11 +18,14 @@ import numpy as np
 import rasterio
 from affine import Affine
 from pyproj import CRS
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geochange.arrays import Array, Bools
 from geochange.errors import BandMismatch, UnreadableInput
+from geochange.names import is_elsewhere
+from geochange.parsing import parsing
 from geochange.scenes.grid import Grid, Tile, require_workable
 from geochange.scenes.options import NodataRule
 
@@ -372,7 +375,7 @@ def open_file(
     if os.path.exists(path):
         path = os.path.abspath(path)  # workers may stand in another folder
         _require_file(path)
-    with readable(path):
+    with parsing(path, "a raster"), readable(path):
         dataset = _open_in_thread(path)
         _require_bands(dataset, path)
         _require_grid(dataset, path)
@@ -602,10 +605,10 @@ def readable(path: str) -> Iterator[None]:
     try:
         with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM=False):  # with it, GDAL 3.10 makes up the rest of a cut-off PNG
             yield
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:  # GDAL's own pass through some calls
         _handles.close()  # an open dataset would report GDAL's error again, as if it were its own
         cause = error.__cause__ or error
-        if not path.startswith("/vsi") and "://" not in path and not os.path.exists(path):
+        if not is_elsewhere(path) and not os.path.exists(path):
             raise UnreadableInput(f"{path} does not exist") from error
         raise UnreadableInput(f"{path} cannot be read: {' '.join(str(cause).split())}") from error
 

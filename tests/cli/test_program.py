@@ -134,7 +134,7 @@ def test_odd_scenes_have_an_answer_or_one_line(run, tmp_path, detector, shape):
         ("--simplify", "-1", "simplify"),
         ("--formats", "gpkg,shp", "shp"),
         ("--dtype", "int8", "dtype"),
-        ("--nodata", "none", "nodata"),
+        ("--nodata", "some", "nodata"),
         ("--resampling", "best", "resampling"),
         ("--aoi", "0,0,1,1", "area of interest"),
         ("--aoi", "nowhere.gpkg", "nowhere.gpkg"),
