@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+SEE = "see "  # begins the note of an error whose traceback lies in a log
+
 
 class GeochangeError(Exception):
     """Base of all errors that a user can fix; the command line prints it on one line and exits with 2."""
