@@ -169,7 +169,7 @@ def detect(
     if options.kinds:
         require_kinds(scene, options)
     identity = _identity(scene, options)
-    inputs = [*(source.name for source in scene.sources), options.aoi, options.labels]
+    inputs = [before, *between, after, options.aoi, options.labels]
     inputs += options.own_options().values()
     folder = RunFolder(Path(out).absolute(), COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     with folder.owned():

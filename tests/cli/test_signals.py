@@ -32,10 +32,7 @@ class Broken:
 
 
 def start(*arguments, **more):
-    code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from geochange.cli import main; main(sys.argv[1:])"
-    )
+    code = "import sys; from geochange.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, **more)
 

@@ -61,14 +61,6 @@ def assert_same(one, other, at=""):
         assert one == other, at
 
 
-@pytest.fixture(autouse=True)
-def _heeded_interrupts():
-    """Heed Ctrl-C, which the background of a script ignores."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def stop_after(steps, monkeypatch, number=signal.SIGINT):
     """Send a signal in the midst of an update: after the optimizer's step, before the average."""
     average, seen = training.average_weights, []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 from rasterio.features import shapes
 from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import shape
@@ -351,8 +353,7 @@ def test_resuming_with_another_image_is_refused(pair, tmp_path, monkeypatch):
 def start_slow_run(pair, out, *more):
     """`geochange detect` as a process of its own, slowed so that it can be stopped in the middle."""
     code = (
-        "import signal, time, sys, geochange.engine.blocks as b\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a script's background ignores it
+        "import time, sys, geochange.engine.blocks as b\n"
         "write = b.write_whole\n"
         "b.write_whole = lambda *a: (time.sleep(0.15), write(*a))\n"
         "from geochange.cli import main; main(sys.argv[1:])"
@@ -427,7 +428,18 @@ def test_a_folder_in_use_is_refused_and_its_run_ends_as_it_would(pair, tmp_path,
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".geochange")]
 
 
+def test_a_file_that_an_array_reads_is_an_input(pair, tmp_path):
+    (tmp_path / "out").mkdir()
+    shutil.copy(pair[0], tmp_path / "out" / "probability.tif")
+    with (
+        rioxarray.open_rasterio(tmp_path / "out" / "probability.tif") as before,
+        pytest.raises(OutputInTheWay, match="is an input"),
+    ):
+        geochange.detect(before, pair[1], tmp_path / "out", overwrite=True)
+
+
 def test_resuming_notices_any_change_of_an_input(pair, tmp_path):
+    pair = [shutil.copy(each, tmp_path) for each in pair]
     aoi, labels = tmp_path / "aoi.geojson", tmp_path / "labels.tif"
     write_aoi(aoi, 100)
     write_raster(labels, np.tile(np.arange(128) < 64, (96, 1))[None].astype(np.uint8))
