@@ -247,6 +247,7 @@ def evaluate(
     options: EvaluateOptions | None = ...,
     *,
     picture: str | os.PathLike[str] | None = ...,
+    overwrite: bool = ...,
     cluster: ClusterOptions | None = ...,
     listener: Listener | None = ...,
     ignore: tuple[int, ...] = ...,

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable
 
 from geochange.redaction import redact
 
+SEE = "see "  # begins the note of an error whose traceback lies in a log
+
 
 class GeochangeError(Exception):
     """Base of all errors that a user can fix; the command line prints it on one line and exits with 2."""

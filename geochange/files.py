@@ -1,41 +1,65 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what may be written where."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 import numpy as np
 
 from geochange.arrays import Array
-from geochange.errors import BadOption, DiskFull, OutputInTheWay
-from geochange.names import file_of
+from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, OutputInTheWay, UnreadableInput
+from geochange.inputs import files_read
+from geochange.system import locked, replace
+from geochange.verification import require_readable
 
 GEOTIFF_SUFFIXES = (".tif", ".tiff")
+HIDDEN = ".geochange-"  # begins the names of all temporary files and folders beside outputs
+ROOM_BYTES = 64 << 20  # a disk that cannot take these any more is full
+
+_FULL = {errno.ENOSPC, errno.EFBIG, *({errno.EDQUOT} if hasattr(errno, "EDQUOT") else ())}
+_SCRATCH = re.compile(rf"{re.escape(HIDDEN)}[0-9a-f]{{8}}-[0-9a-f]{{8}}(\.lock)?")
+_UNFINISHED = re.compile(rf"{re.escape(HIDDEN)}[0-9a-f]{{8}}(\.[^.]+)?")  # of `write_whole`
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under a temporary name, then rename it into place."""
-    with appearing(path) as temporary:
-        temporary.write_bytes(content)
+    """Write a file under a temporary name, then rename it into place.
+
+    Raises:
+        DiskFull: the disk has no room for it; a file that was there is as it was.
+    """
+    temporary = path.with_name(f"{HIDDEN}{uuid4().hex[:8]}{path.suffix}")
+    with naming_full_disks(path):
+        try:
+            temporary.write_bytes(content)
+            replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, with its suffix; rename it at the end, remove it on an error."""
-    temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
-    try:
+    """Give a temporary path for an output; at the end it is read back and renamed to `path`, on an error removed.
+
+    Raises:
+        DiskFull: the disk has no room for it; a file that was there is as it was.
+        OSError: it could not be read back.
+    """
+    with scratch_beside(path) as scratch:
+        temporary = scratch / path.name
         yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        require_readable(temporary)
+        replace(temporary, path)
 
 
 def save_array(path: Path, array: Array) -> None:
@@ -57,26 +81,48 @@ def require_writable(targets: Iterable[Path], *, overwrite: bool, inputs: Iterab
     Args:
         targets: all files to write, in folders that exist.
         overwrite: whether files that exist may be replaced.
-        inputs: all that is read; only paths count.
+        inputs: all that is read; see `files_read`.
 
     Raises:
         OutputInTheWay: the message gives the reason.
+        BadOption: two of the files are one.
     """
     targets = list(targets)
+    for path in targets:
+        _require_name(path)
+    if twice := {path.resolve() for path in targets if [each.resolve() for each in targets].count(path.resolve()) > 1}:
+        raise BadOption(f"two outputs cannot both be written to {min(twice)}; give each a name of its own")
     spare_inputs(targets, inputs)
     for path in targets:
-        if path.exists() and not overwrite:
+        if path.is_dir():
+            raise OutputInTheWay(f"{path} is a folder; name a file")
+        if os.path.lexists(path) and not overwrite:
             raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
-        if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-            raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
+
+
+def _require_name(path: Path) -> None:
+    folder = path.absolute().parent
+    if "\0" in str(path) or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
 
 
 def spare_inputs(targets: Iterable[Path], inputs: Iterable[Any]) -> None:
     """Raise OutputInTheWay where a file or folder to write is an input, by whatever path or link it is named."""
-    read = {Path(file_of(os.fspath(each))).resolve() for each in inputs if isinstance(each, str | os.PathLike)}
+    read = files_read(inputs)
+    paths, places = set(read), {place for each in read if (place := _place(each))}
     for path in targets:
-        if path.resolve() in read:
+        own = path.resolve()
+        if own in paths or _place(own) in places:
             raise OutputInTheWay(f"{path} is an input, and would be replaced; choose another output")
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """Return what names a file on its disk, under any path."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
 def require_geotiff(path: Path) -> None:
@@ -95,17 +141,127 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
+def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
+    """Return whether an error says that the disk, a quota or a limit leaves no room."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+@contextmanager
+def naming_full_disks(path: Path) -> Iterator[None]:
+    """Raise DiskFull in place of an error behind which is a full disk, whatever the library made of it.
+
+    Raises:
+        DiskFull: there was no room left to write `path`.
+    """
+    try:
+        yield
+    except Exception as error:
+        own = isinstance(error, GeochangeError) and not isinstance(error, UnreadableInput | BlockFailed)
+        if own or not (is_disk_full(error) or _is_full(path if path.is_dir() else path.absolute().parent)):
+            raise
+        raise DiskFull(
+            f"the disk is full: {path} could not be written, and stays as it was; free some, then run again, with "
+            "--resume where the command has it"
+        ) from error
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether a disk has no room for ROOM_BYTES more."""
+    piece = os.urandom(1 << 20)  # no file system makes it smaller
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for _ in range(ROOM_BYTES // len(piece)):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return is_disk_full(error)
+    return False
+
+
 @contextmanager
 def scratch_beside(path: Path, needed: int = 0) -> Iterator[Path]:
     """Make a folder beside a file that is to be written, on the same disk; it is gone at the end.
 
+    What killed processes have left of the same file is removed.
+
     Raises:
-        DiskFull: the disk holds less than `needed` bytes.
+        DiskFull: the disk holds less than `needed` bytes, or has no room left.
     """
-    folder = path.absolute().parent
-    require_space(folder, needed)
-    with tempfile.TemporaryDirectory(prefix=".geochange-", dir=folder) as scratch:
-        yield Path(scratch)
+    place = path.absolute().parent
+    remove_leftovers(place, path.name)
+    require_space(place, needed)
+    with naming_full_disks(path), _own_scratch(place, path.name) as scratch:
+        yield scratch
+
+
+@contextmanager
+def _own_scratch(place: Path, name: str) -> Iterator[Path]:
+    """Make a folder whose lock, beside it, is there before it and after it."""
+    scratch = place / f"{HIDDEN}{_mark(name)}-{uuid4().hex[:8]}"
+    with locked(_lock_of(scratch)):
+        try:
+            scratch.mkdir()
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes have left in a folder, never what is a live one's.
+
+    Args:
+        folder: exists.
+        name: of the output whose scratch is removed; None: all scratch, and unfinished files, of a folder that the
+            caller has locked.
+    """
+    with os.scandir(folder) as entries:
+        names = [each.name for each in entries if each.name.startswith(HIDDEN)]
+    for each in names:
+        if name is None and _UNFINISHED.fullmatch(each):
+            (folder / each).unlink(missing_ok=True)
+    wanted = HIDDEN if name is None else f"{HIDDEN}{_mark(name)}-"
+    found = {each.removesuffix(".lock") for each in names if each.startswith(wanted) and _SCRATCH.fullmatch(each)}
+    for scratch in (folder / each for each in sorted(found)):
+        try:
+            with locked(_lock_of(scratch)):
+                shutil.rmtree(scratch, ignore_errors=True)
+        except OSError:  # its process lives, or it is another user's
+            continue
+
+
+def _lock_of(scratch: Path) -> Path:
+    return scratch.with_name(f"{scratch.name}.lock")
+
+
+def _mark(name: str) -> str:
+    """Return what the hidden names of one output begin with."""
+    return blake2b(os.fsencode(name), digest_size=4).hexdigest()
+
+
+def files_digest(inputs: Iterable[str]) -> str:
+    """Return a hash of sizes and times of change of files, with the sources of VRTs; folders do not count."""
+    digest = blake2b(digest_size=16)
+    for path in files_read(each for each in inputs if not Path(each).is_dir()):
+        if path.is_file():
+            status = path.stat()
+            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def content_digest(named: Any) -> str | None:
+    """Return a hash of all that the files of an input hold, with those beside a shapefile; None where it names none."""
+    found = [path for path in files_read([named]) if path.is_file()]
+    whole = [each for path in found for each in (_shapefile(path) if path.suffix.lower() == ".shp" else [path])]
+    digest = blake2b(digest_size=16)
+    for path in whole:
+        with path.open("rb") as file:
+            digest.update(file_digest(file, blake2b).digest())
+    return digest.hexdigest() if whole else None
+
+
+def _shapefile(path: Path) -> list[Path]:
+    return sorted(each for each in path.parent.iterdir() if each.stem == path.stem and each.is_file())
 
 
 def visible_in(folder: str | os.PathLike[str]) -> list[Path]:

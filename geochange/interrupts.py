@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back while something must not be left half done."""
+"""Ctrl-C, SIGTERM and SIGHUP, held back while something must not be left half done."""
 
 from __future__ import annotations
 
@@ -6,34 +6,54 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from geochange.system import STOP_SIGNALS
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 class Interrupts:
-    """While entered, both signals raise KeyboardInterrupt; inside `hold` only at its end.
+    """While entered, the signals raise Interrupted, a KeyboardInterrupt; inside `hold` only at its end.
 
-    Outside the main thread, where Python delivers no signals, nothing changes.
+    A signal that was ignored before stays ignored. Outside the main thread, where Python delivers no signals, nothing
+    changes.
     """
 
     def __init__(self) -> None:
-        self.wanted, self._held = False, False
+        self.number: int | None = None
+        """The signal that has come."""
+        self._held = False
         self._before: dict[int, Any] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._arrive) for each in SIGNALS}
+            heeded = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+            self._before = {each: signal.signal(each, self._arrive) for each in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
+            outer = getattr(handler, "__self__", None)
+            if self.wanted and isinstance(outer, Interrupts):
+                outer.number = self.number
 
     def _arrive(self, number: int, frame: object) -> None:
-        self.wanted = True
+        self.number = number
         if not self._held:
-            raise KeyboardInterrupt
+            self.stop()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -45,12 +65,16 @@ class Interrupts:
             self._held = False
 
     def obey(self) -> None:
-        """Raise KeyboardInterrupt where a signal has come."""
+        """Raise Interrupted where a signal has come."""
         if self.wanted:
-            raise KeyboardInterrupt
+            self.stop()
+
+    def stop(self) -> NoReturn:
+        """Raise Interrupted: with the signal that has come, or as Ctrl-C where another process received it."""
+        raise Interrupted(signal.SIGINT if self.number is None else self.number)
 
 
 def ignore_interrupts() -> None:
-    """Ignore both signals, in processes that work for another one, which decides: terminals and clusters signal all."""
-    for each in SIGNALS:
+    """Ignore the signals, in processes that work for another one, which decides: terminals and clusters signal all."""
+    for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)

@@ -1,10 +1,14 @@
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
 # Tests run side by side, one a core: threads of one that wait for those of another cost ten times what they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests send Ctrl-C to themselves and to processes that they start, which the background of a script would ignore.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are shared: how long an example takes says nothing. A run of the tests says the same each time; to look for
 # more examples: `pytest --hypothesis-profile=search`.

@@ -1,11 +1,17 @@
-"""The command line, and what becomes of errors: one line on stderr, exit code 2; 130 after Ctrl-C."""
+"""The command line, and what becomes of errors: one line on stderr, and the exit code.
+
+2 after a mistake of the user's, 130 after Ctrl-C, 143 after SIGTERM, 1 after a fault of ours or a broken pipe.
+"""
 
 from __future__ import annotations
 
 import io
 import logging
 import os
+import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -15,10 +21,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from geochange.allocator import use_one_arena
 from geochange.cli.commands import COMMANDS
-from geochange.errors import GeochangeError
+from geochange.errors import SEE, GeochangeError
+from geochange.interrupts import Interrupts
 from geochange.redaction import one_line
 
-USER_ERROR, INTERRUPTED = 2, 130
+FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130
+SIGNALLED = 128  # plus the number of the signal
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever typer keeps click
 
 
@@ -96,27 +104,67 @@ def _quiet_streams() -> Iterator[None]:
 
 @_quiet_streams()
 def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
-    """Run a program; its exit code."""
+    """Run a program, and report what stops it; its exit code."""
     use_one_arena()
-    try:
-        code = program(args=None if arguments is None else list(arguments), standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except _USAGE_ERROR as error:
-        _say(error.format_message())
-        return USER_ERROR
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except GeochangeError as error:
-        _say(str(error))
-        return USER_ERROR
-    except OSError as error:
-        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        return USER_ERROR
-    if code == INTERRUPTED:  # typer turns Ctrl-C into this code itself
-        _say("interrupted; commands with --resume go on from what is done")
-    return code if isinstance(code, int) else 0
+    _silence_gdal()
+    with Interrupts() as interrupts:
+        try:
+            code = program(args=None if arguments is None else list(arguments), standalone_mode=False)
+        except KeyboardInterrupt:
+            code = INTERRUPTED  # as typer returns itself, where it is the one to see it
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAULT
+        except (_USAGE_ERROR, GeochangeError, OSError) as error:
+            _say(_message_of(error))
+            return USER_ERROR
+        except typer.Abort as error:  # typer turns EOFError into it
+            return _report_fault(error.__cause__ or error)
+        except Exception as error:
+            return _report_fault(error)
+    if code != INTERRUPTED:
+        return code if isinstance(code, int) else 0
+    number = signal.Signals(interrupts.number or signal.SIGINT)
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+    _say(f"{how}; {_way_on(sys.argv[1:] if arguments is None else arguments)}")
+    return SIGNALLED + number
+
+
+def _silence_gdal() -> None:
+    """Keep the threads of GDAL from writing to stderr what is reported as an error anyway; CPL_DEBUG shows all."""
+    if "CPL_DEBUG" not in os.environ:
+        os.environ.setdefault("CPL_LOG", os.devnull)
+
+
+def _message_of(error: Exception) -> str:
+    if isinstance(error, _USAGE_ERROR):
+        return str(error.format_message())
+    if isinstance(error, OSError) and not isinstance(error, GeochangeError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _way_on(arguments: Sequence[str]) -> str:
+    """Return how a program that was stopped is gone on with."""
+    command = next((COMMANDS[each] for each in arguments if each in COMMANDS), None)
+    resumable = command is not None and any(each.name == "resume" for each in command.keywords)
+    return "add --resume to go on from what is done" if resumable else "run it again"
+
+
+def _report_fault(error: BaseException) -> int:
+    """Report a fault of ours on one line, which names the log with its traceback; return the exit code."""
+    logged = next((note for note in getattr(error, "__notes__", ()) if note.startswith(SEE)), None)
+    what = " ".join([f"unexpected {type(error).__name__}:", *str(error).splitlines()[:1]])
+    _say(f"{what}; {logged or SEE + _write_log(error)}")
+    return FAULT
+
+
+def _write_log(error: BaseException) -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="geochange-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        file.writelines(traceback.format_exception(error))
+    return file.name
 
 
 def _say(message: str) -> None:

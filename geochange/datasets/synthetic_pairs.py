@@ -22,6 +22,7 @@ from geochange.datasets.synthesis import SYNTHETIC_CELL, PairPlan, SyntheticChan
 from geochange.datasets.unchanged import EFFECT_HALO
 from geochange.engine.work import Work, grid_blocks
 from geochange.errors import OutputInTheWay
+from geochange.files import appearing
 from geochange.polygons.features import map_polygons
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layer_files import writable_path
@@ -113,7 +114,9 @@ def write_pair(pair: Pair, work: Work) -> Counter[str]:
     profiles = dated, dated, geotiff_profile(scene.grid, 1, "uint8", tile=SYNTHETIC_CELL)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), ExitStack() as stack:
         *dates, labels = (
-            stack.enter_context(rasterio.open(folder / part / f"{pair.name}.tif", "w", **profile))
+            stack.enter_context(
+                rasterio.open(stack.enter_context(appearing(folder / part / f"{pair.name}.tif")), "w", **profile)
+            )
             for part, profile in zip(FOLDERS, profiles, strict=True)
         )
         for file in dates:
@@ -151,8 +154,8 @@ def write_objects(found: Sequence[SyntheticChange], grid: Grid, path: Path) -> N
     crs = None if grid.crs is None else grid.crs.to_wkt()
     frame = geopandas.GeoDataFrame(columns, geometry=map_polygons(pixels, grid), crs=crs)
     try:
-        with warnings.catch_warnings(), writable_path(path) as file:
+        with appearing(path) as temporary, warnings.catch_warnings(), writable_path(temporary) as file:
             warnings.filterwarnings("ignore", message="'crs' was not provided")
             frame.to_file(file, layer=OBJECTS, driver="GPKG", engine="pyogrio", geometry_type="Polygon", VERSION="1.3")
     except (DataSourceError, DataLayerError) as error:
-        raise OutputInTheWay(f"{path.name} could not be written; is the disk full?") from error
+        raise OutputInTheWay(f"{path.name} could not be written: {error}") from error

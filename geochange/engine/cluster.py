@@ -23,6 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from geochange.declarations import TILES, Options
 from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, UnreadableInput
+from geochange.files import is_disk_full
+from geochange.system import available_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -112,11 +114,6 @@ def open_crew(options: ClusterOptions) -> Iterator[Crew]:
     else:
         with _dask(options) as crew:
             yield crew
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -209,12 +206,9 @@ def attempt(function: Callable[..., R], *arguments: Any) -> R:
             try:
                 return function(*arguments)
             except Exception as error:
-                if isinstance(error, OSError) and error.errno in _DISK_FULL:
+                if is_disk_full(error) and not isinstance(error, GeochangeError):
                     raise DiskFull(f"the disk is full: {error.filename or error}; free some and --resume") from error
                 if pause is None or (isinstance(error, GeochangeError) and not isinstance(error, UnreadableInput)):
                     raise
                 time.sleep(pause)
     raise AssertionError("unreachable")
-
-
-_DISK_FULL = {28, 122}  # ENOSPC, EDQUOT

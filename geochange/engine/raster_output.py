@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from geochange.engine.cluster import available_cores
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.work import grid_blocks
 from geochange.files import appearing, scratch_beside
 from geochange.scenes.grid import Tile
+from geochange.system import available_cores
 
 ROOM = 2.4  # times a raster's size: block files, and the COG with its overviews, where neither compresses
 

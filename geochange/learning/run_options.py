@@ -9,10 +9,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from geochange.datasets.listings import is_table
+from geochange.datasets.listings import LabelledPair, is_table, list_pairs
 from geochange.declarations import describe_type, parse_option
 from geochange.detectors.networks.registry import network_class
-from geochange.errors import BadOption, UnreadableInput
+from geochange.errors import BadOption, GeochangeError, UnreadableInput
 from geochange.learning.options import TrainRunOptions
 from geochange.parsing import parsing
 
@@ -27,6 +27,21 @@ class TrainingData:
     gsd: float | None = None
     dates: tuple[str, ...] = ()
     """Images of a scene without labels, in place of a folder or table."""
+
+    def files(self) -> list[str]:
+        """List what is read: folder or table, and the images and labels that it holds or names."""
+        if self.dates:
+            return list(self.dates)
+        pairs = [pair for labelled in (True, False) for pair in _listed(self.path, labelled=labelled)]
+        images = (name for pair in pairs for name in (*pair.dates, pair.labels) if name is not None)
+        return [str(self.path), *dict.fromkeys(images)]
+
+
+def _listed(path: Path, *, labelled: bool) -> Sequence[LabelledPair]:
+    try:
+        return list_pairs(path, lambda name, error: None, labelled=labelled)
+    except GeochangeError:  # whoever reads them reports it
+        return ()
 
 
 def parse_training_data(text: str) -> TrainingData:

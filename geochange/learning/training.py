@@ -40,7 +40,7 @@ from geochange.learning.scoring import (
     pool_scores,
     score_items,
 )
-from geochange.learning.training_state import Row, Running, State, naming_full_disks, write_history
+from geochange.learning.training_state import Row, Running, State, write_history
 
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
 DTYPES: Mapping[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -211,7 +211,7 @@ def _finish_epoch(state: State, criterion: nn.Module, batches: Iterator[Batch], 
             _update(state, criterion, passes, run)
             state.running.seconds += time.perf_counter() - began
         if run.ranks.any(interrupts.wanted):
-            raise KeyboardInterrupt
+            interrupts.stop()
         run.listener.advance(0)
 
 
@@ -320,8 +320,7 @@ def _close_epoch(state: State, scores: CollectionScores | None, objects: Sequenc
 
 def _keep_best(state: State, figures: Mapping[str, float], threshold: float, run: _Run) -> None:
     if run.ranks.first:
-        with naming_full_disks(run.folder / BEST):
-            checkpoint_of(state.averaged, run.about, figures, threshold).save(run.folder / BEST)
+        checkpoint_of(state.averaged, run.about, figures, threshold).save(run.folder / BEST)
 
 
 def _training_figures(state: State, run: _Run) -> Row:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from geochange.detectors.networks.checkpoint import load_tensors
 from geochange.detectors.networks.contract import Network
-from geochange.errors import BadOption, DiskFull
+from geochange.errors import BadOption
 from geochange.files import write_whole
 from geochange.parsing import parsing
 
@@ -73,8 +71,7 @@ class State:
             },
             buffer,
         )
-        with naming_full_disks(path):
-            write_whole(path, buffer.getbuffer())
+        write_whole(path, buffer.getbuffer())
 
     def load(self, path: Path, options: Mapping[str, Any] | None = None) -> None:
         """Load what `save` wrote.
@@ -111,21 +108,6 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
             )
 
 
-@contextmanager
-def naming_full_disks(path: Path) -> Iterator[None]:
-    """Raise an error that names what was being written where the disk has no room left.
-
-    Raises:
-        DiskFull: the disk has no room left.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFull(f"the disk is full: {path} stays as it was; free some, then --resume") from error
-
-
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Write one row an epoch."""
     columns = list(dict.fromkeys(name for row in history for name in row))
@@ -133,5 +115,4 @@ def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
-    with naming_full_disks(path):
-        write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode())

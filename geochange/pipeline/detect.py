@@ -34,8 +34,8 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.raster_output import bytes_needed, write_cog
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.engine.work import Work
-from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
-from geochange.files import load_array, require_space
+from geochange.errors import SEE, BadOption, BandMismatch, BlockFailed, GeochangeError, NothingValid, UnreadableInput
+from geochange.files import appearing, content_digest, load_array, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.kinds import measure_kinds, write_kinds
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 
 log, warned = logging.getLogger("geochange"), logging.getLogger("py.warnings")
 
+COMMAND = "detect"
+_TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", LOG)
 POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
 
 
@@ -170,9 +172,9 @@ def detect(
         scene = scene.stored()
     _require_options(scene, options)
     identity = _identity(scene, options)
-    inputs = [*(source.name for source in scene.sources), options.aoi, options.labels]
+    inputs = [before, *between, after, options.aoi, options.labels]
     inputs += options.own_options().values()
-    folder = RunFolder(Path(out).absolute(), _targets(options), inputs)
+    folder = RunFolder(Path(out).absolute(), COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     with folder.owned():
         if folder.begin(identity, resume=resume, overwrite=overwrite):
             return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
@@ -186,7 +188,7 @@ def detect(
 
 def _values(options: DetectOptions, out: Path, *, resume: bool) -> Values:
     """Return which values the detector takes: the one that was fitted, where a run is gone on with."""
-    kept = RunFolder(out.absolute()).fitted
+    kept = RunFolder(out.absolute(), COMMAND).fitted
     if resume and kept.exists():
         return values_for(load_fitted(kept))
     assert options.detector is not None
@@ -205,7 +207,15 @@ def _require_options(scene: Scene, options: DetectOptions) -> None:
 def _targets(options: DetectOptions) -> list[str]:
     """Patterns of the files that a run leaves, but for its record and log."""
     layers = [escape(f"{name}.tif") for name in (PROBABILITY, *options.layers)]
-    return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png"]
+    return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png", LOG]
+
+
+def _is_layer(path: Path) -> bool:
+    """Whether a file is a raster of a detector, whose names are those of any layer."""
+    try:
+        return path.suffix == ".tif" and open_scores(str(path)).provenance.detector is not None
+    except GeochangeError:
+        return False
 
 
 def _without_shift(scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages) -> Scene:
@@ -217,7 +227,15 @@ def _without_shift(scene: Scene, options: DetectOptions, cluster: ClusterOptions
 
 
 def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
-    return plain({"geochange": version("geochange"), "scene": scene.fingerprint(), "options": asdict(options)})
+    named = {"aoi": options.aoi, "labels": options.labels, **options.own_options()}
+    return plain(
+        {
+            "geochange": version("geochange"),
+            "scene": scene.fingerprint(),
+            "options": asdict(options),
+            "contents": {name: digest for name, each in named.items() if (digest := content_digest(each))},
+        }
+    )
 
 
 def _detect(run: _Run) -> Detection:
@@ -426,7 +444,8 @@ def _write_preview(
         parts = [(block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks()]
         before, *_, after = assemble(parts, run.scene.dates, inference.thumbnail)
         picture = render_preview(before, after, changed_cells(found, inference.thumbnail), _captions(run, totals))
-        picture.save(run.folder.ready / "preview.png", compress_level=3)
+        with appearing(run.folder.ready / "preview.png") as temporary:
+            picture.save(temporary, compress_level=3)
 
 
 def changed_cells(found: RegionStore, spec: Thumbnail) -> Bools:
@@ -450,7 +469,7 @@ def _captions(run: _Run, totals: RegionTotals) -> Captions:
 def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
     libraries = ("geochange", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "dask")
     return {
-        "command": "detect",
+        "command": COMMAND,
         "inputs": [source.name for source in run.scene.sources],
         "scene": {
             "crs": crs_name(run.scene.grid.crs),
@@ -494,7 +513,10 @@ def _logged(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        log.error("stopped: %s: %s", type(error).__name__, error)
+        ours = isinstance(error, Exception) and not isinstance(error, GeochangeError | OSError)
+        log.error("stopped: %s: %s", type(error).__name__, error, exc_info=ours or isinstance(error, BlockFailed))
+        if ours:
+            error.add_note(f"{SEE}{folder.out / LOG}")
         raise
     finally:
         log.setLevel(level)

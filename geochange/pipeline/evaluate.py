@@ -97,6 +97,7 @@ def evaluate(
     options: EvaluateOptions | None = None,
     *,
     picture: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
     **settings: Any,
@@ -112,6 +113,7 @@ def evaluate(
         reference: likewise.
         options: ignored labels, threshold, matching.
         picture: a PNG file to write, of hits, misses and false alarms.
+        overwrite: replace a picture that is there.
         cluster: where the work is done.
         listener: receives progress updates.
         settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
@@ -120,10 +122,11 @@ def evaluate(
         UnreadableInput: one of them is neither a raster nor a layer of polygons.
         GridMismatch: only one of them has a CRS.
         NothingValid: no pixel is to be scored.
+        OutputInTheWay: the picture exists and `overwrite` is off, is an input, or cannot be written.
     """
     options, cluster = choose_options_and_cluster(EvaluateOptions, options, cluster, settings)
     if picture is not None:
-        _require_picture(Path(picture), (predicted, reference, options.grid))
+        _require_picture(Path(picture), (predicted, reference, options.grid), overwrite=overwrite)
     with open_work(cluster, listener) as work:
         sides = open_labels(predicted, work, options.ignore), open_labels(reference, work, options.ignore)
         if isinstance(sides[0], ScoreRaster):
@@ -150,11 +153,11 @@ def evaluate(
     )
 
 
-def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
+def _require_picture(path: Path, inputs: Sequence[str | os.PathLike[str] | None], *, overwrite: bool) -> None:
     """Refuse, before any work is done, a picture that could not be written at the end, or would replace an input."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise BadOption(f"picture {path.name} must end in {', '.join(PICTURE_SUFFIXES)}")
-    require_writable([path], overwrite=True, inputs=inputs)
+    require_writable([path], overwrite=overwrite, inputs=inputs)
 
 
 def _common_grid(predicted: ScoreRaster | Layer, reference: ScoreRaster | Layer, options: EvaluateOptions) -> Grid:

@@ -17,6 +17,7 @@ from geochange.detectors.network import require_torch
 from geochange.errors import BadOption
 from geochange.files import appearing, require_writable
 from geochange.pipeline.options import ExportOptions, choose_options
+from geochange.system import replace
 
 Format: TypeAlias = Literal["onnx", "openvino"]
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
@@ -118,19 +119,20 @@ def _write_onnx(module: Any, path: Path, example: tuple[Floats, Floats]) -> Call
     _require("onnx", "onnxscript", "onnxruntime")
     import onnxruntime
 
-    with appearing(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations
-        torch.onnx.export(
-            module,
-            tuple(torch.from_numpy(each) for each in example),
-            str(temporary),
-            input_names=["dates", "valid"],
-            output_names=["probability"],
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with appearing(path) as temporary:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter's own deprecations
+            torch.onnx.export(
+                module,
+                tuple(torch.from_numpy(each) for each in example),
+                str(temporary),
+                input_names=["dates", "valid"],
+                output_names=["probability"],
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        session = onnxruntime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
 
     def run(dates: Floats, valid: Floats) -> Floats:
         found: Floats = session.run(None, {"dates": dates, "valid": valid})[0]
@@ -150,9 +152,9 @@ def _write_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> 
     model = convert_to_openvino(module, *(torch.from_numpy(each) for each in example))
     with appearing(path.with_suffix(".bin")) as weights, appearing(path) as temporary:
         openvino.save_model(model, temporary, compress_to_fp16=False)
-        os.replace(temporary.with_suffix(".bin"), weights)
-    hints = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+        written = openvino.Core().read_model(temporary.read_bytes(), temporary.with_suffix(".bin").read_bytes())
+        compiled = openvino.Core().compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        replace(temporary.with_suffix(".bin"), weights)
 
     def run(dates: Floats, valid: Floats) -> Floats:
         return np.array(next(iter(compiled([dates, valid]).values())), np.float32)

@@ -139,14 +139,15 @@ def finetune(
     options = replace(options, classes=options.classes or start.about.classes, warmup=warmup)
     sources = parse_all_training_data(data, unlabelled=options.unlabelled)
     identity = identity_of(sources, options)
-    folder = folder_of(out, sources, options)
+    folder = folder_of("finetune", out, sources, options)
     with folder.owned():
         require_folder(folder, identity, resume=resume, overwrite=overwrite)
         material = _material(sources, options, start)
         network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
         require_labels(material, options, start)
         require_possible(options, material.held_out)
-        record = first_record(identity, material, network, about, options.start) | {"fresh_weights": list(fresh)}
+        record = first_record(folder, identity, material, network, about, options.start)
+        record |= {"fresh_weights": list(fresh)}
         folder.start(record, overwrite=overwrite)
         if fresh:
             listener.notice(

@@ -22,7 +22,7 @@ from geochange.datasets.labels import value_text
 from geochange.datasets.options import MOST_CLASSES
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
-from geochange.files import GEOTIFF_SUFFIXES, appearing, require_writable, write_whole
+from geochange.files import GEOTIFF_SUFFIXES, appearing, require_writable
 from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_transitions, snap_to_lattice
 from geochange.pipeline.options import FromToOptions, choose_options
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
@@ -186,8 +186,8 @@ def _outputs(
     for path in paths:
         if path not in rasters:
             writer_of(path)
-    for path in (*paths, *(each.with_suffix(".csv") for each in rasters)):
-        require_writable([path], overwrite=overwrite, inputs=inputs)
+    legends = [each.with_suffix(".csv") for each in rasters]
+    require_writable([*paths, *legends], overwrite=overwrite, inputs=inputs)
     return paths
 
 
@@ -355,13 +355,16 @@ def _write_labels(path: Path, labels: Labels, transitions: Sequence[Transition])
         "bigtiff": "IF_SAFER",
     }
     counts = np.zeros(IGNORE + 1, np.int64)
-    with appearing(path) as temporary:
-        with rasterio.open(temporary, "w", **profile) as dataset:
-            for tile in partition(labels.grid.shape, (LABEL_BLOCK, LABEL_BLOCK)):
-                values = labels.read(tile)
-                counts += np.bincount(values.ravel(), minlength=counts.size)
-                dataset.write(values, 1, window=tile.window)
-        write_whole(path.with_suffix(".csv"), _legend(transitions, counts).encode())
+    with (
+        appearing(path.with_suffix(".csv")) as legend,
+        appearing(path) as temporary,
+        rasterio.open(temporary, "w", **profile) as dataset,
+    ):
+        for tile in partition(labels.grid.shape, (LABEL_BLOCK, LABEL_BLOCK)):
+            values = labels.read(tile)
+            counts += np.bincount(values.ravel(), minlength=counts.size)
+            dataset.write(values, 1, window=tile.window)
+        legend.write_text(_legend(transitions, counts), encoding="utf-8")
 
 
 def _legend(transitions: Sequence[Transition], counts: Ints) -> str:

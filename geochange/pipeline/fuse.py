@@ -132,11 +132,8 @@ def fuse(
     require_geotiff(path)
     if save_model is not None and options.labels is None:
         raise BadOption("a model is only saved where stacking fits one on labels")
-    if save_model is not None and Path(save_model).resolve() == path.resolve():
-        raise BadOption(f"raster and model cannot both be written to {path}; give the model a name of its own")
     inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
-    for target in (path, *([] if save_model is None else [Path(save_model)])):
-        require_writable([target], overwrite=overwrite, inputs=inputs)
+    require_writable([path, *([] if save_model is None else [Path(save_model)])], overwrite=overwrite, inputs=inputs)
     with open_work(cluster, listener) as work:
         stack = open_stack(rasters, work)
         run = _Run(options, stack, work)

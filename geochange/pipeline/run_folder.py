@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from glob import escape
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.files import spare_inputs, write_whole
-from geochange.system import locked
+from geochange.files import naming_full_disks, remove_leftovers, spare_inputs, write_whole
+from geochange.system import locked, replace
 
 RECORD = "run.json"
 LOG = "run.log"
 LOCK = ".geochange.lock"
+SCRATCH = ".geochange"
+
+
+def _never(path: Path) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +31,22 @@ class RunFolder:
     """The folder of a run: where it works, and what it leaves."""
 
     out: Path
+    command: str
+    """Whose runs the folder may hold."""
     targets: Sequence[str] = ()
-    """Patterns of the files that the run leaves, besides its record and log."""
+    """Patterns of the files that the run leaves, besides its record."""
     inputs: Sequence[Any] = ()
-    """All that is read; only paths count."""
+    """All that is read; see `files_read`."""
+    earlier: Sequence[str] = ()
+    """Patterns of further files that runs of the command leave under other options; those of one that is replaced go
+    where its record lists them."""
+    recognise: Callable[[Path], bool] = _never
+    """Whether the command has written a file that matches no pattern."""
 
     @property
     def scratch(self) -> Path:
         """Where the run works."""
-        return self.out / ".geochange"
+        return self.out / SCRATCH
 
     @property
     def blocks(self) -> Path:
@@ -59,10 +71,13 @@ class RunFolder:
             OutputInTheWay: another run works in it, or it cannot be written.
         """
         self._require_access()
+        self._require_plain()
         made = not self.out.exists()
         self._make(self.out)
         try:
-            with locked(self.out / LOCK):
+            with naming_full_disks(self.out), locked(self.out / LOCK):
+                for folder in self._folders():
+                    remove_leftovers(folder)
                 yield
         except BlockingIOError as error:
             raise OutputInTheWay(f"{self.out} is in use by another run ({error}); wait for it, or stop it") from error
@@ -87,8 +102,10 @@ class RunFolder:
         """
         if resume and overwrite:
             raise BadOption("resume and overwrite exclude each other: continue the run, or begin again")
-        spare_inputs([self.out, *self._existing()], self.inputs)
         self._require_access()
+        self._require_plain()
+        spare_inputs([self.out, *self._existing()], self.inputs)
+        self._require_own()
         if overwrite:
             return False
         places = [self.out] if resume is None else [self.scratch, self.out]
@@ -120,7 +137,7 @@ class RunFolder:
             OutputInTheWay, BadOption: as `require`; or a finished run lacks a file.
         """
         done = self.require(identity, resume=resume, overwrite=overwrite)
-        if done and (missing := sorted(name for name in self._published() if not (self.out / name).exists())):
+        if done and (missing := self._missing(self._listed())):
             raise OutputInTheWay(
                 f"{self.out} holds a finished run that lacks {missing[0]}; --overwrite computes it again"
             )
@@ -148,13 +165,49 @@ class RunFolder:
         self.write(record)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write the record of the run."""
+        """Write the record of the run.
+
+        Raises:
+            OutputInTheWay: it is finished, and a file that it lists is not there.
+        """
+        if record.get("finished", True) and (missing := self._missing(_names_in(record))):
+            raise OutputInTheWay(f"{self.out / missing[0]} was removed while the run was writing; run it again")
         self._write(self.out, record)
 
     def _existing(self) -> list[Path]:
         """Files in OUT that the run would replace or remove."""
-        patterns = sorted({*self.targets, *map(escape, self._published())})
-        return [path for pattern in patterns for path in self.out.glob(pattern) if not path.is_dir()]
+        named = {path for pattern in self.targets for path in self.out.glob(pattern)}
+        return sorted(path for path in {*named, *map(self.out.joinpath, self._published())} if not path.is_dir())
+
+    def _folders(self) -> list[Path]:
+        """OUT, and the folders in it that hold files of the run."""
+        patterns = {str(PurePosixPath(each).parent) for each in (*self.targets, *self.earlier)} - {"."}
+        inside = {path for pattern in patterns for path in self.out.glob(pattern) if path.is_dir()}
+        return [self.out, *sorted(each for each in inside if self._holds(each))]
+
+    def _holds(self, path: Path) -> bool:
+        """Whether a path lies in OUT, and no link leads out of it."""
+        return path.parent.resolve().is_relative_to(self.out.resolve())
+
+    def _missing(self, names: Iterable[str]) -> list[str]:
+        return sorted(name for name in names if not (self.out / name).exists())
+
+    def _require_plain(self) -> None:
+        """Refuse links and folders in the place of files of ours: what a link leads to is somebody else's."""
+        for name in (RECORD, LOG, LOCK, SCRATCH):
+            path = self.out / name
+            if path.is_symlink() or (path.exists() and not (path.is_dir() if name == SCRATCH else path.is_file())):
+                what = "link" if path.is_symlink() else "file" if name == SCRATCH else "folder, or no plain file"
+                raise OutputInTheWay(f"{path} is a {what}; remove it, or choose another folder")
+        if folders := [path for pattern in self.targets for path in self.out.glob(pattern) if path.is_dir()]:
+            raise OutputInTheWay(f"{folders[0]} is a folder; remove it, or choose another one for the run")
+
+    def _require_own(self) -> None:
+        """Refuse a folder with a run of another command."""
+        for place in (self.scratch, self.out):
+            command = _command_of(self._content(place / RECORD))
+            if command not in (None, self.command):
+                raise OutputInTheWay(f"{self.out} holds a run of `geochange {command}`; choose another folder")
 
     def _occupied(self, *, finished: bool, resumable: bool) -> OutputInTheWay:
         keep = f"--resume {'keeps' if finished else 'continues'} it, " if resumable else ""
@@ -162,7 +215,7 @@ class RunFolder:
         return OutputInTheWay(f"{self.out} holds {what} run; {keep}--overwrite {replace}")
 
     def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
-        write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
+        write_whole(folder / RECORD, json.dumps({"command": self.command, **record}, indent=2).encode())
 
     def _require_access(self) -> None:
         place = next(each for each in (self.out, *self.out.absolute().parents) if each.exists())
@@ -185,28 +238,40 @@ class RunFolder:
                 folder.rmdir()
 
     def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            record = json.loads(path.read_text())
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
+        record = self._content(path)
+        if record is None:
             raise OutputInTheWay(f"{path} is damaged, or not of geochange; --overwrite begins again")
         return record
+
+    def _content(self, path: Path) -> dict[str, Any] | None:
+        """Return a record; None where there is none, or a damaged one."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except (ValueError, RecursionError):
+            return None
+        return record if isinstance(record, dict) else None
 
     def bytes_done(self) -> int:
         """Return what an earlier part of the same run has written already."""
         return sum(path.stat().st_size for path in self.blocks.rglob("*") if path.is_file())
 
     def publish(self, record: Mapping[str, Any]) -> None:
-        """Move the ready files into OUT by rename, the record last; clear the scratch, and what a replaced run left."""
+        """Move the ready files into OUT by rename, the record last; clear the scratch, and what a replaced run left.
+
+        Raises:
+            OutputInTheWay: a file that the record lists is not there.
+        """
         ready = sorted(path.relative_to(self.ready) for path in self.ready.rglob("*") if path.is_file())
-        stale = self._published() - {path.as_posix() for path in ready}
+        names = {path.as_posix() for path in ready}
+        if lost := sorted(_names_in(record) - names):
+            raise OutputInTheWay(f"{self.ready / lost[0]} was removed while the run was writing; run it again")
+        stale = self._published() - names
         (self.out / RECORD).unlink(missing_ok=True)
         for name in stale:
             self._remove(self.out / name)
         for path in ready:
             self._make((self.out / path).parent)
-            os.replace(self.ready / path, self.out / path)
+            replace(self.ready / path, self.out / path)
         self.write(record)
         self._clear()
 
@@ -216,23 +281,58 @@ class RunFolder:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _published(self) -> set[str]:
-        """Names of the files that a finished run in OUT lists."""
-        if not (self.out / RECORD).exists():
-            return set()
-        try:
-            listed = self._read(self.out / RECORD).get("files", {}).values()
-        except OutputInTheWay:  # what a damaged record listed is not known, and stays
-            return set()
-        names = {name for names in listed for name in ([names] if isinstance(names, str) else names)}
-        return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
+        """Names of files in OUT that a finished run lists, and that the command can have written.
+
+        What a damaged record listed is not known, and stays.
+        """
+        found = (self.out / name for name in self._listed() if self._may_remove(name))
+        return {path.relative_to(self.out).as_posix() for path in found}
+
+    def _listed(self) -> set[str]:
+        return _names_in(self._content(self.out / RECORD) or {})
+
+    def _may_remove(self, name: str) -> bool:
+        path = self.out / name
+        if not (path.is_file() or path.is_symlink()) or not self._holds(path):
+            return False
+        return any(_matches(name, pattern) for pattern in (*self.targets, *self.earlier)) or self.recognise(path)
 
     def abandon(self) -> None:
         """Remove all traces of a run that failed before any of its blocks was done, whose folder is then free again."""
         if any(self.blocks.rglob("*.tif")):
             return
         self._clear()
-        if {path.name for path in self.out.iterdir()} <= {LOG, LOCK}:
+        if LOG in self.targets and not (self.out / RECORD).exists():
             (self.out / LOG).unlink(missing_ok=True)
+
+
+def _names_in(record: Mapping[str, Any]) -> set[str]:
+    """Return the names of files that a record lists, which may come from anywhere: those that stay in its folder."""
+    files = record.get("files")
+    listed = [each for each in files.values() if isinstance(each, str | list)] if isinstance(files, dict) else []
+    names = {name for each in listed for name in ([each] if isinstance(each, str) else each) if isinstance(name, str)}
+    return {name for name in names if name and "\0" not in name and _stays_inside(Path(name))}
+
+
+def _stays_inside(name: Path) -> bool:
+    return not name.is_absolute() and ".." not in name.parts and name.parts[:1] != (SCRATCH,)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a path matches a pattern, part by part."""
+    parts, wanted = PurePosixPath(name).parts, PurePosixPath(pattern).parts
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def _command_of(record: Mapping[str, Any] | None) -> str | None:
+    """Return the command that left a record; `train` for one without, as training runs wrote them once."""
+    if record is None:
+        return None
+    identity = record.get("identity")
+    command = record.get("command", identity.get("command") if isinstance(identity, dict) else None)
+    if isinstance(command, str):
+        return command
+    return "train" if isinstance(identity, dict) and "scene" not in identity else None
 
 
 def _differences(
@@ -240,12 +340,18 @@ def _differences(
 ) -> str:
     found = []
     for key in sorted({*before, *now} - {*may_differ}):
-        old, new = before.get(key), now.get(key)
+        old, new = _by_place(before.get(key)), _by_place(now.get(key))
         if isinstance(old, dict) and isinstance(new, dict) and old != new:
             found.append(_differences(old, new, f"{prefix}{key}."))
         elif old != new:
             found.append(f"{prefix}{key} ({_short(old)} then, {_short(new)} now)")
     return ", ".join(found)
+
+
+def _by_place(value: Any) -> Any:
+    """Return a list of mappings as one by their places, from 1."""
+    listed = isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+    return {str(place): each for place, each in enumerate(value, start=1)} if listed else value
 
 
 def _short(value: Any) -> str:

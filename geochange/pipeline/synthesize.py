@@ -40,6 +40,8 @@ from geochange.scenes.pairing import Scene, open_scene
 from geochange.scenes.scene import Source
 
 COMMAND, TABLE = "synthesize", "pairs.csv"
+TARGETS = (*(f"{part}/*.tif" for part in FOLDERS), f"{OBJECTS}/*.gpkg", TABLE)
+"""Patterns of the files of any run."""
 TONE_RANGE = 5.0  # standard deviations from the mean to what counts as black and white
 FLAT = 1e-3  # deviation of a band that never varies, relative to its range or to 1
 
@@ -91,8 +93,10 @@ def synthesize(
     paths = find_images(images)
     names = _names(paths, options.copies)
     files = _files([name for copies in names for name in copies])
-    inputs = [*paths, options.after, options.changed, options.outlines, options.cut_from, options.pictures]
-    folder = RunFolder(Path(out), [escape(name) for each in files.values() for name in each], inputs)
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    inputs = [*given, *paths, options.after, options.changed, options.outlines, options.cut_from, options.pictures]
+    targets = [escape(name) for each in files.values() for name in each]
+    folder = RunFolder(Path(out), COMMAND, targets, inputs, TARGETS)
     with folder.owned():
         folder.begin({"command": COMMAND}, resume=None, overwrite=overwrite)
         try:

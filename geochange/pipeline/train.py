@@ -19,12 +19,13 @@ from geochange.detectors.networks.checkpoint import About, load_checkpoint
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Silent
 from geochange.errors import NothingValid
+from geochange.files import content_digest, files_digest
 from geochange.learning.board import Board
 from geochange.learning.calibration import calibrate, calibrate_distances
 from geochange.learning.material import Material, gather, make_network, make_samples, require_labels, uses_labels
 from geochange.learning.options import TrainOptions, TrainRunOptions
 from geochange.learning.ranks import here
-from geochange.learning.run_options import TrainingData, parse_all_training_data
+from geochange.learning.run_options import TrainingData, parse_all_training_data, parse_training_data
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import scene_of
 from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
@@ -37,11 +38,12 @@ from geochange.redaction import plain
 BOARD, TRIAL_FOLDERS = "tensorboard", "trials"
 FROZEN, PSEUDO, STATISTICS = "frozen", "pseudo-labels", "statistics.pt"
 _FITTED = (LAST, BEST, HISTORY, f"{BOARD}/events.*")
-TARGETS = (
-    *(f"{folder}{name}" for folder in ("", f"{FROZEN}/", f"{TRIAL_FOLDERS}/*/") for name in _FITTED),
-    *(*SEARCH_FILES, STATISTICS, f"{PSEUDO}/*/*.tif"),
-)
-"""Patterns of the files that `train`, `finetune` and `tune` leave."""
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "train": _FITTED,
+    "finetune": (*_FITTED, *(f"{FROZEN}/{name}" for name in _FITTED), STATISTICS, f"{PSEUDO}/*/*.tif"),
+    "tune": (*SEARCH_FILES, *(f"{TRIAL_FOLDERS}/*/{name}" for name in _FITTED)),
+}
+"""Patterns of the files that each command of training leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def train(
     start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
     sources = parse_all_training_data(data, unlabelled=not uses_labels(options, start))
     identity = identity_of(sources, options)
-    folder = folder_of(out, sources, options)
+    folder = folder_of("train", out, sources, options)
     with folder.owned() if first else nullcontext():
         if first:
             require_folder(folder, identity, resume=resume, overwrite=overwrite)
@@ -105,7 +107,7 @@ def train(
         network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
         require_labels(material, options, start)
         require_possible(options, material.held_out)
-        record = first_record(identity, material, network, about, origin)
+        record = first_record(folder, identity, material, network, about, origin)
         if first:
             folder.start(record, overwrite=overwrite)
         samples = make_samples(material, options, network)
@@ -123,15 +125,24 @@ def train(
 
 
 def identity_of(sources: Sequence[TrainingData], options: TrainRunOptions) -> dict[str, Any]:
-    """Return the data and options that identify a run, by names that are the same on another machine."""
+    """Return the data and options that identify a run; folders by their own names, files as `files_digest` has them."""
     names = [each.path.absolute().name for each in sources]
     sized = [name if each.gsd is None else f"{name}@{each.gsd:g}" for name, each in zip(names, sources, strict=True)]
-    return plain({"data": sized, **options.settings()})
+    contents = {"data": files_digest(name for each in sources for name in each.files())}
+    if options.val is not None:
+        contents["val"] = files_digest(parse_training_data(options.val).files())
+    if options.start is not None:
+        contents["start"] = content_digest(find_checkpoint(options.start)) or ""
+    return plain({"data": sized, **options.settings(), "contents": contents})
 
 
-def folder_of(out: str | os.PathLike[str], sources: Sequence[TrainingData], options: TrainRunOptions) -> RunFolder:
+def folder_of(
+    command: str, out: str | os.PathLike[str], sources: Sequence[TrainingData], options: TrainRunOptions
+) -> RunFolder:
     """Return the folder of a training."""
-    return RunFolder(Path(out), TARGETS, [*(each.path for each in sources), options.val, options.start])
+    start = None if options.start is None else find_checkpoint(options.start)
+    data = [*sources, *([] if options.val is None else [parse_training_data(options.val)])]
+    return RunFolder(Path(out), command, TARGETS[command], [start, *(name for each in data for name in each.files())])
 
 
 def require_folder(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
@@ -169,11 +180,17 @@ def open_board(folder: Path, material: Material, listener: Listener) -> Board | 
         return None
 
 
-def first_record(
-    identity: Mapping[str, Any], material: Material, network: Network, about: About, origin: str | None
+def first_record(  # noqa: PLR0917, all are recorded
+    folder: RunFolder,
+    identity: Mapping[str, Any],
+    material: Material,
+    network: Network,
+    about: About,
+    origin: str | None,
 ) -> dict[str, Any]:
     """Return what run.json holds before the first step."""
     record = {
+        "command": folder.command,
         "finished": False,
         "identity": dict(identity),
         "training": [_counts(each) for each in material.training],
@@ -236,5 +253,6 @@ def outcome(history: Sequence[Row], best_epoch: int, step: int, folder: Path, se
             **figures,
             "intervals": {"f1": None if low is None else [low, high]},
         },
-        "files": {"best": BEST, "last": LAST, "history": HISTORY, "tensorboard": BOARD},
+        "files": {"best": BEST, "last": LAST, "history": HISTORY}
+        | ({"tensorboard": BOARD} if (folder / BOARD).exists() else {}),
     }

@@ -66,7 +66,7 @@ def tune(
     sources = [parse_training_data(text) for text in data]
     identity = identity_of(sources, options)
     identity.pop("trials")
-    folder = folder_of(out, sources, options)
+    folder = folder_of("tune", out, sources, options)
     with folder.owned():
         folder.require(identity, resume=not overwrite, overwrite=overwrite)
         material = gather(sources, options, start)

@@ -18,6 +18,7 @@ from shapely.affinity import affine_transform
 
 from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch
+from geochange.files import files_digest
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
 from geochange.scenes.layers import open_layer, reproject_polygons
@@ -242,10 +243,9 @@ def _source_fingerprint(source: Source) -> dict[str, Any]:
             values, valid = source.read(Tile(int(row), int(col), min(side, height), min(side, width)))
             digest.update(np.ascontiguousarray(values).tobytes())
             digest.update(valid.tobytes())
-    size = os.path.getsize(source.name) if os.path.isfile(source.name) else None
     return {
         "name": source.name,
-        "size": size,
+        "files": files_digest([source.name]),
         "dtype": str(source.dtype),
         "transform": list(source.grid.transform)[:6],
         "scaling": None if source.scaling is None else [list(each) for each in source.scaling],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import geopandas
@@ -11,6 +12,7 @@ import rasterio
 import shapely
 from affine import Affine
 
+from geochange.detectors.landscape import Landscape
 from geochange.scenes.scene import open_file
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, changed_pair, textured, write_pair, write_raster
@@ -366,3 +368,51 @@ def test_no_command_replaces_its_own_inputs(run, tmp_path):
         overwrite = () if case[0] == "evaluate" else ("--overwrite",)
         refused(run(*case, *overwrite), "is an input")
         assert [Path(path).read_bytes() for path in (before, after, layer)] == kept, case
+
+
+def test_no_command_replaces_what_its_inputs_are_made_of(run, tmp_path):
+    before, after = write_pair(tmp_path)
+    run_folder = tmp_path / "run"
+    for part in ("A", "B", "label"):
+        (run_folder / part).mkdir(parents=True)
+    for part, image in (("A", before), ("B", after)):
+        shutil.copy(image, run_folder / part / "x.tif")
+    mask = write_raster(run_folder / "label" / "x.tif", np.zeros((1, 96, 128), np.uint8))
+    for name in ("best.pt", "model.bin", "model.onnx"):
+        shutil.copy(Landscape.shipped, run_folder / name)
+    probability = run_folder / "probability.tif"
+    shutil.copy(before, probability)
+    source = f"<SourceFilename>{probability}</SourceFilename><SourceBand>1</SourceBand>"
+    band = f'<VRTRasterBand dataType="Byte" band="1"><SimpleSource>{source}</SimpleSource></VRTRasterBand>'
+    shutil.copy(before, run_folder / "scores.png")
+    virtual = tmp_path / "virtual.vrt"
+    virtual.write_text(f'<VRTDataset rasterXSize="128" rasterYSize="96">{band}</VRTDataset>')
+    short = ("--network", "siamese-unet", "--steps", "1", "--size", "32", "--no-pretrained")
+    model = ("--method", "stacking", "--labels", mask, "--save-model")
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("before,after,labels\nrun/A/x.tif,run/B/x.tif,run/label/x.tif\n")
+    cases = (
+        ("detect", virtual, virtual, "-o", run_folder),
+        ("detect", before, after, "--labels", probability, "--threshold", "f1", "-o", run_folder),
+        ("align", before, virtual, "-o", probability),
+        ("fuse", virtual, virtual, "-o", tmp_path / "o.tif", *model, probability),
+        ("fuse", virtual, virtual, "-o", tmp_path / "o.tif", *model, mask),
+        ("evaluate", mask, run_folder / "scores.png", "--picture", run_folder / "scores.png"),
+        ("synthesize", run_folder / "A", "-o", run_folder),
+        ("synthesize", run_folder / "A", "-o", run_folder / "A"),
+        ("train", run_folder, *short, "-o", run_folder),
+        ("train", pairs, "--from", run_folder / "best.pt", "--steps", "1", "-o", run_folder),
+        ("finetune", pairs, "--from", run_folder / "best.pt", "--steps", "1", "-o", run_folder),
+        ("export-model", run_folder / "model.bin", "--formats", "openvino", "-o", run_folder / "model"),
+        ("export-model", run_folder / "model.onnx", "--formats", "onnx", "-o", run_folder / "model"),
+    )
+    kept = contents(tmp_path)
+    for case in cases:
+        code, _, lines = run(*case, "--overwrite")
+        assert (code, len(lines)) == (2, 1), (case, lines)
+        assert "is an input" in lines[0], (case, lines)
+        assert contents(tmp_path) == kept, case
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -116,6 +116,36 @@ def test_another_run_is_neither_replaced_nor_gone_on_with_unasked(run, data, tmp
     assert record_of(out)["identity"]["rate"] == 0.5
 
 
+def test_resuming_notices_data_and_a_start_that_changed(run, data, tmp_path):
+    start, out = tmp_path / "start", tmp_path / "run"
+    assert run("train", data, "-o", start, *SHORT, "-q")[0] == 0
+    whole = ("train", data, "--val", data, "--from", start / "best.pt", "-o", out, *SHORT[2:], "-q")
+    assert run(*whole)[0] == 0
+    assert run(*whole, "--resume")[0] == 0
+    image = data / "label" / sorted(path.name for path in (data / "label").iterdir())[0]
+    times = image.stat()
+    os.utime(image, ns=(1, 1))
+    refused(run(*whole, "--resume"), "contents.data", "contents.val")
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    checkpoint = load_checkpoint(start / "best.pt")
+    replace(checkpoint, about=replace(checkpoint.about, trained_on="other data")).save(start / "best.pt")
+    refused(run(*whole, "--resume"), "contents.start")
+
+
+def test_a_folder_of_another_command_is_kept(run, data, tmp_path):
+    assert run("train", data, "-o", tmp_path / "run", *SHORT, "-q")[0] == 0
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    image = data / "A" / sorted(path.name for path in (data / "A").iterdir())[0]
+    for case in (
+        ("detect", image, image),
+        ("synthesize", image),
+        ("finetune", data, "--from", tmp_path / "run" / "best.pt", *SHORT[2:]),
+        ("tune", data, *SHORT),
+    ):
+        refused(run(*case, "-o", tmp_path / "run", "--overwrite"), "")
+        assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == kept, case
+
+
 def test_ctrl_c_keeps_the_state_and_resume_goes_on(run, data, tmp_path, monkeypatch):
     whole, parts, average = tmp_path / "whole", tmp_path / "parts", training.average_weights
     run("train", data, "-o", whole, *SHORT, "-q")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 from rasterio.features import shapes
 from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import shape
@@ -426,6 +428,46 @@ def test_a_folder_in_use_is_refused_and_its_run_ends_as_it_would(pair, tmp_path,
     assert process.returncode == 0, errors
     assert outputs(tmp_path / "out") == outputs(geochange.detect(*pair, tmp_path / "whole", **options).folder)
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".geochange")]
+
+
+def test_a_file_that_an_array_reads_is_an_input(pair, tmp_path):
+    (tmp_path / "out").mkdir()
+    shutil.copy(pair[0], tmp_path / "out" / "probability.tif")
+    with (
+        rioxarray.open_rasterio(tmp_path / "out" / "probability.tif") as before,
+        pytest.raises(OutputInTheWay, match="is an input"),
+    ):
+        geochange.detect(before, pair[1], tmp_path / "out", overwrite=True)
+
+
+def test_resuming_notices_any_change_of_an_input(pair, tmp_path):
+    pair = [shutil.copy(each, tmp_path) for each in pair]
+    aoi, labels = tmp_path / "aoi.geojson", tmp_path / "labels.tif"
+    write_aoi(aoi, 100)
+    write_raster(labels, np.tile(np.arange(128) < 64, (96, 1))[None].astype(np.uint8))
+    options = {"aoi": str(aoi), "labels": str(labels), "threshold": "f1"}
+    geochange.detect(*pair, tmp_path / "out", **options)
+    assert geochange.detect(*pair, tmp_path / "out", resume=True, **options).record["command"] == "detect"
+    kept = {path: path.read_bytes() for path in (aoi, labels)}
+    write_aoi(aoi, 90)
+    write_raster(labels, np.tile(np.arange(128) > 64, (96, 1))[None].astype(np.uint8))
+    new = {path: path.read_bytes() for path in (aoi, labels)}
+    for path, name in ((aoi, "contents.aoi"), (labels, "contents.labels")):
+        path.write_bytes(new[path])
+        with pytest.raises(OutputInTheWay, match=name):
+            geochange.detect(*pair, tmp_path / "out", resume=True, **options)
+        path.write_bytes(kept[path])
+    os.utime(pair[1], ns=(1, 1))
+    with pytest.raises(OutputInTheWay, match=r"scene\.dates\.2\.files"):
+        geochange.detect(*pair, tmp_path / "out", resume=True, **options)
+
+
+def write_aoi(path, side):
+    corners = [PLACE @ corner for corner in ((0, 0), (side, 0), (side, side), (0, side), (0, 0))]
+    polygon = {"type": "Polygon", "coordinates": [corners]}
+    crs = {"type": "name", "properties": {"name": UTM}}
+    feature = {"type": "Feature", "properties": {}, "geometry": polygon}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no file size limits there")

@@ -3,9 +3,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geochange.errors import BadOption, OutputInTheWay
 from geochange.pipeline.run_folder import LOCK, RunFolder
@@ -22,7 +25,7 @@ def finish(folder, identity, names=("one.txt",)):
 
 @pytest.fixture
 def folder(tmp_path):
-    return RunFolder(tmp_path / "deep" / "out")
+    return RunFolder(tmp_path / "deep" / "out", "detect", earlier=["*.txt", "?/*.tif"])
 
 
 def test_a_new_folder_is_made_with_its_scratch(folder):
@@ -91,11 +94,11 @@ def test_abandoning_keeps_a_finished_run(folder):
     assert json.loads((folder.out / "run.json").read_text())["files"]["one"] == "one.txt"
 
 
-def test_a_record_is_written_last(folder, monkeypatch):
+def test_a_record_is_written_last(folder):
     folder.begin({}, resume=False, overwrite=False)
     (folder.ready / "one.txt").write_text("")
-    monkeypatch.setattr("geochange.pipeline.run_folder.os", SimpleNamespace(replace=lambda a, b: 1 / 0))
-    with pytest.raises(ZeroDivisionError):
+    (folder.out / "one.txt").mkdir()
+    with pytest.raises(OSError, match=r"one\.txt"):
         folder.publish(RECORD)
     assert not (folder.out / "run.json").exists()
     assert folder.scratch.exists()
@@ -236,7 +239,7 @@ def test_an_owner_leaves_a_folder_that_was_there(folder):
 def test_the_lock_of_a_killed_process_locks_nothing(folder, tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from geochange.pipeline.run_folder import RunFolder\n"
-        "with RunFolder(Path(sys.argv[1])).owned(): print('owned', flush=True); time.sleep(60)"
+        "with RunFolder(Path(sys.argv[1]), 'detect').owned(): print('owned', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, folder.out], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "owned\n"
@@ -247,3 +250,111 @@ def test_the_lock_of_a_killed_process_locks_nothing(folder, tmp_path):
     with folder.owned():
         pass
     assert not (folder.out / LOCK).exists()
+
+
+def test_a_run_whose_files_were_removed_meanwhile_is_no_success(folder):
+    folder.begin({}, resume=False, overwrite=False)
+    (folder.out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputInTheWay, match=r"one\.txt was removed while the run was writing"):
+        folder.publish(RECORD)
+    assert not (folder.out / "run.json").exists()
+    with pytest.raises(OutputInTheWay, match=r"one\.txt was removed"):
+        folder.write({"finished": True, **RECORD})
+    assert not (folder.out / "run.json").exists()
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+NAMES = st.one_of(
+    st.sampled_from(["mine.txt", "../keep.txt", "..", "", ".", "sub/x.tif", "sub/../mine.txt", "a\0b", ".geochange"]),
+    st.text(max_size=5),
+)
+VALUES = st.recursive(st.none() | st.integers() | NAMES, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+
+
+RECORDS = st.dictionaries(
+    st.sampled_from(["files", "identity", "finished"]), VALUES | st.dictionaries(NAMES, VALUES, max_size=4)
+)
+
+
+@given(record=RECORDS)
+def test_no_record_names_files_of_others_to_remove(record):
+    with TemporaryDirectory() as name:
+        folder = RunFolder(Path(name) / "out", "detect", ["one.txt"], earlier=["*.tif"])
+        (folder.out / "sub").mkdir(parents=True)
+        for each in ("mine.txt", "../keep.txt", "sub/x.tif"):
+            (folder.out / each).write_text("precious")
+        foreign = tree(Path(name))
+        (folder.out / "run.json").write_text(json.dumps(record))
+        try:
+            folder.begin({}, resume=False, overwrite=True)
+            finish(folder, {})
+        except OutputInTheWay:
+            pass
+        assert tree(Path(name)).items() >= foreign.items()
+
+
+def test_a_record_nested_beyond_reason_is_damaged(folder):
+    folder.out.mkdir(parents=True)
+    (folder.out / "run.json").write_text("[" * 50_000)
+    with pytest.raises(OutputInTheWay, match=r"run\.json is damaged"):
+        folder.begin({}, resume=True, overwrite=False)
+
+
+@pytest.mark.parametrize("record", [{"command": "train"}, {"identity": {}}, {"identity": {"command": "synthesize"}}])
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_a_run_of_another_command_is_never_replaced(folder, record, unfinished):
+    place = folder.scratch if unfinished else folder.out
+    place.mkdir(parents=True)
+    (folder.out / "best.pt").write_text("weights")
+    (place / "run.json").write_text(json.dumps({**record, "files": {"best": "best.pt"}}))
+    kept = tree(folder.out)
+    for how in ({"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}):
+        with pytest.raises(OutputInTheWay, match=r"holds a run of `geochange (train|synthesize)`; choose another"):
+            folder.begin({}, **how)
+    assert tree(folder.out) == kept
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.log", ".geochange", LOCK])
+def test_links_in_the_place_of_files_of_the_run_are_not_followed(folder, tmp_path, name):
+    folder.out.mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("precious")
+    (folder.out / name).symlink_to(tmp_path / "mine" / ("" if name == ".geochange" else "notes.txt"))
+    with pytest.raises(OutputInTheWay, match="is a link"), folder.owned():
+        pass
+    with pytest.raises(OutputInTheWay, match="is a link"):
+        folder.begin({}, resume=False, overwrite=True)
+    assert tree(tmp_path / "mine") == {"notes.txt": b"precious"}
+
+
+def test_files_behind_a_link_in_the_folder_stay(folder, tmp_path):
+    folder.begin({}, resume=None, overwrite=False)
+    finish(folder, {})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x.tif").write_text("precious")
+    (folder.out / "A").symlink_to(tmp_path / "mine")
+    (folder.out / "run.json").write_text(json.dumps({"command": "detect", "files": {"A": ["A/x.tif"]}}))
+    folder.begin({}, resume=None, overwrite=True)
+    finish(folder, {})
+    assert (tmp_path / "mine" / "x.tif").read_text() == "precious"
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(folder):
+    folder = replace(folder, targets=["probability.tif"])
+    (folder.out / "probability.tif").mkdir(parents=True)
+    with pytest.raises(OutputInTheWay, match=r"probability\.tif is a folder"):
+        folder.begin({}, resume=False, overwrite=True)
+
+
+def test_unfinished_files_of_a_killed_run_are_removed_by_the_next(folder):
+    folder = replace(folder, targets=["last.pt", "trials/*/last.pt"])
+    left = [folder.out / name for name in (".geochange-0123abcd.pt", "trials/1/.geochange-0123abcd.pt")]
+    kept = [folder.out / name for name in (".geochange-notes", "trials/1/last.pt", "other/.geochange-0123abcd.pt")]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    with folder.owned():
+        assert [path.exists() for path in (*left, *kept)] == [False, False, True, True, True]

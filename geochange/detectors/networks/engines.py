@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geochange.errors import BadOption
+from geochange.system import available_cores
 
 T = TypeVar("T")
 
@@ -78,8 +78,8 @@ def _openvino_engine(module: nn.Module, device: torch.device, precision: str) ->
     lock, local = threading.Lock(), threading.local()
     hints = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-        "NUM_STREAMS": str(threads_at_most()),
-        "INFERENCE_NUM_THREADS": str(threads_at_most()),
+        "NUM_STREAMS": str(available_cores()),
+        "INFERENCE_NUM_THREADS": str(available_cores()),
     }
 
     def model_for(dates: Tensor, valid: Tensor) -> Any:
@@ -145,11 +145,6 @@ def require_bf16(engine: str) -> None:
             f"the engine {engine} cannot compute in bf16 on this CPU; use fp32, or set "
             "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 where the CPU has that"
         )
-
-
-def threads_at_most() -> int:
-    """Cores of this machine that a process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Engine = Callable[[nn.Module, torch.device, str], Run]
