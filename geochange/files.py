@@ -207,6 +207,13 @@ def _own_scratch(place: Path, name: str) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def discard_folder(folder: Path) -> None:
+    """Remove a folder at once, by a hidden name; what a killed process leaves of it goes with the next run's start."""
+    doomed = folder.with_name(f"{HIDDEN}{_mark(folder.name)}-{uuid4().hex[:8]}")
+    replace(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes have left in a folder, never what is a live one's.
 

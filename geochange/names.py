@@ -1,8 +1,12 @@
-"""Names of inputs: what is not a file of this machine, and the layer that one names in a file."""
+"""Names of files: what is not a file of this machine, and the layer that one names in a file."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from geochange.errors import BadOption
 
@@ -13,6 +17,29 @@ LAYER_MARK = "|layername="
 def is_elsewhere(name: str) -> bool:
     """Return whether a name is a URL, or a path of GDAL's virtual file systems."""
     return name.startswith("/vsi") or "://" in name
+
+
+def is_plain(path: str) -> bool:
+    """Return whether pyogrio passes a path of the file system on as it stands: not with `!` in it, say."""
+    from pyogrio.util import vsi_path
+
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return vsi_path(path) in (path, f"/vsizip/{path}")
+
+
+@contextmanager
+def plainly_named(path: Path) -> Iterator[Path]:
+    """Give a path of a single file that pyogrio takes as it stands: through a link where its own is not one."""
+    if is_plain(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="geochange-") as links:
+        link = Path(links) / f"file{path.suffix}"
+        link.symlink_to(path.absolute())
+        yield link
 
 
 def split_layer(name: str) -> tuple[str, str | None]:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from geochange.names import plainly_named
+
 
 def require_readable(path: Path) -> None:
     """Read a file back that has just been written, and put it on the disk.
@@ -40,10 +42,11 @@ def _read_layers(path: Path) -> None:
     from pyogrio import list_layers
     from pyogrio.raw import open_arrow
 
-    for name, _ in list_layers(path):
-        with open_arrow(path, layer=name, use_pyarrow=True) as (_, reader):
-            for _ in reader:
-                pass
+    with plainly_named(path) as plain:
+        for name, _ in list_layers(plain):
+            with open_arrow(plain, layer=name, use_pyarrow=True) as (_, reader):
+                for _ in reader:
+                    pass
 
 
 def _read_parquet(path: Path) -> None:

@@ -226,7 +226,8 @@ def _places_in(side: ScoreRaster | Layer, grid: Grid) -> Ints | None:
     if isinstance(side, ScoreRaster):
         return None
     points = shapely.point_on_surface(in_pixels(side.polygons(grid), grid))
-    return np.floor(np.stack([shapely.get_y(points), shapely.get_x(points)], axis=1)).astype(np.int64)
+    places: Ints = np.floor(np.stack([shapely.get_y(points), shapely.get_x(points)], axis=1)).astype(np.int64)
+    return places
 
 
 def _labels_of(side: ScoreRaster | Layer, grid: Grid, options: EvaluateOptions) -> RasterLabels | VectorLabels:
@@ -284,7 +285,8 @@ def _scored_places(places: Ints | None, scored: Bools, block: Tile) -> Ints:
         return np.zeros(0, np.intp)
     within = places - (block.row, block.col)
     inside = np.flatnonzero(((within >= 0) & (within < block.shape)).all(axis=1))
-    return inside[scored[tuple(within[inside].T)]]
+    found: Ints = inside[scored[tuple(within[inside].T)]]
+    return found
 
 
 def _axes(block: Tile) -> tuple[tuple[int, int], tuple[int, int]]:

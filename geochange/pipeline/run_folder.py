@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.files import naming_full_disks, remove_leftovers, spare_inputs, write_whole
+from geochange.files import discard_folder, naming_full_disks, remove_leftovers, spare_inputs, visible_in, write_whole
 from geochange.system import locked, replace
 
 RECORD = "run.json"
@@ -114,7 +113,7 @@ class RunFolder:
             if foreign := self._existing():
                 raise OutputInTheWay(f"{foreign[0]} exists, and is not of a finished run; --overwrite replaces it")
             return False
-        record = self._read(earlier)
+        record = self._content(earlier) or {}
         finished = bool(record.get("finished", True))
         if not resume:
             raise self._occupied(finished=finished, resumable=resume is not None)
@@ -145,9 +144,10 @@ class RunFolder:
             return False
         self._clear()
         if not done:
-            for folder in (self.out, self.scratch, self.blocks, self.ready):
-                self._make(folder)
+            self._make(self.scratch)
             self._write(self.scratch, {"finished": False, "identity": identity})
+            for folder in (self.blocks, self.ready):
+                self._make(folder)
         return done
 
     def start(self, record: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -203,11 +203,19 @@ class RunFolder:
             raise OutputInTheWay(f"{folders[0]} is a folder; remove it, or choose another one for the run")
 
     def _require_own(self) -> None:
-        """Refuse a folder with a run of another command."""
+        """Refuse a folder with a run of another command, or with a record or a scratch that is not of geochange."""
         for place in (self.scratch, self.out):
+            if not (place / RECORD).exists():
+                continue
             command = _command_of(self._content(place / RECORD))
-            if command not in (None, self.command):
+            if command is None:
+                raise OutputInTheWay(
+                    f"{place / RECORD} is damaged, or not of geochange; remove it, or choose another folder"
+                )
+            if command != self.command:
                 raise OutputInTheWay(f"{self.out} holds a run of `geochange {command}`; choose another folder")
+        if not (self.scratch / RECORD).exists() and self.scratch.exists() and visible_in(self.scratch):
+            raise OutputInTheWay(f"{self.scratch} is not of geochange; remove it, or choose another folder")
 
     def _occupied(self, *, finished: bool, resumable: bool) -> OutputInTheWay:
         keep = f"--resume {'keeps' if finished else 'continues'} it, " if resumable else ""
@@ -236,12 +244,6 @@ class RunFolder:
                 if any(folder.iterdir()):
                     break
                 folder.rmdir()
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        record = self._content(path)
-        if record is None:
-            raise OutputInTheWay(f"{path} is damaged, or not of geochange; --overwrite begins again")
-        return record
 
     def _content(self, path: Path) -> dict[str, Any] | None:
         """Return a record; None where there is none, or a damaged one."""
@@ -276,9 +278,9 @@ class RunFolder:
         self._clear()
 
     def _clear(self) -> None:
-        """Remove the scratch; its record first, so that a half-removed one is not taken for an unfinished run."""
-        (self.scratch / RECORD).unlink(missing_ok=True)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        """Remove the scratch, under another name, so that a half-removed one is not taken for an unfinished run."""
+        if self.scratch.exists():
+            discard_folder(self.scratch)
 
     def _published(self) -> set[str]:
         """Names of files in OUT that a finished run lists, and that the command can have written.

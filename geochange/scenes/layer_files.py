@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from geochange.errors import UnreadableInput
-from geochange.names import LAYER_MARK, file_of, is_elsewhere, split_layer
+from geochange.names import LAYER_MARK, file_of, is_elsewhere, is_plain, split_layer
 
 ARCHIVE, PARQUET = ".zip", ".parquet"
 PACKED_SUFFIXES = (".gpkg.zip", ".shp.zip", ".shz")
@@ -148,21 +148,10 @@ def _may_hold_polygons(kind: str) -> bool:
     return any(word in kind for word in ("Polygon", "Surface", "Collection", "Unknown"))
 
 
-def _is_plain(path: str) -> bool:
-    """Return whether pyogrio passes a path of the file system on as it stands."""
-    from pyogrio.util import vsi_path
-
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return vsi_path(path) in (path, f"/vsizip/{path}")
-
-
 @contextmanager
 def _linked(path: str) -> Iterator[str]:
     """Give a path that pyogrio takes as it stands, through links where it would read `!` or a URL into it."""
-    if _is_plain(path):
+    if is_plain(path):
         yield path
         return
     folder, file = os.path.split(os.path.abspath(path))
@@ -182,7 +171,7 @@ def _split_suffix(file: str) -> tuple[str, str]:
 @contextmanager
 def writable_path(path: Path) -> Iterator[Path]:
     """Give a path that pyogrio writes to as it stands; what lies there at the end is moved to `path`."""
-    if _is_plain(str(path)):
+    if is_plain(str(path)):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="geochange-") as links:

@@ -107,9 +107,12 @@ def test_a_record_is_written_last(folder):
 def test_a_scratch_that_is_half_removed_is_no_unfinished_run(folder, monkeypatch):
     folder.begin({"a": 1}, resume=False, overwrite=False)
     with monkeypatch.context() as patch:
-        patch.setattr("geochange.pipeline.run_folder.shutil.rmtree", lambda *a, **k: None)  # killed in the middle
+        patch.setattr("geochange.files.shutil.rmtree", lambda *a, **k: None)  # killed in the middle
         finish(folder, {"a": 1})
-    assert folder.scratch.exists()
+    assert not folder.scratch.exists()
+    assert len(list(folder.out.glob(".geochange-*"))) == 1
+    with folder.owned():
+        assert not list(folder.out.glob(".geochange-*"))
     assert folder.begin({"a": 1}, resume=True, overwrite=False) is True
 
 
@@ -131,15 +134,23 @@ def test_files_of_others_are_not_replaced_unasked(folder):
     assert folder.begin({}, resume=False, overwrite=True) is False
 
 
-@pytest.mark.parametrize("damaged", ["", "{bad", "[]", "3"])
-def test_a_damaged_record_is_named_and_can_be_overwritten(folder, damaged):
+@pytest.mark.parametrize("damaged", ["", "{bad", "[]", "3", "{}", '{"files": {"x": ["mine.txt"]}}'])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_record_that_is_damaged_or_another_program_s_is_named_and_kept(folder, damaged, overwrite):
     folder.out.mkdir(parents=True)
     (folder.out / "run.json").write_text(damaged)
-    with pytest.raises(OutputInTheWay, match=r"run\.json is damaged"):
-        folder.begin({}, resume=True, overwrite=False)
-    folder.begin({}, resume=False, overwrite=True)
-    finish(folder, {})
-    assert folder.begin({}, resume=True, overwrite=False) is True
+    with pytest.raises(OutputInTheWay, match=r"run\.json is damaged, or not of geochange"):
+        folder.begin({}, resume=not overwrite, overwrite=overwrite)
+    assert (folder.out / "run.json").read_text() == damaged
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_another_program_in_the_place_of_the_scratch_is_named_and_kept(folder, overwrite):
+    folder.scratch.mkdir(parents=True)
+    (folder.scratch / "mine.txt").write_text("precious")
+    with pytest.raises(OutputInTheWay, match=r"\.geochange is not of geochange"):
+        folder.begin({}, resume=False, overwrite=overwrite)
+    assert (folder.scratch / "mine.txt").read_text() == "precious"
 
 
 def test_a_finished_run_that_lacks_a_file_says_so(folder):
