@@ -86,3 +86,5 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
         super().__post_init__()
         if not 0 <= self.simplify < inf:
             raise BadOption(f"simplify {self.simplify} must be 0 or more map units")
+        if unprintable := [date for date in (self.date_before, self.date_after) if date and not date.isprintable()]:
+            raise BadOption(f"date {unprintable[0]!r} must be text that can be printed")
