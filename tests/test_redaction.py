@@ -46,6 +46,10 @@ def test_no_secret_is_left_and_the_rest_stays(form, secret, word):
         assert (part in found) == (part in form or (part == "example.org" and "{quoted}" in form))
 
 
+def test_a_name_and_password_without_a_scheme_are_hidden():
+    assert redact("invalid address 'me:hunter22@127.0.0.1:1'") == "invalid address '***@127.0.0.1:1'"
+
+
 @given(st.text())
 def test_redacting_twice_is_redacting_once(text):
     assert redact(redact(text)) == redact(text)
@@ -66,6 +70,8 @@ def test_redacting_twice_is_redacting_once(text):
         "changes.gpkg|layername=changes",
         "sigma=0.5, tokens=4, threshold=f1, author=me",
         "write to me@example.org",
+        "C:\\images@0.5",
+        "images@0.5",
         'NETCDF:"x.nc":ndvi',
     ],
 )

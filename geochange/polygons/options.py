@@ -86,6 +86,8 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
         super().__post_init__()
         if not 0 <= self.simplify < inf:
             raise BadOption(f"simplify {self.simplify} must be 0 or more metres")
+        if unprintable := [date for date in (self.date_before, self.date_after) if date and not date.isprintable()]:
+            raise BadOption(f"date {unprintable[0]!r} must be text that can be printed")
 
     def tolerance_on(self, grid: Grid) -> float:
         """Return the tolerance in pixels of a grid, of their longer side."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, floor, sqrt
+from math import ceil, floor, inf, isfinite, sqrt
 
 import numpy as np
 from affine import Affine
@@ -14,6 +14,8 @@ from rasterio.windows import Window
 from geochange.arrays import Array, Ints
 from geochange.errors import UnreadableInput
 from geochange.scenes.ground import ground_steps, is_true_to_scale, metres_per_unit
+
+SMALLEST_PIXEL = 1e-30  # square map units; below, the inverse of a geotransform loses its digits
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,6 +76,12 @@ class Grid:
     crs: CRS | None
     transform: Affine
     shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        size = abs(self.transform.a * self.transform.e - self.transform.b * self.transform.d)
+        if not (all(map(isfinite, self.transform)) and SMALLEST_PIXEL < size < inf):
+            places = ", ".join(f"{each:g}" for each in tuple(self.transform)[:6])
+            raise ValueError(f"its geotransform ({places}) gives pixels no size or place; set another, with gdal_edit")
 
     @property
     def area(self) -> Tile:

@@ -48,3 +48,18 @@ def test_bounds_are_outer_edges():
 )
 def test_crs_name_is_the_code_where_there_is_one(crs, name):
     assert crs_name(crs) == name
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-300, float("nan"), float("inf")])
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_geotransform_without_a_pixel_size_is_refused(value, place):
+    values = [2.0, 0.0, 100.0, 0.0, -3.0, 50.0]
+    values[place] = value
+    with pytest.raises(ValueError, match=r"its geotransform .* gives pixels no size or place"):
+        Grid(None, Affine(*values), (1, 1))
+
+
+@pytest.mark.parametrize("transform", [Affine(1e308, 0, 0, 0, -1e308, 0), Affine(1, 0, float("nan"), 0, -1, 0)])
+def test_a_geotransform_without_a_place_is_refused(transform):
+    with pytest.raises(ValueError, match=r"its geotransform .* gives pixels no size or place"):
+        Grid(None, transform, (1, 1))
