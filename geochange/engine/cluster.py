@@ -27,7 +27,7 @@ from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, U
 T = TypeVar("T")
 R = TypeVar("R")
 
-GDAL_CACHE_MB = 128
+GDAL_CACHE = 128 << 20  # bytes, as rasterio takes it
 ATTEMPTS = 3
 
 
@@ -185,8 +185,8 @@ def _crew_of(client: Any) -> Crew:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep GDAL's block cache small: its default, 5 % of the memory, would dwarf all else."""
-    with rasterio.Env(GDAL_CACHEMAX=os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_MB)):
+    """Keep GDAL's block cache small, unless the environment sets it: its default is 5 % of the memory."""
+    with rasterio.Env(**({} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": GDAL_CACHE})):
         yield
 
 

@@ -58,6 +58,7 @@ class _Comparison:
     classes: Classes = field(default_factory=Classes)
     cell: int = 256
     traced: tuple[bool, bool] = (True, True)  # whether objects of (predicted, reference) come from their pixels
+    places: tuple[Ints | None, Ints | None] = (None, None)  # (n, 2) row and column in each polygon of the two layers
     skip: int = 1  # every so many-th pixel goes into the picture
 
     def read(self, tile: Tile) -> tuple[Ints, Ints, Bools]:
@@ -87,6 +88,7 @@ class _BlockComparison:
     confusions: CellCounts
     boundaries: CellCounts
     regions: tuple[BlockRegions | None, BlockRegions | None]
+    scored: tuple[Ints, Ints]  # which of the comparison's places lie on a scored pixel of the block
     outcomes: Ints
 
 
@@ -195,14 +197,15 @@ def _prepare(
         grid,
         cell=cell_side(grid.shape),
         traced=(isinstance(sides[0], ScoreRaster), isinstance(sides[1], ScoreRaster)),
+        places=(_places_in(sides[0], grid), _places_in(sides[1], grid)),
         skip=ceil(max(grid.shape) / PICTURE_SIDE),
     )
-    found: list[set[int]] = [set(), set()]
-    for _, new in work.map("labels", partial(_labels_task, comparison), grid_blocks(grid)):
-        found = [known | more for known, more in zip(found, new, strict=True)]
     if options.classes:
         every = Classes(labels=tuple(range(len(options.classes) + 1)), names=("no change", *options.classes))
-        return replace(comparison, predicted=predicted, reference=reference, classes=every)
+        return replace(comparison, classes=every)
+    found: list[set[int]] = [set(), set()]
+    for _, new in work.map("labels", partial(_labels_task, predicted, reference), grid_blocks(grid)):
+        found = [known | more for known, more in zip(found, new, strict=True)]
     many = max(len(known - {0}) for known in found) > 1
     if not many:
         predicted, reference = (as_change(side, own) for side, own in zip((predicted, reference), found, strict=True))
@@ -210,6 +213,15 @@ def _prepare(
     if len(values) > 255:
         raise BadOption(f"{len(values)} different labels are too many; are these label rasters?")
     return replace(comparison, predicted=predicted, reference=reference, classes=Classes(labels=values))
+
+
+def _places_in(side: ScoreRaster | Layer, grid: Grid) -> Ints | None:
+    """(n, 2) row and column of a pixel inside each polygon of a layer; None for rasters."""
+    if isinstance(side, ScoreRaster):
+        return None
+    points = shapely.point_on_surface(in_pixels(side.polygons(grid), grid))
+    places: Ints = np.floor(np.stack([shapely.get_y(points), shapely.get_x(points)], axis=1)).astype(np.int64)
+    return places
 
 
 def _labels_of(side: ScoreRaster | Layer, grid: Grid, options: EvaluateOptions) -> RasterLabels | VectorLabels:
@@ -234,9 +246,13 @@ def _numbers_of_classes(layer: Layer, options: EvaluateOptions) -> Ints:
     return np.array([numbers[name] for name in named], np.int64)
 
 
-def _labels_task(comparison: _Comparison, block: Tile) -> tuple[set[int], set[int]]:
-    predicted, reference, scored = comparison.read(block)
-    return set(np.unique(predicted[scored]).tolist()), set(np.unique(reference[scored]).tolist())
+def _labels_task(
+    predicted: RasterLabels | VectorLabels, reference: RasterLabels | VectorLabels, block: Tile
+) -> list[set[int]]:
+    """Return the labels of both sides where all rasters hold data; those of layers, which are 1, need not be read."""
+    read = [side.read(block) if isinstance(side, RasterLabels) else None for side in (predicted, reference)]
+    scored = np.logical_and.reduce([np.ones(block.shape, bool), *(each[1] for each in read if each is not None)])
+    return [{1} if each is None else set(np.unique(each[0][scored]).tolist()) for each in read]
 
 
 def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
@@ -251,9 +267,20 @@ def _compare_task(comparison: _Comparison, block: Tile) -> _BlockComparison:
         _trace(comparison.positions(labels), scored, block, comparison.grid) if wanted else None
         for labels, wanted in zip((predicted, reference), comparison.traced, strict=True)
     ]
+    on_scored = [_scored_places(places, scored, block) for places in comparison.places]
     at = np.ix_(*(np.arange(-start % comparison.skip, length, comparison.skip) for start, length in _axes(block)))
     outcomes = classify_outcomes(predicted[at], reference[at], scored[at])
-    return _BlockComparison(confusions, boundaries, (regions[0], regions[1]), outcomes)
+    return _BlockComparison(confusions, boundaries, (regions[0], regions[1]), (on_scored[0], on_scored[1]), outcomes)
+
+
+def _scored_places(places: Ints | None, scored: Bools, block: Tile) -> Ints:
+    """Find which of (n, 2) places lie in a block, and there on a pixel that is scored."""
+    if places is None:
+        return np.zeros(0, np.intp)
+    within = places - (block.row, block.col)
+    inside = np.flatnonzero(((within >= 0) & (within < block.shape)).all(axis=1))
+    on_scored: Ints = inside[scored[tuple(within[inside].T)]]
+    return on_scored
 
 
 def _axes(block: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -276,7 +303,9 @@ def _objects(
     """Polygons in map units: of a layer those that lie where pixels are scored, of a raster its regions."""
     if isinstance(side, Layer):
         polygons = side.polygons(comparison.grid)
-        kept = _lies_on_scored(in_pixels(polygons, comparison.grid), comparison)
+        kept = np.zeros(len(polygons), bool)
+        for _, part in parts:
+            kept[part.scored[place]] = True
         scores = next((side.frame[name] for name in SCORE_COLUMNS if name in side.frame.columns), None)
         classes = _numbers_of_classes(side, options) if options.classes else np.ones(len(polygons), np.int64)
         numbers = None if scores is None else _numbers(scores, side.path)[kept]
@@ -317,18 +346,6 @@ def _average_precision(predicted: _Side, reference: _Side, grid: Grid, pixels: i
         Objects(there, other, reference.classes),
         PrecisionOptions(pixels=float(pixels)),
     )
-
-
-def _lies_on_scored(polygons: Array, comparison: _Comparison) -> Bools:
-    """(n,) whether the pixel at a point inside each polygon, in pixels, is scored."""
-    points = shapely.point_on_surface(polygons)
-    cols, rows = (np.floor(axis(points)).astype(int) for axis in (shapely.get_x, shapely.get_y))
-    height, width = comparison.grid.shape
-    inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
-    scored = np.zeros(len(polygons), bool)
-    for index in np.flatnonzero(inside):
-        scored[index] = comparison.read(Tile(int(rows[index]), int(cols[index]), 1, 1))[2].item()
-    return scored
 
 
 def _draw(parts: list[tuple[Tile, _BlockComparison]], comparison: _Comparison, confusion: Ints, picture: Path) -> None:

@@ -1,9 +1,10 @@
 import time
 
 import pytest
+from rasterio.env import get_gdal_config
 
 from geochange.engine import cluster
-from geochange.engine.cluster import ClusterOptions, attempt, open_crew, result_of
+from geochange.engine.cluster import ClusterOptions, attempt, open_crew, quiet_libraries, result_of
 from geochange.errors import BadOption, BlockFailed, DiskFull
 
 
@@ -72,3 +73,11 @@ def test_mistakes_of_the_user_stay_what_they_are(monkeypatch):
             result_of(crew.submit(mistake))
         with pytest.raises(BlockFailed, match="the last one failed 3 times: ZeroDivisionError"):
             result_of(crew.submit(lambda: 1 / 0), "the last one")
+
+
+def test_gdals_block_cache_is_128_megabytes_unless_the_environment_sets_it(monkeypatch):
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    with quiet_libraries():
+        assert get_gdal_config("GDAL_CACHEMAX") == 128 * 1024**2
+    monkeypatch.setenv("GDAL_CACHEMAX", "512")
+    assert attempt(double, 2) == 4

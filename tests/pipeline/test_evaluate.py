@@ -12,6 +12,7 @@ from sklearn import metrics
 import geochange
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline.options import EvaluateOptions
+from geochange.scenes.layers import VectorLabels
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
@@ -232,6 +233,34 @@ def test_two_layers_are_compared_on_pixels_of_so_many_metres(tmp_path, crs, left
 
     ground = side**2 if crs is None else square.to_crs("EPSG:32633").area[0]
     assert found.pixels.confusion[1, 1] * 25 == pytest.approx(ground, rel=0.02)
+
+
+def test_each_pixel_is_read_once_however_many_polygons_a_layer_has(tmp_path, masks, monkeypatch):
+    raster = write_raster(tmp_path / "mask.tif", masks[0][None])
+    layer = geochange.vectorize(raster, tmp_path / "layer.gpkg", min_area=0)
+    read, kept = [], VectorLabels.read
+    monkeypatch.setattr(VectorLabels, "read", lambda self, tile: read.append(tile.size) or kept(self, tile))
+
+    geochange.evaluate(layer.path, raster)
+
+    assert layer.totals.count > 10
+    assert sum(read) <= 1.1 * masks[0].size
+
+
+def test_objects_of_a_layer_count_where_their_inside_is_scored(tmp_path):
+    reference = np.ones((1, 40, 40), np.uint8)
+    reference[0, :, 20:] = 9
+    raster = write_raster(tmp_path / "r.tif", reference, nodata=9)
+    inside, astride, beyond, outside = (
+        shapely.box(PLACE.c + left, PLACE.f - 20, PLACE.c + right, PLACE.f - 10)
+        for left, right in ((4, 10), (30, 48), (60, 70), (-40, -30))
+    )
+    layer = geopandas.GeoDataFrame(geometry=[inside, astride, beyond, outside], crs=UTM)
+    layer.to_file(tmp_path / "p.gpkg")
+
+    objects = geochange.evaluate(tmp_path / "p.gpkg", raster).to_dict()["objects"]
+
+    assert objects["predicted"] == 2
 
 
 def test_a_picture_takes_the_place_of_no_input(tmp_path, run, masks):
