@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from geochange.errors import UnreadableInput
+from geochange.evaluation.pixel_scores import AVERAGES
 from geochange.polygons.preview import hectares
 from geochange.redaction import plain
 
@@ -186,12 +187,16 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Scores with their intervals, and the confusion matrix."""
     answer = evaluation.to_dict()
     pixels, boundaries, objects = answer["pixels"], answer["boundaries"], answer["objects"]
-    table = plain_table(None, "", "pixels", "95 %", "objects", "95 %")
+    several = len(pixels["classes"]) > 2
+    averaged = [f", {answer[part]['headline']} average" if several else "" for part in ("pixels", "boundaries")]
+    table = plain_table(None, "", f"pixels{averaged[0]}", "95 %", "objects", "95 %")
     for name in ("precision", "recall", "f1", "iou", "accuracy", "kappa", "mean_iou"):
         table.add_row(name.replace("_", " "), *_figure(pixels, name), *_figure(objects, name))
     for tolerance in boundaries["tolerances"]:
-        table.add_row(f"boundary F at {tolerance} px", *_figure(boundaries, f"f1_{tolerance}px"), "", "")
+        table.add_row(f"boundary F at {tolerance} px{averaged[1]}", *_figure(boundaries, f"f1_{tolerance}px"), "", "")
     show(table)
+    if several:
+        _show_classes(pixels)
     counts = plain_table(None, "reference \\ predicted", *pixels["classes"])
     for name, row in zip(pixels["classes"], pixels["confusion"], strict=True):
         counts.add_row(name, *(f"{count:,}" for count in row))
@@ -201,6 +206,16 @@ def print_evaluation(evaluation: Evaluation) -> None:
     )
     if answer["average_precision"] is not None:
         _show_precision(answer["average_precision"])
+
+
+def _show_classes(pixels: dict[str, Any]) -> None:
+    """Precision, recall, F1 and pixels in the reference of each class, and the averages over all classes."""
+    table = plain_table(None, "class", "precision", "recall", "F1", "reference pixels")
+    averages = {f"{name} average": pixels[name] | {"support": pixels["count"]} for name in AVERAGES}
+    for name, scores in (pixels["per_class"] | averages).items():
+        figures = (_figure(scores, each)[0] for each in ("precision", "recall", "f1"))
+        table.add_row(name, *figures, f"{scores['support']:,}")
+    show(table)
 
 
 def _show_precision(measured: dict[str, Any]) -> None:

@@ -53,9 +53,13 @@ class KindRules(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class KindOptions(NodataOptions, MinAreaOptions):
-    """How changes are classified by kind. The smallest change is that which cutting leaves."""
+    """How changes are classified by kind."""
 
     panel: ClassVar[str] = "Kinds of change"
+
+    min_area: str | float = "4px"
+    """Smallest piece that --split-kinds leaves, in pixels or square metres, as in 4px or 100m2; 0 keeps all. Without
+    it, all changes of the layer are kept."""
 
     band_roles: str | None = None
     """Which band is which, as in red=1,green=2,blue=3,nir=4; also swir1, swir2, rededge1, ...; None: as BEFORE names

@@ -20,7 +20,7 @@ from geochange.polygons.options import MinArea
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.store import RegionStore
-from geochange.polygons.tracing import at_least
+from geochange.polygons.tracing import RegionTotals, at_least, total_regions
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import reproject_polygons
@@ -38,7 +38,9 @@ OWN_COLUMNS = {
 """Columns of a piece that are its own; all others are those of the change that it was cut from."""
 
 
-def cut_pieces(features: FeatureFile, measuring: KindWork, smallest: MinArea, work: Work, scratch: Path) -> FeatureFile:
+def cut_pieces(
+    features: FeatureFile, measuring: KindWork, smallest: MinArea, work: Work, scratch: Path
+) -> tuple[FeatureFile, RegionTotals]:
     """Cut changes into pieces of one kind each, as a layer of its own in a scratch folder, along pixel edges.
 
     Pieces of changes that touch may be one piece, which has the columns of the first.
@@ -60,7 +62,7 @@ def cut_pieces(features: FeatureFile, measuring: KindWork, smallest: MinArea, wo
         schema = piece_schema(features)
         layer = FeatureLayer(schema=schema, crs=features.crs)
         write_features(path, _piece_batches(store, features, measuring, schema), layer)
-    return open_features(str(path))
+        return open_features(str(path)), total_regions(store, grid)
 
 
 def piece_schema(features: FeatureFile) -> pa.Schema:

@@ -358,7 +358,8 @@ def _products(run: _Run, inference: Inference, store: BlockStore) -> dict[str, A
             finding = found_regions(scores, regions, run.work, run.folder.scratch)
         with finding as found:
             totals = total_regions(found.regions, run.scene.grid)
-            files, kinds = _write_layers(run, found.outlines, layer)
+            files, kinds, pieces = _write_layers(run, found.outlines, layer)
+            totals = pieces or totals
             _write_preview(run, inference, store, found.regions, totals)
         with run.work.stages.stage("pack"):
             packing.result()
@@ -409,18 +410,22 @@ def _with_dates(run: _Run) -> RegionOptions:
     return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
 
 
-def _write_layers(run: _Run, outlines: RegionStore, layer: ChangeLayer) -> tuple[list[str], dict[str, Any]]:
-    """Write the layer in all formats; return the files' names, and what there is to record of kinds."""
+def _write_layers(
+    run: _Run, outlines: RegionStore, layer: ChangeLayer
+) -> tuple[list[str], dict[str, Any], RegionTotals | None]:
+    """Write the layer in all formats; return the files' names, what to record of kinds, and totals of what was cut."""
     names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
     if run.options.kinds:
-        return names, _write_with_kinds(run, outlines, layer, names)
+        return names, *_write_with_kinds(run, outlines, layer, names)
     with run.work.stages.stage("write"):
         for name in names:
             write_layer(run.folder.ready / name, outlines.chunks(), layer)
-    return names, {}
+    return names, {}, None
 
 
-def _write_with_kinds(run: _Run, outlines: RegionStore, layer: ChangeLayer, names: list[str]) -> dict[str, Any]:
+def _write_with_kinds(
+    run: _Run, outlines: RegionStore, layer: ChangeLayer, names: list[str]
+) -> tuple[dict[str, Any], RegionTotals | None]:
     scratch = run.folder.scratch / "kinds"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -433,7 +438,7 @@ def _write_with_kinds(run: _Run, outlines: RegionStore, layer: ChangeLayer, name
             write_kinds(run.folder.ready / name, measured)
         found = {"kinds": {"counts": measured.counts(), **measured.basis()}}
     shutil.rmtree(scratch)
-    return found
+    return found, measured.totals
 
 
 def _write_preview(

@@ -285,8 +285,8 @@ def _scored_places(places: Ints | None, scored: Bools, block: Tile) -> Ints:
         return np.zeros(0, np.intp)
     within = places - (block.row, block.col)
     inside = np.flatnonzero(((within >= 0) & (within < block.shape)).all(axis=1))
-    found: Ints = inside[scored[tuple(within[inside].T)]]
-    return found
+    on_scored: Ints = inside[scored[tuple(within[inside].T)]]
+    return on_scored
 
 
 def _axes(block: Tile) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -27,6 +27,7 @@ from geochange.pipeline.options import choose_options_and_cluster
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.region_ids import RegionIds
 from geochange.polygons.style import kind_style
+from geochange.polygons.tracing import RegionTotals
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
 from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.layers import in_pixels, open_layer, reproject_polygons
@@ -121,6 +122,8 @@ class MeasuredKinds:
     """(file, smallest and largest number in it), in raster order of the blocks."""
     size: int
     """Regions."""
+    totals: RegionTotals | None = None
+    """Count and area of the pieces; None where nothing was cut."""
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """Return columns of the regions start ... stop - 1, counted from 0."""
@@ -189,9 +192,10 @@ def measure_kinds(
     measuring = prepare_work(scene, options, RegionIds(scratch / "changes", scene.shape))
     with work.stages.stage("number"):
         size = number_regions(features, scene.grid, measuring.ids)
+    totals = None
     if options.split_kinds:
         smallest = options.smallest_on(scene.grid, scene.sources[0].name)
-        features = cut_pieces(features, measuring, smallest, work, scratch)
+        features, totals = cut_pieces(features, measuring, smallest, work, scratch)
         measuring = replace(measuring, ids=RegionIds(scratch / "pieces", scene.shape))
         with work.stages.stage("number"):
             size = number_regions(features, scene.grid, measuring.ids)
@@ -205,7 +209,7 @@ def measure_kinds(
         raise GridMismatch(
             f"none of the {size:,} changes of {features.path} lies on the images; are they of one place?"
         )
-    return MeasuredKinds(features, measuring, tuple(files), size)
+    return MeasuredKinds(features, measuring, tuple(files), size, totals)
 
 
 def number_regions(features: FeatureFile, grid: Grid, ids: RegionIds) -> int:

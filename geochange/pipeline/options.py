@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
-from geochange.declarations import OUTPUT, TILES, Options
+from geochange.declarations import OUTPUT, REGIONS, TILES, Options
 from geochange.detectors.options import DetectorOptions
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption
@@ -70,6 +70,10 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     """What `detect` does with a pair, or a series."""
 
     panel: ClassVar[str] = OUTPUT
+
+    min_area: str | float = field(default="4px", metadata={"panel": REGIONS})
+    """Smallest change, and with --split-kinds smallest piece, in pixels or square metres, as in 4px or 100m2; 0 keeps
+    all."""
 
     remove_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
     """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""

@@ -17,6 +17,9 @@ INK = (40, 44, 52)
 NODATA = (232, 232, 236)
 PANEL_GAP = 14
 PANEL = 900  # px; longest side of a panel
+LEAST_SEEN = 0.1  # share of the range from black to white, of which a date that can be seen holds more
+OWN_STRETCH = " · own stretch"
+TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +47,42 @@ def render_preview(before: Floats, after: Floats, changed: Bools, captions: Capt
         captions: texts over the panels.
     """
     factor = max(1, PANEL // max(changed.shape))
-    pictures = [enlarge_pixels(stretch(date), factor) for date in (before, after)]
+    common = common_limits(before, after)
+    limits = (band_limits(before), band_limits(after)) if common is None else (common, common)
+    pictures = [enlarge_pixels(stretch(date, own), factor) for date, own in zip((before, after), limits, strict=True)]
     pictures.append(outline_changes(pictures[1], enlarge_pixels(changed, factor)))
-    return _arrange(pictures, [captions.before, captions.after, captions.changes])
+    alone = OWN_STRETCH if common is None else ""
+    return _arrange(pictures, [captions.before + alone, captions.after + alone, captions.changes])
 
 
-def stretch(date: Floats) -> Array:
-    """(y, x, 3) uint8 of a (band, y, x) date: each band from its 2nd to its 98th percentile."""
-    bands = [_stretch_band(band) for band in (date if len(date) == 3 else date[:1].repeat(3, axis=0))]
-    picture = np.stack(bands, axis=-1)
+def common_limits(before: Floats, after: Floats) -> Floats | None:
+    """(band, 2) values that are drawn black and white at both dates, so that equal ground looks equal.
+
+    None where one date would be all black or all white, as where the sensors differ.
+    """
+    limits = band_limits(np.concatenate([before, after], axis=1))
+    width = np.maximum(limits[:, 1] - limits[:, 0], TINY)
+    low, high = np.moveaxis(
+        (np.stack([band_limits(before), band_limits(after)]) - limits[:, :1]) / width[:, None], -1, 0
+    )
+    lost = (high < LEAST_SEEN).all(axis=1) | (low > 1 - LEAST_SEEN).all(axis=1)
+    return None if lost.any() else limits
+
+
+def band_limits(date: Floats) -> Floats:
+    """(band, 2) 2nd and 98th percentile of each band of a (band, y, x) date; 0 and 1 where nothing is valid."""
+    seen = [band[np.isfinite(band)] for band in date]
+    return np.array([np.percentile(band, (2, 98)) if band.size else (0.0, 1.0) for band in seen])
+
+
+def stretch(date: Floats, limits: Floats) -> Array:
+    """(y, x, 3) uint8 of a (band, y, x) date of one or three bands, from black to white at the (band, 2) limits."""
+    low, high = limits[:, 0, None, None], limits[:, 1, None, None]
+    scaled = (np.where(np.isfinite(date), date, low) - low) / np.maximum(high - low, TINY)
+    bands = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    picture: Array = np.moveaxis(bands if len(date) == 3 else bands[:1].repeat(3, axis=0), 0, -1).copy()
     picture[np.isnan(date).any(axis=0)] = NODATA
     return picture
-
-
-def _stretch_band(band: Floats) -> Array:
-    seen = band[np.isfinite(band)]
-    low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)
-    scaled = (np.nan_to_num(band, nan=low) - low) / max(high - low, 1e-12)
-    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
 def enlarge_pixels(picture: Array, factor: int) -> Array:

@@ -97,6 +97,29 @@ def test_several_classes_are_scored_each(tmp_path):
     assert [scores["per_class"][str(c)]["f1"] for c in range(4)] == pytest.approx(expected.tolist())
 
 
+def test_the_table_names_each_class_and_each_average(tmp_path, run):
+    labels = np.random.default_rng(0).integers(0, 4, (2, 1, *SHAPE)).astype(np.uint8)
+    paths = [write_raster(tmp_path / f"{i}.tif", each) for i, each in enumerate(labels)]
+    code, out, _ = run("evaluate", *paths)
+    assert code == 0
+    assert "pixels, macro average" in out
+    assert "boundary F at 1 px, micro average" in out
+    lines = out.partition("reference \\ predicted")[0].splitlines()
+    rows = {tuple(line.split()[:-4]): line.split()[-4:] for line in lines if len(line.split()) > 4}
+    truth, found = labels[1].ravel(), labels[0].ravel()
+    each = np.array(metrics.precision_recall_fscore_support(truth, found)).T
+    for name, expected in zip("0123", each, strict=True):
+        assert rows[name,] == [*(f"{figure:.4f}" for figure in expected[:3]), f"{int(expected[3]):,}"]
+    for name in ("micro", "macro", "weighted"):
+        expected = metrics.precision_recall_fscore_support(truth, found, average=name)[:3]
+        assert rows[name, "average"] == [*(f"{figure:.4f}" for figure in expected), f"{truth.size:,}"]
+
+
+def test_the_table_of_change_alone_has_no_averages(tmp_path, run, masks):
+    paths = [write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks)]
+    assert "average" not in run("evaluate", *paths)[1]
+
+
 def test_the_picture_shows_the_whole_scene(tmp_path, masks):
     paths = [write_raster(tmp_path / f"{i}.tif", mask[None]) for i, mask in enumerate(masks)]
     geochange.evaluate(*paths, picture=tmp_path / "scores.png")

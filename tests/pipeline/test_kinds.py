@@ -236,6 +236,28 @@ def test_detect_tells_what_kinds_tells(tmp_path, pair):
     assert json.loads((tmp_path / "out" / "changes.geojson").read_text())["features"][0]["properties"]["kind"] in KINDS
 
 
+def test_a_run_counts_the_pieces_that_its_layer_holds(tmp_path, pair):
+    options = {
+        "detector": "change-vector",
+        "kinds": True,
+        "band_roles": ROLES,
+        "split_kinds": True,
+        "threshold": 0,
+        "min_area": "30px",
+    }
+    found = geochange.detect(*pair, tmp_path / "out", **options)
+    whole = geochange.detect(*pair, tmp_path / "whole", **{**options, "split_kinds": False})
+    frame = read(found.layer)
+    assert frame["area_px"].min() >= 30
+    assert len(frame) != len(read(whole.layer)) == whole.record["changes"]["count"]
+    assert found.record["changes"] == {
+        "count": len(frame),
+        "area_px": frame["area_px"].sum(),
+        "area_m2": pytest.approx(frame["area_m2"].sum()),
+    }
+    assert sum(found.record["kinds"]["counts"].values()) == len(frame)
+
+
 def test_the_style_draws_kinds(layer, pair, tmp_path):
     classified(layer, pair, tmp_path / "kinds.gpkg")
     with closing(sqlite3.connect(tmp_path / "kinds.gpkg")) as database:

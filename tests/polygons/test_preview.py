@@ -6,7 +6,16 @@ from hypothesis.extra import numpy as hnp
 from rasterio.features import shapes
 from shapely.geometry import shape
 
-from geochange.polygons.preview import CHANGE, NODATA, Captions, covered_cells, render_preview, stretch
+from geochange.polygons.preview import (
+    CHANGE,
+    NODATA,
+    Captions,
+    band_limits,
+    common_limits,
+    covered_cells,
+    render_preview,
+    stretch,
+)
 
 
 @settings(max_examples=50)
@@ -20,7 +29,7 @@ def test_covered_cells_are_the_pixels_that_made_the_polygons(mask, step):
 def test_a_stretch_uses_the_whole_range_and_marks_nodata():
     date = np.linspace(100, 200, 400).reshape(1, 20, 20)
     date[0, 0, :3] = np.nan
-    picture = stretch(date)
+    picture = stretch(date, band_limits(date))
     assert picture.shape == (20, 20, 3)
     assert tuple(picture[0, 0]) == NODATA
     assert picture.min() == 0
@@ -49,3 +58,42 @@ def test_changes_stand_out_in_the_third_panel_only():
 def test_an_all_nodata_date_still_makes_a_picture():
     empty = np.full((3, 10, 10), np.nan)
     assert render_preview(empty, empty, np.zeros((10, 10), bool), Captions()).size[0] > 10
+
+
+def ground(bands=3, seed=0):
+    return np.random.default_rng(seed).normal(100, 20, (bands, 60, 80))
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_ground_that_has_not_changed_looks_the_same_at_both_dates(bands):
+    before = ground(bands)
+    after = before.copy()
+    after[:, :30] += 60
+    limits = common_limits(before, after)
+    one, other = stretch(before, limits), stretch(after, limits)
+    np.testing.assert_array_equal(one[30:], other[30:])
+    assert other[:30].mean() > one[:30].mean() + 50
+
+
+def test_common_limits_are_percentiles_of_both_dates_and_do_not_depend_on_their_order():
+    before, after = ground(), ground(seed=1) + 30
+    after[0, 0, 0] = np.nan
+    limits = common_limits(before, after)
+    for band in range(3):
+        both = np.concatenate([before[band].ravel(), after[band].ravel()])
+        np.testing.assert_allclose(limits[band], np.nanpercentile(both, (2, 98)))
+    np.testing.assert_allclose(common_limits(after, before), limits)
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_dates_of_different_scale_are_stretched_each_alone_and_said_to_be(scale, monkeypatch):
+    captions = []
+    monkeypatch.setattr(
+        "geochange.polygons.preview._arrange", lambda pictures, texts: captions.append((pictures, texts))
+    )
+    dates = ground(), ground() * scale
+    assert common_limits(*dates) is None
+    render_preview(*dates, np.zeros((60, 80), bool), Captions(before="2009"))
+    (((before, after, _), texts),) = captions
+    np.testing.assert_array_equal(before, after)
+    assert texts == ["2009 · own stretch", "after · own stretch", "changes"]
