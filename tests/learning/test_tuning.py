@@ -8,7 +8,7 @@ import pytest
 
 from geochange.cli import main
 from geochange.detectors.networks import registry
-from geochange.errors import BadOption
+from geochange.errors import BadOption, UnreadableInput
 from geochange.learning.options import TuneOptions
 from geochange.learning.training import NotFinite
 from geochange.learning.tuning import search
@@ -123,3 +123,10 @@ def test_without_held_out_pairs_there_is_nothing_to_compare(tmp_path, capsys):
     data = write_pairs(tmp_path / "data", ["only"])
     assert call("tune", data, "-o", tmp_path / "out", "--network", "tiny", "--size", 16, "--device", "cpu") == 2
     assert "--val" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["no journal\n{\n", "[1]\n[2]\n", "{}\n{}\n", "\udcff\n\udcff\n"])
+def test_a_journal_of_something_else_is_refused(tmp_path, content):
+    (tmp_path / "trials.log").write_text(content, errors="surrogateescape")
+    with pytest.raises(UnreadableInput, match=r"trials\.log cannot be read as a journal of trials"):
+        search(lambda number, chosen, prune: 0.5, tmp_path, TuneOptions(trials=1))

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
 import geochange
 from geochange.engine.raster_output import raster_output
+from geochange.errors import UnreadableInput
 from geochange.files import write_whole
 from geochange.probability.raster import (
     FLOAT_STEPS,
@@ -114,3 +116,27 @@ def test_masks_have_one_step(tmp_path):
     mask = open_scores(write_raster(tmp_path / "mask.tif", (textured(GRID.shape, 1) > 120).astype(np.uint8)))
     assert not mask.declared
     assert (mask.steps, mask.stored_dtype) == (1, np.uint8)
+
+
+FOREIGN_TAGS = [
+    ("GEOCHANGE_CLASSES", "{bad"),
+    ("GEOCHANGE_CLASSES", "5"),
+    ("GEOCHANGE_CLASSES", '"abc"'),
+    ("GEOCHANGE_CLASSES", "[1, 2]"),
+    ("GEOCHANGE_CLASSES", "[" * 100_000),
+    ("GEOCHANGE_THRESHOLDS", "[1]"),
+    ("GEOCHANGE_THRESHOLDS", '{"default": "abc"}'),
+    ("GEOCHANGE_THRESHOLDS", '{"default": NaN}'),
+    ("GEOCHANGE_THRESHOLDS", '{"default": 7}'),
+    ("GEOCHANGE_THRESHOLDS", '{"default": null}'),
+    ("GEOCHANGE_REFINED", "3"),
+]
+
+
+@pytest.mark.parametrize(("tag", "text"), FOREIGN_TAGS)
+def test_tags_of_another_form_are_refused_with_the_file_and_the_tag(tmp_path, tag, text):
+    path = write_raster(tmp_path / "foreign.tif", textured((20, 20), bands=1))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(**{tag: text})
+    with pytest.raises(UnreadableInput, match=rf"foreign\.tif: its tag {tag} cannot be read as"):
+        open_scores(path)
