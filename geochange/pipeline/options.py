@@ -17,7 +17,14 @@ from geochange.kinds.options import KindOptions
 from geochange.polygons.options import MinAreaOptions, RegionOptions, parse_min_area
 from geochange.probability.boundaries import GuidedFilter, LocalField
 from geochange.probability.options import FitOptions
-from geochange.scenes.options import NodataOptions, ResamplingName, SceneOptions, TileOptions
+from geochange.scenes.options import (
+    LARGEST_TILE,
+    SMALLEST_TILE,
+    NodataOptions,
+    ResamplingName,
+    SceneOptions,
+    TileOptions,
+)
 
 Chosen = TypeVar("Chosen", bound=Options)
 
@@ -31,7 +38,7 @@ VECTOR_FORMATS: dict[VectorFormat, str] = {
 StoredType: TypeAlias = Literal["uint8", "float32"]
 FusionMethod: TypeAlias = Literal["mean", "weighted", "maximum", "vote", "noisy-or", "stacking"]
 ModelFormat: TypeAlias = Literal["onnx", "openvino"]
-SMALLEST_TILE = 16  # pixels on a side, of an exported model
+MOST_DATES = 100  # of an exported model
 EXPLAINED_SIDES = (32, 4096)  # pixels
 
 
@@ -332,5 +339,7 @@ class ExportOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tile_size < SMALLEST_TILE:
-            raise BadOption(f"tile size {self.tile_size} must be at least {SMALLEST_TILE}")
+        if not SMALLEST_TILE <= self.tile_size <= LARGEST_TILE:
+            raise BadOption(f"tile size {self.tile_size} must lie in {SMALLEST_TILE}..{LARGEST_TILE} pixels")
+        if not 2 <= self.dates <= MOST_DATES:
+            raise BadOption(f"dates {self.dates} must lie in 2..{MOST_DATES}")

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import geopandas
@@ -416,3 +418,11 @@ def test_no_command_replaces_what_its_inputs_are_made_of(run, tmp_path):
 
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_reader_that_stops_reading_ends_the_command_without_a_word():
+    code = "import sys; from geochange.cli.program import run; run(['detectors'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.engine.progress import Relay, Silent
@@ -341,3 +342,12 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path):
     )
     assert ended.stderr.splitlines()[-1] == "geochange.interrupts.Interrupted: SIGTERM", ended.stderr
     assert torch.load(tmp_path / LAST, weights_only=True)["step"] == 5
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.1), (1, 2 / 11), (8, 0.5), (80, 0.9), (10_000, 0.999)])
+def test_the_average_follows_faster_in_the_first_steps(step, share):
+    averaged, network = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(averaged.weight)
+    nn.init.ones_(network.weight)
+    training.average_weights(averaged, network, 0.999, step)
+    assert averaged.weight.item() == pytest.approx(1 - share)

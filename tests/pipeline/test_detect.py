@@ -582,3 +582,17 @@ def test_a_scene_too_large_to_go_through_is_refused_and_a_part_of_it_is_not(tmp_
     left, bottom, right, top = 500_000, 5_399_872, 500_128, 5_400_000
     found = geochange.detect(*virtual, tmp_path / "part", aoi=(left, bottom, right, top))
     assert found.record["scene"]["shape"] == [64, 64]
+
+
+def test_layers_and_probabilities_are_nodata_where_a_date_is(tmp_path):
+    dates = [date // 2 + 20 for date in changed_pair((80, 90))]
+    dates[0][:, :9], dates[1][:, :, :7] = 0, 0
+    paths = [write_raster(tmp_path / f"{k}.tif", each, nodata=0) for k, each in enumerate(dates)]
+    for name, layers in (("ir-mad", ("mad", "chi-square", "weights")), ("change-vector", ("magnitude", "direction"))):
+        geochange.detect(*paths, tmp_path / name, detector=name, layers=layers, tile_size=64)
+        expected = np.zeros((80, 90), bool)
+        expected[:9] = expected[:, :7] = True
+        for layer in ("probability", *layers):
+            with rasterio.open(tmp_path / name / f"{layer}.tif") as dataset:
+                empty = dataset.read_masks() == 0
+            assert (empty == expected).all(), layer

@@ -91,3 +91,9 @@ def test_the_command_says_the_difference(checkpoint, tmp_path, capsys):
     assert said[0]["path"].endswith("m.xml")
     assert (tmp_path / "m.bin").exists()
     assert said[0]["largest_difference"] < 1e-4
+
+
+@pytest.mark.parametrize("wrong", [{"dates": 0}, {"dates": -1}, {"dates": 101}, {"tile_size": 1_000_000}])
+def test_sizes_that_no_model_can_have_are_refused(wrong):
+    with pytest.raises(BadOption, match="must lie in"):
+        ExportOptions(**wrong)

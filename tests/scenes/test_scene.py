@@ -337,3 +337,13 @@ def test_a_file_of_parts_names_them(tmp_path):
     xr.Dataset({name: (("y", "x"), np.zeros((3, 4))) for name in ("vv", "vh")}).to_netcdf(tmp_path / "a.nc")
     with pytest.raises(UnreadableInput, match=r"(?i)netcdf:.*:vv, netcdf:.*:vh"):
         open_file(str(tmp_path / "a.nc"))
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("all", [True, True, False]), ("any", [True, False, False])])
+def test_nodata_rules_hold_for_dataarrays_too(tmp_path, rule, expected):
+    values = np.array([[[5, 0, 0]], [[5, 9, 0]]], np.uint8)
+    path = write_raster(tmp_path / "a.tif", values, nodata=0)
+    for masked in (False, True):
+        source = open_array(rioxarray.open_rasterio(path, masked=masked), "a", nodata=rule)
+        read = source.read(Tile(0, 0, 1, 3))[1].tolist()[0]
+        assert read == (expected if not masked else [True, False, False])  # rioxarray's NaN is nodata in any band

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasterio.enums import Resampling
 
 from geochange.errors import GridMismatch
@@ -119,3 +121,29 @@ def test_plain_images_of_other_pixel_size_are_brought_to_each_other(zoom):
     reached = min(round(40 / zoom), 40)
     assert valid[:reached, :reached].all()
     assert (warped[0][valid] == 100).all()
+
+
+@given(share=st.floats(0.05, 0.95), dtype=st.sampled_from(["uint8", "int16", "uint32", "int64", "uint64", "float32"]))
+@settings(max_examples=40, deadline=None)
+def test_a_warped_pixel_is_valid_where_half_of_its_weight_is(share, dtype):
+    values, valid = np.full((1, 12, 12), 7, dtype), np.ones((12, 12), bool)
+    valid[:, 6:] = False
+    grid = Grid(rasterio_to_pyproj(UTM), PLACE, (12, 12))
+    moved = Grid(grid.crs, PLACE @ Affine.translation(share, 0), (12, 11))
+    found, there = warp_pixels(values, valid, grid, moved, Resampling.bilinear)
+    if abs(share - 0.5) > 0.03:  # columns 5 (valid) and 6 (not) weigh 1 - share and share in column 5
+        assert there[6, 5] == (1 - share > 0.5)
+    assert there[6, 4]
+    assert not there[6, 6]
+    np.testing.assert_array_equal(found[0][there], 7)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_wide_integers_are_warped_as_narrow_ones(dtype):
+    values, valid = textured((40, 50), 2), np.ones((40, 50), bool)
+    grid = Grid(rasterio_to_pyproj(UTM), PLACE, (40, 50))
+    moved = Grid(grid.crs, PLACE @ Affine.translation(0.4, 0.3), (39, 49))
+    wide, there = warp_pixels(values.astype(dtype), valid, grid, moved, Resampling.cubic)
+    narrow, known = warp_pixels(values.astype(np.int32), valid, grid, moved, Resampling.cubic)
+    np.testing.assert_array_equal(there, known)
+    assert np.abs(wide.astype(float) - narrow).max() <= 1
