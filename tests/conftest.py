@@ -7,8 +7,12 @@ from hypothesis import settings
 # Tests run side by side, one a core: threads of one that wait for those of another cost ten times what they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Tests send Ctrl-C to themselves and to processes that they start, which the background of a script would ignore.
+# Tests send Ctrl-C and other signals to themselves and to what they start: the background of a script would ignore
+# them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for name in ("SIGTERM", "SIGHUP"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 # Machines are shared: how long an example takes says nothing. A run of the tests says the same each time; to look for
 # more examples: `pytest --hypothesis-profile=search`.

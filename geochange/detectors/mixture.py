@@ -25,6 +25,7 @@ CERTAIN_LOG_ODDS = 1e6  # log-odds that `robit` turns into exactly 0 or 1
 EM_STEPS = 2000
 EM_TOLERANCE = 1e-9  # mean move of a posterior at which EM has converged
 FEW = 0.015  # share of pixels that may have any value without moving a threshold
+ONE = 0.1  # the same distance, up to which two classes are one
 DISTINCT = 1.5  # distance of two classes' means, in their deviations, from which they are not one
 LAG = 5  # pixels between two whose statistics are compared: further than aligning and neighbourhoods reach
 FEWEST_PAIRS = 400
@@ -163,8 +164,13 @@ class Mixture:
     @property
     def distinct(self) -> bool:
         """Whether the classes are two, not halves of one: by the distance of their means (Ashman et al. 1994)."""
+        return 0 < self.share <= MOST and self.distance >= DISTINCT
+
+    @property
+    def distance(self) -> float:
+        """Distance of the means, in deviations of both classes."""
         (low, high), (still, moved) = self.means, self.deviations
-        return 0 < self.share <= MOST and high - low >= DISTINCT * float(np.hypot(still, moved)) / np.sqrt(2)
+        return float((high - low) / np.hypot(still, moved) * np.sqrt(2))
 
     @property
     def even_root(self) -> float:
@@ -201,7 +207,7 @@ def fit_normals(values: Floats, weights: Floats, floor: float) -> Mixture:
         floor: what each class's deviation is widened by.
 
     Returns:
-        The mixture; `NO_CHANGE` where one class loses its last pixel.
+        The mixture; `NO_CHANGE` where one class loses its last pixel, or both are one.
     """
     changed = (values > otsu_split(values, weights)).astype(np.float64)
     for _ in range(EM_STEPS):
@@ -213,7 +219,7 @@ def fit_normals(values: Floats, weights: Floats, floor: float) -> Mixture:
             return NO_CHANGE
         if moved < EM_TOLERANCE:
             break
-    return mixture if mixture.means[1] > mixture.means[0] else NO_CHANGE
+    return mixture if mixture.distance > ONE else NO_CHANGE
 
 
 def _roots(counts: Ints, negligible: float) -> tuple[Floats, Floats]:

@@ -142,7 +142,7 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
         with _ignoring_interrupts():
             address = options.scheduler or stack.enter_context(_local_cluster(options))
         try:
-            client = stack.enter_context(Client(address))
+            client = stack.enter_context(Client(address, set_as_default=False))
         except (OSError, TimeoutError, ValueError, TypeError) as error:  # of keys for tls:// that are not given, too
             raise BadOption(f"no Dask scheduler answers at {options.scheduler}: {error}") from error
         yield _crew_of(client)

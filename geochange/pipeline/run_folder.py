@@ -118,7 +118,7 @@ class RunFolder:
         if not resume:
             raise self._occupied(finished=finished, resumable=resume is not None)
         before, now = record.get("identity"), json.loads(json.dumps(identity))
-        if differing := _differences(before if isinstance(before, dict) else {}, now, may_differ=may_differ):
+        if differing := _differences(_still_there(before, now), now, may_differ=may_differ):
             raise OutputInTheWay(
                 f"{self.out} holds a run that differs in {differing}; give the same inputs and options, or --overwrite"
             )
@@ -335,6 +335,14 @@ def _command_of(record: Mapping[str, Any] | None) -> str | None:
     if isinstance(command, str):
         return command
     return "train" if isinstance(identity, dict) and "scene" not in identity else None
+
+
+def _still_there(before: Any, now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without the contents of files that are gone: what a run needs of them, it has kept."""
+    known = dict(before) if isinstance(before, dict) else {}
+    if isinstance(known.get("contents"), dict) and isinstance(now.get("contents"), dict):
+        known["contents"] = {name: each for name, each in known["contents"].items() if name in now["contents"]}
+    return known
 
 
 def _differences(
