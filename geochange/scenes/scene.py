@@ -499,8 +499,10 @@ def open_array(
         BandMismatch: a band number is out of range.
     """
     cube = _cube_of(array, name)
-    crs = CRS(array.rio.crs) if array.rio.crs else None
     count, rows, cols = cube.shape
+    with parsing(name, "an array"):
+        crs = CRS(array.rio.crs) if array.rio.crs else None
+        grid = Grid(crs, _transform_of(crs, array.rio.transform()), (rows, cols))
     dtype = _real(name, np.dtype(cube.dtype))
     fill = array.rio.nodata if array.rio.nodata is not None else array.rio.encoded_nodata
     date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
@@ -508,7 +510,7 @@ def open_array(
     return ArraySource(
         name=name,
         array=cube,
-        grid=Grid(crs, _transform_of(crs, array.rio.transform()), (rows, cols)),
+        grid=grid,
         bands=pick_bands(name, bands, choices),
         choices=choices,
         stored_dtype=dtype,

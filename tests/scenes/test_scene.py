@@ -7,6 +7,7 @@ import rasterio.control
 import rasterio.rpc
 import rioxarray
 import xarray as xr
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp, Resampling
@@ -347,3 +348,10 @@ def test_nodata_rules_hold_for_dataarrays_too(tmp_path, rule, expected):
         source = open_array(rioxarray.open_rasterio(path, masked=masked), "a", nodata=rule)
         read = source.read(Tile(0, 0, 1, 3))[1].tolist()[0]
         assert read == (expected if not masked else [True, False, False])  # rioxarray's NaN is nodata in any band
+
+
+def test_an_array_without_a_place_that_a_grid_can_have_is_named(tmp_path):
+    array = rioxarray.open_rasterio(write_raster(tmp_path / "a.tif", textured((9, 9)))).load()
+    flat = array.drop_vars(["x", "y"]).rio.write_transform(Affine(0, 0, 5, 0, 0, 5))
+    with pytest.raises(UnreadableInput, match="flat cannot be read as an array"):
+        open_array(flat, "flat")
