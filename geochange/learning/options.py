@@ -87,6 +87,8 @@ class TrainOptions(Options):
         for name in ("rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadOption(f"{name} {getattr(self, name)} must be above 0")
+        if self.seed >= 1 << 63:
+            raise BadOption(f"seed {self.seed} must be less than {1 << 63}")
         if not 0 <= self.average < 1:
             raise BadOption(f"average {self.average} must lie in 0..1, below 1")
 

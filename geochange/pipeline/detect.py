@@ -181,8 +181,8 @@ def detect(
         try:
             with _logged(folder), open_crew(cluster) as crew:
                 return _detect(_Run(scene, options, folder, Work(crew, stages), identity))
-        except (BandMismatch, BadOption, NothingValid, UnreadableInput):
-            folder.abandon()
+        except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
+            folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
 
 

@@ -299,9 +299,13 @@ class RunFolder:
             return False
         return any(_matches(name, pattern) for pattern in (*self.targets, *self.earlier)) or self.recognise(path)
 
-    def abandon(self) -> None:
-        """Remove all traces of a run that failed before any of its blocks was done, whose folder is then free again."""
-        if any(self.blocks.rglob("*.tif")):
+    def abandon(self, *, with_blocks: bool = False) -> None:
+        """Remove all traces of a run that failed, whose folder is then free again; but not where blocks are done.
+
+        Args:
+            with_blocks: these, too, for the same run would fail again.
+        """
+        if not with_blocks and any(self.blocks.rglob("*.tif")):
             return
         self._clear()
         if LOG in self.targets and not (self.out / RECORD).exists():

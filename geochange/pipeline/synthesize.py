@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from glob import escape
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def _require_fill(nodata: NodataRule | None, scene: Scene) -> None:
     if nodata is None or isinstance(nodata, str) or dtype.kind == "f":
         return
     limits = np.iinfo(dtype)
-    if nodata != round(nodata) or not limits.min <= nodata <= limits.max:
+    if not isfinite(nodata) or nodata != round(nodata) or not limits.min <= nodata <= limits.max:
         raise BadOption(
             f"nodata {nodata:g} is not a value that {scene.sources[0].name} can hold: it has whole numbers of "
             f"{limits.min} to {limits.max}"

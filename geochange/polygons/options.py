@@ -14,6 +14,8 @@ from geochange.probability.options import ThresholdOptions
 if TYPE_CHECKING:
     from geochange.scenes.grid import Grid
 
+LONGEST_DATE = 64  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class MinArea:
@@ -86,6 +88,8 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
         super().__post_init__()
         if not 0 <= self.simplify < inf:
             raise BadOption(f"simplify {self.simplify} must be 0 or more metres")
+        if long := [date for date in (self.date_before, self.date_after) if date and len(date) > LONGEST_DATE]:
+            raise BadOption(f"date {long[0][:20]}... has {len(long[0])} characters; {LONGEST_DATE} are the most")
         if unprintable := [date for date in (self.date_before, self.date_after) if date and not date.isprintable()]:
             raise BadOption(f"date {unprintable[0]!r} must be text that can be printed")
 

@@ -297,6 +297,7 @@ def test_what_the_options_do_not_offer_is_refused(pair, small, tmp_path):
     for options, words in (
         ({"device": "cuda:7"}, "device 'cuda:7' cannot be used here"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"device": "meta"}, "device 'meta' cannot be used here"),
         ({"precision": "fp8"}, "option precision of network must be one of fp32, bf16, fp16, not 'fp8'"),
         ({"precision": "fp16", "device": "cpu"}, "fp16 needs a GPU"),
         ({"engine": "magic"}, "option engine of network must be one of torch, openvino, not 'magic'"),

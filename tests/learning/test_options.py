@@ -78,3 +78,8 @@ def test_options_that_a_command_overrides_keep_their_kind():
     base = {each.name: each.type for each in fields(TrainRunOptions)}
     for kind in (FinetuneOptions, TuneOptions):
         assert {each.name: each.type for each in fields(kind) if each.name in base} == base
+
+
+def test_a_seed_that_torch_cannot_take_is_refused():
+    with pytest.raises(BadOption, match="seed 9223372036854775808 must be less"):
+        TrainOptions(seed=1 << 63)

@@ -21,7 +21,7 @@ from shapely.geometry import shape
 import geochange
 from geochange.detectors.catalogue import TRAINING_FREE
 from geochange.engine.progress import Silent
-from geochange.errors import BadOption, BandMismatch, BlockFailed, OutputInTheWay, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, BlockFailed, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline import detect as pipeline
 from tests.stand_ins import PLACE, SHARED, UTM, changed_pair, textured, write_pair, write_raster
 
@@ -596,3 +596,15 @@ def test_layers_and_probabilities_are_nodata_where_a_date_is(tmp_path):
             with rasterio.open(tmp_path / name / f"{layer}.tif") as dataset:
                 empty = dataset.read_masks() == 0
             assert (empty == expected).all(), layer
+
+
+def test_a_run_whose_labels_give_no_threshold_leaves_nothing(tmp_path, pair):
+    labels = write_raster(tmp_path / "labels.tif", np.ones((1, *SHAPE), np.uint8))
+    with pytest.raises(NothingValid, match="none of them as unchanged"):
+        geochange.detect(*pair, tmp_path / "out", labels=labels, threshold="f1")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_date_that_no_caption_can_hold_is_refused():
+    with pytest.raises(BadOption, match="has 5000 characters"):
+        geochange.DetectOptions(date_before="x" * 5000)

@@ -16,6 +16,7 @@ from geochange.arrays import IGNORE
 from geochange.datasets.collection import open_collection
 from geochange.datasets.options import CHANGE_KINDS, LabelOptions, SynthesizeOptions
 from geochange.engine.cluster import ClusterOptions
+from geochange.errors import BadOption
 from geochange.pipeline.synthesize import synthesize as make
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, textured, write_raster
@@ -282,3 +283,11 @@ def test_a_single_image_need_not_be_a_list(image, tmp_path):
 def test_a_folder_without_images_is_refused(tmp_path, run):
     (tmp_path / "empty").mkdir()
     refused(run("synthesize", tmp_path / "empty", "-o", tmp_path / "made"), "empty")
+
+
+@pytest.mark.parametrize("nodata", [float("nan"), float("inf"), 300.0, 7.5])
+def test_a_nodata_value_that_the_image_cannot_hold_is_refused(tmp_path, nodata):
+    image = write_raster(tmp_path / "a.tif", textured((80, 80)))
+    with pytest.raises(BadOption, match="is not a value that"):
+        geochange.synthesize(image, tmp_path / "out", nodata=nodata)
+    assert not (tmp_path / "out").exists()
