@@ -59,6 +59,8 @@ def _named(each: Any) -> Iterator[Path]:
 def _existing(name: str, folder: Path) -> Iterator[Path]:
     """Yield what exists of the paths that a name of GDAL may hold, such as `vrt://a.tif?bands=1`."""
     inner = re.sub(r"^(vrt|file|zip|tar|gzip)://", "", re.sub(r"^(/vsi\w+/)+(\d+_\d+,)?", "", name.strip()))
+    if "://" in inner:  # elsewhere
+        return
     parts = [part.strip("\"'") for part in re.split(r"[?!]", inner)[0].split(":")]
     for candidate in dict.fromkeys((name, inner, *parts)):
         path = folder / candidate

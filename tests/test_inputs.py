@@ -87,3 +87,11 @@ def test_damaged_vrts_name_themselves(tmp_path, content):
 def test_a_pipe_is_not_read(tmp_path):
     subprocess.run(["mkfifo", tmp_path / "pipe"], check=True)
     assert files_read([tmp_path / "pipe"]) == [tmp_path / "pipe"]
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1:80/a.tif", "/vsicurl/http://127.0.0.1:80/a.tif", "s3://http/a.tif"])
+def test_a_url_names_no_file_here(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http").mkdir()
+    (tmp_path / "s3").mkdir()
+    assert files_read([name]) == []
