@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from geochange.errors import BadOption
 
@@ -31,15 +30,31 @@ def is_plain(path: str) -> bool:
 
 
 @contextmanager
-def plainly_named(path: Path) -> Iterator[Path]:
-    """Give a path of a single file that pyogrio takes as it stands: through a link where its own is not one."""
-    if is_plain(str(path)):
+def plainly_named(path: str) -> Iterator[str]:
+    """Give a path that pyogrio takes as it stands: where its own is not one, through links to it and what lies beside.
+
+    Args:
+        path: of a layer that exists, in one file or in several of one stem.
+    """
+    if is_plain(path):
         yield path
         return
+    folder, file = os.path.split(os.path.abspath(path))
+    stem, suffix = _split_suffix(file)
     with tempfile.TemporaryDirectory(prefix="geochange-") as links:
-        link = Path(links) / f"file{path.suffix}"
-        link.symlink_to(path.absolute())
-        yield link
+        for each in os.listdir(folder):
+            if each.startswith(f"{stem}."):
+                os.symlink(os.path.join(folder, each), os.path.join(links, f"layer{each[len(stem) :]}"))
+        yield os.path.join(links, f"layer{suffix}")
+
+
+def _split_suffix(file: str) -> tuple[str, str]:
+    """Split a name into its stem and its suffix, which has two parts where it is that of an archive."""
+    stem, suffix = os.path.splitext(file)
+    if suffix.lower() == ".zip":
+        stem, inner = os.path.splitext(stem)
+        return stem, inner + suffix
+    return stem, suffix
 
 
 def split_layer(name: str) -> tuple[str, str | None]:

@@ -42,7 +42,7 @@ def _read_layers(path: Path) -> None:
     from pyogrio import list_layers
     from pyogrio.raw import open_arrow
 
-    with plainly_named(path) as plain:
+    with plainly_named(str(path)) as plain:
         for name, _ in list_layers(plain):
             with open_arrow(plain, layer=name, use_pyarrow=True) as (_, reader):
                 for _ in reader:

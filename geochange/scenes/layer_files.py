@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from geochange.errors import UnreadableInput
-from geochange.names import LAYER_MARK, file_of, is_elsewhere, is_plain, split_layer
+from geochange.names import LAYER_MARK, file_of, is_elsewhere, is_plain, plainly_named, split_layer
 
 ARCHIVE, PARQUET = ".zip", ".parquet"
 PACKED_SUFFIXES = (".gpkg.zip", ".shp.zip", ".shz")
@@ -43,7 +43,7 @@ def _holds_geometries(archive: str) -> bool:
     import pyogrio
     from pyogrio.errors import DataSourceError
 
-    with suppress(DataSourceError):  # as in `is_layer`
+    with suppress(DataSourceError):  # it is reported where the file is opened as a raster
         return any(kind is not None for _, kind in pyogrio.list_layers(archive))
     return False
 
@@ -106,7 +106,7 @@ def _gdal_path(path: str, name: str, wanted: str | None) -> Iterator[str]:
         raise UnreadableInput(
             f"{name} holds several layers, {', '.join(inside)}; choose one, as in /vsizip/{path}/{inside[0]}"
         )
-    with _linked(path) as plain:
+    with plainly_named(path) as plain:
         yield f"/vsizip/{{{plain}}}/{inside[0] if len(inside) == 1 else ''}" if packed else plain
 
 
@@ -146,26 +146,6 @@ def _choose_layer(path: str, name: str, wanted: str | None) -> str:
 
 def _may_hold_polygons(kind: str) -> bool:
     return any(word in kind for word in ("Polygon", "Surface", "Collection", "Unknown"))
-
-
-@contextmanager
-def _linked(path: str) -> Iterator[str]:
-    """Give a path that pyogrio takes as it stands, through links where it would read `!` or a URL into it."""
-    if is_plain(path):
-        yield path
-        return
-    folder, file = os.path.split(os.path.abspath(path))
-    stem, suffix = _split_suffix(file)
-    with tempfile.TemporaryDirectory(prefix="geochange-") as links:
-        for each in os.listdir(folder):
-            if each.startswith(f"{stem}."):
-                os.symlink(os.path.join(folder, each), os.path.join(links, f"layer{each[len(stem) :]}"))
-        yield os.path.join(links, f"layer{suffix}")
-
-
-def _split_suffix(file: str) -> tuple[str, str]:
-    suffix = max((each for each in VECTOR_SUFFIXES if file.lower().endswith(each)), key=len, default="")
-    return (file[: -len(suffix)], file[-len(suffix) :]) if suffix else os.path.splitext(file)
 
 
 @contextmanager
