@@ -20,7 +20,7 @@ from geochange.files import visible_in
 from geochange.parsing import parsing
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
-from geochange.scenes.scene import Source
+from geochange.scenes.source import Source
 
 LARGEST_CUTOUT = 96  # pixels per side of what is cut out
 LARGEST_PICTURE = 4096  # pixels per side of a picture, transparent margins included

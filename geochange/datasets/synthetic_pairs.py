@@ -28,7 +28,7 @@ from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layer_files import writable_path
 from geochange.scenes.options import NodataRule
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import Source, read_beyond
+from geochange.scenes.source import Source, read_beyond
 from geochange.scenes.writing import describe_like, geotiff_profile
 
 FOLDERS, OBJECTS = ("A", "B", LABEL), "objects"

@@ -31,7 +31,8 @@ from geochange.kinds.rules import (
 from geochange.polygons.region_ids import RegionIds
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import Source, list_bands, readable
+from geochange.scenes.scene import list_bands, readable
+from geochange.scenes.source import Source
 from geochange.scenes.validity import sample_tiles
 
 CORE = (

@@ -21,7 +21,7 @@ from geochange.scenes.pairing import Image, Scene, open_image, open_scene
 from geochange.scenes.preflight import DateFacts, Report
 from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
-from geochange.scenes.scene import Source
+from geochange.scenes.source import Source
 from geochange.scenes.validity import find_doubts
 
 SAMPLED_PIXELS = 50_000  # over all windows, for gains and offsets

@@ -39,7 +39,8 @@ from geochange.probability.raster import ScoreRaster
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.ground import unit_metres
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels
-from geochange.scenes.scene import open_grid, read_beyond
+from geochange.scenes.scene import open_grid
+from geochange.scenes.source import read_beyond
 from geochange.scenes.tiling import cell_side
 
 SCORE_COLUMNS = ("score_mean", "score")

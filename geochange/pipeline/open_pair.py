@@ -14,7 +14,8 @@ from geochange.pipeline.options import choose_options
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Image, Scene, open_scene
-from geochange.scenes.scene import Source, rasterio_crs
+from geochange.scenes.scene import rasterio_crs
+from geochange.scenes.source import Source
 
 if TYPE_CHECKING:
     import xarray as xr

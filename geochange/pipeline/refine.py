@@ -39,7 +39,8 @@ from geochange.probability.raster import (
 from geochange.probability.refinement import ScorePart, Step, apply_steps
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.pairing import RESAMPLINGS
-from geochange.scenes.scene import Source, open_file, open_masked, read_beyond
+from geochange.scenes.scene import open_file, open_masked
+from geochange.scenes.source import Source, read_beyond
 from geochange.scenes.warped import on_grid
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.numbers import open_numbers
 from geochange.scenes.options import NodataRule, SceneOptions
 from geochange.scenes.pairing import Scene, open_scene
-from geochange.scenes.scene import Source
+from geochange.scenes.source import Source
 
 COMMAND, TABLE = "synthesize", "pairs.csv"
 TARGETS = (*(f"{part}/*.tif" for part in FOLDERS), f"{OBJECTS}/*.gpkg", TABLE)

@@ -17,7 +17,7 @@ from geochange.probability.raster import ScoreRaster, classify, cutoff_of, open_
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layer_files import is_layer
 from geochange.scenes.layers import Layer, VectorLabels, in_pixels, open_layer
-from geochange.scenes.scene import Source
+from geochange.scenes.source import Source
 from geochange.scenes.warped import on_grid
 
 

@@ -19,7 +19,8 @@ from geochange.engine.cog import RasterSpec, encode_block
 from geochange.errors import UnreadableInput
 from geochange.parsing import parsing
 from geochange.scenes.grid import Grid, Tile, require_workable
-from geochange.scenes.scene import FileSource, open_file, read_beyond, readable
+from geochange.scenes.scene import FileSource, open_file, readable
+from geochange.scenes.source import read_beyond
 
 LEVELS = 254  # of 8 bits: probability = stored / 254
 UINT8_NODATA = 255  # of 8 bits; of float32 it is NaN

@@ -16,7 +16,7 @@ from geochange.errors import BadOption, BandMismatch
 from geochange.probability.content import require_mask, understand
 from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.scene import DerivedSource, Source
+from geochange.scenes.source import DerivedSource, Source
 from geochange.scenes.warped import on_grid
 
 

@@ -24,7 +24,8 @@ from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within
 from geochange.scenes.layers import open_layer, reproject_polygons
 from geochange.scenes.options import ResamplingName, SceneOptions
 from geochange.scenes.placement import pixels_reached
-from geochange.scenes.scene import Source, open_array, open_file
+from geochange.scenes.scene import open_array, open_file
+from geochange.scenes.source import Source
 from geochange.scenes.warped import WarpedSource, on_grid, require_overlap
 
 if TYPE_CHECKING:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-import stat
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import rasterio
-from affine import Affine
 from pyproj import CRS
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geochange.arrays import Array, Bools
@@ -27,6 +24,23 @@ from geochange.errors import BandMismatch, UnreadableInput
 from geochange.names import is_elsewhere
 from geochange.parsing import parsing
 from geochange.scenes.grid import Grid, Tile, require_workable
+from geochange.scenes.interpretation import (
+    alpha_bands,
+    colours_of,
+    flags_of_alpha,
+    grid_of,
+    iso_date,
+    palette_of,
+    representable,
+    require_bands,
+    require_file,
+    require_grid,
+    require_real,
+    scaling_of,
+    scaling_of_attributes,
+    transform_of,
+    usual_rule,
+)
 from geochange.scenes.options import NodataRule
 
 if TYPE_CHECKING:
@@ -34,108 +48,6 @@ if TYPE_CHECKING:
 
 # Plain images are welcome here, and files of single blocks have no place of their own.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
-
-SUBDATASETS_NAMED = 6
-
-
-class Source(Protocol):
-    """One date on a grid: all that anything outside of `scenes` may ask of it."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-
-    @property
-    def path(self) -> str | None:
-        """The file that holds the bands; None where there is none."""
-
-    @property
-    def grid(self) -> Grid:
-        """Where the pixels lie."""
-
-    @property
-    def bands(self) -> tuple[int, ...]:
-        """Numbers, from 1, of the bands that `read` returns."""
-
-    @property
-    def choices(self) -> tuple[int, ...]:
-        """Numbers of all bands that hold values: those there are to choose from."""
-
-    @property
-    def colours(self) -> tuple[int, int, int] | None:
-        """Numbers of the red, green and blue bands, where they are known."""
-
-    @property
-    def scaling(self) -> tuple[tuple[float, float], ...] | None:
-        """(scale, offset) of each of `choices`, which `read` applies to what is stored; None where it applies none."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the values that `read` returns."""
-
-    @property
-    def nodata(self) -> NodataRule:
-        """What makes a pixel invalid."""
-
-    @property
-    def fill(self) -> float | None:
-        """The nodata value of the bands."""
-
-    @property
-    def masked(self) -> bool:
-        """Whether there can be pixels that are not valid, NaN apart."""
-
-    @property
-    def date(self) -> str | None:
-        """Date or time of acquisition, where it is known."""
-
-    @property
-    def storage(self) -> tuple[int, int]:
-        """(rows, cols) of the blocks in which the pixels are stored."""
-
-    @property
-    def shift(self) -> tuple[float, float]:
-        """(row, col) pixels by which the content lies off, and is moved back while it is read."""
-
-    def crop(self, tile: Tile) -> Source:
-        """Return the part that a tile of this source's grid covers."""
-
-    def whole(self) -> Source:
-        """Return all of the image that this comes from, on the image's own grid."""
-
-    def with_bands(self, bands: tuple[int, ...]) -> Source:
-        """Return other bands of the same image."""
-
-    def with_nodata(self, rule: NodataRule) -> Source:
-        """Return the same image with another rule of what is nodata."""
-
-    def stored(self) -> Source:
-        """Return the same image whose values are read as they are stored, without scale and offset."""
-
-    def read(self, tile: Tile) -> tuple[Array, Bools]:
-        """Read a tile inside the grid: values (band, y, x) in the source's dtype, valid (y, x).
-
-        Raises:
-            UnreadableInput: the file breaks off, or cannot be read there.
-        """
-
-
-def read_beyond(read: Callable[[Tile], tuple[Array, Bools]], area: Tile, tile: Tile) -> tuple[Array, Bools]:
-    """Read a tile that may reach beyond an area of pixels: there values are 0, and none is valid.
-
-    Args:
-        read: takes a tile inside the area, gives values (..., y, x) and valid (y, x); as `Source.read`.
-        area: what can be read.
-        tile: shares a pixel with the area.
-    """
-    inside = tile.intersect(area)
-    values, valid = read(inside)
-    around = (
-        (inside.row - tile.row, tile.stop_row - inside.stop_row),
-        (inside.col - tile.col, tile.stop_col - inside.stop_col),
-    )
-    return np.pad(values, ((0, 0),) * (values.ndim - 2) + around), np.pad(valid, around)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,85 +189,6 @@ class ArraySource(StoredSource):
         return self._quantities(values), valid
 
 
-@dataclass(frozen=True)
-class DerivedSource:
-    """A source derived from another one, whose properties it has unless a class overrides them."""
-
-    source: Source
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.source.name
-
-    @property
-    def path(self) -> str | None:
-        """The file that holds the bands; None where there is none."""
-        return self.source.path
-
-    @property
-    def bands(self) -> tuple[int, ...]:
-        """Numbers, from 1, of the bands that `read` returns."""
-        return self.source.bands
-
-    @property
-    def choices(self) -> tuple[int, ...]:
-        """Numbers of all bands that hold values: those there are to choose from."""
-        return self.source.choices
-
-    @property
-    def scaling(self) -> tuple[tuple[float, float], ...] | None:
-        """(scale, offset) of each of `choices`, which `read` applies to what is stored; None where it applies none."""
-        return self.source.scaling
-
-    @property
-    def colours(self) -> tuple[int, int, int] | None:
-        """Numbers of the red, green and blue bands, where they are known."""
-        return self.source.colours
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the values that `read` returns."""
-        return self.source.dtype
-
-    @property
-    def nodata(self) -> NodataRule:
-        """What makes a pixel invalid."""
-        return self.source.nodata
-
-    @property
-    def fill(self) -> float | None:
-        """The nodata value of the bands."""
-        return self.source.fill
-
-    @property
-    def masked(self) -> bool:
-        """Whether there can be pixels that are not valid, NaN apart."""
-        return self.source.masked
-
-    @property
-    def date(self) -> str | None:
-        """Date or time of acquisition, where it is known."""
-        return self.source.date
-
-    @property
-    def storage(self) -> tuple[int, int]:
-        """(rows, cols) of the blocks in which the pixels are stored."""
-        return self.source.storage
-
-    def with_bands(self, bands: tuple[int, ...]) -> Self:
-        """Return other bands of the same image."""
-        return replace(self, source=self.source.with_bands(bands))
-
-    def with_nodata(self, rule: NodataRule) -> Self:
-        """Return the same image with another rule of what is nodata."""
-        return replace(self, source=self.source.with_nodata(rule))
-
-    def stored(self) -> Self:
-        """Return the same image whose values are read as they are stored, without scale and offset."""
-        return replace(self, source=self.source.stored())
-
-
 def open_file(
     path: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule | None = None, as_stored: bool = False
 ) -> FileSource:
@@ -374,51 +207,40 @@ def open_file(
     """
     if os.path.exists(path):
         path = os.path.abspath(path)  # workers may stand in another folder
-        _require_file(path)
+        require_file(path)
     with parsing(path, "a raster"), readable(path):
         dataset = _open_in_thread(path)
-        _require_bands(dataset, path)
-        _require_grid(dataset, path)
-        masks = _alpha_bands(dataset)
-        palette = None if as_stored else _palette_of(dataset)
+        require_bands(dataset, path)
+        require_grid(dataset, path)
+        masks = alpha_bands(dataset)
+        palette = None if as_stored else palette_of(dataset)
         choices = tuple(band for band in range(1, dataset.count + 1) if band not in masks)
-        dtype = _real(path, np.result_type(*(dataset.dtypes[band - 1] for band in choices)))
+        dtype = require_real(path, np.result_type(*(dataset.dtypes[band - 1] for band in choices)))
         flags = [dataset.mask_flag_enums[band - 1] for band in choices]
         fills = {dataset.nodatavals[band - 1] for band in choices}
-        fill = _representable(dataset.nodatavals[choices[0] - 1], dtype)
-        flagged = any({MaskFlags.nodata, MaskFlags.per_dataset} & {*each} - _of_alpha(each) for each in flags)
+        fill = representable(dataset.nodatavals[choices[0] - 1], dtype)
+        flagged = any({MaskFlags.nodata, MaskFlags.per_dataset} & {*each} - flags_of_alpha(each) for each in flags)
         source = FileSource(
             name=path,
             path=path,
-            grid=_grid_of(dataset),
+            grid=grid_of(dataset),
             bands=(),
             choices=choices if palette is None else (1, 2, 3),
             stored_dtype=dtype if palette is None else np.dtype(np.uint8),
-            nodata=usual_rule([_representable(each, dtype) for each in fills], dtype) if nodata is None else nodata,
+            nodata=usual_rule([representable(each, dtype) for each in fills], dtype) if nodata is None else nodata,
             extent=(dataset.height, dataset.width),
             storage=dataset.block_shapes[0],
             date=iso_date(dataset.tags().get("TIFFTAG_DATETIME") or dataset.tags().get("ACQUISITION_DATE")),
             masked=flagged or bool(masks) or palette is not None,
             fill=fill,
-            colours=_colours(dataset.colorinterp) if palette is None else (1, 2, 3),
-            scaling=None if as_stored or palette is not None else _scaling_of(dataset, choices),
+            colours=colours_of(dataset.colorinterp) if palette is None else (1, 2, 3),
+            scaling=None if as_stored or palette is not None else scaling_of(dataset, choices),
             masks=masks,
             flagged=flagged,
             by_value=len(fills) == 1 and all(each == [MaskFlags.nodata] for each in flags),
             palette=palette,
         )
         return replace(source, bands=pick_bands(path, bands, source.choices))
-
-
-def _require_file(path: str) -> None:
-    """Refuse pipes, sockets and devices, which GDAL would wait for."""
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise UnreadableInput(f"{path} is not a file that can be read again and again; write it to one")
-
-
-def _of_alpha(flags: list[MaskFlags]) -> set[MaskFlags]:
-    return {MaskFlags.per_dataset} if MaskFlags.alpha in flags else set()
 
 
 def open_grid(path: str) -> Grid:
@@ -430,61 +252,6 @@ def open_grid(path: str) -> Grid:
     grid = open_file(path, as_stored=True).grid
     require_workable(grid, path)
     return grid
-
-
-def usual_rule(fills: Iterable[float | None], dtype: np.dtype[Any]) -> NodataRule:
-    """Return "any" where no nodata value can be a measurement of one band alone, else "all".
-
-    A negative value, and the largest of a type of 16 bits or more, says in any band that there is none; a 0, or the 255
-    of bytes, may be a dark or bright pixel of one band.
-    """
-    largest = np.iinfo(dtype).max if dtype.kind in "iu" and dtype.itemsize > 1 else 1e20
-    known = [fill for fill in fills if fill is not None and not np.isnan(fill)]
-    return "any" if known and all(fill < 0 or fill >= largest for fill in known) else "all"
-
-
-def _representable(fill: float | None, dtype: np.dtype[Any]) -> float | None:
-    """Return a nodata value as the bands hold it."""
-    if fill is None or dtype != np.float32:
-        return fill
-    with np.errstate(over="ignore"):
-        return float(np.float32(fill))
-
-
-def _require_bands(dataset: Any, path: str) -> None:
-    if dataset.count == 0:
-        parts = ", ".join(dataset.subdatasets[:SUBDATASETS_NAMED])
-        named = f"name one of its parts: {parts}" if parts else "it is empty"
-        raise UnreadableInput(f"{path} holds no bands of its own; {named}")
-
-
-def _require_grid(dataset: Any, path: str) -> None:
-    """Refuse a file that points locate, not a grid: warped, it has one."""
-    if dataset.crs is not None or dataset.transform != Affine.identity():
-        return
-    warp = f"give it a grid with `gdalwarp %s {path} warped.tif`"
-    if points := dataset.gcps[0]:
-        raise UnreadableInput(f"{path} is located by {len(points)} ground control points alone; {warp % '-tps'}")
-    if dataset.rpcs is not None:
-        raise UnreadableInput(f"{path} is located by rational polynomials (RPCs) alone; {warp % '-rpc'}")
-    if dataset.tags(ns="GEOLOCATION"):
-        raise UnreadableInput(f"{path} is located by arrays of coordinates alone; {warp % '-geoloc'}")
-
-
-def _palette_of(dataset: Any) -> bytes | None:
-    """Return the colour table of a file whose one band has one."""
-    if dataset.count > 1 or dataset.colorinterp[0] is not ColorInterp.palette:
-        return None
-    table = dataset.colormap(1)
-    colours = np.zeros((max(table) + 1, 4), np.uint8)
-    colours[list(table)] = list(table.values())
-    return colours.tobytes()
-
-
-def _scaling_of(dataset: Any, choices: Sequence[int]) -> tuple[tuple[float, float], ...] | None:
-    """Return scale and offset of each band; None where no band has one."""
-    scaling = tuple((dataset.scales[band - 1], dataset.offsets[band - 1]) for band in choices)
-    return None if set(scaling) == {(1.0, 0.0)} else scaling
 
 
 def open_array(
@@ -502,8 +269,8 @@ def open_array(
     count, rows, cols = cube.shape
     with parsing(name, "an array"):
         crs = CRS(array.rio.crs) if array.rio.crs else None
-        grid = Grid(crs, _transform_of(crs, array.rio.transform()), (rows, cols))
-    dtype = _real(name, np.dtype(cube.dtype))
+        grid = Grid(crs, transform_of(crs, array.rio.transform()), (rows, cols))
+    dtype = require_real(name, np.dtype(cube.dtype))
     fill = array.rio.nodata if array.rio.nodata is not None else array.rio.encoded_nodata
     date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
     choices = tuple(range(1, count + 1))
@@ -520,15 +287,8 @@ def open_array(
         date=iso_date(None if date is None else str(date)),
         masked=fill is not None or nodata not in (None, "any", "all"),
         fill=fill,
-        scaling=_scaling_of_attributes(array.attrs, count),
+        scaling=scaling_of_attributes(array.attrs, count),
     )
-
-
-def _scaling_of_attributes(attributes: Mapping[Any, Any], count: int) -> tuple[tuple[float, float], ...] | None:
-    scales = np.broadcast_to(attributes.get("scales", attributes.get("scale_factor", 1.0)), count)
-    offsets = np.broadcast_to(attributes.get("offsets", attributes.get("add_offset", 0.0)), count)
-    scaling = tuple(zip(scales.astype(float).tolist(), offsets.astype(float).tolist(), strict=True))
-    return None if set(scaling) == {(1.0, 0.0)} else scaling
 
 
 def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
@@ -544,40 +304,6 @@ def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
         raise UnreadableInput(f"{refusal}; name them with rename or rio.set_spatial_dims") from error
     cube = array if array.ndim == 3 else array.expand_dims("band")
     return cube.transpose(..., rows, cols)
-
-
-def _alpha_bands(dataset: Any) -> tuple[int, ...]:
-    """Return the numbers of bands that are masks, not data, wherever they stand.
-
-    GDAL takes the fourth band of any 8-bit GeoTIFF for alpha unless its tags say otherwise. A mask holds two extremes,
-    whatever the larger of them is; of near infrared, hardly a pixel does.
-    """
-    named = [band for band, colour in enumerate(dataset.colorinterp, 1) if colour is ColorInterp.alpha]
-    return tuple(band for band in named if dataset.count > 1 and _holds_extremes(dataset, band))
-
-
-def _holds_extremes(dataset: Any, band: int) -> bool:
-    parts = [
-        dataset.read(band, window=Tile(int(row), int(col), 64, 64).intersect(Tile(0, 0, *dataset.shape)).window)
-        for row in np.linspace(0, max(dataset.height - 64, 0), 4)
-        for col in np.linspace(0, max(dataset.width - 64, 0), 4)
-    ]
-    top = max(part.max() for part in parts)
-    return float(np.mean([np.mean((part > 0) & (part < top)) for part in parts])) < 0.1
-
-
-def iso_date(tag: str | None) -> str | None:
-    """`2020:08:31 17:05:00`, as TIFF writes it, → `2020-08-31T17:05:00`; other texts as they are."""
-    match = re.fullmatch(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)", tag or "")
-    return "{}-{}-{}T{}".format(*match.groups()) if match else tag
-
-
-def _colours(interpretations: tuple[ColorInterp, ...]) -> tuple[int, int, int] | None:
-    wanted = ColorInterp.red, ColorInterp.green, ColorInterp.blue
-    if any(colour not in interpretations for colour in wanted):
-        return None
-    red, green, blue = (interpretations.index(colour) + 1 for colour in wanted)
-    return red, green, blue
 
 
 def pick_bands(name: str, wanted: tuple[int, ...] | None, choices: tuple[int, ...]) -> tuple[int, ...]:
@@ -613,22 +339,6 @@ def readable(path: str) -> Iterator[None]:
         if not is_elsewhere(path) and not os.path.exists(path):
             raise UnreadableInput(f"{path} does not exist") from error
         raise UnreadableInput(f"{path} cannot be read: {' '.join(str(cause).split())}") from error
-
-
-def _real(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype.kind == "c":
-        raise UnreadableInput(f"{name} holds complex numbers; give magnitude or intensity instead")
-    return dtype
-
-
-def _grid_of(dataset: Any) -> Grid:
-    crs = CRS.from_user_input(dataset.crs) if dataset.crs else None
-    return Grid(crs, _transform_of(crs, dataset.transform), (dataset.height, dataset.width))
-
-
-def _transform_of(crs: CRS | None, transform: Affine) -> Affine:
-    """Plain images: x is the column, y is minus the row, as QGIS shows them."""
-    return Affine(1, 0, 0, 0, -1, 0) if crs is None and transform == Affine.identity() else transform
 
 
 @dataclass

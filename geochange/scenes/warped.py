@@ -25,7 +25,8 @@ from geochange.scenes.differences import (
 )
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of
 from geochange.scenes.placement import extents_in, is_closed
-from geochange.scenes.scene import DerivedSource, Source, rasterio_crs
+from geochange.scenes.scene import rasterio_crs
+from geochange.scenes.source import DerivedSource, Source
 from geochange.scenes.tiling import partition
 
 WARP_CELL = 256  # px; warped reads depend on the window asked for, so they only ever ask for cells of this lattice

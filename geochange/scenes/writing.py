@@ -8,7 +8,8 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from geochange.scenes.grid import Grid
-from geochange.scenes.scene import Source, rasterio_crs, readable
+from geochange.scenes.scene import rasterio_crs, readable
+from geochange.scenes.source import Source
 
 DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
 

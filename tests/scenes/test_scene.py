@@ -16,7 +16,9 @@ from geochange.errors import BandMismatch, UnreadableInput
 from geochange.probability.raster import open_scores
 from geochange.probability.stack import ProbabilitySource
 from geochange.scenes.grid import Tile
-from geochange.scenes.scene import iso_date, open_array, open_file, read_beyond
+from geochange.scenes.interpretation import iso_date
+from geochange.scenes.scene import open_array, open_file
+from geochange.scenes.source import read_beyond
 from geochange.scenes.warped import WarpedSource
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
