@@ -31,6 +31,7 @@ ROOMS = [
     "files",
     "allocator",
     "interrupts",
+    "logs",
     "scenes",
     "detectors",
     "engine",

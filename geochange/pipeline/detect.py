@@ -9,7 +9,6 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -34,9 +33,10 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.raster_output import bytes_needed, write_cog
 from geochange.engine.thumbnails import Thumbnail, assemble
 from geochange.engine.work import Work
-from geochange.errors import SEE, BadOption, BandMismatch, BlockFailed, GeochangeError, NothingValid, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingValid, UnreadableInput
 from geochange.files import appearing, content_digest, load_array, require_space
 from geochange.kinds.measure import require_kinds
+from geochange.logs import logged
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.kinds import measure_kinds, write_kinds
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
@@ -51,7 +51,7 @@ from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, to
 from geochange.probability.options import LocalRule
 from geochange.probability.raster import Provenance, encode_probability, layer_spec, open_scores, probability_spec
 from geochange.probability.threshold_search import open_labelled, require_threshold
-from geochange.redaction import one_line, plain
+from geochange.redaction import plain
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.layers import open_layer
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from geopandas import GeoDataFrame
 
-log, warned = logging.getLogger("geochange"), logging.getLogger("py.warnings")
+log = logging.getLogger("geochange")
 
 COMMAND = "detect"
 _TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", LOG)
@@ -179,7 +179,7 @@ def detect(
         if folder.begin(identity, resume=resume, overwrite=overwrite):
             return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
         try:
-            with _logged(folder), open_crew(cluster) as crew:
+            with logged(folder.out / LOG), open_crew(cluster) as crew:
                 return _detect(_Run(scene, options, folder, Work(crew, stages), identity))
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
@@ -493,38 +493,3 @@ def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {stage: round(spent, 3) for stage, spent in seconds.items()}
-
-
-class _LogLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line without secrets."""
-        return one_line(super().format(record))
-
-
-class _LogFile(logging.FileHandler):
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """Ignore a log that cannot be written: on a full disk, say, the run reports that itself."""
-
-
-@contextmanager
-def _logged(folder: RunFolder) -> Iterator[None]:
-    """Write what the run logs, and warnings of libraries where they are not printed, to OUT/run.log."""
-    handler = _LogFile(folder.out / LOG, encoding="utf-8")
-    handler.setFormatter(_LogLine("%(asctime)s %(levelname)s %(message)s"))
-    for each in (log, warned):
-        each.addHandler(handler)
-    level = log.level
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    except BaseException as error:
-        ours = isinstance(error, Exception) and not isinstance(error, GeochangeError | OSError)
-        log.error("stopped: %s: %s", type(error).__name__, error, exc_info=ours or isinstance(error, BlockFailed))
-        if ours:
-            error.add_note(f"{SEE}{folder.out / LOG}")
-        raise
-    finally:
-        log.setLevel(level)
-        for each in (log, warned):
-            each.removeHandler(handler)
-        handler.close()
