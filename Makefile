@@ -12,7 +12,7 @@ IMAGERY := ../shared/data
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
-	$(BIN)/geochange evaluate $(DEMO)/changes.gpkg sample_data/truth.gpkg --grid sample_data/before.tif --picture $(DEMO)/scores.png
+	$(BIN)/geochange evaluate $(DEMO)/changes.gpkg sample_data/truth.gpkg --grid sample_data/before.tif --picture $(DEMO)/scores.png --overwrite
 
 test: check
 	$(BIN)/python -m pytest -n 2

@@ -20,7 +20,7 @@ def main() -> None:
         found = geochange.detect(SAMPLE / "before.tif", SAMPLE / "after.tif", Path(folder) / "out")
         scores = Path(folder) / "scores.png"
         chosen = EvaluateOptions(grid=str(SAMPLE / "before.tif"))
-        geochange.evaluate(found.changes, SAMPLE / "truth.gpkg", chosen, picture=scores)
+        geochange.evaluate(found.layer, SAMPLE / "truth.gpkg", chosen, picture=scores)
         shrink(found.folder / "preview.png", ROOT / "docs" / "sample.jpg", WIDTH)
         shrink(scores, ROOT / "docs" / "scores.png", WIDTH // 2)
 
