@@ -144,6 +144,8 @@ class ContrastFitted:
     name: ClassVar[str]
     contrast: Contrast
     posterior: Posterior
+    arrays: ClassVar[tuple[str, ...]] = ()
+    """Fields of the class that are arrays."""
     classes: ClassVar[tuple[str, ...]] = ("change",)
     stride: ClassVar[int] = 1
     tiles_at_once: ClassVar[int] = 1
@@ -204,18 +206,22 @@ class ContrastFitted:
         return {**frame, **self.posterior.remarks()}
 
     def numbers(self) -> dict[str, Any]:
-        """Return the further fields of the class, which `save` writes beside the posterior."""
+        """Return the further fields of the class that are no arrays."""
         return {}
 
     def save(self, folder: Path) -> None:
-        """Write the posterior and the contrast."""
+        """Write the posterior, the contrast, and the further fields."""
         numbers = {"posterior": self.posterior.to_json(), "frame": self.contrast.frame, **self.numbers()}
-        write_fitted(folder, self.name, numbers, {"weights": self.contrast.weights, "mean": self.contrast.mean})
+        arrays = {name: getattr(self, name) for name in self.arrays}
+        write_fitted(
+            folder, self.name, numbers, {"weights": self.contrast.weights, "mean": self.contrast.mean, **arrays}
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean"))
+        numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", *cls.arrays))
         posterior, frame = Posterior.from_json(numbers.pop("posterior")), numbers.pop("frame")
         further = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()}
+        further |= {name: arrays[name] for name in cls.arrays}
         return cls(Contrast(arrays["weights"], arrays["mean"], frame), posterior, **further)

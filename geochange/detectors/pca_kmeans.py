@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from math import prod
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -28,8 +27,7 @@ from geochange.detectors.contrast import (
     standardised_pair,
 )
 from geochange.detectors.detector import MapBlocks, Scores, Series
-from geochange.detectors.fitted_files import read_fitted, write_fitted
-from geochange.detectors.mixture import Posterior, StatisticCounts, ceiling_of, count_statistic
+from geochange.detectors.mixture import StatisticCounts, ceiling_of, count_statistic
 from geochange.detectors.statistics import (
     Moments,
     find_inliers,
@@ -158,6 +156,7 @@ class PcaKMeansFitted(ContrastFitted):
     """The filter that PCA and k-means amount to on a scene, with the posterior of its response."""
 
     name: ClassVar[str] = "pca-kmeans"
+    arrays: ClassVar[tuple[str, ...]] = ("kernel",)
     kernel: Floats
     """(h, h)."""
     boundary: float
@@ -204,19 +203,9 @@ class PcaKMeansFitted(ContrastFitted):
             **self.remarks(),
         }
 
-    def save(self, folder: Path) -> None:
-        """Write the posterior, the contrast and the filter."""
-        numbers = {"posterior": self.posterior.to_json(), "boundary": self.boundary, "ceiling": self.ceiling}
-        arrays = {"weights": self.contrast.weights, "mean": self.contrast.mean, "kernel": self.kernel}
-        write_fitted(folder, self.name, numbers, arrays)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", "kernel"))
-        contrast = Contrast(arrays["weights"], arrays["mean"])
-        posterior = Posterior.from_json(numbers["posterior"])
-        return cls(contrast, posterior, arrays["kernel"], numbers["boundary"], numbers["ceiling"])
+    def numbers(self) -> dict[str, Any]:
+        """Return where the means part, and the ceiling."""
+        return {"boundary": self.boundary, "ceiling": self.ceiling}
 
 
 @dataclass(frozen=True, kw_only=True)

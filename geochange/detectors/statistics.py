@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from geochange.arrays import Array, Bools, Floats
+from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.detectors.detector import Kernel, MapBlocks, R, Series
 from geochange.errors import NothingValid
 from geochange.scenes.grid import Tile
@@ -88,7 +88,7 @@ def valid_pixels(dates: Floats, valid: Bools) -> Floats:
     """(time * band, n) pixels that hold data at every date, of (time, band, y, x) and (time, y, x)."""
     pixels = dates.reshape(-1, dates.shape[2] * dates.shape[3])
     joint = jointly_valid(valid).ravel()
-    return pixels if joint.all() else pixels[:, joint]
+    return pixels if joint.all() else pixels.take(np.flatnonzero(joint), axis=1)  # a mask would leave them transposed
 
 
 def block_moments(dates: Floats, valid: Bools, tile: Tile) -> Moments:
@@ -113,14 +113,17 @@ class Fence:
     """Between which values a band's pixels count in a scene's moments: beyond lie saturated, dead and hot pixels."""
 
     low: Floats
-    """(2 b,) float64; -inf for a band without a fence."""
+    """(2 b,) float32; -inf for a band without a fence."""
     high: Floats
 
     def inside(self, dates: Floats, valid: Bools) -> Bools:
         """(time, y, x) validity of (time, band, y, x) without the pixels that lie beyond in any band of their date."""
-        shape = (*dates.shape[:2], 1, 1)
-        low, high = (each.reshape(shape) for each in (self.low, self.high))
-        return valid & ((dates >= low) & (dates <= high)).all(axis=1)
+        inside = valid.copy()
+        low, high = (each.reshape(dates.shape[:2]) for each in (self.low, self.high))
+        for date, band in np.ndindex(low.shape):
+            inside[date] &= dates[date, band] >= low[date, band]
+            inside[date] &= dates[date, band] <= high[date, band]
+        return inside
 
 
 def fence_of(samples: Floats) -> Fence:
@@ -132,12 +135,8 @@ def fence_of(samples: Floats) -> Fence:
     """
     low, high = np.quantile(samples, FENCE_QUANTILES, axis=1)
     reach = np.where(high > low, FENCE_SPREADS * (high - low), np.inf)
-    return Fence(low - reach, high + reach)
-
-
-def run_fenced(dates: Floats, valid: Bools, tile: Tile, *, kernel: Kernel[R], fence: Fence) -> R:
-    """Kernel: another kernel on the pixels inside the fence."""
-    return kernel(dates, fence.inside(dates, valid), tile)
+    with np.errstate(over="ignore"):
+        return Fence((low - reach).astype(np.float32), (high + reach).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +203,19 @@ def summarise_block(dates: Floats, valid: Bools, tile: Tile, *, every: int) -> B
     The sample is a lattice (Korobov 1959) in which no row and no column has more than its share.
     """
     pixels = valid_pixels(dates, valid)
-    rows, cols = np.arange(tile.row, tile.row + tile.height), np.arange(tile.col, tile.col + tile.width)
-    chosen = np.add.outer(lattice_multiplier(every) * rows, cols) % every == 0
-    sample = dates.reshape(-1, *dates.shape[2:])[:, chosen & jointly_valid(valid)]
+    rows, cols = on_lattice(tile, every)
+    sample = dates.reshape(-1, *dates.shape[2:])[:, rows, cols].compress(jointly_valid(valid)[rows, cols], axis=1)
     low, high = pixels.min(axis=1, initial=np.inf), pixels.max(axis=1, initial=-np.inf)
     with np.errstate(over="ignore", invalid="ignore"):  # of values that the fence will leave out
         return BlockSummary(moments_of(pixels), low, high, sample)
+
+
+def on_lattice(tile: Tile, every: int) -> tuple[Ints, Ints]:
+    """Rows and columns in a tile, both (n,), of the pixels whose columns follow from their rows in the sample."""
+    first = -(lattice_multiplier(every) * np.arange(tile.row, tile.row + tile.height) + tile.col) % every
+    cols = np.add.outer(first, np.arange(0, tile.width, every))
+    rows, place = np.nonzero(cols < tile.width)
+    return rows, cols[rows, place]
 
 
 def lattice_multiplier(every: int) -> int:

@@ -97,7 +97,7 @@ def require_optuna() -> Any:
         import optuna
     except ImportError as error:
         raise BadOption("tuning needs optuna: pip install 'geochange[train]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # of a trial that fails it prints the traceback
     return optuna
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,6 +21,8 @@ from geochange.pipeline.options import ExportOptions, choose_options
 from geochange.system import replace
 
 Format: TypeAlias = Literal["onnx", "openvino"]
+Run: TypeAlias = Callable[[Floats, Floats], Floats]
+"""(dates, valid) -> probability."""
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
 CHECKS = 3  # synthetic inputs
 SMALLEST_TILE = 16  # pixels on a side
@@ -72,10 +75,11 @@ def export_model(
     module, bands = _module_of(checkpoint)
     inputs = [_synthetic_input(k, bands, options) for k in range(CHECKS)]
     exported = []
-    for name, path in paths.items():
-        run = MODEL_WRITERS[name](module, path, inputs[0])
-        difference = max(float(np.abs(run(*each) - _by_torch(module, *each)).max()) for each in inputs)
-        exported.append(Exported(str(path), difference))
+    with ExitStack() as files:  # which all appear at the end
+        for name, path in paths.items():
+            run = files.enter_context(MODEL_WRITERS[name](module, path, inputs[0]))
+            difference = max(float(np.abs(run(*each) - _by_torch(module, *each)).max()) for each in inputs)
+            exported.append(Exported(str(path), difference))
     return exported
 
 
@@ -113,7 +117,8 @@ def _by_torch(module: Any, dates: Floats, valid: Floats) -> Floats:
     return found
 
 
-def _write_onnx(module: Any, path: Path, example: tuple[Floats, Floats]) -> Callable[[Floats, Floats], Floats]:
+@contextmanager
+def _writing_onnx(module: Any, path: Path, example: tuple[Floats, Floats]) -> Iterator[Run]:
     import torch
 
     _require("onnx", "onnxscript", "onnxruntime")
@@ -133,15 +138,11 @@ def _write_onnx(module: Any, path: Path, example: tuple[Floats, Floats]) -> Call
                 verbose=False,
             )
         session = onnxruntime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
-
-    def run(dates: Floats, valid: Floats) -> Floats:
-        found: Floats = session.run(None, {"dates": dates, "valid": valid})[0]
-        return found
-
-    return run
+        yield lambda dates, valid: session.run(None, {"dates": dates, "valid": valid})[0]
 
 
-def _write_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> Callable[[Floats, Floats], Floats]:
+@contextmanager
+def _writing_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> Iterator[Run]:
     import torch
 
     _require("openvino")
@@ -155,16 +156,14 @@ def _write_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -> 
         written = openvino.Core().read_model(temporary.read_bytes(), temporary.with_suffix(".bin").read_bytes())
         compiled = openvino.Core().compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         replace(temporary.with_suffix(".bin"), weights)
-
-    def run(dates: Floats, valid: Floats) -> Floats:
-        return np.array(next(iter(compiled([dates, valid]).values())), np.float32)
-
-    return run
+        yield lambda dates, valid: np.array(next(iter(compiled([dates, valid]).values())), np.float32)
 
 
-Writer = Callable[[Any, Path, tuple[Floats, Floats]], Callable[[Floats, Floats], Floats]]
-MODEL_WRITERS: Mapping[Format, Writer] = {"onnx": _write_onnx, "openvino": _write_openvino}
-"""Format -> writes the file, and gives a function that runs it."""
+MODEL_WRITERS: Mapping[Format, Callable[[Any, Path, tuple[Floats, Floats]], AbstractContextManager[Run]]] = {
+    "onnx": _writing_onnx,
+    "openvino": _writing_openvino,
+}
+"""Format -> writes the file, which appears at the end, and gives a function that runs it."""
 
 
 def _require(*modules: str) -> None:

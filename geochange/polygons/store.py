@@ -82,7 +82,9 @@ class RegionStore:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            raise DiskFull(f"no space left for regions in {self._path.parent}; free some and run again") from error
+            raise DiskFull(
+                f"the disk is full: {self._path.parent} has no room for regions; free some, then run again"
+            ) from error
 
     def area_px(self) -> int:
         """Pixels of all regions together."""

@@ -227,4 +227,4 @@ def test_what_cannot_be_done_is_one_line(run, data, scene, start, tmp_path):
 
 
 def test_a_class_that_no_pixel_has_is_refused(run, data, tmp_path):
-    refused(run("train", data, "-o", tmp_path / "run", *SHORT, "--classes", "a,b"), "b")
+    refused(run("train", data, "-o", tmp_path / "run", *SHORT, "--classes", "a,b"), "labelled a and b")

@@ -159,7 +159,7 @@ ODD_NAMES = ["a\udcff.gpkg", "a\nb.gpkg", "a\x1b[31mb.gpkg", "a\u2028b.gpkg", "Ã
 def test_a_name_that_does_not_print_is_one_printable_line(run, pair, tmp_path, name):
     for command in (("evaluate", name, pair[0]), ("detect", *pair, "-o", tmp_path / "out", "--aoi", name)):
         answer = run(*command)
-        refused(answer)
+        refused(answer, "does not exist")
         assert answer[2][0].isprintable()
 
 

@@ -1,6 +1,7 @@
 """What stops a command: signals, and faults of ours."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.every_command import FOLDERS, every_command, files_of, read_all, write_inputs
+from tests.forked_commands import run_forked
 from tests.stand_ins import write_pair, write_raster
 
 if sys.platform == "win32":
@@ -133,3 +136,67 @@ def test_a_fault_without_a_log_of_the_run_leaves_one(tmp_path, broken):
     (log,) = Path(broken["TMPDIR"]).glob("geochange-*.log")
     assert ended.stderr == f"geochange: unexpected KeyError: 'missing'; see {log}\n"
     assert "Traceback" in log.read_text()
+
+
+MOMENTS = 10
+LASTING = (".tif", ".geojson", ".fgb", ".png")  # of the same bytes in every run
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder)
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize("name", list(every_command(Path())))
+def test_a_command_that_is_stopped_at_any_moment_is_whole_when_it_is_run_again(inputs, tmp_path, name, number):
+    *arguments, output = every_command(inputs)[name]
+
+    def case(own, *more, **how):
+        own.mkdir(exist_ok=True)
+        return {"arguments": [*arguments, str(own / output), "-q", *more], **how}
+
+    whole, warm = tmp_path / "whole", tmp_path / "warm"
+    _, ended = run_forked(tmp_path, [case(warm), case(whole)])
+    assert ended["code"] == 0
+    draw = random.Random(f"{name} {number}")
+    moments = [draw.uniform(0, ended["seconds"]) for _ in range(MOMENTS)]
+    places = [tmp_path / f"{place}" for place in range(MOMENTS)]
+    cases = [case(own, signal=number, after=after) for own, after in zip(places, moments, strict=True)]
+    for own, found in zip(places, run_forked(tmp_path, cases), strict=True):
+        require_nothing_half(name, number, own, found, files_of(whole))
+    unfinished = [own for own in places if not files_of(own) >= files_of(whole)]
+    again = run_forked(tmp_path, [case(own, *FOLDERS.get(name, "").split()) for own in unfinished])
+    refused = [own for own, found in zip(unfinished, again, strict=True) if found["code"]]
+    for own, found in zip(unfinished, again, strict=True):
+        assert not found["code"] or ("--overwrite" in found["lines"][0] and len(found["lines"]) == 1), (own, found)
+    for found in run_forked(tmp_path, [case(own, "--overwrite") for own in refused]):
+        assert (found["code"], found["lines"]) == (0, [])
+    for own in unfinished:
+        assert files_of(own) >= files_of(whole)
+        assert not [path for path in files_of(own) if is_hidden(path)]
+        for path in files_of(whole):
+            read_all(own / path)
+            if path.suffix in LASTING:
+                assert (own / path).read_bytes() == (whole / path).read_bytes(), path
+
+
+def is_hidden(path):
+    return any(part.startswith(".geochange") for part in path.parts)
+
+
+def require_nothing_half(name, number, own, found, complete):
+    """What a signal leaves: a line that says so, what can be read, and no process."""
+    assert not found["orphaned"], found
+    if number == signal.SIGKILL:
+        assert found["code"] in (0, -number), found
+    else:
+        assert (found["code"], len(found["lines"])) in ((0, 0), (128 + number, 1)), found
+    there = {path for path in files_of(own) if path.name != "run.log" and not is_hidden(path)}
+    if found["code"] and number != signal.SIGKILL and name not in FOLDERS:
+        assert not there or there >= complete, (found, there)  # which of several files is renamed first is soon over
+    for path in there:
+        read_all(own / path)

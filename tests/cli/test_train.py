@@ -136,13 +136,14 @@ def test_a_folder_of_another_command_is_kept(run, data, tmp_path):
     assert run("train", data, "-o", tmp_path / "run", *SHORT, "-q")[0] == 0
     kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     image = data / "A" / sorted(path.name for path in (data / "A").iterdir())[0]
-    for case in (
-        ("detect", image, image),
-        ("synthesize", image),
-        ("finetune", data, "--from", tmp_path / "run" / "best.pt", *SHORT[2:]),
-        ("tune", data, *SHORT),
+    own = "holds a run of `geochange train`"
+    for case, why in (
+        (("detect", image, image), own),
+        (("synthesize", image), own),
+        (("finetune", data, "--from", tmp_path / "run" / "best.pt", *SHORT[2:]), "is an input, and would be replaced"),
+        (("tune", data, "--network", "tiny", "--val-share", "0.5", "--loaders", 0), own),
     ):
-        refused(run(*case, "-o", tmp_path / "run", "--overwrite"), "")
+        refused(run(*case, "-o", tmp_path / "run", "--overwrite"), why)
         assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == kept, case
 
 

@@ -172,13 +172,13 @@ def test_objects_are_drawn_from_cutouts():
     ],
 )
 def test_what_cannot_be_is_refused(options):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"is not one of|must (rise|lie in|name at least one)"):
         SyntheticObjects(**options)
 
 
 @pytest.mark.parametrize(("effects", "strength"), [(("rain",), 1.0), (EFFECTS, -1.0), (EFFECTS, float("nan"))])
 def test_effects_that_cannot_be_are_refused(effects, strength):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"is not one of season|must be 0 or more"):
         SynthesizeOptions(effects=effects, strength=strength)
 
 

@@ -86,5 +86,5 @@ def test_statistics_of_another_detector_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_damaged_numbers_are_refused(tmp_path: Path, text: str) -> None:
     (saved(tmp_path) / "fitted.json").write_text(text)
-    with pytest.raises(UnreadableInput):
+    with pytest.raises(UnreadableInput, match=r"fit it again$"):
         load_fitted(tmp_path)

@@ -110,8 +110,10 @@ def test_a_batch_scores_as_its_tiles_one_by_one(choice: Detector) -> None:
     np.testing.assert_array_equal(together, np.stack(alone))
 
 
-def test_a_saved_fit_scores_the_same_bytes(choice: Detector, tmp_path: Path) -> None:
+@pytest.mark.parametrize("frame", [0, 12])
+def test_a_saved_fit_scores_the_same_bytes(choice: Detector, frame: int, tmp_path: Path) -> None:
     scene, _ = changed_scene()
+    scene.pixels[:, :, :frame] = 0
     fitted = fit(choice, scene)
     fitted.save(tmp_path)
     loaded = load_fitted(tmp_path)
@@ -140,7 +142,7 @@ def test_pixels_without_data_neither_matter_nor_become_numbers_in_layers(choice:
 
 def test_no_valid_pixel_is_an_error(choice: Detector) -> None:
     scene, _ = changed_scene()
-    with pytest.raises(NothingValid):
+    with pytest.raises(NothingValid, match=r"no pixel holds data at every date"):
         fit(choice, replace(scene, valid=np.zeros_like(scene.valid)))
 
 

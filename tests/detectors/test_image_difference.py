@@ -58,7 +58,7 @@ def test_bands_that_the_scene_lacks_are_refused(options: dict[str, int]) -> None
 
 
 def test_an_index_of_one_band_is_refused() -> None:
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"index 3,3 needs two different bands"):
         ImageDifference(index=(3, 3))
 
 

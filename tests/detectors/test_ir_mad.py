@@ -6,6 +6,7 @@ from scipy.stats import chi2
 from sklearn.cross_decomposition import CCA
 
 from geochange.detectors import reweighting
+from geochange.detectors.catalogue import detector
 from geochange.detectors.ir_mad import IrMad, mad_variates
 from geochange.detectors.mixture import statistic_bins
 from geochange.detectors.reweighting import consistency_factor, no_change_table
@@ -109,5 +110,17 @@ def test_a_sample_gives_nearly_what_all_pixels_give(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("options", [{"iterations": 0}, {"ridge": 0.0}, {"tolerance": -1.0}, {"context": -0.1}])
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"must (lie in 0..10|be at least 1|be >= 0 and)"):
         IrMad(**options)
+
+
+@pytest.mark.parametrize("name", ["ir-mad", "slow-features"])
+def test_the_variates_drawn_add_up_to_the_statistic(name: str) -> None:
+    scene, _ = changed_scene()
+    pixels, valid = scene.read(Tile(0, 0, *scene.shape))
+    fitted = fit(detector(name), scene)
+    variates, statistic = (next(n for n in fitted.layers if (n == "chi-square") == whole) for whole in (False, True))
+    drawn = fitted.score(pixels[None], valid[None], (variates, statistic)).layers
+    scales = np.array(fitted.scales)[:, None, None]
+    assert (np.abs(scales - 1) > 0.05).any()
+    np.testing.assert_allclose(((drawn[variates][0] / scales) ** 2).sum(axis=0), drawn[statistic][0, 0], rtol=1e-4)

@@ -20,6 +20,7 @@ from tests.stand_ins import changed_pair, write_pair, write_raster
 
 torch = pytest.importorskip("torch")
 
+from geochange.detectors.network import standardising  # noqa: E402
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.engines import ENGINES, PRECISIONS, require_bf16  # noqa: E402
 from geochange.detectors.networks.folding import fold_normalisation  # noqa: E402
@@ -31,6 +32,7 @@ from geochange.detectors.networks.scorer import (  # noqa: E402
     input_stride,
     make_scorer,
 )
+from tests.memory_blocks import MemoryScene  # noqa: E402
 from tests.small_networks import LAWFUL, OBJECTS, SMALL, save_small  # noqa: E402
 
 SHAPE = (150, 190)
@@ -502,3 +504,14 @@ def test_a_checkpoint_of_values_that_are_not_known_is_refused(tmp_path):
     Checkpoint(replace(stored.about, values="ranks"), stored.weights).save(tmp_path / "ranks.pt")
     with pytest.raises(UnreadableInput, match="values must be stored or physical"):
         load_checkpoint(tmp_path / "ranks.pt")
+
+
+def test_the_automatic_scale_makes_both_dates_together_standard():
+    rng = np.random.default_rng(0)
+    means, deviations = np.array([[100, 50], [180, 20]]), np.array([[10, 5], [20, 5]])
+    dates = rng.normal(means[..., None, None], deviations[..., None, None], (2, 2, 60, 70)).astype(np.float32)
+    scene = MemoryScene(dates, np.ones((2, 60, 70), bool))
+    gain, offset = standardising(scene.map_blocks, scene, matched=False)
+    scaled = dates * gain[:, None, None] + offset[:, None, None]
+    np.testing.assert_allclose(scaled.mean(axis=(0, 2, 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(scaled.std(axis=(0, 2, 3)), 1, atol=1e-3)

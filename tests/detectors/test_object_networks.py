@@ -133,7 +133,7 @@ def test_a_shift_by_whole_strides_moves_the_boxes(name):
 
 @pytest.mark.parametrize("anchors", [(), (4, 8), (8, 6, 4), (1, 4, 8), (4, 4, 8)])
 def test_anchors_that_cannot_be_are_refused(anchors):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"anchors .* must rise from 2 or more"):
         build_network("change-rcnn", {"anchors": anchors})
 
 
@@ -241,6 +241,7 @@ def test_boxes_of_a_sample_come_back_in_its_pixels():
     assert len(boxes) > 3
     assert boxes.corners.min() >= 0
     assert (boxes.corners[:, 2:] <= np.array([70, 50]) * PIXEL_PARTS).all()
+    assert boxes.corners[:, 2].max() > 50 * PIXEL_PARTS
 
 
 @pytest.mark.parametrize("name", OBJECTS)

@@ -100,5 +100,21 @@ def test_nodata_does_not_enter_the_patches() -> None:
 
 @pytest.mark.parametrize("options", [{"size": 4}, {"size": 0}, {"energy": 0.0}, {"energy": 1.5}])
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"must (be an odd number|lie above 0)"):
         PcaKMeans(**options)
+
+
+def test_only_patches_that_hold_data_everywhere_are_cut() -> None:
+    h, side = 3, 30
+    rng = np.random.default_rng(0)
+    dates = rng.normal(0, 1, (2, 1, side + 2 * h, side + 2 * h)).astype(np.float32)
+    valid = rng.random((2, side + 2 * h, side + 2 * h)) > 0.02
+    dates[~valid[:, None]] = 0
+    image = DifferenceImage(Contrast(np.array([[-1.0, 1.0]]), np.zeros(2)))
+    found = patch_block(dates, valid, Tile(0, 0, side, side), difference=image, h=h)
+    lengths, there = image(dates, valid), valid.all(axis=0)[1:-1, 1:-1]
+    starts = range(h - 1, h - 1 + side, h)
+    cut = [np.s_[row : row + h, col : col + h] for row in starts for col in starts]
+    whole = [lengths[at].ravel() for at in cut if there[at].all()]
+    assert found.weight == len(whole) > 0
+    np.testing.assert_allclose(found.mean, np.mean(whole, axis=0), rtol=1e-6)

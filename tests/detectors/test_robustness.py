@@ -194,3 +194,25 @@ def test_a_band_of_one_value_has_no_fence():
 def test_no_row_and_no_column_has_more_than_its_share_of_the_sample(every):
     place = lattice_multiplier(every) * np.arange(every) % every
     assert len(set(place.tolist())) == every
+
+
+def test_change_to_the_value_of_a_frame_in_one_band_is_change() -> None:
+    scene, _ = changed_scene(bands=3)
+    pixels = scene.pixels.clip(1, 250)
+    pixels[:, :, :20] = 0
+    pixels[1, :, 50:70, 50:70] = np.array([0, 250, 250])[:, None, None]
+    found = change(fit(detector("change-vector"), framed := replace(scene, pixels=pixels)), framed)
+    assert found[:20].max() < 0.5 < found[51:69, 51:69].min()
+
+
+def test_what_is_not_valid_takes_no_part_in_the_fence() -> None:
+    rng = np.random.default_rng(0)
+    dates = rng.normal(100, 8, (2, 1, 120, 150)).astype(np.float32)
+    valid = np.ones((2, 120, 150), bool)
+    valid[1, :20], dates[1, 0, :20] = False, 0
+    dates[1, 0, ::20, ::17] = 200  # hot pixels
+    scene = MemoryScene(dates, valid)
+    moments = find_inliers(scene, scene.map_blocks).moments
+    good = dates[:, 0, valid.all(axis=0) & (dates[1, 0] < 190)]
+    assert moments.weight == good.shape[1]
+    np.testing.assert_allclose(moments.mean, good.mean(axis=1), rtol=1e-4)

@@ -94,5 +94,5 @@ def test_its_statistics_survive_saving(tmp_path):
 def test_a_scene_without_valid_pixels_is_refused(tmp_path):
     empty = np.zeros((1, 40, 40), np.uint8)
     pair = [write_raster(tmp_path / f"{name}.tif", empty, nodata=0) for name in ("before", "after")]
-    with pytest.raises(NothingValid):
+    with pytest.raises(NothingValid, match=r"no pixel holds data"):
         geochange.detect(*pair, tmp_path / "out", detector="log-ratio")

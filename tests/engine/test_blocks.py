@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from geochange.detectors.boxes import boxes_of
 from geochange.engine import blocks as engine_blocks
 from geochange.engine import inference
 from geochange.engine.blocks import BlockStore, run_blocks
@@ -15,10 +16,11 @@ from geochange.engine.inference import Inference
 from geochange.engine.work import open_work
 from geochange.errors import BlockFailed
 from geochange.probability.raster import encode_probability
+from geochange.scenes.grid import Tile
 from geochange.scenes.options import TileOptions
 from geochange.scenes.pairing import open_scene
 from geochange.scenes.tiling import Tiling, cut_axis
-from tests.stand_ins import BoxMean, write_pair, write_raster
+from tests.stand_ins import BoxMean, changed_pair, write_pair, write_raster
 
 SHAPE = (150, 211)
 
@@ -176,7 +178,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(scene, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr("geochange.files.os.replace", failing)
-        with pytest.raises(BlockFailed):
+        with pytest.raises(BlockFailed, match=r"failed 3 times: Stop"):
             run(scene, fitted, tiling, tmp_path / "run", threads=1)
     np.testing.assert_array_equal(run(scene, fitted, tiling, tmp_path / "run"), expected)
 
@@ -204,3 +206,36 @@ def test_a_join_may_be_run_again(scene, tmp_path):
     for block in tiling.blocks():
         engine_blocks.join_task(tiling, store, block)
     np.testing.assert_array_equal(read_blocks(store, tiling, SHAPE), expected)
+
+
+def test_a_block_that_a_power_cut_emptied_is_scored_again(scene, tmp_path):
+    fitted = BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=0)
+    expected = run(scene, fitted, tiling, tmp_path / "run")
+    store_in(tmp_path / "run").file(list(tiling.blocks())[1]).write_bytes(b"")
+    np.testing.assert_array_equal(run(scene, fitted, tiling, tmp_path / "run"), expected)
+
+
+def test_layers_are_nan_where_a_date_has_no_data(tmp_path):
+    before, after = (np.maximum(date, 1) for date in changed_pair(SHAPE))
+    before[:, 30:50, 40:90] = 0
+    after[:, 100:120, 10:30] = 0
+    scene = open_scene([write_raster(tmp_path / f"{n}.tif", v, nodata=0) for n, v in (("b", before), ("a", after))])
+    fitted = BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=20)
+    run(scene, fitted, tiling, tmp_path / "run", layers=("difference",))
+    layer = read_blocks(store_in(tmp_path / "run", ("difference",)), tiling, SHAPE, "difference")
+    np.testing.assert_array_equal(np.isnan(layer), (before[0] == 0) | (after[0] == 0))
+
+
+@pytest.mark.parametrize(
+    ("hole", "beside"),
+    [((10, 9), True), ((9, 10), True), ((15, 12), True), ((12, 15), True), ((8, 8), False), ((16, 12), False)],
+)
+def test_a_box_that_touches_nodata_on_any_side_is_on_an_edge(hole, beside):
+    valid = np.ones((40, 40), bool)
+    valid[hole] = False
+    rows_and_columns_10_to_14 = boxes_of(np.array([[10, 10, 15, 15, 1, 0.9, 12, 12]], float))
+    tile = Tile(0, 0, 40, 40)
+    (on_edge,) = inference.own_boxes(rows_and_columns_10_to_14, tile, tile, valid, (40, 40)).on_edge
+    assert on_edge == beside

@@ -5,7 +5,7 @@ from rasterio.env import get_gdal_config
 
 from geochange.engine import cluster
 from geochange.engine.cluster import ClusterOptions, attempt, open_crew, quiet_libraries, result_of
-from geochange.errors import BadOption, BlockFailed, DiskFull
+from geochange.errors import BadOption, BlockFailed, DiskFull, UnreadableInput
 
 
 def double(number):
@@ -34,7 +34,7 @@ def test_few_items_are_under_way_at_a_time():
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"threads": -1}, {"workers": 2, "scheduler": "tcp://host:1"}])
 def test_impossible_clusters_are_refused(wrong):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"not both|must be at least 1"):
         ClusterOptions(**wrong)
 
 
@@ -69,7 +69,7 @@ def test_mistakes_of_the_user_stay_what_they_are(monkeypatch):
         raise BadOption("no such thing")
 
     with open_crew(ClusterOptions(threads=1)) as crew:
-        with pytest.raises(BadOption):
+        with pytest.raises(BadOption, match=r"no such thing"):
             result_of(crew.submit(mistake))
         with pytest.raises(BlockFailed, match="the last one failed 3 times: ZeroDivisionError"):
             result_of(crew.submit(lambda: 1 / 0), "the last one")
@@ -81,3 +81,15 @@ def test_gdals_block_cache_is_128_megabytes_unless_the_environment_sets_it(monke
         assert get_gdal_config("GDAL_CACHEMAX") == 128 * 1024**2
     monkeypatch.setenv("GDAL_CACHEMAX", "512")
     assert attempt(double, 2) == 4
+
+
+def test_a_file_that_is_away_for_a_moment_is_read_again(monkeypatch):
+    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
+    left = [UnreadableInput("a.tif cannot be read"), UnreadableInput("a.tif cannot be read")]
+
+    def task():
+        if left:
+            raise left.pop()
+        return "done"
+
+    assert attempt(task) == "done"

@@ -64,3 +64,10 @@ def test_rotated_grids_and_plain_images_keep_their_transform(tmp_path):
         assert dataset.transform.almost_equals(rotated)
     with rasterio.open(assembled(values, tmp_path / "b", crs=None, transform=Affine(1, 0, 0, 0, -1, 0))) as dataset:
         assert dataset.crs is None
+
+
+def test_overviews_are_means(tmp_path):
+    values = np.zeros((1, *SHAPE), np.uint8)
+    values[:, ::2, ::2] = 200
+    with rasterio.open(assembled(values, tmp_path / "run"), overview_level=0) as dataset:
+        assert (dataset.read(1) == 50).all()

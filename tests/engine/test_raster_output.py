@@ -81,7 +81,7 @@ def test_a_relative_path_will_do(tmp_path, monkeypatch):
 def test_what_fails_leaves_nothing_and_keeps_the_earlier_file(tmp_path):
     path = tmp_path / "out.tif"
     path.write_bytes(b"earlier")
-    with pytest.raises(CPLE_OpenFailedError), raster_output(path, SPEC, 128) as output:
+    with pytest.raises(CPLE_OpenFailedError, match=r"No such file"), raster_output(path, SPEC, 128) as output:
         output.pack()  # its block files are missing
     assert path.read_bytes() == b"earlier"
     assert list(tmp_path.iterdir()) == [path]
@@ -91,7 +91,7 @@ def test_a_disk_that_is_too_small_is_refused_first(tmp_path, monkeypatch):
     needed = bytes_needed(SPEC.grid.area.size, 2)
     assert needed > 2 * 2 * SPEC.grid.area.size  # block files and the COG
     monkeypatch.setattr("geochange.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=needed - 1))
-    with pytest.raises(DiskFull), raster_output(tmp_path / "out.tif", SPEC, 128):
+    with pytest.raises(DiskFull, match=r"GB free, the run needs up to"), raster_output(tmp_path / "out.tif", SPEC, 128):
         pass
     monkeypatch.setattr("geochange.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=needed))
     with raster_output(tmp_path / "out.tif", SPEC, 128):

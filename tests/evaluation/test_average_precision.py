@@ -136,7 +136,7 @@ def test_polygons_match_by_their_own_area():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"IoU 0 of a find must lie above 0"):
         PrecisionOptions(least=0)
     _, there = scene(0)
     with pytest.raises(ValueError, match="score"):

@@ -80,5 +80,5 @@ def test_counts_of_one_cell_are_added_up():
 
 @pytest.mark.parametrize("options", [{"replicates": 0}, {"level": 0.0}, {"level": 1.0}])
 def test_impossible_bootstrap_is_refused(options):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"must be positive and level"):
         Bootstrap(**options)

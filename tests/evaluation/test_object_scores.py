@@ -143,5 +143,5 @@ def test_what_is_not_an_area_is_refused_by_its_number(geometry, kind):
 
 @pytest.mark.parametrize("options", [{"threshold": 0.0}, {"threshold": 1.5}, {"cell": 0.0}, {"cell": -1.0}])
 def test_impossible_options_are_refused(options):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"must (lie above 0|be positive)"):
         ObjectOptions(**options)

@@ -7,12 +7,20 @@ from sklearn.metrics import precision_score, recall_score
 
 torch = pytest.importorskip("torch")
 
+from geochange.detectors.networks.checkpoint import Checkpoint  # noqa: E402
+from geochange.detectors.networks.contract import probability  # noqa: E402
 from geochange.learning.calibration import (  # noqa: E402
     LabelledLogits,
+    calibrate,
     fit_temperature,
     thresholds_for,
 )
-from geochange.learning.scoring import SCORE_BINS, ProbabilityHistogram  # noqa: E402
+from geochange.learning.scoring import (  # noqa: E402
+    SCORE_BINS,
+    ProbabilityHistogram,
+    score_sample,
+)
+from tests import tiny_network  # noqa: E402
 
 
 def truthful(classes, overconfident, n=20_000, seed=0):
@@ -79,3 +87,23 @@ def test_what_cannot_be_reached_is_left_out():
     histogram = ProbabilityHistogram()
     histogram.add(np.full(100, 0.5), np.arange(100) < 30)
     assert set(thresholds_for(histogram, (0.2, 0.9))) == {"default", "precision=0.2", "recall=0.2", "recall=0.9"}
+
+
+def test_thresholds_are_those_of_calibrated_probabilities(tmp_path):
+    collection, network = tiny_network.open_pairs(tmp_path / "pairs"), tiny_network.make_network()
+
+    class Built(Checkpoint):
+        def build(self):
+            return network.eval()
+
+    with torch.no_grad():
+        network.head.weight *= 40
+    done = calibrate(Built(tiny_network.about(), network.state_dict()), [collection]).about
+    assert abs(done.temperature - 1) > 0.2
+    histogram = ProbabilityHistogram()
+    for place in range(len(collection)):
+        sample = collection.read(place)
+        logits = score_sample(network, sample, tiny_network.NORMALISATION)
+        likely = probability(logits, done.temperature)[0, 0].numpy()
+        histogram.add(likely.ravel(), (sample.labels > 0).ravel())
+    assert done.thresholds == pytest.approx(thresholds_for(histogram), abs=0.002)

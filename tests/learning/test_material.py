@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import rasterio
 from affine import Affine
 
 from geochange.detectors.networks.checkpoint import Checkpoint
-from geochange.learning.material import gather, make_network
+from geochange.learning.material import gather, make_network, make_samples
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import parse_training_data
 from tests.stand_ins import PLACE, changed_pair, write_raster
@@ -53,3 +54,13 @@ def test_new_networks_take_quantities_and_old_ones_what_they_took(tmp_path):
     old = Checkpoint(replace(about, values="stored"), {})
     (collection,) = gather(data, replace(options, start="old.pt"), old).training
     np.testing.assert_array_equal(collection.read(0).dates[1], dates[1])
+
+
+@pytest.mark.parametrize(("classes", "swapped"), [(("change",), True), (("built", "felled"), False)])
+def test_dates_are_swapped_only_where_change_has_no_direction(tmp_path, classes, swapped):
+    folder = write_pairs(tmp_path / "pairs", ["a", "b"], labels=(1, 2))
+    values = {"classes": classes, "values": (1, 2)[: len(classes)], "ignore": (2,) if swapped else ()}
+    options = TrainRunOptions(**values, val_share=0.0, network="siamese-unet", pretrained=False)
+    material = gather([parse_training_data(str(folder))], options)
+    network, _, _ = make_network(material, options, None, ["pairs"])
+    assert make_samples(material, options, network).options.look.swap is swapped

@@ -197,7 +197,7 @@ def test_a_band_that_never_varies_is_not_blown_up(tmp_path):
 def test_data_without_a_valid_pixel_are_refused(tmp_path):
     values = np.full((1, 8, 8), np.nan, np.float32)
     collection = open_collection(write_arrays(tmp_path, values, values, np.zeros((8, 8), np.uint8)))
-    with pytest.raises(NothingValid):
+    with pytest.raises(NothingValid, match=r"in the 1 training images that were read"):
         measure_normalisation([collection])
 
 

@@ -15,6 +15,7 @@ from geochange.learning.scoring import (
     ScoringOptions,
     class_figures,
     confusion_of,
+    network_input,
     pool_scores,
     pooled_f1_interval,
     scene_of,
@@ -230,3 +231,14 @@ def test_several_classes_have_a_confusion_and_a_macro_f1(tmp_path):
     assert scores.confusion.shape == (3, 3)
     assert scores.confusion.sum() == 2 * 24 * 24
     assert scores.figures(0.5)["macro_f1"] == class_figures(scores.confusion)["f1"]
+
+
+def test_ground_without_data_at_one_date_is_blank_at_both():
+    rng = np.random.default_rng(0)
+    dates = tuple(rng.integers(101, 255, (3, 12, 16)).astype(np.uint8) for _ in range(2))
+    valid = np.ones((2, 12, 16), bool)
+    valid[1, 3:6, 4:9] = valid[0, 8, 8] = False
+    found, _ = network_input(make_network(), Sample(dates, valid, np.zeros((12, 16), np.uint8)), NORMALISATION)
+    there = torch.from_numpy(valid.all(axis=0))
+    assert (found[0][:, :, ~there] == 0).all()
+    assert (found[0][:, :, there] != 0).all()

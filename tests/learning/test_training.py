@@ -21,7 +21,7 @@ from geochange.learning import training
 from geochange.learning.optimising import rate_factor
 from geochange.learning.options import TrainOptions
 from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, fit
-from tests.limited_files import files_at_most
+from tests.forked_commands import files_at_most
 from tests.tiny_network import OPTIONS, about, break_image, make_network, make_samples, open_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, pairs):
 def test_a_disk_that_fills_during_a_run_ends_it_with_the_state_of_before(tmp_path, pairs):
     with ExitStack() as stack:
         fill = Relay(Silent(), lambda row: stack.enter_context(files_at_most(1000)))
-        with pytest.raises(DiskFull):
+        with pytest.raises(DiskFull, match=r"the disk is full"):
             run(tmp_path / "run", pairs, listener=fill)
     assert torch.load(tmp_path / "run" / LAST, weights_only=True)["step"] == 3
     run(tmp_path / "run", pairs)

@@ -274,7 +274,7 @@ def test_overwriting_with_other_outputs_leaves_none_of_the_old_ones(pair, tmp_pa
 
 
 def test_a_run_that_fails_before_its_first_block_leaves_nothing(pair, tmp_path):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"layer 'nonsense' is not one that"):
         geochange.detect(*pair, tmp_path / "out", layers=("nonsense",))
     assert not (tmp_path / "out").exists()
     assert geochange.detect(*pair, tmp_path / "out").folder.exists()

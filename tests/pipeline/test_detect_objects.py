@@ -213,3 +213,11 @@ def test_the_map_is_written_without_thresholds_of_objects(pair, tmp_path):
     with rasterio.open(found.probability) as dataset:
         assert json.loads(dataset.tags()["GEOCHANGE_THRESHOLDS"]) == {}
         assert dataset.count == 2
+
+
+def test_objects_of_exactly_the_smallest_area_stay(pair, tmp_path):
+    every = detect(pair, tmp_path / "every", min_area=0).changes()
+    least = int(every.area_px.median())
+    assert (every.area_px == least).any()
+    some = detect(pair, tmp_path / "some", min_area=least).changes()
+    assert len(some) == (every.area_px >= least).sum() < len(every)

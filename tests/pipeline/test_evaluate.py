@@ -132,13 +132,13 @@ def test_what_cannot_be_compared_is_refused(tmp_path, masks):
     plain = write_raster(tmp_path / "plain.tif", masks[0][None], crs=None)
     with pytest.raises(GridMismatch):
         geochange.evaluate(mask, plain)
-    with pytest.raises(UnreadableInput):
+    with pytest.raises(UnreadableInput, match=r"missing\.gpkg does not exist"):
         geochange.evaluate(mask, tmp_path / "missing.gpkg")
     geopandas.GeoSeries([shapely.Point(0, 0)], crs=UTM).to_file(tmp_path / "points.gpkg")
     with pytest.raises(UnreadableInput, match="Point"):
         geochange.evaluate(mask, tmp_path / "points.gpkg")
     nothing = write_raster(tmp_path / "nothing.tif", np.ones((1, *SHAPE), np.uint8), nodata=1)
-    with pytest.raises(NothingValid):
+    with pytest.raises(NothingValid, match=r"share no pixel that is to be scored"):
         geochange.evaluate(nothing, mask)
 
 
@@ -211,7 +211,7 @@ def test_boundaries_of_a_shifted_mask_are_found_within_the_shift(tmp_path, run):
 @pytest.mark.parametrize("name", ["scores", "scores.xyz", "nowhere/scores.png"])
 def test_a_picture_that_could_not_be_written_is_refused_first(tmp_path, masks, name):
     path = write_raster(tmp_path / "mask.tif", masks[0][None])
-    with pytest.raises((BadOption, OutputInTheWay)):
+    with pytest.raises((BadOption, OutputInTheWay), match=r"must end in|not a folder that can be written to"):
         geochange.evaluate(path, path, picture=tmp_path / name)
 
 
@@ -234,7 +234,7 @@ def test_classes_of_layers_are_those_that_a_column_names(tmp_path, run):
     assert scores["average_precision"]["ap50"] == pytest.approx((built + felled) / 2)
     assert json.loads(run("evaluate", *pair, *options)[1])["average_precision"]["ap50"] == 1
     refused(run("evaluate", *pair, "--classes", "built", *options), "felled")
-    refused(run("evaluate", *pair, "--classes", "built,felled", "--label-column", "kind", *options), "kind")
+    refused(run("evaluate", *pair, "--classes", "built,felled", "--label-column", "kind", *options), "no column 'kind'")
     transform = Affine(2, 0, 0, 0, -2, 120)
     labels[0, 54:, :6], labels[0, 54:, 50:56], labels[0, 4:10, :6] = 1, 2, 2
     raster = write_raster(tmp_path / "there.tif", labels, transform=transform)
@@ -325,3 +325,18 @@ def test_objects_with_scores_get_their_average_precision(tmp_path, run):
     code, out, _ = run("evaluate", tmp_path / "found.gpkg", tmp_path / "there.gpkg", "--resolution", "2")
     assert "AP50" in out
     assert "tiny" in out
+
+
+def test_probabilities_are_cut_at_the_threshold_that_the_raster_keeps(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = (rng.random((1, 60, 70)) < 0.3).astype(np.uint8)
+    values = np.clip(np.where(truth, 200, 110) + rng.normal(0, 40, truth.shape), 0, 254).astype(np.uint8)
+    path, label = write_raster(tmp_path / "p.tif", values), write_raster(tmp_path / "t.tif", truth)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = [1 / 254]
+        dataset.update_tags(GEOCHANGE_CLASSES='["change"]', GEOCHANGE_THRESHOLDS='{"default": 0.8}')
+    kept, given, half = (
+        geochange.evaluate(path, label, **each).to_dict()["pixels"]
+        for each in ({}, {"threshold": 0.8}, {"threshold": 0.5})
+    )
+    assert kept == given != half

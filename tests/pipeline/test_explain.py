@@ -125,7 +125,7 @@ def test_mistakes_get_one_line(case, tmp_path, run):
     before, after, checkpoint = case
     out = ["-o", tmp_path / "heat.tif"]
     known = [before, after, "--checkpoint", checkpoint]
-    refused(run("explain", *known, *out), "at")
+    refused(run("explain", *known, *out), "give the place to explain")
     refused(run("explain", *known, "--at", "here", *out), "--at", "2 numbers", "here")
     refused(run("explain", *known, "--at", place(-5, 0), *out), "outside")
     refused(run("explain", *known, "--at", place(70, 70), "--size", "7", *out), "7")

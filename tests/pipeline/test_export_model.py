@@ -1,13 +1,14 @@
 """`export-model`: other engines say what torch says."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from geochange.cli.program import run as command
 from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
-from geochange.pipeline.export_model import export_model
+from geochange.pipeline.export_model import MODEL_WRITERS, export_model
 from geochange.pipeline.options import ExportOptions
 
 torch = pytest.importorskip("torch")
@@ -74,7 +75,7 @@ def test_bad_options_and_files_are_refused(checkpoint, tmp_path):
     with pytest.raises(BadOption, match="was trained with matched dates"):
         export_model(matched, tmp_path / "model")
     (tmp_path / "text.pt").write_text("no checkpoint")
-    with pytest.raises(UnreadableInput):
+    with pytest.raises(UnreadableInput, match=r"holds more than weights"):
         export_model(tmp_path / "text.pt", tmp_path / "model")
     with pytest.raises(OutputInTheWay, match="is not a folder"):
         export_model(checkpoint, tmp_path / "none" / "model")
@@ -97,3 +98,16 @@ def test_the_command_says_the_difference(checkpoint, tmp_path, capsys):
 def test_sizes_that_no_model_can_have_are_refused(wrong):
     with pytest.raises(BadOption, match="must lie in"):
         ExportOptions(**wrong)
+
+
+def test_the_difference_is_that_of_the_file_written(checkpoint, tmp_path, monkeypatch):
+    writing = MODEL_WRITERS["onnx"]
+
+    @contextmanager
+    def writing_another(*arguments):
+        with writing(*arguments) as run:
+            yield lambda dates, valid: run(dates, valid) + (0.25 if valid.all() else 0.0)
+
+    monkeypatch.setitem(MODEL_WRITERS, "onnx", writing_another)
+    (found,) = export_model(checkpoint, tmp_path / "model", formats=("onnx",), tile_size=64)
+    assert found.largest_difference == pytest.approx(0.25, abs=1e-3)

@@ -151,7 +151,7 @@ def test_the_smallest_change_may_be_given_in_pixels_of_the_grid(pair, image, tmp
 
 @pytest.mark.parametrize("settings", [{"min_area": -1}, {"min_area": "4px"}, {"tolerance": -1}, {"tolerance": np.nan}])
 def test_bad_options_are_refused(settings):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"^(min-area|tolerance) .*(pixels|metres)"):
         options(**settings)
 
 

@@ -339,7 +339,10 @@ def test_a_saved_model_does_the_same_without_labels(run, tmp_path, scene):
     applied = tmp_path / "applied.tif"
     assert run("fuse", *paths, "-o", applied, "--method", "stacking", "--model", model, "-q")[0] == 0
     assert applied.read_bytes() == fitted.read_bytes()
-    refused(run("fuse", *paths, paths[0], "-o", tmp_path / "x.tif", "--method", "stacking", "--model", model), "3", "2")
+    refused(
+        run("fuse", *paths, paths[0], "-o", tmp_path / "x.tif", "--method", "stacking", "--model", model),
+        "fitted on 2 rasters",
+    )
     model.write_text(model.read_text().replace('"weights"', '"w"'))
     refused(
         run("fuse", *paths, "-o", tmp_path / "x.tif", "--method", "stacking", "--model", model), "model.json", "weights"

@@ -272,7 +272,7 @@ def test_what_cannot_be_classified_is_refused(layer, pair, tmp_path, run):
     refused(run("kinds", layer, *pair, "-o", out), "--band-roles", "0.tif")
     refused(run("kinds", layer, *pair, "-o", out, "--band-roles", "nir=9,red=1"), "nir=9", "1..4")
     refused(run("kinds", layer, *pair, "-o", out, "--band-roles", "blue=1,thermal=2"), "no change can be classified")
-    refused(run("kinds", layer, *pair, "-o", out, "--band-roles", ROLES, "--indices", "EVI"), "blue")
+    refused(run("kinds", layer, *pair, "-o", out, "--band-roles", ROLES, "--indices", "EVI"), "EVI needs the band blue")
     refused(run("detect", *pair, "-o", tmp_path / "o", "--band-roles", ROLES), "--kinds")
     refused(run("detect", *pair, "-o", tmp_path / "o", "--kinds"), "--band-roles")
     assert not (tmp_path / "o").exists()
@@ -286,7 +286,7 @@ def test_what_cannot_be_classified_is_refused(layer, pair, tmp_path, run):
         geochange.kinds(tmp_path / "nowhere.gpkg", *pair, out, geochange.KindOptions(band_roles=ROLES))
     with pytest.raises(BandMismatch):
         geochange.kinds(layer, *pair, out)
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"min-area -1.0 must be pixels"):
         geochange.KindOptions(min_area=-1)
     assert not out.exists()
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from affine import Affine
 
 import geochange
 from geochange.errors import UnreadableInput
 from geochange.scenes.grid import Tile
 from geochange.scenes.scene import open_array, open_file
-from tests.stand_ins import changed_pair, textured, write_raster
+from tests.stand_ins import PLACE, changed_pair, textured, write_raster
 
 SHAPE = (90, 110)
 HOLE = np.s_[:, 20:45, 30:60]
@@ -127,3 +128,15 @@ def test_rows_and_columns_may_have_other_names(tmp_path, names):
 def test_other_dimensions_are_refused_by_name(dims):
     with pytest.raises(UnreadableInput, match=dims[0]):
         open_array(xr.DataArray(np.ones((3,) * len(dims)), dims=dims), "cube")
+
+
+def test_aligned_bands_keep_their_own_scale_and_offset(tmp_path):
+    before, after = changed_pair((60, 80))
+    moved = PLACE @ Affine.translation(5.5, 0)
+    pair = [write_raster(tmp_path / "b.tif", before), write_raster(tmp_path / "a.tif", after, transform=moved)]
+    for path in pair:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales, dataset.offsets = (0.1, 0.2, 0.3), (1, 2, 3)
+    geochange.align(*pair, tmp_path / "out.tif", bands=(3, 1))
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert (dataset.scales, dataset.offsets) == ((0.3, 0.1), (3, 1))

@@ -212,7 +212,7 @@ def test_discs_in_metres_follow_the_pixel_size(tmp_path, scores):
         (["--open", "3px", "--image", "after.tif"], ["look at no image"]),
         (["--open", "3px", "--block-size", "1"], ["block size"]),
         (["--guided", "4", "--image", "after.tif", "--bands", "9"], ["band 9"]),
-        (["--guided", "4", "--image", "after.tif", "--resampling", "best"], ["best"]),
+        (["--guided", "4", "--image", "after.tif", "--resampling", "best"], ["--resampling must be", "best"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(run, tmp_path, scores, image, more, words, monkeypatch):
@@ -261,7 +261,7 @@ def test_rasters_that_hold_no_probabilities_are_refused(tmp_path, scores):
     everything = write_scores(tmp_path / "everything.tif", soft_codes(), default=0.0)
     with pytest.raises(BadOption, match="all of it is change"):
         geochange.refine(everything, tmp_path / "out.tif", OPENED)
-    with pytest.raises(OutputInTheWay):
+    with pytest.raises(OutputInTheWay, match=r"not a folder that can be written to"):
         geochange.refine(scores, tmp_path / "nowhere" / "out.tif", OPENED)
 
 

@@ -234,7 +234,7 @@ def test_mistakes_get_one_line(image, tmp_path, run):
     refused(run("synthesize", image, "-o", out, "--copies", "0"), "copies")
     refused(run("synthesize", image, "-o", out, "--cut-from", image), "outlines")
     refused(run("synthesize", image, "-o", out, "--outlines", tmp_path / "no.gpkg"), "no.gpkg")
-    refused(run("synthesize", image, "-o", out, "--pictures", tmp_path / "no"), "no")
+    refused(run("synthesize", image, "-o", out, "--pictures", tmp_path / "no"), "is not a folder of pictures")
     refused(run("synthesize", image, "-o", tmp_path / "scene.tif" / "b"), "cannot be written to")
     refused(run("synthesize", image, image, "-o", out), "scene")
     refused(run("synthesize", image, "-o", out, "--bands", "7"), "7")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import geopandas
 import numpy as np
 import pytest
 import shapely
@@ -104,3 +105,11 @@ def test_the_smallest_area_and_the_total_are_those_of_the_ground(tmp_path):
     assert changes["area_px"].tolist() == [784]
     assert changes["area_m2"].tolist() == pytest.approx([abs(expected)], rel=1e-6)
     assert layer.totals.area_m2 == pytest.approx(abs(expected), rel=1e-4)
+
+
+def test_changes_of_exactly_the_smallest_area_on_the_ground_stay(tmp_path):
+    mask = np.zeros((1, 30, 30), np.uint8)
+    mask[0, 2:4, 2:4] = mask[0, 10, 10:13] = mask[0, 20:25, 20:25] = 1
+    path = write_raster(tmp_path / "m.tif", mask, transform=Affine(10, 0, 500_000, 0, -10, 5_400_000))
+    geochange.vectorize(path, tmp_path / "m.gpkg", min_area="400m2")
+    assert sorted(geopandas.read_file(tmp_path / "m.gpkg", layer="changes").area_m2) == [400, 2500]

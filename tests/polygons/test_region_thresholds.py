@@ -207,7 +207,7 @@ def test_labels_that_do_not_fit_are_refused(scored, truth, tmp_path):
     with pytest.raises(GridMismatch):
         chosen(scored, "f1", labels=raster)
     nothing = write_raster(tmp_path / "n.tif", np.full((1, *SHAPE), 255, np.uint8))
-    with pytest.raises(NothingValid):
+    with pytest.raises(NothingValid, match=r"label some of both"):
         chosen(scored, "f1", labels=nothing)
 
 
@@ -240,6 +240,6 @@ def test_detect_chooses_by_labels_what_vectorize_chooses(tmp_path):
 
 def test_detect_hears_of_bad_labels_first(tmp_path):
     before, after = write_pair(tmp_path, (64, 64))
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"a raster, which has no column 'x'"):
         geochange.detect(before, after, tmp_path / "out", threshold="f1", labels=before, label_column="x")
     assert not (tmp_path / "out").exists()

@@ -238,5 +238,5 @@ def test_nothing_stays_nothing():
 
 @pytest.mark.parametrize("settings", [{"tolerance": 0}, {"reach": -1}, {"least_iou": 2}, {"area_change": -0.1}])
 def test_options_that_cannot_be_are_refused(settings):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"right angles (need|must lie)"):
         RightAngles(**settings)

@@ -93,3 +93,12 @@ def test_classes_that_share_edges_neither_overlap_nor_gap(seed, classes, connect
     assert shapely.area(polygons).sum() == pytest.approx(together.area, abs=1e-6)  # nothing is counted twice
     assert (shapely.length(shapely.intersection(lost, scene.exterior)) > 0).all()  # corners of the scene, no gaps
     assert (shapely.area(lost) <= 2 * tolerance**2).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_polygons_that_meet_at_the_last_row_of_a_chunk_are_simplified_together(seed):
+    fields = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((4, 24, 24)), (0, 0.7, 0.7))
+    classes = fields.argmax(axis=0).astype(np.uint8)
+    regions = trace_whole(Map(classes, classes.astype(np.int64), np.ones(classes.shape, bool)))
+    whole, cut = simplified(regions), simplified(regions, size=1, waiting_regions=1)
+    assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()

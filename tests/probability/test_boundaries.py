@@ -234,5 +234,5 @@ def test_local_field_balances_at_the_threshold():
     ],
 )
 def test_options_that_cannot_be_are_refused(step, settings):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"^(crf|guided filter)"):
         step(**settings)

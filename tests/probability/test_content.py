@@ -144,3 +144,11 @@ def test_a_background_that_is_nodata_is_scored_and_said(tmp_path, dtype):
     assert [text.endswith("its nodata value 0 is read as unchanged") for text in listener.texts] == [True, True]
     ignored = geochange.evaluate(*empty, ignore=(0,)).to_dict()["pixels"]
     assert ignored["precision"] == 1
+
+
+def test_bands_that_differ_in_one_block_alone_differ(tmp_path):
+    values = np.zeros((2, 1100, 40), np.uint8)
+    values[0, 5:9, 5:9] = 1
+    values[:, 20:30, 5:9] = [[[1]], [[2]]]
+    with pytest.raises(UnreadableInput, match="2 bands that differ"):
+        geochange.vectorize(write_raster(tmp_path / "p.tif", values), tmp_path / "p.gpkg")

@@ -1,14 +1,20 @@
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.filters import threshold_niblack
 
+from geochange.engine.work import open_work
 from geochange.errors import BadOption
 from geochange.probability.local_thresholds import HIGHEST, LocalThreshold, cell_threshold
 from geochange.probability.options import LocalRule, parse_local
+from geochange.probability.raster import open_scores
+from geochange.probability.threshold_search import BIN_VALUES, local_threshold, tile_histogram
 from geochange.scenes.grid import Tile
+from geochange.scenes.tiling import partition
+from tests.stand_ins import write_raster
 
 VALUES = np.linspace(0, 1, 1024)
 
@@ -81,7 +87,7 @@ def test_rules_are_parsed(text, rule):
     "text", ["local:", "local:px", "local:-5", "local:10ft", "local:64px:2", "local:64px:", "locals"]
 )
 def test_bad_rules_are_refused(text):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"must be as in local, local:512px|must lie in 0..1"):
         parse_local(text)
 
 
@@ -90,3 +96,18 @@ def test_cells_in_metres_need_a_pixel_size_and_enough_pixels():
     for size, gsd in ((300, None), (300, 30.0)):
         with pytest.raises(BadOption, match=r"300m|32"):
             LocalRule(size=size, metres=True).side(gsd)
+
+
+def test_cells_are_whole_though_blocks_cut_the_raster_elsewhere(tmp_path):
+    rng = np.random.default_rng(0)
+    values = np.kron(rng.integers(0, 220, (11, 13)), np.ones((100, 100)))[None, :, :1250].astype(np.uint8)
+    values += rng.integers(0, 20, values.shape, dtype=np.uint8)
+    path = write_raster(tmp_path / "p.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = [1 / 254]
+    raster = open_scores(path)
+    with open_work(None, None) as work:
+        found = local_threshold(raster, LocalRule(size=300), work).cells
+    cells = partition(values.shape[1:], (300, 300))
+    expected = [cell_threshold(tile_histogram(raster, cell), BIN_VALUES, 0.5) for cell in cells]
+    np.testing.assert_allclose(found, np.reshape(expected, (4, 5)))

@@ -140,3 +140,13 @@ def test_tags_of_another_form_are_refused_with_the_file_and_the_tag(tmp_path, ta
         file.update_tags(**{tag: text})
     with pytest.raises(UnreadableInput, match=rf"foreign\.tif: its tag {tag} cannot be read as"):
         open_scores(path)
+
+
+def test_probabilities_finer_than_a_byte_are_stored_as_floats(tmp_path):
+    path = write_raster(tmp_path / "p.tif", np.full((1, 20, 20), 5000, np.uint16))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = [0.0001]
+    assert open_scores(path).stored_dtype == np.float32
+    geochange.refine(path, tmp_path / "refined.tif", opening="1px")
+    with rasterio.open(tmp_path / "refined.tif") as dataset:
+        assert dataset.read(1) * dataset.scales[0] == pytest.approx(0.5)

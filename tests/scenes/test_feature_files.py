@@ -1,8 +1,12 @@
+import json
+
 import geopandas
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from affine import Affine
+from pyproj import CRS
 
 from geochange.errors import UnreadableInput
 from geochange.polygons.export import LAYER_WRITERS, write_layer
@@ -76,3 +80,14 @@ def test_polygons_are_moved_as_geopandas_moves_them(regions):
     moved = reproject_polygons(series.to_numpy(), series.crs, geopandas.GeoSeries([], crs=4326).crs)
     assert shapely.equals_exact(moved, series.to_crs(4326).to_numpy(), 1e-12).all()
     assert reproject_polygons(series.to_numpy(), series.crs, None) is not None
+
+
+def test_geoparquet_that_names_no_crs_is_in_degrees(tmp_path):
+    path = tmp_path / "a.parquet"
+    shape = shapely.box(10, 50, 11, 51)
+    geopandas.GeoDataFrame({"name": ["a"]}, geometry=[shape], crs="OGC:CRS84").to_parquet(path)
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"geo"])
+    del about["columns"]["geometry"]["crs"]
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(about)}), path)
+    assert open_features(str(path)).crs == CRS("OGC:CRS84")

@@ -3,7 +3,7 @@ import pytest
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
-from pyproj import CRS
+from pyproj import CRS, Geod
 
 from geochange.scenes.grid import Grid, Tile, crs_name, reflect
 
@@ -63,3 +63,13 @@ def test_a_geotransform_without_a_pixel_size_is_refused(value, place):
 def test_a_geotransform_without_a_place_is_refused(transform):
     with pytest.raises(ValueError, match=r"its geotransform .* gives pixels no size or place"):
         Grid(None, transform, (1, 1))
+
+
+@pytest.mark.parametrize("shape", [(100, 20_000), (20_000, 100)])
+def test_a_pixel_in_degrees_is_as_large_as_in_the_middle(shape):
+    lat, lon = 70 - 0.001 * shape[0] / 2, 10 + 0.001 * shape[1] / 2
+    ellipsoid = Geod(ellps="WGS84")
+    width = ellipsoid.inv(lon, lat, lon + 0.001, lat)[2]
+    height = ellipsoid.inv(lon, lat, lon, lat - 0.001)[2]
+    found = Grid(CRS(4326), Affine(0.001, 0, 10, 0, -0.001, 70), shape).pixel_metres
+    assert found == pytest.approx((height, width), rel=1e-4)

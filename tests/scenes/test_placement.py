@@ -193,3 +193,12 @@ def test_few_pixels_are_read_of_a_raster_of_the_whole_earth(tmp_path, left, monk
     WarpedSource(source, scene).read(scene.area)
 
     assert 0 < sum(read) < 80 * 80 * 4
+
+
+@pytest.mark.parametrize("left", [-2e6, -5e5])
+@pytest.mark.parametrize("shape", [(1000, 3000), (3000, 3000)])
+def test_a_pole_anywhere_in_a_grid_is_seen(left, shape):
+    earth = Grid(CRS(4326), Affine(0.5, 0, -180, 0, -0.5, 90), (360, 720))
+    polar = Grid(CRS(3413), Affine(1000, 0, left, 0, -1000, 5e5), shape)
+    reached = pixels_reached(earth, polar)
+    assert (reached.row, reached.col, reached.width) == (0, 0, 720)

@@ -10,6 +10,7 @@ import xarray as xr
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.enums import ColorInterp, Resampling
 
 from geochange.errors import BandMismatch, UnreadableInput
@@ -357,3 +358,14 @@ def test_an_array_without_a_place_that_a_grid_can_have_is_named(tmp_path):
     flat = array.drop_vars(["x", "y"]).rio.write_transform(Affine(0, 0, 5, 0, 0, 5))
     with pytest.raises(UnreadableInput, match="flat cannot be read as an array"):
         open_array(flat, "flat")
+
+
+def test_transparent_colours_hold_no_data(tmp_path):
+    stored = np.arange(40 * 50, dtype=np.uint8).reshape(40, 50) % 4
+    image = Image.fromarray(stored, "P")
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    image.save(tmp_path / "p.png", transparency=bytes([255, 0, 0, 255]))  # two, so that GDAL makes none of them nodata
+    source = open_file(str(tmp_path / "p.png"))
+    values, valid = source.read(source.grid.area)
+    np.testing.assert_array_equal(valid, (stored != 1) & (stored != 2))
+    assert values[:, 0, 3].tolist() == [100, 110, 120]

@@ -92,7 +92,7 @@ def test_margin_is_exact_where_the_overlap_has_room():
     ],
 )
 def test_impossible_options_are_refused(wrong):
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match=r"must (lie in|be at least)"):
         TileOptions(**wrong)
 
 
@@ -119,3 +119,11 @@ def test_an_overlap_wider_than_the_scene_makes_one_tile():
     )
     assert (cut.tiles, cut.margin) == (1, 136)
     assert cut.tile_size(0) >= 300 + 2 * 136
+
+
+@given(radius=st.integers(0, 40), stride=st.sampled_from([1, 4, 8, 16]))
+def test_the_margin_covers_any_radius_in_whole_strides(radius, stride):
+    options = TileOptions(tile_size=256)
+    cut = cut_axis(2000, options, radius=radius, stride=stride, default_tile=512, default_overlap=96)
+    assert cut.margin >= radius
+    assert cut.margin % stride == 0

@@ -147,3 +147,14 @@ def test_wide_integers_are_warped_as_narrow_ones(dtype):
     narrow, known = warp_pixels(values.astype(np.int32), valid, grid, moved, Resampling.cubic)
     np.testing.assert_array_equal(there, known)
     assert np.abs(wide.astype(float) - narrow).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["cubic", "average", "lanczos"])
+def test_a_finer_source_is_warped_without_seams(tmp_path, name):
+    fine = Affine(0.25, 0, 500_000, 0, -0.25, 5_400_000)
+    source = open_file(write_raster(tmp_path / "a.tif", textured((1600, 1600), bands=1), transform=fine))
+    grid = Grid(source.grid.crs, Affine(2.0, 0, 500_001.3, 0, -2.0, 5_399_998.9), (190, 190))
+    found, _ = WarpedSource(source, grid, Resampling[name]).read(grid.area)
+    expected, _ = warp_pixels(*source.read(source.grid.area), source.grid, grid, Resampling[name])
+    inner = np.s_[:, 4:-4, 4:-4]
+    np.testing.assert_allclose(found[inner].astype(int), expected[inner].astype(int), atol=1)

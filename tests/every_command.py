@@ -1,0 +1,117 @@
+"""A call of every command that writes, on small inputs, and readers of what they leave."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import geopandas
+import rasterio
+import shapely
+from affine import Affine
+from PIL import Image
+from pyogrio import list_layers, read_dataframe
+
+from tests.small_networks import save_small
+from tests.stand_ins import PLACE, UTM, write_pair, write_raster
+
+FORMATS = ("gpkg", "geojson", "fgb", "parquet")
+SHORT = shlex.split("--every 1 --size 32 --loaders 0 --val-share 0.5")
+TRAINING = [*SHORT, *shlex.split("--steps 1 --network siamese-unet --network-option widths=4,8,8,8 --no-pretrained")]
+FOLDERS = {"detect": "--resume", "synthesize": "", "train": "--resume", "finetune": "--resume", "tune": ""}
+"""Commands whose output is a folder: the option by which one that was stopped goes on, if there is one."""
+
+
+def write_inputs(folder: Path) -> None:
+    """Write a pair, probabilities, a mask, layers with classes, labelled pairs, and a checkpoint."""
+    before, _ = write_pair(folder, (192, 256), seed=3)
+    metre = Affine(1, 0, PLACE.c, 0, -1, PLACE.f)
+    with rasterio.open(before) as dates, rasterio.open(folder / "after.tif") as after:
+        values = dates.read(), after.read()
+    for name, each in zip(("m1", "m2"), values, strict=True):
+        write_raster(folder / f"{name}.tif", each, transform=metre)
+    changed = (abs(values[1].astype(float) - values[0]).max(axis=0) > 60)[None]
+    write_raster(folder / "mask.tif", changed.astype("uint8"))
+    write_raster(folder / "p.tif", (changed * 0.9 + values[0][:1] / 3000).astype("float32"))
+    squares = [
+        shapely.box(*(PLACE @ (col, row + 20)), *(PLACE @ (col + 20, row)))
+        for row in range(0, 150, 25)
+        for col in range(0, 200, 25)
+    ]
+    for name, classes in (("one", 5), ("two", 3)):
+        columns = {"id": range(1, len(squares) + 1), "cover": [f"class {k % classes}" for k in range(len(squares))]}
+        geopandas.GeoDataFrame(columns, geometry=squares, crs=UTM).to_file(folder / f"{name}.gpkg")
+    for part, array in zip(("A", "B", "label"), (*values, changed.astype("uint8")), strict=True):
+        (folder / "pairs" / part).mkdir(parents=True)
+        for name, start in (("x", 0), ("y", 64)):
+            write_raster(folder / "pairs" / part / f"{name}.tif", array[:, :64, start : start + 64])
+    save_small(folder / "small.pt", "siamese-unet")
+
+
+def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Name -> arguments, the output last.
+
+    Args:
+        folder: what `write_inputs` wrote.
+    """
+    names = ("before.tif", "after.tif", "p.tif", "mask.tif", "one.gpkg", "two.gpkg", "m1.tif", "m2.tif", "pairs")
+    before, after, p, mask, one, two, m1, m2, pairs = (str(folder / name) for name in names)
+    small = str(folder / "small.pt")
+    look = ("--id", "1", "--changes", one, "-d", "landscape", "--size", "64")
+    few = ("--trials", "2", "--first-trials", "1", "--batches", "1")
+    phases = ("--from", small, "--steps", "2", "--frozen-steps", "1", "--batch", "1")
+    return {
+        "align": ("align", before, after, "-o", "o.tif"),
+        **{f"vectorize {suffix}": ("vectorize", mask, "-o", f"o.{suffix}") for suffix in FORMATS},
+        "refine": ("refine", p, "--open", "1px", "-o", "o.tif"),
+        "fuse": ("fuse", p, mask, "-o", "o.tif"),
+        "kinds": ("kinds", one, before, after, "-o", "o.gpkg"),
+        "from-to layer": ("from-to", one, two, "--label-column", "cover", "-o", "o.gpkg"),
+        "from-to labels": ("from-to", one, two, "--label-column", "cover", "--grid", before, "-o", "o.tif"),
+        "explain": ("explain", m1, m2, *look, "-o", "o.tif"),
+        "evaluate": ("evaluate", p, mask, "--picture", "o.png"),
+        "export-model": ("export-model", small, "--tile-size", "64", "-o", "o"),
+        "detect": ("detect", before, after, "-o", "o"),
+        "synthesize": ("synthesize", before, "-o", "o"),
+        "train": ("train", pairs, *TRAINING, "--batch", "1", "-o", "o"),
+        "finetune": ("finetune", pairs, *SHORT, *phases, "-o", "o"),
+        "tune": ("tune", pairs, *TRAINING, *few, "-o", "o"),
+    }
+
+
+def read_all(path: Path) -> None:
+    """Read a file with a reader of its own kind; those of other kinds must not be empty."""
+    if path.suffix == ".tif":
+        with rasterio.open(path) as dataset:
+            dataset.read()
+            dataset.read_masks()
+    elif path.suffix in (".gpkg", ".geojson", ".fgb"):
+        for layer, _ in list_layers(path):
+            read_dataframe(path, layer=layer)
+    elif path.suffix == ".parquet":
+        geopandas.read_parquet(path)
+    elif path.suffix == ".png":
+        Image.open(path).load()
+    elif path.suffix == ".json":
+        json.loads(path.read_text())
+    elif path.suffix == ".pt":
+        import torch
+
+        torch.load(path, weights_only=True)
+    elif path.suffix == ".onnx":
+        import onnx
+
+        onnx.checker.check_model(str(path))
+    elif path.suffix == ".xml":
+        import openvino
+
+        openvino.Core().read_model(path)
+    elif path.suffix == ".csv":
+        assert path.read_text().endswith("\n")
+
+
+def files_of(folder: Path) -> set[Path]:
+    """All files in a folder, by their paths in it, without TensorBoard's, whose names hold time and process."""
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {path for path in found if "tensorboard" not in path.parts}
