@@ -14,9 +14,22 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+IMPORTED = (
+    "geopandas",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "optuna",
+    "rasterio",
+    "torch.utils.tensorboard",
+    "geochange.cli.program",
+    *(f"geochange.pipeline.{name}" for name in ("detect", "evaluate", "explain", "export_model", "finetune", "tune")),
+)
+"""What takes long to import, before the first case."""
 GRACE = 10  # seconds that processes may live on after the one that started them
 
 
@@ -104,13 +117,9 @@ def _lives_on(group: int) -> bool:
 
 def main() -> None:
     """Run all cases."""
-    import geopandas  # noqa: F401
-    import rasterio  # noqa: F401
-    import torch
-
-    import geochange.cli.program  # noqa: F401
-
-    torch.set_num_threads(1)
+    for name in IMPORTED:
+        import_module(name)
+    import_module("torch").set_num_threads(1)
     with open(sys.argv[1], encoding="utf-8") as file:
         cases = json.load(file)
     print(json.dumps([_run(case) for case in cases]))

@@ -5,6 +5,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.every_command import FOLDERS, every_command, files_of, read_all, write_inputs
@@ -103,29 +104,55 @@ def test_files_that_belong_together_appear_together(inputs, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", list(every_command(Path())))
-def test_twenty_sizes_of_a_disk(inputs, tmp_path, name):
-    *arguments, output = every_command(inputs)[name]
+def test_twenty_sizes_of_a_disk(inputs, tmp_path):
+    calls, failed = every_command(inputs), []
 
-    def run(*more):
-        return run_forked(tmp_path, [{"arguments": [*arguments, str(each / output), "-q", *more]} for each in disks])
+    def run(places, *, again=False):
+        cases = []
+        for name, own in places:
+            *arguments, output = calls[name]
+            more = FOLDERS.get(name, "").split() if again else []
+            cases.append({"arguments": [*arguments, str(own / output), "-q", *more]})
+        return run_forked(tmp_path, cases)
+
+    def check(name, found, own, size):
+        try:
+            require_whole(name, found["code"], found["lines"], own, complete[name], size)
+        except AssertionError as error:
+            failed.append((name, size, str(error)))
 
     with ExitStack() as stack:
-        disks = [stack.enter_context(disk(tmp_path / "large", ROOM))]
-        (ended,) = run()
-        assert ended["code"] == 0, ended
-        complete = files_of(disks[0])
-        needed = sum(path.stat().st_size for path in disks[0].rglob("*") if path.is_file())
-        sizes = [max(round(needed * 3 ** (step / 9 - 1.1) / PAGE), 1) * PAGE for step in range(20)]
-        disks = [stack.enter_context(disk(tmp_path / f"{place}", size)) for place, size in enumerate(sizes)]
-        first = run()
-        for size, own, found in zip(sizes, disks, first, strict=True):
-            require_whole(name, found["code"], found["lines"], own, complete, size)
-        assert first[0]["code"] == 2
-        disks = [own for own, found in zip(disks, first, strict=True) if found["code"]]
-        for own in disks:
-            subprocess.run(["mount", "-o", f"remount,size={ROOM}", own], check=True)
-        for own, found in zip(disks, run(*FOLDERS.get(name, "").split()), strict=True):
-            assert (found["code"], found["lines"]) == (0, []), found
-            require_whole(name, 0, [], own, complete, ROOM)
-            assert not [path for path in files_of(own) if path.name.startswith(".geochange")]
+        large = {name: stack.enter_context(disk(tmp_path / f"{name} large", ROOM)) for name in calls}
+        assert {ended["code"] for ended in run(large.items())} == {0}
+        complete = {name: files_of(own) for name, own in large.items()}
+        sizes = {
+            (name, size): stack.enter_context(disk(tmp_path / f"{name} {size}", size))
+            for name, own in large.items()
+            for size in twenty_sizes(sum(path.stat().st_size for path in own.rglob("*") if path.is_file()))
+        }
+        full = {}
+        for ((name, size), own), found in zip(
+            sizes.items(), run([(name, own) for (name, _), own in sizes.items()]), strict=True
+        ):
+            check(name, found, own, size)
+            if found["code"]:
+                subprocess.run(["mount", "-o", f"remount,size={ROOM}", own], check=True)
+                full[name, size] = own
+        assert {name for name, _ in full} == {*calls}
+        for ((name, size), own), found in zip(
+            full.items(), run([(name, own) for (name, _), own in full.items()], again=True), strict=True
+        ):
+            if found["code"] or [path for path in files_of(own) if path.name.startswith(".geochange")]:
+                failed.append((name, size, "again", found, files_of(own)))
+            check(name, found, own, size)
+    print(f"{len(sizes)} disks, {len(full)} of them full")
+    assert failed == []
+
+
+def twenty_sizes(needed):
+    """Sizes in bytes, of whole pages, from a third of what is needed to three times as much, or to 20 pages."""
+    least = max(needed // 3 // PAGE, 1)
+    return [
+        PAGE * pages
+        for pages in np.linspace(least, max(3 * needed // PAGE, least + 19), 20).round().astype(int).tolist()
+    ]

@@ -139,64 +139,87 @@ def test_a_fault_without_a_log_of_the_run_leaves_one(tmp_path, broken):
 
 
 MOMENTS = 10
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 LASTING = (".tif", ".geojson", ".fgb", ".png")  # of the same bytes in every run
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    write_inputs(folder)
-    return folder
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda n: n.name)
-@pytest.mark.parametrize("name", list(every_command(Path())))
-def test_a_command_that_is_stopped_at_any_moment_is_whole_when_it_is_run_again(inputs, tmp_path, name, number):
-    *arguments, output = every_command(inputs)[name]
+def test_commands_that_are_stopped_at_any_moment_are_whole_when_they_are_run_again(tmp_path):
+    inputs, draw, failed = tmp_path / "inputs", random.Random(0), []
+    inputs.mkdir()
+    write_inputs(inputs)
+    calls = every_command(inputs)
 
-    def case(own, *more, **how):
-        own.mkdir(exist_ok=True)
-        return {"arguments": [*arguments, str(own / output), "-q", *more], **how}
+    def run(places, *more, again=False):
+        cases = []
+        for name, own, *how in places:
+            own.mkdir(exist_ok=True)
+            *arguments, output = calls[name]
+            way_on = FOLDERS.get(name, "").split() if again else []
+            signalled = {"signal": how[0], "after": how[1]} if how else {}
+            cases.append({"arguments": [*arguments, str(own / output), "-q", *way_on, *more], **signalled})
+        return run_forked(tmp_path, cases)
 
-    whole, warm = tmp_path / "whole", tmp_path / "warm"
-    _, ended = run_forked(tmp_path, [case(warm), case(whole)])
-    assert ended["code"] == 0
-    draw = random.Random(f"{name} {number}")
-    moments = [draw.uniform(0, ended["seconds"]) for _ in range(MOMENTS)]
-    places = [tmp_path / f"{place}" for place in range(MOMENTS)]
-    cases = [case(own, signal=number, after=after) for own, after in zip(places, moments, strict=True)]
-    for own, found in zip(places, run_forked(tmp_path, cases), strict=True):
-        require_nothing_half(name, number, own, found, files_of(whole))
-    unfinished = [own for own in places if not files_of(own) >= files_of(whole)]
-    again = run_forked(tmp_path, [case(own, *FOLDERS.get(name, "").split()) for own in unfinished])
-    refused = [own for own, found in zip(unfinished, again, strict=True) if found["code"]]
-    for own, found in zip(unfinished, again, strict=True):
-        assert not found["code"] or ("--overwrite" in found["lines"][0] and len(found["lines"]) == 1), (own, found)
-    for found in run_forked(tmp_path, [case(own, "--overwrite") for own in refused]):
-        assert (found["code"], found["lines"]) == (0, [])
-    for own in unfinished:
-        assert files_of(own) >= files_of(whole)
-        assert not [path for path in files_of(own) if is_hidden(path)]
-        for path in files_of(whole):
-            read_all(own / path)
-            if path.suffix in LASTING:
-                assert (own / path).read_bytes() == (whole / path).read_bytes(), path
+    whole = {name: tmp_path / f"{name} whole" for name in calls}
+    run((name, tmp_path / f"{name} warm") for name in calls)
+    seconds = {name: ended["seconds"] for name, ended in zip(calls, run(whole.items()), strict=True)}
+    stopped = [
+        (name, tmp_path / f"{name} {number.name} {moment}", number, draw.uniform(0, seconds[name]))
+        for name in calls
+        for number in SIGNALS
+        for moment in range(MOMENTS)
+    ]
+    unfinished = []
+    for (name, own, number, after), found in zip(stopped, run(stopped), strict=True):
+        failed += [(name, number.name, after, why, found) for why in left_wrong(name, number, own, found, whole[name])]
+        if not files_of(own) >= files_of(whole[name]):
+            unfinished.append((name, own))
+    refused = []
+    for (name, own), found in zip(unfinished, run(unfinished, again=True), strict=True):
+        if found["code"] == 2 and "--overwrite" in found["lines"][0] and len(found["lines"]) == 1:
+            refused.append((name, own))
+        elif found["code"]:
+            failed.append((name, own.name, "again", found))
+    for (name, own), found in zip(refused, run(refused, "--overwrite"), strict=True):
+        if found["code"]:
+            failed.append((name, own.name, "overwritten", found))
+    failed += [(name, own.name, why) for name, own in unfinished for why in unlike(own, whole[name])]
+    print(f"{len(stopped)} signals, {len(unfinished)} runs stopped, {len(refused)} begun again with --overwrite")
+    assert failed == []
 
 
 def is_hidden(path):
     return any(part.startswith(".geochange") for part in path.parts)
 
 
-def require_nothing_half(name, number, own, found, complete):
-    """What a signal leaves: a line that says so, what can be read, and no process."""
-    assert not found["orphaned"], found
-    if number == signal.SIGKILL:
-        assert found["code"] in (0, -number), found
-    else:
-        assert (found["code"], len(found["lines"])) in ((0, 0), (128 + number, 1)), found
+def left_wrong(name, number, own, found, whole):
+    """What is wrong with what a signal leaves: a line that says so, what can be read, and no process."""
+    if found["orphaned"]:
+        yield "a process lives on"
+    killed = number == signal.SIGKILL
+    if (found["code"], len(found["lines"])) not in ((0, 0), (-number, 0) if killed else (128 + number, 1)):
+        yield "another end"
     there = {path for path in files_of(own) if path.name != "run.log" and not is_hidden(path)}
-    if found["code"] and number != signal.SIGKILL and name not in FOLDERS:
-        assert not there or there >= complete, (found, there)  # which of several files is renamed first is soon over
-    for path in there:
-        read_all(own / path)
+    if found["code"] and not killed and name not in FOLDERS and there and not there >= files_of(whole):
+        yield f"{there} are left"  # which of several files is renamed first is soon over
+    yield from unreadable(own, there)
+
+
+def unlike(own, whole):
+    """What is wrong with a run that was gone on with."""
+    if not files_of(own) >= files_of(whole):
+        yield f"{files_of(whole) - files_of(own)} are missing"
+    if hidden := [path for path in files_of(own) if is_hidden(path)]:
+        yield f"{hidden} are left"
+    yield from unreadable(own, files_of(own))
+    for path in files_of(whole) & files_of(own):
+        if path.suffix in LASTING and (own / path).read_bytes() != (whole / path).read_bytes():
+            yield f"{path} differs"
+
+
+def unreadable(own, paths):
+    for path in paths:
+        try:
+            read_all(own / path)
+        except Exception as error:
+            yield f"{path} cannot be read: {error}"

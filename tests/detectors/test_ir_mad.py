@@ -14,6 +14,7 @@ from geochange.detectors.statistics import moments_of
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 from tests.memory_blocks import MemoryScene, change, changed_scene, fit, pair
+from tests.stand_ins import textured
 
 
 def layers(scene: MemoryScene, **options: float) -> dict[str, np.ndarray]:
@@ -124,3 +125,14 @@ def test_the_variates_drawn_add_up_to_the_statistic(name: str) -> None:
     scales = np.array(fitted.scales)[:, None, None]
     assert (np.abs(scales - 1) > 0.05).any()
     np.testing.assert_allclose(((drawn[variates][0] / scales) ** 2).sum(axis=0), drawn[statistic][0, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("gain", [1.0, 1.37])
+def test_dates_that_differ_by_rounding_alone_have_no_change(dtype, gain):
+    before = textured((128, 128), bands=4, dtype=dtype).astype(np.float32)
+    scene = pair(before, before * np.float32(gain))
+    fitted = fit(IrMad(), scene)
+    dates, valid = scene.read(Tile(0, 0, *scene.shape))
+    assert fitted.posterior.remarks() == {"note": "nothing has changed"}
+    assert fitted.score(dates[None], valid[None]).probability.max() < 0.5

@@ -194,3 +194,16 @@ def test_context_ignores_neighbours_that_are_not_valid() -> None:
 def test_json_brings_the_posterior_back() -> None:
     posterior = fit_posterior(histogram_of(roots_of_two_classes(0.1) ** 4), context=0.5)
     assert Posterior.from_json(posterior.to_json()) == posterior
+
+
+@pytest.mark.parametrize("context", [0.25, 0.5, 2.0])
+def test_a_changed_neighbour_adds_the_context_to_the_log_odds(context):
+    mixture = Mixture(0.3, (1.0, 2.0), (0.3, 0.3))
+    posterior = Posterior(mixture, otsu=5.0, context=context)
+    statistic = np.full((1, 5, 5), mixture.even_root**4, np.float32)  # an undecided scene
+    statistic[0, 2, 1] = 1e4  # beside the middle: has certainly changed
+    bins = statistic_bins(statistic)[0, 2]
+    assert posterior.leaning[bins[[1, 2]]] == pytest.approx([1, 0], abs=0.05)
+    leaning = posterior.leaning[bins[1]] + 7 * posterior.leaning[bins[2]]
+    found = posterior.probability(statistic, np.ones(statistic.shape, bool))[0, 2, 2]
+    assert found == pytest.approx(float(robit(posterior.log_odds[bins[2]] + np.float32(context) * leaning)), abs=1e-5)

@@ -13,6 +13,7 @@ from geochange.detectors.pca_kmeans import (
     correlate,
     patch_block,
     principal_components,
+    squared_response,
     two_means,
 )
 from geochange.detectors.statistics import moments_of
@@ -118,3 +119,17 @@ def test_only_patches_that_hold_data_everywhere_are_cut() -> None:
     whole = [lengths[at].ravel() for at in cut if there[at].all()]
     assert found.weight == len(whole) > 0
     np.testing.assert_allclose(found.mean, np.mean(whole, axis=0), rtol=1e-6)
+
+
+def test_what_is_the_opposite_of_change_is_no_response():
+    image = np.random.default_rng(0).random((9, 11)).astype(np.float32)
+    kernel = np.zeros((3, 3), np.float32)
+    kernel[1, 1] = -2.0
+    assert not squared_response(image, kernel).any()
+    np.testing.assert_allclose(squared_response(image, -kernel), 4 * image[1:-1, 1:-1] ** 2, rtol=1e-6)
+
+
+def test_the_response_is_squared_where_it_is_positive_alone():
+    image = np.array([[0, 0, 0, 0, 0], [0, 1, 0, 3, 0], [0, 0, 0, 0, 0]], np.float32)
+    kernel = np.array([[0, 0, 0], [-1, 0, 1], [0, 0, 0]], np.float32)  # right less left
+    np.testing.assert_array_equal(squared_response(image, kernel), [[0, 4, 0]])

@@ -12,7 +12,7 @@ from geochange.engine import blocks as engine_blocks
 from geochange.engine import inference
 from geochange.engine.blocks import BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions
-from geochange.engine.inference import Inference
+from geochange.engine.inference import Inference, batched
 from geochange.engine.work import open_work
 from geochange.errors import BlockFailed
 from geochange.probability.raster import encode_probability
@@ -239,3 +239,38 @@ def test_a_box_that_touches_nodata_on_any_side_is_on_an_edge(hole, beside):
     tile = Tile(0, 0, 40, 40)
     (on_edge,) = inference.own_boxes(rows_and_columns_10_to_14, tile, tile, valid, (40, 40)).on_edge
     assert on_edge == beside
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, [1] * 6), (2, [2, 1, 1, 2]), (3, [3, 1, 2]), (8, [3, 1, 2])])
+def test_tiles_of_one_batch_have_one_shape_and_keep_their_order(most, sizes):
+    shapes = [(64, 64)] * 3 + [(64, 32)] + [(32, 64)] * 2
+    tiles = [((0, k), Tile(0, 64 * k, *shape)) for k, shape in enumerate(shapes)]
+    batches = list(batched(tiles, most))
+    assert [each for batch in batches for each in batch] == tiles
+    assert [len(batch) for batch in batches] == sizes
+    assert all(len({tile.shape for _, tile in batch}) == 1 for batch in batches)
+
+
+def test_a_scene_of_tiles_of_several_shapes_is_scored_the_same_in_batches(tmp_path):
+    pytest.importorskip("torch")
+    import numpy as np
+    import rasterio
+
+    import geochange
+    from tests.small_networks import save_small
+    from tests.stand_ins import write_pair
+
+    pair, network, found = write_pair(tmp_path, (150, 190)), save_small(tmp_path / "n.pt", "siamese-unet"), []
+    for batch in ("1", "8"):
+        run = geochange.detect(
+            *pair,
+            tmp_path / batch,
+            detector="network",
+            detector_options={"checkpoint": network, "batch": batch},
+            tile_size=96,
+            block_size=512,
+            dtype="float32",
+        )
+        with rasterio.open(run.probability) as dataset:
+            found.append(dataset.read(1))
+    np.testing.assert_allclose(*found, atol=1e-5)

@@ -1,6 +1,7 @@
 """What a network is trained on: the options of a run reach the data."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import rasterio
 from affine import Affine
 
 from geochange.detectors.networks.checkpoint import Checkpoint
+from geochange.learning import material
 from geochange.learning.material import gather, make_network, make_samples
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import parse_training_data
@@ -64,3 +66,16 @@ def test_dates_are_swapped_only_where_change_has_no_direction(tmp_path, classes,
     material = gather([parse_training_data(str(folder))], options)
     network, _, _ = make_network(material, options, None, ["pairs"])
     assert make_samples(material, options, network).options.look.swap is swapped
+
+
+WITH, WITHOUT = (SimpleNamespace(options=SimpleNamespace(**own)) for own in ({"encoder": "efficientnet_lite0"}, {}))
+
+
+@pytest.mark.parametrize(
+    ("network", "pretrained", "loaded"),
+    [(WITH, None, True), (WITH, True, True), (WITH, False, False), (WITHOUT, None, False), (WITHOUT, False, False)],
+)
+def test_an_encoder_begins_pretrained_unless_that_is_declined(monkeypatch, network, pretrained, loaded):
+    monkeypatch.setattr(material, "use_pretrained_encoder", lambda network: "ImageNet")
+    options = TrainRunOptions(pretrained=pretrained)
+    assert material._load_encoder(network, options) == ("ImageNet" if loaded else None)

@@ -1,5 +1,6 @@
 """Fitting: whatever interrupts a run, its end is the same; whatever spoils it is said, and the good state stays."""
 
+import csv
 import math
 import os
 import signal
@@ -21,6 +22,7 @@ from geochange.learning import training
 from geochange.learning.optimising import rate_factor
 from geochange.learning.options import TrainOptions
 from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, fit
+from geochange.learning.training_state import write_history
 from tests.forked_commands import files_at_most
 from tests.tiny_network import OPTIONS, about, break_image, make_network, make_samples, open_pairs
 
@@ -351,3 +353,29 @@ def test_the_average_follows_faster_in_the_first_steps(step, share):
     nn.init.ones_(network.weight)
     training.average_weights(averaged, network, 0.999, step)
     assert averaged.weight.item() == pytest.approx(1 - share)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_updates(tmp_path):
+    pairs, histories = open_pairs(tmp_path / "pairs"), []
+    for every in (1, 4):
+        folder = tmp_path / str(every)
+        folder.mkdir()
+        options = replace(OPTIONS, steps=4, every=every)
+        histories.append(fit(make_network(), about(), make_samples(pairs), [pairs], folder, options).history)
+    single, (whole,) = histories
+    assert whole["loss"] == pytest.approx(sum(row["loss"] for row in single) / 4, rel=1e-5)
+
+
+def test_the_last_epoch_ends_at_the_steps_that_are_wanted(tmp_path):
+    pairs, folder = open_pairs(tmp_path / "pairs"), tmp_path / "run"
+    folder.mkdir()
+    state = fit(make_network(), about(), make_samples(pairs), [pairs], folder, replace(OPTIONS, steps=5, every=3))
+    assert [row["step"] for row in state.history] == [3, 5]
+    assert state.step == 5
+
+
+def test_a_figure_that_an_epoch_lacks_leaves_an_empty_cell(tmp_path):
+    write_history(tmp_path / "history.csv", [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "f1": 1 / 3}])
+    with open(tmp_path / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"step": "1", "loss": "0.5", "f1": ""}, {"step": "2", "loss": "0.25", "f1": "0.333333"}]

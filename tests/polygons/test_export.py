@@ -12,7 +12,7 @@ from affine import Affine
 from pyproj import CRS
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.polygons.export import LAYER_WRITERS, write_layer
+from geochange.polygons.export import LAYER_WRITERS, write_layer, writer_of
 from geochange.polygons.features import SCHEMA, ChangeLayer
 from geochange.scenes.grid import Grid
 from tests.region_cases import Map, trace_whole
@@ -210,3 +210,8 @@ def test_missing_folder_is_named(regions, tmp_path, suffix):
 def test_unknown_suffix_is_refused(tmp_path):
     with pytest.raises(BadOption, match=r"\.gpkg, \.geojson, \.fgb, \.parquet"):
         write_layer(tmp_path / "changes.shp", [], ChangeLayer(grid=UTM))
+
+
+@pytest.mark.parametrize("suffix", LAYER_WRITERS)
+def test_a_suffix_in_capitals_names_the_same_format(tmp_path, suffix):
+    assert writer_of(tmp_path / f"changes{suffix.upper()}") is writer_of(tmp_path / f"changes{suffix}")

@@ -15,6 +15,7 @@ from geochange.errors import BadOption
 from geochange.polygons.regions import concatenate
 from geochange.polygons.right_angles import (
     RightAngles,
+    _Ring,
     choose_outlines,
     main_direction,
     square_outline,
@@ -240,3 +241,26 @@ def test_nothing_stays_nothing():
 def test_options_that_cannot_be_are_refused(settings):
     with pytest.raises(BadOption, match=r"right angles (need|must lie)"):
         RightAngles(**settings)
+
+
+OCTAGON = [(6, 0), (24, 0), (30, 6), (30, 16), (24, 22), (6, 22), (0, 16), (0, 6)]
+L = [(0, 0), (30, 0), (30, 9), (16, 9), (16, 18), (0, 18)]
+
+
+@pytest.mark.parametrize("points", [OCTAGON, L], ids=["octagon", "L"])
+def test_sides_go_all_the_way_round_whichever_one_is_left_out(points):
+    ring = _Ring(np.array(points, float), 0.0, RightAngles(diagonals=True))
+    spans = [(i, (i + 1) % len(points)) for i in range(len(points))]
+    sides = [ring._side(ring._axis(*span), *span) for span in spans]
+    for i in range(len(sides)):
+        left = ring._without(sides, i)
+        assert len(left) in (len(sides) - 1, len(sides) - 2)
+        for one, after in zip(left, [*left[1:], left[0]], strict=True):
+            assert one.stop == after.start
+
+
+@pytest.mark.parametrize("turn", [0, 20, 70])
+def test_the_main_direction_weighs_edges_by_their_squared_lengths(turn):
+    lengths, angles = np.array([10.0, 1.0, 10.0]), np.radians(np.array([0, 5, 90]) + turn)
+    edges = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert np.degrees(main_direction(edges)) == pytest.approx((turn + 5 * 1 / 201) % 90, abs=1e-6)

@@ -1,9 +1,11 @@
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from geochange.kinds.rules import KINDS
-from geochange.polygons.style import KIND_COLOURS
+from geochange.polygons.style import CLASS_COLOURS, KIND_COLOURS, change_style, class_style, kind_style
 
 # Linear RGB as people see it who lack long-wave or middle-wave cones (Machado 2009, severity 1).
 PROTANOPE = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
@@ -23,3 +25,26 @@ def test_colours_of_kinds_stay_apart_for_the_colour_blind(eyes):
     lab = rgb2lab(stored[None])[0]
     apart = deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(lab), 1)]
     assert apart.min() > 10
+
+
+def test_more_classes_than_colours_begin_with_the_first_colour_again():
+    names = [f"class {number}" for number in range(1, len(CLASS_COLOURS) + 3)]
+    document = ElementTree.fromstring(class_style("label", names).split("\n", 1)[1])
+    assert [each.get("value") for each in document.iter("category")] == names
+    fills = [each.get("value") for each in document.iter("Option") if each.get("name") == "color"]
+    assert len(fills) == len(names)
+    assert fills[len(CLASS_COLOURS) :] == fills[:2]
+    assert len({*fills}) == len(CLASS_COLOURS)
+
+
+@pytest.mark.parametrize("style", [change_style(("change",)), change_style(("built", "felled")), kind_style()])
+def test_outlines_are_solid_and_darker_than_the_see_through_fill(style):
+    options = {"color": [], "outline_color": []}
+    for each in ElementTree.fromstring(style.split("\n", 1)[1]).iter("Option"):
+        if each.get("name") in options:
+            options[each.get("name")].append([int(part) for part in each.get("value").split(",")])
+    assert options["color"]
+    for fill, outline in zip(*options.values(), strict=True):
+        assert fill[3] < outline[3] == 255
+        assert sum(outline[:3]) < sum(fill[:3])
+        assert all(dark <= light for dark, light in zip(outline[:3], fill[:3], strict=True))

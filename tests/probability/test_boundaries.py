@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from geochange.errors import BadOption
 from geochange.probability.boundaries import (
+    LARGEST_RADIUS,
     GuidedFilter,
     LocalField,
     box_sum,
@@ -236,3 +237,13 @@ def test_local_field_balances_at_the_threshold():
 def test_options_that_cannot_be_are_refused(step, settings):
     with pytest.raises(BadOption, match=r"^(crf|guided filter)"):
         step(**settings)
+
+
+@pytest.mark.parametrize("radii", [(), (0,), (4, 0), (0, 4), (4, LARGEST_RADIUS + 1), (-1, 2)])
+def test_every_radius_of_a_guided_filter_must_be_one(radii):
+    with pytest.raises(BadOption, match="radius"):
+        GuidedFilter(radii=radii)
+
+
+def test_the_least_and_the_largest_radius_are_allowed():
+    assert GuidedFilter(radii=(1, LARGEST_RADIUS)).radii == (1, LARGEST_RADIUS)

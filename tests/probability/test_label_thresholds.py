@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from sklearn.metrics import precision_recall_curve
 
+from geochange.engine.work import open_work
 from geochange.errors import BadOption, NothingValid
 from geochange.probability.label_thresholds import (
     CERTAINTY,
@@ -15,6 +16,10 @@ from geochange.probability.label_thresholds import (
     lower_edge,
     no_labels,
 )
+from geochange.probability.raster import open_scores
+from geochange.probability.threshold_search import count_labelled, open_labelled
+from geochange.scenes.tiling import cell_side
+from tests.stand_ins import write_raster
 
 BINS = 256
 
@@ -150,3 +155,14 @@ def test_the_edge_of_a_bin_calls_just_what_is_counted_in_it():
     bins = np.rint(codes / 254 * (1024 - 1)).astype(int)
     for code in (1, 40, 127, 254):
         np.testing.assert_array_equal(codes / 254 >= lower_edge(int(bins[code]), 1024), codes >= code)
+
+
+@pytest.mark.parametrize("shape", [(40, 48), (40, 44), (37, 41)])
+def test_labels_are_as_many_looks_as_they_lie_in_cells(tmp_path, shape):
+    probability = np.random.default_rng(0).random((1, *shape)).astype(np.float32)
+    raster = open_scores(write_raster(tmp_path / "p.tif", probability))
+    path = write_raster(tmp_path / "labels.tif", (probability > 0.6).astype(np.uint8))
+    side = cell_side(shape)
+    with open_work(None, None) as work:
+        found = count_labelled(raster, open_labelled(path, None, raster.source.grid, work), work)
+    assert found.cells == -(-shape[0] // side) * -(-shape[1] // side)

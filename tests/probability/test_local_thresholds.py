@@ -9,7 +9,7 @@ from skimage.filters import threshold_niblack
 from geochange.engine.work import open_work
 from geochange.errors import BadOption
 from geochange.probability.local_thresholds import HIGHEST, LocalThreshold, cell_threshold
-from geochange.probability.options import LocalRule, parse_local
+from geochange.probability.options import SMALLEST, LocalRule, parse_local
 from geochange.probability.raster import open_scores
 from geochange.probability.threshold_search import BIN_VALUES, local_threshold, tile_histogram
 from geochange.scenes.grid import Tile
@@ -111,3 +111,10 @@ def test_cells_are_whole_though_blocks_cut_the_raster_elsewhere(tmp_path):
     cells = partition(values.shape[1:], (300, 300))
     expected = [cell_threshold(tile_histogram(raster, cell), BIN_VALUES, 0.5) for cell in cells]
     np.testing.assert_allclose(found, np.reshape(expected, (4, 5)))
+
+
+def test_cells_of_the_least_size_are_allowed_and_smaller_ones_are_not():
+    assert parse_local(f"local:{SMALLEST}px").side(None) == SMALLEST
+    assert LocalRule(size=SMALLEST * 2.0, metres=True).side(2.0) == SMALLEST
+    with pytest.raises(BadOption, match="too small"):
+        LocalRule(size=(SMALLEST - 1) * 2.0, metres=True).side(2.0)

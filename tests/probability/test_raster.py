@@ -16,6 +16,8 @@ from geochange.files import write_whole
 from geochange.probability.raster import (
     FLOAT_STEPS,
     Provenance,
+    cutoff_of,
+    cutoffs_of,
     encode_probability,
     in_steps,
     layer_spec,
@@ -24,7 +26,7 @@ from geochange.probability.raster import (
     quantise,
     steps_of,
 )
-from geochange.scenes.grid import Grid
+from geochange.scenes.grid import Grid, Tile
 from tests.stand_ins import PLACE, textured, write_raster
 
 DTYPES = [np.dtype("uint8"), np.dtype("float32")]
@@ -150,3 +152,46 @@ def test_probabilities_finer_than_a_byte_are_stored_as_floats(tmp_path):
     geochange.refine(path, tmp_path / "refined.tif", opening="1px")
     with rasterio.open(tmp_path / "refined.tif") as dataset:
         assert dataset.read(1) * dataset.scales[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("described", "names"),
+    [
+        (("built", "felled"), ("built", "felled")),
+        (("built", "built"), ("class 1", "class 2")),
+        (("built", None), ("class 1", "class 2")),
+        ((None, None), ("class 1", "class 2")),
+    ],
+)
+def test_classes_have_the_names_of_their_bands_where_these_tell_them_apart(tmp_path, described, names):
+    path = write_raster(tmp_path / "p.tif", np.full((2, 8, 8), 0.25, np.float32))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = described
+    assert open_scores(path).classes == names
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.sampled_from([1.0, 1 / 254, 1 / FLOAT_STEPS]))
+def test_thresholds_of_pixels_cut_as_the_same_one_threshold_does(thresholds, step):
+    found = cutoffs_of(np.array(thresholds), step)
+    assert found.tolist() == [cutoff_of(threshold, step) for threshold in thresholds]
+
+
+@pytest.mark.parametrize(("threshold", "code"), [(0.5, 127), (0.501, 128), (100.2 / 254, 101), (101 / 254, 101)])
+def test_the_cutoff_is_the_smallest_code_that_reaches_the_threshold(threshold, code):
+    assert cutoffs_of(np.array([threshold]), 1 / 254).tolist() == [code]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "scale", "known"),
+    [("uint8", 255, 0.004, 200), ("float32", -9999, 1.0, 0.8), ("int16", -1, 0.01, 80)],
+)
+def test_what_is_not_valid_has_the_code_0_whatever_is_stored(tmp_path, dtype, nodata, scale, known):
+    values = np.full((1, 6, 8), known, dtype)
+    values[:, 2, 3] = nodata
+    path = write_raster(tmp_path / "p.tif", values, nodata=nodata)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (scale,)
+    codes, valid = open_scores(path).read(Tile(0, 0, 6, 8))
+    assert np.argwhere(~valid).tolist() == [[2, 3]]
+    assert codes[0, 2, 3] == 0
+    assert codes[0][valid].min() == codes[0][valid].max() > 0

@@ -105,3 +105,14 @@ def test_report_says_that_one_crs_cannot_be_brought_to_the_other() -> None:
     assert finding.severity is Severity.PROBLEM
     assert report.verdict == "not comparable"
     assert not any("align" in finding.fix for finding in report.findings)
+
+
+GRID = Grid(CRS.from_epsg(26914), Affine(5, 0, 500_000, 0, -5, 5_200_000), (40, 60))
+
+
+@pytest.mark.parametrize(("pixel", "rows"), [((5, -5), "down"), ((5, 5), "up"), ((5, -10), "down")])
+def test_a_rotation_is_told_as_the_angle_of_the_rows_on_the_map(pixel, rows):
+    turned = Affine.translation(500_000, 5_200_000) @ Affine.rotation(30) @ Affine.scale(*pixel)
+    found = grid_differences(GRID, replace(GRID, transform=turned))
+    rotation = next(difference for difference in found if difference.subject == "rotation")
+    assert (rotation.before, rotation.after) == ("0 degrees, rows down", f"30 degrees, rows {rows}")

@@ -153,3 +153,33 @@ def test_naip_is_refused_as_it_is_and_read_with_align(later):
     (_, after), valid = scene.read(scene.grid.area)
     assert valid.mean() > 0.99
     assert after.shape[0] == 4
+
+
+@pytest.mark.parametrize("shift", [(3, 2), (0.5, 0.5)], ids=["whole", "half"])
+def test_the_stored_numbers_of_an_aligned_date_are_unscaled(tmp_path, shift):
+    values = textured((60, 60), bands=1, dtype="uint16")
+    paths = []
+    for name, transform in (("a", PLACE), ("b", PLACE @ Affine.translation(*shift))):
+        paths.append(write_raster(tmp_path / f"{name}.tif", values, transform=transform))
+        with rasterio.open(paths[-1], "r+") as dataset:
+            dataset.scales, dataset.offsets = (0.0001,), (-0.1,)
+    scene = open_scene(paths, SceneOptions(align=True)).stored()
+    dates, valid = scene.read(scene.grid.area)
+    assert [date.dtype for date in dates] == [np.uint16, np.uint16]
+    assert all(date[:, mask].min() > 1 for date, mask in zip(dates, valid, strict=True))
+
+
+@pytest.mark.parametrize("pixel", [(2, -2), (2, 2), (2, -6)], ids=["north-up", "rows-up", "oblong"])
+def test_a_layer_masks_its_own_place_of_a_turned_scene(tmp_path, pixel):
+    place = Affine.translation(PLACE.c, PLACE.f) @ Affine.rotation(30) @ Affine.scale(*pixel)
+    pair = [write_raster(tmp_path / f"{name}.tif", textured((40, 60)), transform=place) for name in "ab"]
+    corners = [(12, 8), (50, 8), (50, 30), (12, 30)]  # (col, row)
+    wanted = shapely.Polygon([place @ corner for corner in corners])
+    geopandas.GeoSeries([wanted], crs=UTM).to_file(tmp_path / "aoi.gpkg")
+    scene = open_scene(pair, SceneOptions(aoi=str(tmp_path / "aoi.gpkg")))
+    _, valid = scene.read(scene.grid.area)
+    rows, cols = np.nonzero(valid[0])
+    row, col = open_scene(pair).grid.offset_of(scene.grid)
+    rows, cols = rows + round(row), cols + round(col)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (8, 29, 12, 49)
+    assert valid[0].sum() == 22 * 38

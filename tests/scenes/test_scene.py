@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.enums import ColorInterp, Resampling
+from rioxarray import open_rasterio
 
 from geochange.errors import BandMismatch, UnreadableInput
 from geochange.probability.raster import open_scores
 from geochange.probability.stack import ProbabilitySource
 from geochange.scenes.grid import Tile
 from geochange.scenes.interpretation import iso_date
-from geochange.scenes.scene import open_array, open_file
+from geochange.scenes.scene import open_array, open_file, open_masked
 from geochange.scenes.source import read_beyond
 from geochange.scenes.warped import WarpedSource
 from tests.stand_ins import PLACE, UTM, textured, write_raster
@@ -369,3 +370,39 @@ def test_transparent_colours_hold_no_data(tmp_path):
     values, valid = source.read(source.grid.area)
     np.testing.assert_array_equal(valid, (stored != 1) & (stored != 2))
     assert values[:, 0, 3].tolist() == [100, 110, 120]
+
+
+def test_a_result_is_opened_as_it_is_meant_with_nan_for_nodata(tmp_path):
+    values = np.full((1, 6, 8), 100, np.uint8)
+    values[0, 2, 3] = 255
+    path = write_raster(tmp_path / "a.tif", values, nodata=255)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (0.004,), (0.1,)
+    opened = open_masked(path).values
+    assert np.argwhere(np.isnan(opened[0])).tolist() == [[2, 3]]
+    np.testing.assert_allclose(opened[~np.isnan(opened)], 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bands", [None, (1, 2), (2,)])
+def test_a_nodata_value_that_is_given_must_fill_all_bands_of_a_pixel(tmp_path, bands):
+    values = np.full((2, 1, 4), 9, np.uint8)
+    values[0, 0, 1] = values[1, 0, 2] = 5
+    values[:, 0, 3] = 5
+    path = write_raster(tmp_path / "a.tif", values)
+    for source in (open_file(path, bands=bands, nodata=5), open_array(open_rasterio(path), "a", bands=bands, nodata=5)):
+        assert source.read(source.grid.area)[1].tolist() == [[True, True, True, False]]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_each_band_keeps_its_own_scale_wherever_the_alpha_band_stands(tmp_path, place):
+    bands = [(7, 0.5, 1.0, ColorInterp.undefined), (9, 0.1, -3.0, ColorInterp.undefined)]
+    stored = [*bands[:place], (255, 1.0, 0.0, ColorInterp.alpha), *bands[place:]]
+    values = np.stack([np.full((8, 8), value, np.uint16) for value, *_ in stored])
+    path = write_raster(tmp_path / "a.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (tuple(each[k] for each in stored) for k in (1, 2))
+        dataset.colorinterp = tuple(each[3] for each in stored)
+    source = open_file(path)
+    read, valid = source.read(source.grid.area)
+    assert valid.all()
+    np.testing.assert_allclose(read[:, 0, 0], [7 * 0.5 + 1, 9 * 0.1 - 3], rtol=1e-6)
