@@ -21,8 +21,17 @@ from shapely.geometry import shape
 import geochange
 from geochange.detectors.catalogue import TRAINING_FREE
 from geochange.engine.progress import Silent
-from geochange.errors import BadOption, BandMismatch, BlockFailed, NothingValid, OutputInTheWay, UnreadableInput
+from geochange.errors import (
+    BadOption,
+    BandMismatch,
+    BlockFailed,
+    DiskFull,
+    NothingValid,
+    OutputInTheWay,
+    UnreadableInput,
+)
 from geochange.pipeline import detect as pipeline
+from tests.forked_commands import files_at_most
 from tests.stand_ins import PLACE, SHARED, UTM, changed_pair, textured, write_pair, write_raster
 
 SHAPE = (230, 310)
@@ -471,21 +480,15 @@ def write_aoi(path, side):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no file size limits there")
-def test_a_full_disk_is_one_line_and_can_be_resumed(pair, tmp_path, monkeypatch):
-    from geochange import files
-    from geochange.errors import DiskFull
-
-    def full(path, content):
-        raise OSError(28, "No space left on device", str(path))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("geochange.engine.blocks.write_whole", full)
-        with pytest.raises(DiskFull, match="--resume"):
-            geochange.detect(*pair, tmp_path / "out")
-    assert geochange.detect(*pair, tmp_path / "out", resume=True).record["changes"]["count"] > 0
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
-    with pytest.raises(DiskFull, match="free"):
-        geochange.detect(*pair, tmp_path / "other")
+def test_a_run_that_a_full_disk_ended_is_gone_on_with(pair, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    geochange.detect(*pair, whole, block_size=64)
+    with files_at_most(50_000), pytest.raises(DiskFull, match="--resume"):
+        geochange.detect(*pair, parts, block_size=64)
+    assert not (parts / "run.json").exists()
+    assert list(parts.glob(".geochange/blocks/**/*.tif"))
+    geochange.detect(*pair, parts, block_size=64, resume=True)
+    assert (parts / "probability.tif").read_bytes() == (whole / "probability.tif").read_bytes()
 
 
 @needs_shared
