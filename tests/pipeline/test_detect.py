@@ -482,12 +482,12 @@ def write_aoi(path, side):
 @pytest.mark.skipif(os.name == "nt", reason="no file size limits there")
 def test_a_run_that_a_full_disk_ended_is_gone_on_with(pair, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    geochange.detect(*pair, whole, block_size=64)
+    geochange.detect(*pair, whole, tile_size=64, block_size=64)
     with files_at_most(50_000), pytest.raises(DiskFull, match="--resume"):
-        geochange.detect(*pair, parts, block_size=64)
+        geochange.detect(*pair, parts, tile_size=64, block_size=64)
     assert not (parts / "run.json").exists()
-    assert list(parts.glob(".geochange/blocks/**/*.tif"))
-    geochange.detect(*pair, parts, block_size=64, resume=True)
+    assert (parts / ".geochange" / "run.json").exists()
+    geochange.detect(*pair, parts, tile_size=64, block_size=64, resume=True)
     assert (parts / "probability.tif").read_bytes() == (whole / "probability.tif").read_bytes()
 
 
