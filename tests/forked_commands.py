@@ -1,7 +1,8 @@
 """Runs commands that are hindered: `python forked_commands.py CASES`; prints a list of what became of each, as JSON.
 
-CASES is JSON, a list of mappings: `arguments`; `limit` of the size of files in bytes, or null; and, where the command
-is signalled, `signal` and `after` in seconds. Each case is a fork, so that imports are paid for once.
+CASES is JSON, a list of mappings: `arguments`; `limit` of the size of files in bytes, or null; `signal` that the
+command gets, or arguments of another one that runs `beside` it, `after` so many seconds. Each command is a fork, so
+that imports are paid for once.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def files_at_most(size: int) -> Iterator[None]:
 
 
 def run_forked(folder: Path, cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Run cases, and return of each: `code`, `lines` on stderr, `seconds`, and whether processes were `orphaned`.
+    """Run cases, and return of each: `code`, `lines` on stderr, `seconds`, whether processes were `orphaned`; `beside`.
 
     Args:
         folder: where the list of cases may be written.
@@ -61,8 +62,22 @@ def run_forked(folder: Path, cases: Sequence[Mapping[str, Any]]) -> list[dict[st
 
 
 def _run(case: Mapping[str, Any]) -> dict[str, Any]:
-    reading, writing = os.pipe()
     begun = time.monotonic()
+    child, errors = _start(case)
+    if "after" in case:
+        time.sleep(case["after"])
+    if "signal" in case:
+        os.kill(child, case["signal"])  # it is there until it is waited for
+    other = _start({**case, "arguments": case["beside"]}) if "beside" in case else None
+    found = _end(child, errors)
+    seconds = time.monotonic() - begun
+    beside = {} if other is None else {"beside": _end(*other)}
+    return {**found, "seconds": seconds, **beside}
+
+
+def _start(case: Mapping[str, Any]) -> tuple[int, int]:
+    """Fork a process that runs a command: its number, and where its stderr can be read."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -70,15 +85,15 @@ def _run(case: Mapping[str, Any]) -> dict[str, Any]:
         os.close(writing)
         _become(case)
     os.close(writing)
-    if "signal" in case:
-        time.sleep(case["after"])
-        os.kill(child, case["signal"])  # it is there until it is waited for
+    return child, reading
+
+
+def _end(child: int, reading: int) -> dict[str, Any]:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    seconds = time.monotonic() - begun
     orphaned = _lives_on(child)
     with open(reading, encoding="utf-8", errors="replace") as errors:
         lines = [each for each in errors.read().strip().splitlines() if not each.startswith("_tiff")]  # libtiff's own
-    return {"code": code, "lines": lines, "seconds": seconds, "orphaned": orphaned}
+    return {"code": code, "lines": lines, "orphaned": orphaned}
 
 
 def _become(case: Mapping[str, Any]) -> None:
