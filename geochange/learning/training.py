@@ -20,6 +20,7 @@ from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, Checkpoint
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
 from geochange.detectors.networks.object_network import ObjectNetwork
+from geochange.detectors.networks.scorer import find_device
 from geochange.engine.progress import Listener, Silent
 from geochange.errors import BadOption, DiskFull, GeochangeError, NotFinite
 from geochange.interrupts import Interrupts
@@ -358,12 +359,7 @@ def pick_device(name: str) -> torch.device:
     """
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    try:
-        device = torch.device("cpu" if name == "auto" else name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BadOption(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return device
+    return find_device(name)
 
 
 def require_possible(options: TrainOptions, held_out: Sequence[Collection]) -> torch.device:

@@ -35,10 +35,15 @@ class Numbers:
 
 
 def read_numbers(raster: ScoreRaster, tile: Tile) -> Numbers:
-    """Look at the values of a tile."""
+    """Look at the values of a tile.
+
+    Raises:
+        UnreadableInput: there are fractions, and some value is no probability.
+    """
     stored, valid = raster.source.read(tile)
     values = stored[:, valid]
     if values.dtype.kind == "f" and (values != np.rint(values)).any():
+        raster.encode(stored, valid)
         return Numbers(whole=False)
     found = frozenset(np.unique(values)[: MOST_CLASSES + 2].astype(np.int64).tolist())
     return Numbers(found=found, alike=bool((values == values[:1]).all()))
@@ -56,7 +61,7 @@ def understand(raster: ScoreRaster, work: Work, ignore: Collection[int] = ()) ->
         ignore: stored values that stand for no class.
 
     Raises:
-        UnreadableInput: the bands are a picture's, or the numbers are too many for classes.
+        UnreadableInput: the bands are a picture's, the numbers are too many for classes, or fractions beyond 0 to 1.
     """
     if raster.declared:
         return raster

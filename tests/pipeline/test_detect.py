@@ -601,6 +601,13 @@ def test_layers_and_probabilities_are_nodata_where_a_date_is(tmp_path):
             assert (empty == expected).all(), layer
 
 
+def test_labels_that_are_no_probabilities_are_refused_before_any_work(tmp_path, pair):
+    labels = write_raster(tmp_path / "labels.tif", np.full((1, *SHAPE), 3.3, np.float32))
+    with pytest.raises(UnreadableInput, match=r"holds 3\.3, and probabilities lie in 0\.\.1"):
+        geochange.detect(*pair, tmp_path / "out", labels=labels, threshold="f1")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_whose_labels_give_no_threshold_leaves_nothing(tmp_path, pair):
     labels = write_raster(tmp_path / "labels.tif", np.ones((1, *SHAPE), np.uint8))
     with pytest.raises(NothingValid, match="none of them as unchanged"):
