@@ -20,6 +20,7 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.options import TileOptions
 from geochange.scenes.pairing import open_scene
 from geochange.scenes.tiling import Tiling, cut_axis
+from tests.engine.test_work import Recorder
 from tests.stand_ins import BoxMean, changed_pair, write_pair, write_raster
 
 SHAPE = (150, 211)
@@ -274,3 +275,41 @@ def test_a_scene_of_tiles_of_several_shapes_is_scored_the_same_in_batches(tmp_pa
         with rasterio.open(run.probability) as dataset:
             found.append(dataset.read(1))
     np.testing.assert_allclose(*found, atol=1e-5)
+
+
+@pytest.mark.parametrize("overlap", [0, 20])
+def test_progress_adds_up_to_the_scene_whether_resumed_or_not(tmp_path, overlap):
+    scene, fitted = open_scene(write_pair(tmp_path, SHAPE)), BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=overlap)
+    store = BlockStore(tmp_path / "run", partial(encode_probability, dtype=np.dtype("float32")))
+    for _ in range(2):
+        recorder = Recorder()
+        with open_work(ClusterOptions(threads=2), recorder) as work:
+            run_blocks(work, Inference(scene, fitted, tiling, ()), store)
+        assert sum(call[1] for call in recorder.calls if call[0] == "advance") == scene.grid.area.size
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5])
+@pytest.mark.parametrize("overlap", [0, 20])
+def test_a_run_that_stopped_goes_on_to_the_same_layers(tmp_path, monkeypatch, stop_at, overlap):
+    scene, fitted, layers = open_scene(write_pair(tmp_path, SHAPE)), BoxMean(3), ("difference",)
+    tiling = tiling_of(SHAPE, fitted, overlap=overlap)
+    rename, left = os.replace, [stop_at]
+
+    def failing(source, target):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stop
+        rename(source, target)
+
+    for name in ("whole", "run"):
+        if name == "run":
+            with monkeypatch.context() as patch:
+                patch.setattr("geochange.files.os.replace", failing)
+                with pytest.raises(BlockFailed):
+                    run(scene, fitted, tiling, tmp_path / "run", threads=1, layers=layers)
+        run(scene, fitted, tiling, tmp_path / name, layers=layers)
+    whole, resumed = (
+        read_blocks(store_in(tmp_path / name, layers), tiling, SHAPE, "difference") for name in ("whole", "run")
+    )
+    np.testing.assert_array_equal(resumed, whole)

@@ -106,3 +106,12 @@ def test_holes_in_the_data_neither_take_nor_give():
     part = part_of(np.where(valid, codes, 0).astype(np.uint8), valid)
     for step in (Open(DISC), Close(DISC)):
         assert (step.apply(part)[0][valid] == 200).all()
+
+
+@pytest.mark.parametrize("step", [Open, Close])
+@pytest.mark.parametrize("radii", [(1, 3), (3, 1)])
+@settings(max_examples=30)
+@given(parts(), st.integers(1, 9))
+def test_blocks_do_not_matter_where_pixels_are_not_square(step, radii, part, block):
+    correction = step(Disc.of_radius(*radii))
+    np.testing.assert_array_equal(in_blocks(part, (correction,), block), correction.apply(part))

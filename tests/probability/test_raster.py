@@ -195,3 +195,23 @@ def test_what_is_not_valid_has_the_code_0_whatever_is_stored(tmp_path, dtype, no
     assert np.argwhere(~valid).tolist() == [[2, 3]]
     assert codes[0, 2, 3] == 0
     assert codes[0][valid].min() == codes[0][valid].max() > 0
+
+
+@pytest.mark.parametrize("value", [-0.2, 1.2])
+def test_numbers_below_0_are_no_probabilities_as_those_above_1(tmp_path, value):
+    values = np.full((1, 5, 6), 0.5, np.float32)
+    values[0, 2, 3] = value
+    raster = open_scores(write_raster(tmp_path / "a.tif", values))
+    for read in (raster.encode, raster.probabilities):
+        with pytest.raises(UnreadableInput, match=f"holds {value}, and probabilities lie in 0..1"):
+            read(values, np.ones((5, 6), bool))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_other_programs_see_no_data_where_there_is_none(tmp_path, dtype):
+    valid = np.ones(GRID.shape, bool)
+    valid[3:9, 5:20] = False
+    written(tmp_path / "a.tif", np.full((len(CLASSES), *GRID.shape), 0.5, np.float32), valid, dtype)
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert (dataset.read_masks().astype(bool) == valid).all()
+        assert all(np.isnan(fill) if dtype == np.float32 else fill == 255 for fill in dataset.nodatavals)

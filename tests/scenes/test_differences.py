@@ -116,3 +116,12 @@ def test_a_rotation_is_told_as_the_angle_of_the_rows_on_the_map(pixel, rows):
     found = grid_differences(GRID, replace(GRID, transform=turned))
     rotation = next(difference for difference in found if difference.subject == "rotation")
     assert (rotation.before, rotation.after) == ("0 degrees, rows down", f"30 degrees, rows {rows}")
+
+
+GRID = Grid(CRS.from_epsg(26914), Affine(5, 0, 500_000, 0, -5, 5_200_000), (40, 60))
+
+
+def test_a_resolution_is_told_as_how_large_the_pixels_of_after_are_in_those_of_before():
+    coarse = replace(GRID, transform=GRID.transform @ Affine.scale(2, 4))
+    found = next(each for each in grid_differences(GRID, coarse) if each.subject == "resolution")
+    assert str(found) == "resolution 5 x 5 metre against 10 x 20 metre (2 times as wide and 4 times as high)"

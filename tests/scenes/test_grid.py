@@ -73,3 +73,10 @@ def test_a_pixel_in_degrees_is_as_large_as_in_the_middle(shape):
     height = ellipsoid.inv(lon, lat, lon, lat - 0.001)[2]
     found = Grid(CRS(4326), Affine(0.001, 0, 10, 0, -0.001, 70), shape).pixel_metres
     assert found == pytest.approx((height, width), rel=1e-4)
+
+
+@pytest.mark.parametrize("away", [Tile(20, 0, 5, 5), Tile(0, 20, 5, 5), Tile(-9, 3, 5, 5), Tile(3, -9, 5, 5)])
+def test_tiles_that_do_not_meet_share_no_pixel(away):
+    shared = Tile(0, 0, 10, 10).intersect(away)
+    assert shared.size == 0
+    assert min(shared.shape) == 0

@@ -29,7 +29,7 @@ from geochange.scenes.grid import Grid
 from geochange.scenes.layer_files import is_layer
 from geochange.scenes.layers import open_layer
 from tests.region_cases import Map, trace_whole
-from tests.stand_ins import UTM
+from tests.stand_ins import UTM, write_raster
 
 SQUARE = shapely.box(500_000, 5_000_000, 500_100, 5_000_100)
 CRS = geopandas.GeoSeries([], crs=UTM).crs
@@ -289,3 +289,31 @@ def test_garbage_is_refused_whatever_it_is_called(content, file):
             with pytest.raises(UnreadableInput) as caught:
                 read(str(path))
             assert path.name in str(caught.value)
+
+
+def test_an_archive_elsewhere_of_rasters_and_tables_is_no_layer(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 2, 2), np.uint8))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(path, "a.tif")
+        for name in ("scenes.csv", "bands.csv"):
+            archive.writestr(name, "name,cloud\na,1\n")
+    for name in (tmp_path / "x.zip", f"/vsizip/{tmp_path}/x.zip"):
+        assert not is_layer(str(name))
+
+
+def test_curves_of_any_batch_stay_with_their_features(tmp_path):
+    path = tmp_path / "circles.gpkg"
+    geopandas.GeoSeries(shapely.points(np.zeros(7), 0).tolist(), crs=UTM).buffer(1).to_file(path, layer="circles")
+    with closing(sqlite3.connect(path)) as database:
+        for (trigger,) in database.execute("select name from sqlite_master where type='trigger'").fetchall():
+            database.execute(f'drop trigger "{trigger}"')
+        for k in range(7):
+            arc = [(10 * k + 1, 0), (10 * k, 1), (10 * k - 1, 0), (10 * k, -1), (10 * k + 1, 0)]
+            ring = struct.pack("<BII", 1, 8, 5) + b"".join(struct.pack("<2d", *point) for point in arc)
+            blob = b"GP\x00\x01" + struct.pack("<I", 32633) + struct.pack("<BII", 1, 10, 1) + ring
+            database.execute("update circles set geom=? where fid=?", (blob, k + 1))
+        database.execute("update gpkg_geometry_columns set geometry_type_name='CURVEPOLYGON'")
+        database.commit()
+    with warnings.catch_warnings(action="ignore"):  # GDAL's, of the column's type
+        found = np.concatenate([polygons for _, polygons in open_features(str(path)).batches(2)])
+    np.testing.assert_allclose(shapely.get_x(shapely.centroid(found)), 10 * np.arange(7), atol=1e-3)

@@ -2,6 +2,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 import shapely
 from affine import Affine
 from rasterio.warp import Resampling, calculate_default_transform, reproject
@@ -183,3 +184,15 @@ def test_a_layer_masks_its_own_place_of_a_turned_scene(tmp_path, pixel):
     rows, cols = rows + round(row), cols + round(col)
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (8, 29, 12, 49)
     assert valid[0].sum() == 22 * 38
+
+
+def test_the_nodata_that_is_asked_for_holds_for_dates_in_memory_as_for_files(tmp_path):
+    paths = write_pair(tmp_path, (40, 50), bands=1)
+    value = float(rioxarray.open_rasterio(paths[0]).values[0, 5, 6])
+    options = SceneOptions(nodata=value)
+    of_files, of_arrays = (
+        open_scene(pair, options).read(Tile(0, 0, 40, 50))[1]
+        for pair in (paths, [rioxarray.open_rasterio(path).load() for path in paths])
+    )
+    assert not of_arrays[0, 5, 6]
+    assert (of_arrays == of_files).all()

@@ -406,3 +406,14 @@ def test_each_band_keeps_its_own_scale_wherever_the_alpha_band_stands(tmp_path, 
     read, valid = source.read(source.grid.area)
     assert valid.all()
     np.testing.assert_allclose(read[:, 0, 0], [7 * 0.5 + 1, 9 * 0.1 - 3], rtol=1e-6)
+
+
+def test_the_only_band_is_data_even_if_it_is_called_alpha(tmp_path):
+    values = np.zeros((1, 30, 30), np.uint8)
+    values[0, 5:9] = 255
+    path = write_raster(tmp_path / "mask.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.alpha]
+    source = open_file(path)
+    assert source.bands == (1,)
+    assert (source.read(Tile(0, 0, 30, 30))[0] == values).all()
