@@ -112,22 +112,29 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
             code = program(args=None if arguments is None else list(arguments), standalone_mode=False)
         except KeyboardInterrupt:
             code = INTERRUPTED  # as typer returns itself, where it is the one to see it
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAULT
-        except (_USAGE_ERROR, GeochangeError, OSError) as error:
-            _say(_message_of(error))
-            return USER_ERROR
-        except typer.Abort as error:  # typer turns EOFError into it
-            return _report_fault(error.__cause__ or error)
         except Exception as error:
-            return _report_fault(error)
+            if not interrupts.wanted:  # else a library, in whose midst the signal came, has made this of it
+                return _report(error)
+            code = INTERRUPTED
     if code != INTERRUPTED:
         return code if isinstance(code, int) else 0
     number = signal.Signals(interrupts.number or signal.SIGINT)
     how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
     _say(f"{how}; {_way_on(sys.argv[1:] if arguments is None else arguments)}")
     return SIGNALLED + number
+
+
+def _report(error: Exception) -> int:
+    """Report an error on one line; return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAULT
+    if isinstance(error, _USAGE_ERROR | GeochangeError | OSError):
+        _say(_message_of(error))
+        return USER_ERROR
+    if isinstance(error, typer.Abort):  # typer turns EOFError into it
+        return _report_fault(error.__cause__ or error)
+    return _report_fault(error)
 
 
 def _silence_gdal() -> None:

@@ -146,7 +146,7 @@ def test_twenty_sizes_of_a_disk(inputs, tmp_path):
                 failed.append((name, size, "again", found, files_of(own)))
             check(name, found, own, size)
     print(f"{len(sizes)} disks, {len(full)} of them full")
-    assert failed == []
+    assert not failed, "\n".join(map(str, failed))
 
 
 def twenty_sizes(needed):

@@ -50,4 +50,4 @@ def test_two_runs_with_one_output_leave_a_whole_one(tmp_path):
             except Exception as error:
                 failed.append((name, how, after, path, error))
     print(f"{len(pairs)} pairs of runs")
-    assert failed == []
+    assert not failed, "\n".join(map(str, failed))

@@ -185,7 +185,7 @@ def test_commands_that_are_stopped_at_any_moment_are_whole_when_they_are_run_aga
             failed.append((name, own.name, "overwritten", found))
     failed += [(name, own.name, why) for name, own in unfinished for why in unlike(own, whole[name])]
     print(f"{len(stopped)} signals, {len(unfinished)} runs stopped, {len(refused)} begun again with --overwrite")
-    assert failed == []
+    assert not failed, "\n".join(map(str, failed))
 
 
 def is_hidden(path):
