@@ -8,11 +8,13 @@ import pytest
 import shapely
 from affine import Affine
 from pyproj import Geod, Transformer
+from rasterio.features import rasterize
+from scipy import ndimage
 
 import geochange
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption
-from tests.stand_ins import UTM, write_raster
+from tests.stand_ins import PLACE, UTM, textured, write_raster
 
 
 def test_right_angles_are_the_same_for_any_blocks_and_threads(tmp_path, monkeypatch):
@@ -113,3 +115,17 @@ def test_changes_of_exactly_the_smallest_area_on_the_ground_stay(tmp_path):
     path = write_raster(tmp_path / "m.tif", mask, transform=Affine(10, 0, 500_000, 0, -10, 5_400_000))
     geochange.vectorize(path, tmp_path / "m.gpkg", min_area="400m2")
     assert sorted(geopandas.read_file(tmp_path / "m.gpkg", layer="changes").area_m2) == [400, 2500]
+
+
+def test_with_hysteresis_a_region_is_what_reaches_low_around_what_reaches_high(tmp_path):
+    probability = textured((90, 120), 1, dtype="float32")
+    path = write_raster(tmp_path / "p.tif", probability)
+    options = geochange.VectorizeOptions(threshold="0.4:0.6", min_area=0)
+    layer = geochange.vectorize(path, tmp_path / "out.fgb", options)
+    parts, count = ndimage.label(probability[0] >= 0.4)
+    peaks = ndimage.maximum(probability[0], parts, np.arange(1, count + 1))
+    expected = np.isin(parts, 1 + np.flatnonzero(peaks >= 0.6))
+    assert 0 < expected.sum() < (parts > 0).sum()
+    found = rasterize(geopandas.read_file(tmp_path / "out.fgb").geometry, expected.shape, transform=PLACE)
+    np.testing.assert_array_equal(found.astype(bool), expected)
+    assert layer.threshold == [0.4, 0.6]
