@@ -139,6 +139,7 @@ def test_a_fault_without_a_log_of_the_run_leaves_one(tmp_path, broken):
 
 
 MOMENTS = 10
+BEGUN = 0.05  # seconds after which a forked command has begun
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 LASTING = (".tif", ".geojson", ".fgb", ".png")  # of the same bytes in every run
 
@@ -164,7 +165,7 @@ def test_commands_that_are_stopped_at_any_moment_are_whole_when_they_are_run_aga
     run((name, tmp_path / f"{name} warm") for name in calls)
     seconds = {name: ended["seconds"] for name, ended in zip(calls, run(whole.items()), strict=True)}
     stopped = [
-        (name, tmp_path / f"{name} {number.name} {moment}", number, draw.uniform(0, seconds[name]))
+        (name, tmp_path / f"{name} {number.name} {moment}", number, draw.uniform(BEGUN, seconds[name]))
         for name in calls
         for number in SIGNALS
         for moment in range(MOMENTS)
