@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import geopandas
@@ -13,6 +14,7 @@ from affine import Affine
 from PIL import Image
 from pyogrio import list_layers, read_dataframe
 
+from tests.forked_commands import run_forked
 from tests.small_networks import save_small
 from tests.stand_ins import PLACE, UTM, write_pair, write_raster
 
@@ -80,6 +82,27 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
     }
 
 
+def call_of(command: Sequence[str], folder: Path, *more: str) -> list[str]:
+    """Return the arguments of a command whose output, the last of them, lies in a folder, which is made."""
+    folder.mkdir(exist_ok=True)
+    *given, output = command
+    return [*given, str(folder / output), "-q", *more]
+
+
+def timed_commands(folder: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, Path], dict[str, float]]:
+    """Write inputs, and run every command alone: the commands, where each has left its files, and its seconds."""
+    inputs = folder / "inputs"
+    inputs.mkdir()
+    write_inputs(inputs)
+    commands = every_command(inputs)
+    whole = {name: folder / f"{name} whole" for name in commands}
+    warm = [{"arguments": call_of(command, folder / f"{name} warm")} for name, command in commands.items()]
+    run_forked(folder, warm)
+    ended = run_forked(folder, [{"arguments": call_of(commands[name], own)} for name, own in whole.items()])
+    assert {each["code"] for each in ended} == {0}, ended
+    return commands, whole, {name: each["seconds"] for name, each in zip(commands, ended, strict=True)}
+
+
 def read_all(path: Path) -> None:
     """Read a file with a reader of its own kind; those of other kinds must not be empty."""
     if path.suffix == ".tif":
@@ -109,6 +132,20 @@ def read_all(path: Path) -> None:
         openvino.Core().read_model(path)
     elif path.suffix == ".csv":
         assert path.read_text().endswith("\n")
+
+
+def unreadable(folder: Path, paths: Iterable[Path]) -> Iterator[str]:
+    """Say which files in a folder cannot be read, and why."""
+    for path in paths:
+        try:
+            read_all(folder / path)
+        except Exception as error:
+            yield f"{path} cannot be read: {error}"
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a path is of what runs keep for themselves."""
+    return any(part.startswith(".geochange") for part in path.parts)
 
 
 def files_of(folder: Path) -> set[Path]:

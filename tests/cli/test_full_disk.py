@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.every_command import FOLDERS, every_command, files_of, read_all, write_inputs
+from tests.every_command import FOLDERS, call_of, every_command, files_of, is_hidden, read_all, write_inputs
 from tests.forked_commands import run_forked
 
 if sys.platform == "win32":
@@ -36,8 +36,7 @@ def outcomes(inputs, tmp_path_factory):
     for name, arguments in every_command(inputs).items():
         for limit in (*SIZES, None):
             own = folder / f"{len(cases)}"
-            own.mkdir()
-            cases[name, limit] = (own, [*arguments[:-1], str(own / arguments[-1]), "-q"])
+            cases[name, limit] = (own, call_of(arguments, own))
     ended = run_forked(folder, [{"limit": limit, "arguments": case[1]} for (_, limit), case in cases.items()])
     return {
         case: (found["code"], found["lines"], own) for (case, (own, _)), found in zip(cases.items(), ended, strict=True)
@@ -92,28 +91,25 @@ def disk(folder, size):
 
 
 def test_files_that_belong_together_appear_together(inputs, tmp_path):
-    *arguments, output = every_command(inputs)["export-model"]
+    command = every_command(inputs)["export-model"]
     with disk(tmp_path / "large", ROOM) as large:
-        (ended,) = run_forked(tmp_path, [{"arguments": [*arguments, str(large / output), "-q"]}])
+        (ended,) = run_forked(tmp_path, [{"arguments": call_of(command, large)}])
         assert ended["code"] == 0, ended
         first = (large / "o.onnx").stat().st_size
     with disk(tmp_path / "small", first + 4 * PAGE) as small:
-        (ended,) = run_forked(tmp_path, [{"arguments": [*arguments, str(small / output), "-q"]}])
+        (ended,) = run_forked(tmp_path, [{"arguments": call_of(command, small)}])
         require_whole("export-model", ended["code"], ended["lines"], small, {Path("o.onnx")}, "small")
         assert ended["code"] == 2
 
 
 @pytest.mark.long
 def test_twenty_sizes_of_a_disk(inputs, tmp_path):
-    calls, failed = every_command(inputs), []
+    commands, failed = every_command(inputs), []
 
     def run(places, *, again=False):
-        cases = []
-        for name, own in places:
-            *arguments, output = calls[name]
-            more = FOLDERS.get(name, "").split() if again else []
-            cases.append({"arguments": [*arguments, str(own / output), "-q", *more]})
-        return run_forked(tmp_path, cases)
+        ways_on = FOLDERS if again else {}
+        calls = [call_of(commands[name], own, *ways_on.get(name, "").split()) for name, own in places]
+        return run_forked(tmp_path, [{"arguments": call} for call in calls])
 
     def check(name, found, own, size):
         try:
@@ -122,7 +118,7 @@ def test_twenty_sizes_of_a_disk(inputs, tmp_path):
             failed.append((name, size, str(error)))
 
     with ExitStack() as stack:
-        large = {name: stack.enter_context(disk(tmp_path / f"{name} large", ROOM)) for name in calls}
+        large = {name: stack.enter_context(disk(tmp_path / f"{name} large", ROOM)) for name in commands}
         assert {ended["code"] for ended in run(large.items())} == {0}
         complete = {name: files_of(own) for name, own in large.items()}
         sizes = {
@@ -138,11 +134,11 @@ def test_twenty_sizes_of_a_disk(inputs, tmp_path):
             if found["code"]:
                 subprocess.run(["mount", "-o", f"remount,size={ROOM}", own], check=True)
                 full[name, size] = own
-        assert {name for name, _ in full} == {*calls}
+        assert {name for name, _ in full} == {*commands}
         for ((name, size), own), found in zip(
             full.items(), run([(name, own) for (name, _), own in full.items()], again=True), strict=True
         ):
-            if found["code"] or [path for path in files_of(own) if path.name.startswith(".geochange")]:
+            if found["code"] or any(map(is_hidden, files_of(own))):
                 failed.append((name, size, "again", found, files_of(own)))
             check(name, found, own, size)
     print(f"{len(sizes)} disks, {len(full)} of them full")

@@ -146,6 +146,8 @@ def test_odd_scenes_have_an_answer_or_one_line(run, tmp_path, detector, shape):
         ("--min-area", "4ft", "min-area"),
         ("--connectivity", "6", "connectivity"),
         ("--simplify", "-1", "simplify"),
+        ("--simplify", "nan", "simplify"),
+        ("--simplify", "inf", "simplify"),
         ("--formats", "gpkg,shp", "shp"),
         ("--dtype", "int8", "dtype"),
         ("--nodata", "some", "nodata"),

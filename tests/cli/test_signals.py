@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.every_command import FOLDERS, every_command, files_of, read_all, write_inputs
+from tests.every_command import FOLDERS, call_of, files_of, is_hidden, timed_commands, unreadable
 from tests.forked_commands import run_forked
 from tests.stand_ins import write_pair, write_raster
 
@@ -146,27 +146,20 @@ LASTING = (".tif", ".geojson", ".fgb", ".png")  # of the same bytes in every run
 
 @pytest.mark.long
 def test_commands_that_are_stopped_at_any_moment_are_whole_when_they_are_run_again(tmp_path):
-    inputs, draw, failed = tmp_path / "inputs", random.Random(0), []
-    inputs.mkdir()
-    write_inputs(inputs)
-    calls = every_command(inputs)
+    draw, failed = random.Random(0), []
+    commands, whole, seconds = timed_commands(tmp_path)
 
     def run(places, *more, again=False):
         cases = []
         for name, own, *how in places:
-            own.mkdir(exist_ok=True)
-            *arguments, output = calls[name]
             way_on = FOLDERS.get(name, "").split() if again else []
             signalled = {"signal": how[0], "after": how[1]} if how else {}
-            cases.append({"arguments": [*arguments, str(own / output), "-q", *way_on, *more], **signalled})
+            cases.append({"arguments": call_of(commands[name], own, *way_on, *more), **signalled})
         return run_forked(tmp_path, cases)
 
-    whole = {name: tmp_path / f"{name} whole" for name in calls}
-    run((name, tmp_path / f"{name} warm") for name in calls)
-    seconds = {name: ended["seconds"] for name, ended in zip(calls, run(whole.items()), strict=True)}
     stopped = [
         (name, tmp_path / f"{name} {number.name} {moment}", number, draw.uniform(BEGUN, seconds[name]))
-        for name in calls
+        for name in commands
         for number in SIGNALS
         for moment in range(MOMENTS)
     ]
@@ -187,10 +180,6 @@ def test_commands_that_are_stopped_at_any_moment_are_whole_when_they_are_run_aga
     failed += [(name, own.name, why) for name, own in unfinished for why in unlike(own, whole[name])]
     print(f"{len(stopped)} signals, {len(unfinished)} runs stopped, {len(refused)} begun again with --overwrite")
     assert not failed, "\n".join(map(str, failed))
-
-
-def is_hidden(path):
-    return any(part.startswith(".geochange") for part in path.parts)
 
 
 def left_wrong(name, number, own, found, whole):
@@ -216,11 +205,3 @@ def unlike(own, whole):
     for path in files_of(whole) & files_of(own):
         if path.suffix in LASTING and (own / path).read_bytes() != (whole / path).read_bytes():
             yield f"{path} differs"
-
-
-def unreadable(own, paths):
-    for path in paths:
-        try:
-            read_all(own / path)
-        except Exception as error:
-            yield f"{path} cannot be read: {error}"

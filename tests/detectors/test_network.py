@@ -515,3 +515,12 @@ def test_the_automatic_scale_makes_both_dates_together_standard():
     scaled = dates * gain[:, None, None] + offset[:, None, None]
     np.testing.assert_allclose(scaled.mean(axis=(0, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(scaled.std(axis=(0, 2, 3)), 1, atol=1e-3)
+
+
+def test_values_below_a_taught_range_that_begins_above_0_are_refused(tmp_path):
+    trained = save_small(tmp_path / "high.pt", "siamese-unet", value_range=(1000.0, 1500.0))
+    images = [
+        write_raster(tmp_path / f"{k}.tif", date.astype(np.uint16)) for k, date in enumerate(changed_pair((96, 96)))
+    ]
+    with pytest.raises(BadOption, match=r"values reach \d+, network was trained with 1000 to 1500"):
+        geochange.detect(*images, tmp_path / "out", detector="network", detector_options={"checkpoint": trained})

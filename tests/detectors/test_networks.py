@@ -538,3 +538,14 @@ def test_the_size_of_a_change_is_a_layer():
 def test_encoders_that_would_break_a_law_or_do_not_exist_are_refused(encoder):
     with pytest.raises(BadOption, match=encoder):
         build_network("attention-net", {"encoder": encoder})
+
+
+from geochange.detectors.networks.conv_gru import running_means  # noqa: E402
+
+
+def test_running_means_are_those_of_the_dates_before_and_after():
+    series = torch.randn(2, 4, 3, 5, 6, generator=torch.Generator().manual_seed(0)).double()
+    before, after = running_means(series)
+    for k in range(4):
+        torch.testing.assert_close(before[:, k], series[:, : k + 1].mean(dim=1))
+        torch.testing.assert_close(after[:, k], series[:, k:].mean(dim=1))

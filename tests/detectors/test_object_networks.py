@@ -261,3 +261,11 @@ def test_it_learns_to_find_squares_and_says_so(tmp_path, name):
     items = list(find_items(state.averaged, collection, NORMALISATION, ScoringOptions()))
     assert object_figures(items)["ap50"] == pytest.approx(state.history[-1]["val_ap50"])
     assert score_histogram(items).at(0.5)["f1"] > 0.6
+
+
+def test_anchors_that_half_overlap_an_object_are_neither_taught_as_it_nor_as_background():
+    network = build_network("change-rcnn", {"width": 8})
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 4], [0, 0, 10, 2]])  # IoU 1, 0.4, 0.2
+    known = {"boxes": anchors[:1], "unknown": torch.zeros(16, 16, dtype=torch.bool)}
+    labels, _ = network.proposals.assign_targets_to_anchors([anchors], [known])
+    assert labels[0].tolist() == [1, -1, 0]

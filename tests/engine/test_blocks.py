@@ -163,12 +163,12 @@ class Stop(Exception):
     """Stands for kill -9 in the middle."""
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 9])
+@pytest.mark.parametrize("stop_at", [1, 2, 4, 9])
 @pytest.mark.parametrize("overlap", [0, 20])
 def test_a_run_that_stopped_goes_on_to_the_same_bytes(scene, tmp_path, monkeypatch, stop_at, overlap):
-    fitted = BoxMean(3)
+    fitted, layers = BoxMean(3), ("difference",)
     tiling = tiling_of(SHAPE, fitted, overlap=overlap)
-    expected = run(scene, fitted, tiling, tmp_path / "whole")
+    expected = run(scene, fitted, tiling, tmp_path / "whole", layers=layers)
     rename, left = os.replace, [stop_at]
 
     def failing(source, target):
@@ -180,8 +180,12 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(scene, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr("geochange.files.os.replace", failing)
         with pytest.raises(BlockFailed, match=r"failed 3 times: Stop"):
-            run(scene, fitted, tiling, tmp_path / "run", threads=1)
-    np.testing.assert_array_equal(run(scene, fitted, tiling, tmp_path / "run"), expected)
+            run(scene, fitted, tiling, tmp_path / "run", threads=1, layers=layers)
+    np.testing.assert_array_equal(run(scene, fitted, tiling, tmp_path / "run", layers=layers), expected)
+    of_whole, of_parts = (
+        read_blocks(store_in(tmp_path / name, layers), tiling, SHAPE, "difference") for name in ("whole", "run")
+    )
+    np.testing.assert_array_equal(of_parts, of_whole)
 
 
 def test_a_resumed_run_scores_only_what_is_missing(scene, tmp_path, monkeypatch):
@@ -287,29 +291,3 @@ def test_progress_adds_up_to_the_scene_whether_resumed_or_not(tmp_path, overlap)
         with open_work(ClusterOptions(threads=2), recorder) as work:
             run_blocks(work, Inference(scene, fitted, tiling, ()), store)
         assert sum(call[1] for call in recorder.calls if call[0] == "advance") == scene.grid.area.size
-
-
-@pytest.mark.parametrize("stop_at", [1, 2, 5])
-@pytest.mark.parametrize("overlap", [0, 20])
-def test_a_run_that_stopped_goes_on_to_the_same_layers(tmp_path, monkeypatch, stop_at, overlap):
-    scene, fitted, layers = open_scene(write_pair(tmp_path, SHAPE)), BoxMean(3), ("difference",)
-    tiling = tiling_of(SHAPE, fitted, overlap=overlap)
-    rename, left = os.replace, [stop_at]
-
-    def failing(source, target):
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stop
-        rename(source, target)
-
-    for name in ("whole", "run"):
-        if name == "run":
-            with monkeypatch.context() as patch:
-                patch.setattr("geochange.files.os.replace", failing)
-                with pytest.raises(BlockFailed):
-                    run(scene, fitted, tiling, tmp_path / "run", threads=1, layers=layers)
-        run(scene, fitted, tiling, tmp_path / name, layers=layers)
-    whole, resumed = (
-        read_blocks(store_in(tmp_path / name, layers), tiling, SHAPE, "difference") for name in ("whole", "run")
-    )
-    np.testing.assert_array_equal(resumed, whole)

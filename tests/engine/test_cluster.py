@@ -38,9 +38,10 @@ def test_impossible_clusters_are_refused(wrong):
         ClusterOptions(**wrong)
 
 
-def test_a_task_that_fails_for_a_moment_is_tried_again(monkeypatch):
+@pytest.mark.parametrize("error", [OSError("away"), UnreadableInput("a.tif cannot be read")])
+def test_a_task_that_fails_for_a_moment_is_tried_again(monkeypatch, error):
     monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
-    failures = [OSError("away"), OSError("away")]
+    failures = [error, error]
 
     def task():
         if failures:
@@ -81,15 +82,3 @@ def test_gdals_block_cache_is_128_megabytes_unless_the_environment_sets_it(monke
         assert get_gdal_config("GDAL_CACHEMAX") == 128 * 1024**2
     monkeypatch.setenv("GDAL_CACHEMAX", "512")
     assert attempt(double, 2) == 4
-
-
-def test_a_file_that_is_away_for_a_moment_is_read_again(monkeypatch):
-    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
-    left = [UnreadableInput("a.tif cannot be read"), UnreadableInput("a.tif cannot be read")]
-
-    def task():
-        if left:
-            raise left.pop()
-        return "done"
-
-    assert attempt(task) == "done"

@@ -107,3 +107,23 @@ def test_thresholds_are_those_of_calibrated_probabilities(tmp_path):
         likely = probability(logits, done.temperature)[0, 0].numpy()
         histogram.add(likely.ravel(), (sample.labels > 0).ravel())
     assert done.thresholds == pytest.approx(thresholds_for(histogram), abs=0.002)
+
+
+from geochange.detectors.networks.registry import build_network  # noqa: E402
+from geochange.learning import calibration  # noqa: E402
+from geochange.learning.object_scoring import ItemObjects  # noqa: E402
+
+
+def test_objects_are_calibrated_at_the_pixel_size_that_the_network_wants(tmp_path, monkeypatch):
+    box, one, sizes = np.array([[0.0, 0, 8, 8]]), np.ones(1, int), []
+
+    def find(network, collection, normalisation, options):
+        sizes.append(options.gsd)
+        return [ItemObjects(box, one, box, one, np.array([0.7]), 576)]
+
+    monkeypatch.setattr(calibration, "find_items", find)
+    about = tiny_network.about(network="change-ssd", options={"bands": 3, "classes": ("change",), "width": 8})
+    untaught = Checkpoint(about, build_network("change-ssd", about.options).state_dict())
+    pairs = tiny_network.open_pairs(tmp_path / "pairs", 1)
+    assert calibration.calibrate(untaught, [pairs], gsd=0.5).about.thresholds["recall=0.9"] == pytest.approx(0.7)
+    assert sizes == [0.5]

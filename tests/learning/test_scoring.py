@@ -242,3 +242,12 @@ def test_ground_without_data_at_one_date_is_blank_at_both():
     there = torch.from_numpy(valid.all(axis=0))
     assert (found[0][:, :, ~there] == 0).all()
     assert (found[0][:, :, there] != 0).all()
+
+
+@pytest.mark.parametrize("zoom", [0.5, 2.0])
+def test_resampled_dates_lie_where_they_lay(zoom):
+    ramp = np.broadcast_to(np.arange(100, 132, dtype=np.float32), (3, 16, 32))
+    sample = Sample((ramp, ramp), np.ones((2, 16, 32), bool), np.zeros((16, 32), np.uint8))
+    found = network_input(make_network(), sample, NORMALISATION, zoom)[0][0, 0, 0, 4].numpy() * 50
+    middles = (np.arange(len(found)) + 0.5) / zoom - 0.5
+    np.testing.assert_allclose(found, middles.clip(0, 31), atol=1e-3)

@@ -10,17 +10,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from geochange.arrays import IGNORE
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.engine.progress import Relay, Silent
 from geochange.errors import BadOption, DiskFull, UnreadableInput
 from geochange.interrupts import Interrupts
 from geochange.learning import training
+from geochange.learning.board import draw_sample
 from geochange.learning.optimising import rate_factor
 from geochange.learning.options import TrainOptions
+from geochange.learning.samples import Sample
 from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, fit
 from geochange.learning.training_state import write_history
 from tests.forked_commands import files_at_most
@@ -379,3 +383,11 @@ def test_a_figure_that_an_epoch_lacks_leaves_an_empty_cell(tmp_path):
     with open(tmp_path / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [{"step": "1", "loss": "0.5", "f1": ""}, {"step": "2", "loss": "0.25", "f1": "0.333333"}]
+
+
+def test_pictures_show_changed_white_unchanged_black_and_unlabelled_grey():
+    labels = np.array([[0, 1], [2, IGNORE]], np.uint8)
+    dates = tuple(np.zeros((3, 2, 2), np.uint8) for _ in range(2))
+    picture = draw_sample(Sample(dates, np.ones((2, 2, 2), bool), labels), np.full((2, 2), 0.25))
+    np.testing.assert_array_equal(picture[:, :, 4:6], np.broadcast_to([[0, 1], [1, 0.5]], (3, 2, 2)))
+    np.testing.assert_array_equal(picture[:, :, 6:], 0.25)

@@ -259,7 +259,7 @@ def test_sides_go_all_the_way_round_whichever_one_is_left_out(points):
             assert one.stop == after.start
 
 
-@pytest.mark.parametrize("turn", [0, 20, 70])
+@pytest.mark.parametrize("turn", [0, 20, 70, 87])
 def test_the_main_direction_weighs_edges_by_their_squared_lengths(turn):
     lengths, angles = np.array([10.0, 1.0, 10.0]), np.radians(np.array([0, 5, 90]) + turn)
     edges = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
