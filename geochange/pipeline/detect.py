@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from glob import escape
@@ -19,41 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geochange.arrays import Bools
-from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
 from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.detector import Fitted, values_for
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions, open_crew
-from geochange.engine.cog import build_vrt
 from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks, default_block
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.engine.raster_output import bytes_needed, write_cog
-from geochange.engine.thumbnails import Thumbnail, assemble
+from geochange.engine.raster_output import bytes_needed
+from geochange.engine.thumbnails import Thumbnail
 from geochange.engine.work import Work
 from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingValid, UnreadableInput
-from geochange.files import appearing, content_digest, load_array, require_space
+from geochange.files import content_digest, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
 from geochange.pipeline.check import measure_shift
-from geochange.pipeline.kinds import measure_kinds, write_kinds
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
+from geochange.pipeline.products import COMMAND, DetectionRun, write_products
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
-from geochange.polygons.boxes import found_objects, object_threshold
-from geochange.polygons.export import write_layer
-from geochange.polygons.features import ChangeLayer
-from geochange.polygons.options import RegionOptions
-from geochange.polygons.preview import PANEL, Captions, covered_cells, hectares, render_preview
-from geochange.polygons.store import RegionStore
-from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, total_regions
+from geochange.polygons.boxes import object_threshold
+from geochange.polygons.preview import PANEL
 from geochange.probability.options import LocalRule
-from geochange.probability.raster import Provenance, encode_probability, layer_spec, open_scores, probability_spec
+from geochange.probability.raster import encode_probability, open_scores
 from geochange.probability.threshold_search import open_labelled, require_threshold
 from geochange.redaction import plain
-from geochange.scenes.feature_files import open_features
-from geochange.scenes.grid import crs_name
 from geochange.scenes.layers import open_layer
 from geochange.scenes.options import STORED, Values
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
@@ -67,7 +55,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("geochange")
 
-COMMAND = "detect"
 _TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", LOG)
 POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
 
@@ -109,17 +96,6 @@ class Detection:
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
         return self.record
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run, on its way."""
-
-    scene: Scene
-    options: DetectOptions
-    folder: RunFolder
-    work: Work
-    identity: dict[str, Any] = field(default_factory=dict)
 
 
 def detect(
@@ -180,7 +156,7 @@ def detect(
             return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
         try:
             with logged(folder.out / LOG), open_crew(cluster) as crew:
-                return _detect(_Run(scene, options, folder, Work(crew, stages), identity))
+                return _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity))
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
@@ -238,7 +214,7 @@ def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
     )
 
 
-def _detect(run: _Run) -> Detection:
+def _detect(run: DetectionRun) -> Detection:
     started, doubts = datetime.now(UTC), [f"{doubt.text}; {doubt.fix}" for doubt in find_doubts(run.scene)]
     for doubt in doubts:
         run.work.stages.notice(doubt)
@@ -252,7 +228,7 @@ def _detect(run: _Run) -> Detection:
     store = BlockStore(run.folder.blocks, encode, run.options.layers)
     require_space(run.folder.out, _bytes_needed(inference, run.options) - run.folder.bytes_done())
     run_blocks(run.work, inference, store)
-    record = _products(run, inference, store)
+    record = write_products(run, inference, store)
     record["scene"]["notes"] = doubts
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
     record = plain(record)
@@ -260,7 +236,7 @@ def _detect(run: _Run) -> Detection:
     return Detection(run.folder.out, record)
 
 
-def _fitted(run: _Run) -> Fitted:
+def _fitted(run: DetectionRun) -> Fitted:
     """Return the detector with its statistics: from an earlier part of the same run, or fitted now."""
     if run.folder.fitted.exists():
         return load_fitted(run.folder.fitted)
@@ -279,7 +255,7 @@ def _fitted(run: _Run) -> Fitted:
     return fitted
 
 
-def _check_fitted(fitted: Fitted, run: _Run) -> None:
+def _check_fitted(fitted: Fitted, run: DetectionRun) -> None:
     if fitted.objects and run.options.labels is not None:
         raise BadOption(f"labels choose thresholds of pixels; {fitted.name} finds objects: give a number")
     if fitted.objects:
@@ -324,7 +300,7 @@ def _thumbnail(scene: Scene) -> Thumbnail:
     return Thumbnail(scene.shape, max(1, round(max(scene.shape) / PANEL)), positions)
 
 
-def _least_bytes(run: _Run) -> int:
+def _least_bytes(run: DetectionRun) -> int:
     """Return what a raster of one class takes on the disk at the worst: what is known before the fit."""
     return bytes_needed(run.scene.grid.area.size, np.dtype(run.options.dtype).itemsize)
 
@@ -338,157 +314,6 @@ def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
     row = inference.scene.shape[1] * inference.tiling.block((0, 0)).area.height
     sums = 2 * 8 * len(inference.fitted.classes) * row if inference.tiling.blended else 0
     return bytes_needed(pixels, stored) + int(pixels * POLYGON_BYTES) + sums + (32 << 20)
-
-
-def _products(run: _Run, inference: Inference, store: BlockStore) -> dict[str, Any]:
-    """Write all files but the record, ready to be published; return the record."""
-    ready = run.folder.ready
-    shutil.rmtree(ready, ignore_errors=True)
-    ready.mkdir()
-    virtual = {name: _virtual(run, inference, store, name) for name in (PROBABILITY, *run.options.layers)}
-    with ThreadPoolExecutor(1) as beside:  # packing is all GDAL's and needs nothing of the rest
-        packing = beside.submit(_pack, run, virtual)
-        scores = open_scores(str(virtual[PROBABILITY]))
-        regions = _with_dates(run)
-        layer = layer_of(scores, regions)
-        if inference.fitted.objects:
-            layer = replace(layer, score_scale=1 / SCORE_STEPS, multipart=False)
-            finding = found_objects(_block_boxes(inference, store), inference, regions, run.work, run.folder.scratch)
-        else:
-            finding = found_regions(scores, regions, run.work, run.folder.scratch)
-        with finding as found:
-            totals = total_regions(found.regions, run.scene.grid)
-            files, kinds, pieces = _write_layers(run, found.outlines, layer)
-            totals = pieces or totals
-            _write_preview(run, inference, store, found.regions, totals)
-        with run.work.stages.stage("pack"):
-            packing.result()
-    return _record(run, inference.fitted) | {
-        **found.chosen.to_record(),
-        "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
-        **kinds,
-        "files": {
-            "probability": "probability.tif",
-            "changes": files,
-            "preview": "preview.png",
-            "layers": [f"{name}.tif" for name in run.options.layers],
-        },
-    }
-
-
-def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int, Boxes]]:
-    """Yield, for each row of blocks, the row of pixels behind it, and the boxes found in it."""
-    rows, cols = inference.tiling.shape
-    for row in range(rows):
-        blocks = [inference.tiling.block((row, col)) for col in range(cols)]
-        boxes = join_boxes(Boxes.unpack(load_array(store.boxes(block))) for block in blocks)
-        yield blocks[0].area.stop_row, boxes
-
-
-def _virtual(run: _Run, inference: Inference, store: BlockStore, name: str) -> Path:
-    """Write a VRT over the block files of one raster."""
-    grid, fitted = run.scene.grid, inference.fitted
-    if name == PROBABILITY:
-        thresholds = {} if fitted.objects else fitted.thresholds
-        dtype = np.dtype(run.options.dtype)
-        spec = probability_spec(grid, dtype, fitted.classes, thresholds, Provenance(fitted.name))
-    else:
-        spec = layer_spec(grid, name, fitted.layers[name], fitted.name)
-    path = run.folder.blocks / f"{name}.vrt"
-    build_vrt([(store.file(block, name), block.area) for block in inference.tiling.blocks()], spec, path)
-    return path
-
-
-def _pack(run: _Run, virtual: dict[str, Path]) -> None:
-    for name, path in virtual.items():
-        write_cog(path, run.folder.ready / f"{name}.tif")
-
-
-def _with_dates(run: _Run) -> RegionOptions:
-    """Return the region options, with dates from the images' tags where none were given."""
-    regions, (before, *_, after) = run.options, run.scene.sources
-    return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
-
-
-def _write_layers(
-    run: _Run, outlines: RegionStore, layer: ChangeLayer
-) -> tuple[list[str], dict[str, Any], RegionTotals | None]:
-    """Write the layer in all formats; return the files' names, what to record of kinds, and totals of what was cut."""
-    names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
-    if run.options.kinds:
-        return names, *_write_with_kinds(run, outlines, layer, names)
-    with run.work.stages.stage("write"):
-        for name in names:
-            write_layer(run.folder.ready / name, outlines.chunks(), layer)
-    return names, {}, None
-
-
-def _write_with_kinds(
-    run: _Run, outlines: RegionStore, layer: ChangeLayer, names: list[str]
-) -> tuple[dict[str, Any], RegionTotals | None]:
-    scratch = run.folder.scratch / "kinds"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    write_layer(scratch / "changes.parquet", outlines.chunks(), layer)
-    features = open_features(str(scratch / "changes.parquet"))
-    ends = replace(run.scene, sources=(run.scene.sources[0], run.scene.sources[-1]))
-    measured = measure_kinds(features, ends, run.options, run.work, scratch)
-    with run.work.stages.stage("write"):
-        for name in names:
-            write_kinds(run.folder.ready / name, measured)
-        found = {"kinds": {"counts": measured.counts(), **measured.basis()}}
-    shutil.rmtree(scratch)
-    return found, measured.totals
-
-
-def _write_preview(
-    run: _Run, inference: Inference, store: BlockStore, found: RegionStore, totals: RegionTotals
-) -> None:
-    assert inference.thumbnail is not None
-    with run.work.stages.stage("preview"):
-        parts = [(block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks()]
-        before, *_, after = assemble(parts, run.scene.dates, inference.thumbnail)
-        picture = render_preview(before, after, changed_cells(found, inference.thumbnail), _captions(run, totals))
-        with appearing(run.folder.ready / "preview.png") as temporary:
-            picture.save(temporary, compress_level=3)
-
-
-def changed_cells(found: RegionStore, spec: Thumbnail) -> Bools:
-    """Return (y, x) whether a cell of the thumbnail is changed; each region shows, however small it is."""
-    cells = np.zeros(spec.size, bool)
-    for regions in found.chunks():
-        cells |= covered_cells(regions.polygons, spec.size, spec.step)
-        cells[regions.first[:, 0] // spec.step, regions.first[:, 1] // spec.step] = True
-    return cells
-
-
-def _captions(run: _Run, totals: RegionTotals) -> Captions:
-    regions = _with_dates(run)
-    before = f"before · {regions.date_before}" if regions.date_before else "before"
-    after = f"after · {regions.date_after}" if regions.date_after else "after"
-    size = f"{totals.area_px:,} px" if totals.area_m2 is None else hectares(totals.area_m2)
-    changes = "1 change" if totals.count == 1 else f"{totals.count:,} changes"
-    return Captions(before=before, after=after, changes=f"{changes} · {size}")
-
-
-def _record(run: _Run, fitted: Fitted) -> dict[str, Any]:
-    libraries = ("geochange", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "dask")
-    return {
-        "command": COMMAND,
-        "inputs": [source.name for source in run.scene.sources],
-        "scene": {
-            "crs": crs_name(run.scene.grid.crs),
-            "shape": list(run.scene.shape),
-            "pixels": run.scene.grid.area.size,
-            "transform": list(run.scene.grid.transform)[:6],
-            "bands": list(run.scene.bands),
-            "removed_shift": list(run.scene.sources[1].shift),  # rows, columns
-            "scaling": [None if source.scaling is None else list(source.scaling) for source in run.scene.sources],
-        },
-        "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
-        "identity": run.identity,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
-    }
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,203 @@
+"""What a run of `detect` leaves: rasters, layers of changes, a picture, and what run.json says of them."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Bools
+from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
+from geochange.detectors.detector import Fitted
+from geochange.engine.blocks import PROBABILITY, BlockStore
+from geochange.engine.cog import build_vrt
+from geochange.engine.inference import Inference
+from geochange.engine.raster_output import write_cog
+from geochange.engine.thumbnails import Thumbnail, assemble
+from geochange.engine.work import Work
+from geochange.files import appearing, load_array
+from geochange.pipeline.kinds import measure_kinds, write_kinds
+from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
+from geochange.pipeline.run_folder import RunFolder
+from geochange.polygons.boxes import found_objects
+from geochange.polygons.export import write_layer
+from geochange.polygons.features import ChangeLayer
+from geochange.polygons.options import RegionOptions
+from geochange.polygons.preview import Captions, covered_cells, hectares, render_preview
+from geochange.polygons.store import RegionStore
+from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, total_regions
+from geochange.probability.raster import Provenance, layer_spec, open_scores, probability_spec
+from geochange.scenes.feature_files import open_features
+from geochange.scenes.grid import crs_name
+from geochange.scenes.pairing import Scene
+
+COMMAND = "detect"
+
+
+@dataclass(frozen=True)
+class DetectionRun:
+    """A run of `detect`, on its way."""
+
+    scene: Scene
+    options: DetectOptions
+    folder: RunFolder
+    work: Work
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -> dict[str, Any]:
+    """Write all files but the record, ready to be published; return the record."""
+    ready = run.folder.ready
+    shutil.rmtree(ready, ignore_errors=True)
+    ready.mkdir()
+    virtual = {name: _virtual(run, inference, store, name) for name in (PROBABILITY, *run.options.layers)}
+    with ThreadPoolExecutor(1) as beside:  # packing is all GDAL's and needs nothing of the rest
+        packing = beside.submit(_pack, run, virtual)
+        scores = open_scores(str(virtual[PROBABILITY]))
+        regions = _with_dates(run)
+        layer = layer_of(scores, regions)
+        if inference.fitted.objects:
+            layer = replace(layer, score_scale=1 / SCORE_STEPS, multipart=False)
+            finding = found_objects(_block_boxes(inference, store), inference, regions, run.work, run.folder.scratch)
+        else:
+            finding = found_regions(scores, regions, run.work, run.folder.scratch)
+        with finding as found:
+            totals = total_regions(found.regions, run.scene.grid)
+            files, kinds, pieces = _write_layers(run, found.outlines, layer)
+            totals = pieces or totals
+            _write_preview(run, inference, store, found.regions, totals)
+        with run.work.stages.stage("pack"):
+            packing.result()
+    return _record(run, inference.fitted) | {
+        **found.chosen.to_record(),
+        "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
+        **kinds,
+        "files": {
+            "probability": "probability.tif",
+            "changes": files,
+            "preview": "preview.png",
+            "layers": [f"{name}.tif" for name in run.options.layers],
+        },
+    }
+
+
+def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int, Boxes]]:
+    """Yield, for each row of blocks, the row of pixels behind it, and the boxes found in it."""
+    rows, cols = inference.tiling.shape
+    for row in range(rows):
+        blocks = [inference.tiling.block((row, col)) for col in range(cols)]
+        boxes = join_boxes(Boxes.unpack(load_array(store.boxes(block))) for block in blocks)
+        yield blocks[0].area.stop_row, boxes
+
+
+def _virtual(run: DetectionRun, inference: Inference, store: BlockStore, name: str) -> Path:
+    """Write a VRT over the block files of one raster."""
+    grid, fitted = run.scene.grid, inference.fitted
+    if name == PROBABILITY:
+        thresholds = {} if fitted.objects else fitted.thresholds
+        dtype = np.dtype(run.options.dtype)
+        spec = probability_spec(grid, dtype, fitted.classes, thresholds, Provenance(fitted.name))
+    else:
+        spec = layer_spec(grid, name, fitted.layers[name], fitted.name)
+    path = run.folder.blocks / f"{name}.vrt"
+    build_vrt([(store.file(block, name), block.area) for block in inference.tiling.blocks()], spec, path)
+    return path
+
+
+def _pack(run: DetectionRun, virtual: dict[str, Path]) -> None:
+    for name, path in virtual.items():
+        write_cog(path, run.folder.ready / f"{name}.tif")
+
+
+def _with_dates(run: DetectionRun) -> RegionOptions:
+    """Return the region options, with dates from the images' tags where none were given."""
+    regions, (before, *_, after) = run.options, run.scene.sources
+    return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
+
+
+def _write_layers(
+    run: DetectionRun, outlines: RegionStore, layer: ChangeLayer
+) -> tuple[list[str], dict[str, Any], RegionTotals | None]:
+    """Write the layer in all formats; return the files' names, what to record of kinds, and totals of what was cut."""
+    names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
+    if run.options.kinds:
+        return names, *_write_with_kinds(run, outlines, layer, names)
+    with run.work.stages.stage("write"):
+        for name in names:
+            write_layer(run.folder.ready / name, outlines.chunks(), layer)
+    return names, {}, None
+
+
+def _write_with_kinds(
+    run: DetectionRun, outlines: RegionStore, layer: ChangeLayer, names: list[str]
+) -> tuple[dict[str, Any], RegionTotals | None]:
+    scratch = run.folder.scratch / "kinds"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    write_layer(scratch / "changes.parquet", outlines.chunks(), layer)
+    features = open_features(str(scratch / "changes.parquet"))
+    ends = replace(run.scene, sources=(run.scene.sources[0], run.scene.sources[-1]))
+    measured = measure_kinds(features, ends, run.options, run.work, scratch)
+    with run.work.stages.stage("write"):
+        for name in names:
+            write_kinds(run.folder.ready / name, measured)
+        found = {"kinds": {"counts": measured.counts(), **measured.basis()}}
+    shutil.rmtree(scratch)
+    return found, measured.totals
+
+
+def _write_preview(
+    run: DetectionRun, inference: Inference, store: BlockStore, found: RegionStore, totals: RegionTotals
+) -> None:
+    assert inference.thumbnail is not None
+    with run.work.stages.stage("preview"):
+        parts = [(block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks()]
+        before, *_, after = assemble(parts, run.scene.dates, inference.thumbnail)
+        picture = render_preview(before, after, _changed_cells(found, inference.thumbnail), _captions(run, totals))
+        with appearing(run.folder.ready / "preview.png") as temporary:
+            picture.save(temporary, compress_level=3)
+
+
+def _changed_cells(found: RegionStore, spec: Thumbnail) -> Bools:
+    """Return (y, x) whether a cell of the thumbnail is changed; each region shows, however small it is."""
+    cells = np.zeros(spec.size, bool)
+    for regions in found.chunks():
+        cells |= covered_cells(regions.polygons, spec.size, spec.step)
+        cells[regions.first[:, 0] // spec.step, regions.first[:, 1] // spec.step] = True
+    return cells
+
+
+def _captions(run: DetectionRun, totals: RegionTotals) -> Captions:
+    regions = _with_dates(run)
+    before = f"before · {regions.date_before}" if regions.date_before else "before"
+    after = f"after · {regions.date_after}" if regions.date_after else "after"
+    size = f"{totals.area_px:,} px" if totals.area_m2 is None else hectares(totals.area_m2)
+    changes = "1 change" if totals.count == 1 else f"{totals.count:,} changes"
+    return Captions(before=before, after=after, changes=f"{changes} · {size}")
+
+
+def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
+    libraries = ("geochange", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "dask")
+    return {
+        "command": COMMAND,
+        "inputs": [source.name for source in run.scene.sources],
+        "scene": {
+            "crs": crs_name(run.scene.grid.crs),
+            "shape": list(run.scene.shape),
+            "pixels": run.scene.grid.area.size,
+            "transform": list(run.scene.grid.transform)[:6],
+            "bands": list(run.scene.bands),
+            "removed_shift": list(run.scene.sources[1].shift),  # rows, columns
+            "scaling": [None if source.scaling is None else list(source.scaling) for source in run.scene.sources],
+        },
+        "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
+        "identity": run.identity,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+    }
