@@ -269,7 +269,7 @@ def test_a_finished_folder_is_kept_without_overwrite(pair, tmp_path):
 def test_an_overwriting_run_that_fails_leaves_the_old_files(pair, tmp_path, monkeypatch):
     first = geochange.detect(*pair, tmp_path / "out")
     kept = outputs(first.folder)
-    monkeypatch.setattr(pipeline, "_write_preview", lambda *_: 1 / 0)
+    monkeypatch.setattr("geochange.pipeline.products._write_preview", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         geochange.detect(*pair, tmp_path / "out", overwrite=True, threshold=0.9)
     assert outputs(first.folder) == kept
@@ -342,7 +342,7 @@ def test_resuming_a_finished_run_is_done_at_once(pair, tmp_path, monkeypatch):
 )
 def test_resuming_with_other_options_is_refused(pair, tmp_path, monkeypatch, other):
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_products", lambda *_: 1 / 0)
+        patch.setattr(pipeline, "write_products", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             geochange.detect(*pair, tmp_path / "out")
     with pytest.raises(OutputInTheWay, match="--resume"):
@@ -354,7 +354,7 @@ def test_resuming_with_other_options_is_refused(pair, tmp_path, monkeypatch, oth
 def test_resuming_with_another_image_is_refused(pair, tmp_path, monkeypatch):
     other = write_raster(tmp_path / "other.tif", textured(SHAPE, seed=5))
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_products", lambda *_: 1 / 0)
+        patch.setattr(pipeline, "write_products", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             geochange.detect(*pair, tmp_path / "out")
     with pytest.raises(OutputInTheWay, match="differs"):
