@@ -56,6 +56,13 @@ def bin_values() -> Floats:
     return values
 
 
+def bin_roots(negligible: float) -> Floats:
+    """Return the (STATISTIC_BINS,) fourth roots of `bin_values`; statistics under `negligible` are rounding, and 0."""
+    values = bin_values()
+    values[values < negligible] = 0.0
+    return values**0.25
+
+
 def statistic_histogram(statistic: Floats, valid: Bools) -> Ints:
     """(STATISTIC_BINS,) int64 number of valid pixels in each bin."""
     bins = statistic_bins(statistic)
@@ -224,10 +231,8 @@ def fit_normals(values: Floats, weights: Floats, floor: float) -> Mixture:
 
 def _roots(counts: Ints, negligible: float) -> tuple[Floats, Floats]:
     """Fourth roots that occur, ascending, and how often."""
-    values = bin_values()
-    values[values < negligible] = 0.0
     occupied = np.flatnonzero(counts)
-    roots, where = np.unique(values[occupied] ** 0.25, return_inverse=True)
+    roots, where = np.unique(bin_roots(negligible)[occupied], return_inverse=True)
     return roots, np.bincount(where, counts[occupied]).astype(np.float64)
 
 
@@ -252,11 +257,13 @@ class Posterior:
     """Log-odds that a neighbour which has certainly changed adds to a pixel; 0 to judge each pixel alone."""
     noise: bool = False
     """Whether the statistic looks like that of noise alone, from which a few pixels at most stand out."""
+    negligible: float = 0.0
+    """Statistics under this are rounding, and as probable as 0."""
 
     @cached_property
     def log_odds(self) -> Floats:
         """(STATISTIC_BINS,) float32, never falling, not even by rounding."""
-        rising = np.maximum.accumulate(self.mixture.rising_log_odds(bin_values() ** 0.25))
+        rising = np.maximum.accumulate(self.mixture.rising_log_odds(bin_roots(self.negligible)))
         return (rising - self.even).astype(np.float32)
 
     @cached_property
@@ -333,14 +340,15 @@ def fit_posterior(counts: Ints, context: float = 0.0, negligible: float = 0.0, o
     counts = capped(counts, negligible)
     mixture = fit_mixture(counts, negligible)
     if mixture.share == 0:
-        return Posterior(mixture, 0.0, context=context)
+        return Posterior(mixture, 0.0, context=context, negligible=negligible)
     otsu = otsu_statistic(counts)
     if not ordered and (alone := _noise_alone(counts, negligible)):
-        return Posterior(alone, otsu, context=context, noise=True)
+        return Posterior(alone, otsu, context=context, noise=True, negligible=negligible)
     root = otsu**0.25
     if mixture.share <= MOST:
         root = (root + mixture.even_root) / 2
-    return Posterior(mixture, otsu, float(mixture.rising_log_odds(np.float64(root))), context)
+    even = float(mixture.rising_log_odds(np.float64(root)))
+    return Posterior(mixture, otsu, even, context, negligible=negligible)
 
 
 def _noise_alone(counts: Ints, negligible: float) -> Mixture | None:

@@ -136,3 +136,12 @@ def test_dates_that_differ_by_rounding_alone_have_no_change(dtype, gain):
     dates, valid = scene.read(Tile(0, 0, *scene.shape))
     assert fitted.posterior.remarks() == {"note": "nothing has changed"}
     assert fitted.score(dates[None], valid[None]).probability.max() < 0.5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_after_that_mixes_the_bands_of_before_has_hardly_changed(seed):
+    before = textured((128, 128), bands=4, dtype="float32").astype(np.float32)
+    mixing = np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)
+    scene = pair(before, np.einsum("ij,jyx->iyx", mixing, before))
+    dates, valid = scene.read(Tile(0, 0, *scene.shape))
+    assert (fit(IrMad(), scene).score(dates[None], valid[None]).probability >= 0.5).mean() < 0.05

@@ -88,6 +88,17 @@ def test_rounding_errors_are_no_change() -> None:
     assert fit_mixture(histogram_of(statistic), negligible=1e-10) == NO_CHANGE
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_rounding_errors_are_as_probable_as_equal_values(ordered: bool) -> None:
+    rng = np.random.default_rng(0)
+    statistic = np.concatenate([rng.random(1000) * 1e-5, rng.normal(3, 0.1, 5) ** 4])
+    posterior = fit_posterior(histogram_of(statistic), negligible=1e-4, ordered=ordered)
+    tile = np.array([[[0, 1e-6, 9e-5, 81]]], np.float32)
+    zero, *rounding, large = posterior.probability(tile, np.ones(tile.shape, bool)).ravel()
+    assert zero < 0.5 < large
+    assert rounding == [zero, zero]
+
+
 def test_a_few_changes_among_identical_pixels_are_found() -> None:
     statistic = np.zeros(10_000)
     statistic[:30] = np.linspace(4, 9, 30)
