@@ -303,7 +303,7 @@ def export_model(
     dates: int = ...,
 ) -> list[Exported]: ...
 def finetune(
-    data: Sequence[str],
+    data: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     options: FinetuneOptions | None = ...,
     *,
@@ -483,7 +483,7 @@ def synthesize(
     threads: int | None = ...,
 ) -> Synthesized: ...
 def train(
-    data: Sequence[str],
+    data: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     options: TrainRunOptions | None = ...,
     *,
@@ -529,7 +529,7 @@ def train(
     skip_bad: bool = ...,
 ) -> Trained: ...
 def tune(
-    data: Sequence[str],
+    data: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     options: TuneOptions | None = ...,
     *,

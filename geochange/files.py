@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -55,11 +55,24 @@ def appearing(path: Path) -> Iterator[Path]:
         DiskFull: the disk has no room for it; a file that was there is as it was.
         OSError: it could not be read back.
     """
-    with scratch_beside(path) as scratch:
-        temporary = scratch / path.name
+    with appearing_together([path]) as (temporary,):
         yield temporary
-        require_readable(temporary)
-        replace(temporary, path)
+
+
+@contextmanager
+def appearing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give temporary paths for outputs that belong together, as `appearing`: all of them appear at the end, or none.
+
+    Raises:
+        DiskFull, OSError: as `appearing`.
+    """
+    with ExitStack() as stack:
+        temporaries = [stack.enter_context(scratch_beside(path)) / path.name for path in paths]
+        yield temporaries
+        for temporary in temporaries:
+            require_readable(temporary)
+        for temporary, path in zip(temporaries, paths, strict=True):
+            replace(temporary, path)
 
 
 def save_array(path: Path, array: Array) -> None:

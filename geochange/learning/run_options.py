@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -44,12 +45,13 @@ def _listed(path: Path, *, labelled: bool) -> Sequence[LabelledPair]:
         return ()
 
 
-def parse_training_data(text: str) -> TrainingData:
+def parse_training_data(given: str | os.PathLike[str]) -> TrainingData:
     """Parse `DIR` or `DIR@GSD`.
 
     Raises:
         BadOption: what follows the @ is not a pixel size.
     """
+    text = os.fspath(given)
     name, at, tail = text.rpartition("@")
     if not at or Path(text).exists():
         return TrainingData(Path(text))
@@ -62,7 +64,7 @@ def parse_training_data(text: str) -> TrainingData:
     return TrainingData(Path(name), gsd)
 
 
-def parse_all_training_data(texts: Sequence[str], *, unlabelled: bool) -> list[TrainingData]:
+def parse_all_training_data(texts: Sequence[str | os.PathLike[str]], *, unlabelled: bool) -> list[TrainingData]:
     """Parse folders and tables; or, where no labels are used and none of them is one, the dates of a single scene.
 
     Raises:

@@ -58,7 +58,7 @@ def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str,
         except NotFinite as error:  # a rate that is too high is an answer like any other
             raise optuna.TrialPruned(str(error)) from error
 
-    done = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
+    done = _ended(optuna)
     while (begun := len(study.get_trials(deepcopy=False, states=done))) < options.trials:
         study.sampler = optuna.samplers.TPESampler(seed=options.seed + begun)  # the same draws after a resumption
         study.optimize(objective, n_trials=1)
@@ -69,6 +69,18 @@ def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str,
     best: dict[str, Any] = dict(study.best_trial.params)
     write_whole(folder / BEST_OPTIONS, json.dumps(best, indent=2).encode())
     return best
+
+
+def interrupted_trials(folder: Path, options: TuneOptions) -> list[int]:
+    """Return the numbers of trials of an earlier search that did not come to their end; `search` begins others."""
+    optuna = require_optuna()
+    trials = _open_study(optuna, folder, options).get_trials(deepcopy=False)
+    return [trial.number for trial in trials if trial.state not in _ended(optuna)]
+
+
+def _ended(optuna: Any) -> tuple[Any, Any]:
+    """Return the states of trials that came to their end: finished ones first, and those ended early."""
+    return optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
 
 
 def choose(trial: Any, options: TuneOptions) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from geochange.arrays import Floats
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.network import require_torch
 from geochange.errors import BadOption
-from geochange.files import appearing, require_writable
+from geochange.files import appearing, appearing_together, require_writable
 from geochange.pipeline.options import ExportOptions, choose_options
 from geochange.system import replace
 
@@ -151,7 +151,7 @@ def _writing_openvino(module: Any, path: Path, example: tuple[Floats, Floats]) -
     from geochange.detectors.networks.engines import convert_to_openvino
 
     model = convert_to_openvino(module, *(torch.from_numpy(each) for each in example))
-    with appearing(path.with_suffix(".bin")) as weights, appearing(path) as temporary:
+    with appearing_together([path, path.with_suffix(".bin")]) as (temporary, weights):
         openvino.save_model(model, temporary, compress_to_fp16=False)
         written = openvino.Core().read_model(temporary.read_bytes(), temporary.with_suffix(".bin").read_bytes())
         compiled = openvino.Core().compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

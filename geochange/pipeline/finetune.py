@@ -95,7 +95,7 @@ class _Finetuning:
 
 
 def finetune(
-    data: Sequence[str],
+    data: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     options: FinetuneOptions | None = None,
     *,

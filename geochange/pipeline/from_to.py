@@ -22,10 +22,10 @@ from geochange.datasets.labels import value_text
 from geochange.datasets.options import MOST_CLASSES
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, NothingValid
-from geochange.files import GEOTIFF_SUFFIXES, appearing, require_writable
+from geochange.files import GEOTIFF_SUFFIXES, appearing_together, require_writable
 from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_transitions, snap_to_lattice
 from geochange.pipeline.options import FromToOptions, choose_options
-from geochange.polygons.export import FeatureLayer, write_features, writer_of
+from geochange.polygons.export import FeatureLayer, naming_layer, writer_of
 from geochange.polygons.options import parse_min_area
 from geochange.polygons.style import class_style
 from geochange.scenes.feature_files import GEOMETRY
@@ -97,7 +97,7 @@ class FromTo:
         Raises:
             BadOption: only label rasters were written.
         """
-        layers = [path for path in self.files if path.suffix.lower() not in GEOTIFF_SUFFIXES]
+        layers = [path for path in self.files if path not in _rasters(self.files)]
         if not layers:
             raise BadOption(f"{self.files[0]} holds labels; name a layer too, as in changes.gpkg, to read changes")
         return open_layer(str(layers[0])).frame
@@ -162,12 +162,14 @@ def from_to(
         raise NothingValid(f"{layers[0].path} and {layers[1].path} have no place in common; are they of one area?")
     mapped = replace(found.changes, polygons=shapely.orient_polygons(plane.leave(found.changes.polygons)))
     transitions = list_transitions(mapped, crs)
-    with stages.stage("write"):
-        for path in paths:
-            if grid is not None and path.suffix.lower() in GEOTIFF_SUFFIXES:
-                _write_labels(path, Labels.of(covers, mapped, crs, grid), transitions)
+    with stages.stage("write"), appearing_together([*paths, *_legends(paths)]) as temporaries:
+        legends = iter(temporaries[len(paths) :])
+        for path, temporary in zip(paths, temporaries, strict=False):
+            if grid is not None and path in _rasters(paths):
+                _write_labels(temporary, next(legends), Labels.of(covers, mapped, crs, grid), transitions)
             else:
-                _write_layer(path, mapped, crs, transitions)
+                with naming_layer(path):
+                    _write_layer(temporary, mapped, crs, transitions)
     return FromTo(paths, transitions, _square_metres(found), (left_out[0], left_out[1]), stages.seconds)
 
 
@@ -180,15 +182,23 @@ def _outputs(
 ) -> tuple[Path, ...]:
     """Return the files to write; refuse, before any work is done, those that cannot be."""
     paths = tuple(Path(each) for each in ([out] if isinstance(out, str | os.PathLike) else out))
-    rasters = [path for path in paths if path.suffix.lower() in GEOTIFF_SUFFIXES]
+    rasters = _rasters(paths)
     if rasters and options.grid is None:
         raise BadOption(f"{rasters[0].name} is a raster: say on which grid, with --grid IMAGE")
     for path in paths:
         if path not in rasters:
             writer_of(path)
-    legends = [each.with_suffix(".csv") for each in rasters]
-    require_writable([*paths, *legends], overwrite=overwrite, inputs=inputs)
+    require_writable([*paths, *_legends(paths)], overwrite=overwrite, inputs=inputs)
     return paths
+
+
+def _rasters(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if path.suffix.lower() in GEOTIFF_SUFFIXES]
+
+
+def _legends(paths: Sequence[Path]) -> list[Path]:
+    """Return the tables beside label rasters."""
+    return [path.with_suffix(".csv") for path in _rasters(paths)]
 
 
 def _open_grid(path: str) -> Grid:
@@ -277,7 +287,7 @@ def _write_layer(path: Path, pieces: CoverPieces, crs: CRS, transitions: Sequenc
     layer = FeatureLayer(
         schema=TRANSITION_SCHEMA, crs=crs, style=class_style("change", [each.name for each in transitions])
     )
-    write_features(path, iter([_features(pieces, crs)]), layer)
+    writer_of(path)(path, iter([_features(pieces, crs)]), layer)
 
 
 def _features(pieces: CoverPieces, crs: CRS) -> pa.RecordBatch:
@@ -338,8 +348,8 @@ class Labels:
         return np.where(change > 0, change, np.where(same, 0, IGNORE)).astype(np.uint8)
 
 
-def _write_labels(path: Path, labels: Labels, transitions: Sequence[Transition]) -> None:
-    """Write the raster, and the legend beside it."""
+def _write_labels(path: Path, legend: Path, labels: Labels, transitions: Sequence[Transition]) -> None:
+    """Write the raster, and its legend."""
     height, width = labels.grid.shape
     profile = {
         "driver": "GTiff",
@@ -355,16 +365,12 @@ def _write_labels(path: Path, labels: Labels, transitions: Sequence[Transition])
         "bigtiff": "IF_SAFER",
     }
     counts = np.zeros(IGNORE + 1, np.int64)
-    with (
-        appearing(path.with_suffix(".csv")) as legend,
-        appearing(path) as temporary,
-        rasterio.open(temporary, "w", **profile) as dataset,
-    ):
+    with rasterio.open(path, "w", **profile) as dataset:
         for tile in partition(labels.grid.shape, (LABEL_BLOCK, LABEL_BLOCK)):
             values = labels.read(tile)
             counts += np.bincount(values.ravel(), minlength=counts.size)
             dataset.write(values, 1, window=tile.window)
-        legend.write_text(_legend(transitions, counts), encoding="utf-8")
+    legend.write_text(_legend(transitions, counts), encoding="utf-8")
 
 
 def _legend(transitions: Sequence[Transition], counts: Ints) -> str:

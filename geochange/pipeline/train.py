@@ -65,7 +65,7 @@ class Trained:
 
 
 def train(
-    data: Sequence[str],
+    data: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     options: TrainRunOptions | None = None,
     *,

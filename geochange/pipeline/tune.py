@@ -12,11 +12,12 @@ from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
+from geochange.files import discard_folder
 from geochange.learning.material import gather, make_network, make_samples, require_labels
 from geochange.learning.options import TuneOptions
 from geochange.learning.run_options import parse_training_data
-from geochange.learning.training import LAST, fit
-from geochange.learning.tuning import Prune, merit_of, require_optuna, search
+from geochange.learning.training import fit
+from geochange.learning.tuning import Prune, interrupted_trials, merit_of, require_optuna, search
 from geochange.pipeline.options import choose_options
 from geochange.pipeline.train import TRIAL_FOLDERS, folder_of, identity_of
 
@@ -35,7 +36,7 @@ class Tuned:
 
 
 def tune(
-    data: Sequence[str],
+    data: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     options: TuneOptions | None = None,
     *,
@@ -77,9 +78,8 @@ def tune(
 
         def run_trial(number: int, chosen: Mapping[str, Any], report: Prune) -> float:
             network, about, _ = make_network(material, options, start, [each.path.name for each in sources])
-            own = folder.out / TRIAL_FOLDERS / f"{number:03d}"
+            own = _folder_of_trial(folder.out, number)
             own.mkdir(parents=True, exist_ok=True)
-            (own / LAST).unlink(missing_ok=True)  # of a trial that was interrupted
             fitting = replace(options.fitting(), **chosen)
 
             def pass_on(figures: Mapping[str, float]) -> None:
@@ -90,6 +90,13 @@ def tune(
             state = fit(network, about, samples, material.held_out, own, fitting, listener=Relay(listener, pass_on))
             return max(merit_of(row) for row in state.history)
 
+        for number in interrupted_trials(folder.out, options):
+            if (left := _folder_of_trial(folder.out, number)).exists():
+                discard_folder(left)
         best = search(run_trial, folder.out, options)
         folder.write({"finished": True, "identity": identity, "best": best})
     return Tuned(folder.out, best)
+
+
+def _folder_of_trial(out: Path, number: int) -> Path:
+    return out / TRIAL_FOLDERS / f"{number:03d}"

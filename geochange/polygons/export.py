@@ -110,9 +110,19 @@ def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
         BadOption, OutputInTheWay: as `write_layer`.
     """
     write = writer_of(path)
+    with naming_layer(path), appearing(path) as partial:
+        write(partial, batches, layer)
+
+
+@contextmanager
+def naming_layer(path: Path) -> Iterator[None]:
+    """Raise OutputInTheWay in place of an error of GDAL's about the file that `path` is written to.
+
+    Raises:
+        OutputInTheWay: the file cannot be written.
+    """
     try:
-        with appearing(path) as partial:
-            write(partial, batches, layer)
+        yield
     except GeochangeError:
         raise
     except (DataSourceError, DataLayerError, OSError) as error:

@@ -2,10 +2,12 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,11 @@ def test_commands_that_are_stopped_at_any_moment_are_whole_when_they_are_run_aga
     assert not failed, "\n".join(map(str, failed))
 
 
+def kinds_of(folder):
+    """How many files of each name a folder holds; trials that take the place of others have other numbers."""
+    return Counter(re.sub(r"trials/\d+", "trials/*", path.as_posix()) for path in files_of(folder))
+
+
 def left_wrong(name, number, own, found, whole):
     """What is wrong with what a signal leaves: a line that says so, what can be read, and no process."""
     if found["orphaned"]:
@@ -197,8 +204,8 @@ def left_wrong(name, number, own, found, whole):
 
 def unlike(own, whole):
     """What is wrong with a run that was gone on with."""
-    if not files_of(own) >= files_of(whole):
-        yield f"{files_of(whole) - files_of(own)} are missing"
+    if kinds_of(own) != kinds_of(whole):
+        yield f"{sorted(kinds_of(whole).items())} became {sorted(kinds_of(own).items())}"
     if hidden := [path for path in files_of(own) if is_hidden(path)]:
         yield f"{hidden} are left"
     yield from unreadable(own, files_of(own))

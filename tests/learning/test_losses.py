@@ -95,6 +95,30 @@ def test_lovasz_of_decided_predictions_is_one_less_iou(seed, channels):
     assert float(lovasz(decided(other, channels), labels)) == pytest.approx(wanted, abs=1e-6)
 
 
+@KINDS
+def test_lovasz_is_the_jaccard_loss_integrated_over_the_level_of_the_errors(channels):
+    logits, labels = batch(channels, seed=3, ignored=0.3)
+    kept = labels != IGNORE
+    probabilities = torch.sigmoid(logits) if channels == 1 else logits.softmax(dim=1)[:, 1:]
+    losses = []
+    for k in range(probabilities.shape[1]):
+        truth = (labels == k + 1)[kept].numpy()
+        errors = np.abs(truth - probabilities[:, k][kept].numpy())
+        steps = np.concatenate([[0], np.sort(errors)])
+        wrong = [errors > low for low in steps[:-1]]
+        jaccard = [each.sum() / (each | truth).sum() for each in wrong]
+        losses.append(np.sum(np.diff(steps) * jaccard))
+    assert float(lovasz(logits, labels)) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@KINDS
+@pytest.mark.parametrize(("name", "other"), [("bce-dice", dice), ("bce-lovasz", lovasz)])
+def test_joint_losses_are_the_sum_of_both(name, other, channels):
+    logits, labels = batch(channels, ignored=0.3)
+    wanted = cross_entropy(logits, labels) + other(logits, labels)
+    assert float(LOSSES[name](logits, labels)) == pytest.approx(float(wanted), rel=1e-6)
+
+
 @EVERY
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), channels=st.sampled_from(CHANNELS))

@@ -8,10 +8,12 @@ import pytest
 
 from geochange.cli import main
 from geochange.detectors.networks import registry
+from geochange.engine.progress import Silent
 from geochange.errors import BadOption, UnreadableInput
 from geochange.learning.options import TuneOptions
 from geochange.learning.training import NotFinite
-from geochange.learning.tuning import search
+from geochange.learning.tuning import interrupted_trials, search
+from geochange.pipeline.tune import tune
 from tests.tiny_network import TinyNet, write_pairs
 
 
@@ -62,6 +64,7 @@ def test_a_search_in_parts_tries_what_one_in_one_go_does(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         search(interrupted, tmp_path / "parts", TuneOptions(trials=6))
     assert len(parts) == 3
+    assert interrupted_trials(tmp_path / "parts", TuneOptions(trials=6)) == [3]
     search(pretend(parts), tmp_path / "parts", TuneOptions(trials=6))
     assert parts == whole
 
@@ -117,6 +120,21 @@ def test_the_command_leaves_options_that_train_takes(tmp_path, capsys):
     assert best.items() <= json.loads((tmp_path / "run" / "run.json").read_text())["identity"].items()
     assert call(*search_it, "--val", data) == 2
     assert "val (null then" in capsys.readouterr().err
+
+
+def test_a_trial_that_was_interrupted_leaves_nothing(tmp_path):
+    data, out = write_pairs(tmp_path / "data", [f"p{k}" for k in range(5)]), tmp_path / "search"
+    options = {"network": "tiny", "size": 16, "loaders": 0, "device": "cpu", "trials": 2, "steps": 2, "every": 1}
+
+    class Impatient(Silent):
+        def report(self, figures):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune([data], out, listener=Impatient(), **options)
+    assert [path.name for path in (out / "trials").iterdir()] == ["000"]
+    tune([data], out, **options)
+    assert sorted(path.name for path in (out / "trials").iterdir()) == ["001", "002"]
 
 
 def test_without_held_out_pairs_there_is_nothing_to_compare(tmp_path, capsys):
