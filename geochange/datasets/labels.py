@@ -93,9 +93,9 @@ def translate(stored: Array, options: CollectionOptions, name: str) -> Ints:
     if name.lower().endswith((".jpg", ".jpeg")) and len(values) == 1:
         return (stored > JPEG_HALF).astype(np.uint8)
     labels = np.full(stored.shape, _UNKNOWN, np.uint8)
+    labels[stored == 0] = 0
     for ignored in {IGNORE, *options.ignore} - set(values):
         labels[stored == ignored] = IGNORE
-    labels[stored == 0] = 0
     for k, value in enumerate(values, start=1):
         labels[stored == value] = k
     if (unknown := labels == _UNKNOWN).any():

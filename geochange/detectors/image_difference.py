@@ -23,11 +23,13 @@ from geochange.detectors.statistics import find_inliers, varying_bands
 from geochange.errors import BadOption, BandMismatch
 from geochange.scenes.grid import Tile
 
+FLAT = 0.0  # the index of equal bands, such as those of a frame around the scene
+
 
 def normalised_index(first: Floats, second: Floats) -> Floats:
-    """(first - second) / (first + second), float32; 0 where the sum is 0."""
+    """(first - second) / (first + second), float32; `FLAT` where the sum is 0."""
     total = first + second
-    return np.divide(first - second, total, out=np.zeros_like(total), where=total != 0)
+    return np.divide(first - second, total, out=np.full_like(total, FLAT), where=total != 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class ImageDifference(PairOptions):
         require_pair(series, self.name)
         selection = self.selection(series.bands)
         blocks = SelectedBlocks(map_blocks, selection)
-        found = find_inliers(series, blocks)
+        found = find_inliers(series, blocks, FLAT if self.index else None)
         varies = varying_bands(found.moments, self.index or (self.band,))
         contrast = standardised_difference(found, varies)
         posterior = counted_posterior(contrast_counts(found.seen, contrast), self.context)

@@ -167,7 +167,8 @@ def reweight(inliers: Inliers, solve: Solve, options: Reweighting) -> Reweighted
         return Reweighted(variates, *variates.standardised(factor), freedom, found.iterations + 1)
 
     blocks, whole = sample_scene(map_blocks, moments.weight, ITERATION_SAMPLE)
-    found = _until_still(blocks, start, step, table, options)
+    before_last = options if whole else replace(options, iterations=options.iterations - 1)
+    found = _until_still(blocks, start, step, table, before_last)
     if whole:
         return found
     kernel = partial(weighted_block, weigh=NoChange(found.contrast, table))

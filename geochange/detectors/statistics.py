@@ -151,11 +151,15 @@ class Frame:
         return without
 
 
-def frame_of(samples: Floats) -> Frame | None:
+def frame_of(samples: Floats, known: float | None = None) -> Frame | None:
     """Return the frame that (2 b, n) sampled pixels show; None where they show none.
 
     What lies around a scene has the least or the largest value in all bands at all dates. A scene that does not vary
     elsewhere is not framed: it is as flat as that.
+
+    Args:
+        samples: of the scene.
+        known: the value of any frame, where the samples are a quantity that it does not make extreme.
     """
     alike = (samples == samples[0]).all(axis=0)
     values, counts = np.unique(samples[0, alike], return_counts=True)
@@ -163,9 +167,9 @@ def frame_of(samples: Floats) -> Frame | None:
         return None
     value = float(values[np.argmax(counts)])
     others = samples[:, ~(alike & (samples[0] == value))]
-    extreme = value in (samples.min(), samples.max())
+    outside = value in (samples.min(), samples.max()) if known is None else value == known
     varies = others.shape[1] > 0 and (np.ptp(others, axis=1) > 0).all()
-    return Frame(value) if extreme and varies else None
+    return Frame(value) if outside and varies else None
 
 
 def run_inside(dates: Floats, valid: Bools, tile: Tile, *, kernel: Kernel[R], limit: Fence | Frame) -> R:
@@ -238,10 +242,15 @@ class Inliers:
     """The value of a frame's pixels."""
 
 
-def find_inliers(series: Series, map_blocks: MapBlocks) -> Inliers:
+def find_inliers(series: Series, map_blocks: MapBlocks, frame: float | None = None) -> Inliers:
     """Find the pixels that hold data at every date, are not of a frame, and are not far out, and their moments.
 
     Where there is no other pixel, one pass does.
+
+    Args:
+        series: the scene.
+        map_blocks: shows kernels its bands, or a quantity made of them.
+        frame: the value that a frame has in that quantity; None for the bands themselves.
 
     Raises:
         NothingValid: there is no such pixel.
@@ -255,16 +264,16 @@ def find_inliers(series: Series, map_blocks: MapBlocks) -> Inliers:
         raise NothingValid("no pixel holds data at every date; look at both images with `geochange check`")
     if not samples.shape[1]:
         return Inliers(total, map_blocks, map_blocks)
-    frame, seen = frame_of(samples), map_blocks
-    if frame is not None:
-        seen = LimitedBlocks(map_blocks, frame)
-        samples = samples[:, (samples != frame.value).any(axis=0)]
+    around, seen = frame_of(samples, frame), map_blocks
+    if around is not None:
+        seen = LimitedBlocks(map_blocks, around)
+        samples = samples[:, (samples != around.value).any(axis=0)]
     fence = fence_of(samples)
     low, high = np.min([each.low for each in summaries], axis=0), np.max([each.high for each in summaries], axis=0)
-    if frame is None and (low >= fence.low).all() and (high <= fence.high).all():
+    if around is None and (low >= fence.low).all() and (high <= fence.high).all():
         return Inliers(total, map_blocks, map_blocks)
     within = LimitedBlocks(seen, fence)
-    return Inliers(scene_moments(within), within, seen, None if frame is None else frame.value)
+    return Inliers(scene_moments(within), within, seen, None if around is None else around.value)
 
 
 @dataclass(frozen=True, slots=True)

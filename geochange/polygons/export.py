@@ -21,7 +21,7 @@ from pyogrio.raw import write_arrow
 from pyproj import CRS
 
 from geochange.errors import BadOption, GeochangeError, OutputInTheWay
-from geochange.files import appearing
+from geochange.files import appearing, naming_full_disks
 from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.polygons.geojson import feature_collection
 from geochange.polygons.regions import Regions
@@ -116,13 +116,15 @@ def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
 
 @contextmanager
 def naming_layer(path: Path) -> Iterator[None]:
-    """Raise OutputInTheWay in place of an error of GDAL's about the file that `path` is written to.
+    """Raise an error with the name of a layer in place of GDAL's, where it cannot be written.
 
     Raises:
-        OutputInTheWay: the file cannot be written.
+        DiskFull: the disk has no room for it.
+        OutputInTheWay: there is another reason.
     """
     try:
-        yield
+        with naming_full_disks(path):
+            yield
     except GeochangeError:
         raise
     except (DataSourceError, DataLayerError, OSError) as error:

@@ -59,8 +59,6 @@ def _as_json(column: pa.Array) -> list[str]:
     if pa.types.is_string(column.type):  # few different ones
         texts = {value: json.dumps(value) for value in set(values)}
         return [texts[value] for value in values]
-    if pa.types.is_boolean(column.type):
-        return ["true" if value else "false" for value in values]
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return ["null" if value is None or isnan(value) else repr(value) for value in values]
     return [json.dumps(value, default=str) for value in values]  # dates and lists of other people's layers

@@ -32,7 +32,8 @@ class Radiometry:
     """Root mean square over the unchanged pixels, in AFTER's units."""
 
     unchanged: float
-    """Share of the pixels that lie on the line, within 2.5 standard deviations."""
+    """Share of the pixels that lie on the line, within 2.5 standard deviations as the core has them: wider ones where
+    much has changed."""
 
 
 def radiometry(before: Array, after: Array, bands: Sequence[int]) -> list[Radiometry]:

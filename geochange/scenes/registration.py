@@ -239,7 +239,7 @@ def _weighted_median(values: Floats, weights: Floats) -> Floats:
     """(axis,) weighted medians of (n, axis) values, interpolated between neighbours."""
     medians = []
     for column in values.T:
-        order = np.argsort(column)
+        order = np.lexsort([weights, column])  # of equal values, the order of the windows is not to matter
         below = np.cumsum(weights[order]) - weights[order] / 2
         medians.append(np.interp(weights.sum() / 2, below, column[order]))
     return np.array(medians)

@@ -140,7 +140,7 @@ class FileSource(StoredSource):
         table = np.frombuffer(palette, np.uint8).reshape(-1, 4)
         stored = dataset.read(1, window=window)
         colours = np.moveaxis(table[np.minimum(stored, len(table) - 1)], -1, 0)
-        known = stored != (self.fill if isinstance(self.nodata, str) else self.nodata)
+        known = (stored < len(table)) & (stored != (self.fill if isinstance(self.nodata, str) else self.nodata))
         valid: Bools = known & (colours[3] > 0)
         return colours[[band - 1 for band in self.bands]], valid
 

@@ -132,7 +132,7 @@ def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resamplin
     """Bring (band, y, x) values and (y, x) validity from one grid to another with GDAL's warper.
 
     The validity goes along as an alpha band: interpolation weighs invalid pixels with zero, and a target pixel is
-    valid where at least half of its weights are.
+    valid where at least half of its weights are; with `average`, where any is. GDAL's warper has it so.
     """
     wide = values.dtype.kind in "iu" and values.dtype.itemsize == 8  # whose weights GDAL's warper cannot count
     dtype = np.dtype(np.float64) if wide else values.dtype
@@ -159,7 +159,7 @@ def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resamplin
         SRC_ALPHA_MAX=str(opaque),
         DST_ALPHA_MAX=str(opaque),
     )
-    reached = warped[-1] >= opaque / 2
+    reached = warped[-1] > 0
     found = np.where(reached, warped[:-1], 0)
     return (_whole(found, values.dtype) if wide else found.astype(values.dtype)), reached
 

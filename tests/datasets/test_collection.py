@@ -239,6 +239,7 @@ def test_nodata_of_a_label_is_not_labelled(folder):
         ([0, 255], CollectionOptions(values=(255,)), [0, 1]),
         ([0, 7, 3, 255], CollectionOptions(classes=("a", "b"), values=(3, 7)), [0, 2, 1, 255]),
         ([0, 1, 9], CollectionOptions(ignore=(9,)), [0, 1, 255]),
+        ([0, 1, 9], CollectionOptions(ignore=(0, 9)), [255, 1, 255]),
     ],
 )
 def test_stored_values_become_labels(stored, options, wanted):

@@ -46,6 +46,40 @@ def test_mistakes_are_named_with_what_is_possible(name: str, options: dict[str, 
         detector(name, options)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("change-vector", {"context": "0"}),
+        ("change-vector", {"context": "10"}),
+        ("ir-mad", {"iterations": "1", "tolerance": "0", "ridge": "1e-12"}),
+        ("pca-kmeans", {"size": "1", "energy": "1"}),
+        ("pca-kmeans", {"size": "31"}),
+        ("network", {"batch": "1"}),
+    ],
+)
+def test_limits_of_options_lie_within_them(name: str, options: dict[str, str]) -> None:
+    made = detector(name, options)
+    assert {option: getattr(made, option) for option in options} == {key: float(text) for key, text in options.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("difference", {"context": "-0.001"}),
+        ("change-vector", {"context": "10.001"}),
+        ("slow-features", {"ridge": "1"}),
+        ("slow-features", {"tolerance": "nan"}),
+        ("pca-kmeans", {"size": "33"}),
+        ("pca-kmeans", {"size": "-1"}),
+        ("pca-kmeans", {"energy": "1.001"}),
+    ],
+)
+def test_options_beyond_their_limits_are_refused_with_the_value(name: str, options: dict[str, str]) -> None:
+    (value,) = options.values()
+    with pytest.raises(BadOption, match=rf"{value}\D.*must"):
+        detector(name, options)
+
+
 def test_other_packages_add_detectors_but_do_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     target = "geochange.detectors.change_vector:ChangeVector"
     points = [EntryPoint(name, target, catalogue.ENTRY_POINTS) for name in ("theirs", "ir-mad")]

@@ -140,6 +140,22 @@ def test_pixels_without_data_neither_matter_nor_become_numbers_in_layers(choice:
         np.testing.assert_array_equal(np.isfinite(values[0]).all(axis=0), there)
 
 
+@pytest.mark.parametrize("name", TRAINING_FREE)
+@pytest.mark.parametrize("value", [0, 300])
+def test_a_frame_is_as_unchanged_as_can_be_and_recorded(name: str, value: int) -> None:
+    scene, _ = changed_scene()
+    assert "frame" not in fit(detector(name), scene).summary()
+    pixels = scene.pixels.clip(1, 299)
+    pixels[:, :, :20] = value
+    framed = replace(scene, pixels=pixels)
+    fitted = fit(detector(name), framed)
+    assert fitted.summary()["frame"] == value
+    alone = fit(detector(name), MemoryScene(pixels[:, :, 20:], scene.valid[:, 20:]))
+    np.testing.assert_allclose(fitted.contrast.mean, alone.contrast.mean, rtol=1e-3)
+    found = change(fitted, framed)
+    np.testing.assert_array_equal(found[:16], found.min())
+
+
 def test_no_valid_pixel_is_an_error(choice: Detector) -> None:
     scene, _ = changed_scene()
     with pytest.raises(NothingValid, match=r"no pixel holds data at every date"):

@@ -8,15 +8,21 @@ from skimage.filters import threshold_otsu
 from sklearn.mixture import GaussianMixture
 
 from geochange.detectors.mixture import (
+    FEWEST_PAIRS,
+    LAG,
+    LAG_ROWS,
     NO_CHANGE,
     STATISTIC_BINS,
     Mixture,
     Posterior,
+    StatisticCounts,
     bin_values,
+    count_statistic,
     fit_mixture,
     fit_posterior,
     neighbour_sum,
     otsu_split,
+    otsu_statistic,
     robit,
     statistic_bins,
     statistic_histogram,
@@ -56,6 +62,14 @@ def test_otsu_agrees_with_skimage() -> None:
     levels = np.arange(256)
     counts = np.rint(1e5 * (norm.pdf(levels, 60, 10) + 0.3 * norm.pdf(levels, 150, 25))).astype(int)
     assert otsu_split(levels.astype(float), counts) == pytest.approx(threshold_otsu(hist=(counts, levels)), abs=1)
+
+
+def test_otsu_s_threshold_parts_two_values_midway_between_their_lengths() -> None:
+    statistic = np.repeat([0.0, 16.0], [70, 30])
+    assert otsu_statistic(histogram_of(statistic)) == pytest.approx(4, rel=0.01)
+    assert otsu_statistic(histogram_of(statistic[:70])) == 0
+    posterior = fit_posterior(histogram_of(statistic))
+    assert posterior.thresholds["otsu"] == pytest.approx(posterior.threshold_at(4), abs=1e-3)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5])
@@ -218,3 +232,75 @@ def test_a_changed_neighbour_adds_the_context_to_the_log_odds(context):
     leaning = posterior.leaning[bins[1]] + 7 * posterior.leaning[bins[2]]
     found = posterior.probability(statistic, np.ones(statistic.shape, bool))[0, 2, 2]
     assert found == pytest.approx(float(robit(posterior.log_odds[bins[2]] + np.float32(context) * leaning)), abs=1e-5)
+
+
+NOISES = {
+    "gamma": lambda rng: rng.gamma(9, 0.2, 50_000),
+    "uniform": lambda rng: rng.uniform(1, 2, 50_000),
+    "chi": lambda rng: rng.chisquare(3, 50_000) ** 0.25,
+}
+
+
+@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
+def test_of_noise_alone_only_what_lies_four_deviations_above_its_mean_counts(noise):
+    roots = noise(np.random.default_rng(0))
+    counts = histogram_of(roots**4)
+    posterior = fit_posterior(counts, context=0.25, ordered=False)
+    assert (posterior.noise, posterior.context, "note" in posterior.remarks()) == (True, 0.25, True)
+    cut = roots.mean() + 4 * roots.std()
+    assert posterior.threshold_at(cut**4) == pytest.approx(0.5, abs=1e-3)
+    assert posterior.mixture.means[0] == pytest.approx(roots.mean(), rel=1e-3)
+    assert posterior.mixture.deviations == pytest.approx((roots.std(), roots.std()), rel=1e-3)
+    assert not fit_posterior(counts).noise
+
+
+@pytest.mark.parametrize(("share", "noise"), [(0.01, True), (0.02, False)])
+def test_noise_has_no_long_tail(share, noise):
+    rng = np.random.default_rng(0)
+    roots = rng.uniform(1, 2, 50_000)
+    roots[: int(share * len(roots))] = rng.uniform(3.5, 4, int(share * len(roots)))
+    assert fit_posterior(histogram_of(roots**4), ordered=False).noise is noise
+
+
+@pytest.mark.parametrize("reaches", [(), (3,), (7,)])
+def test_pairs_are_of_valid_pixels_some_columns_apart_in_some_rows(reaches):
+    rng = np.random.default_rng(0)
+    statistic = (rng.random((31, 43)) * 10.0 ** rng.integers(-12, 4, (31, 43))).astype(np.float32)
+    valid = rng.random(statistic.shape) < 0.8
+    found, reach = count_statistic(statistic, valid, *reaches), sum(reaches) or 1
+    rows, cols = range(0, 31, max(LAG_ROWS, reach)), range(0, 43 - LAG, reach)
+    pairs = [(r, c) for r in rows for c in cols if valid[r, c] and valid[r, c + LAG]]
+    bins = statistic_bins(np.maximum(statistic, np.float32(1e-6))).astype(float)  # below it lies rounding
+    bins -= statistic_bins(np.full(1, 1e-6, np.float32))
+    x, y = np.array([(bins[r, c], bins[r, c + LAG]) for r, c in pairs]).T
+    np.testing.assert_allclose(found.pairs, [len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y])
+    np.testing.assert_array_equal(found.histogram, statistic_histogram(statistic, valid))
+
+
+def counts_with_correlation(size: int, correlation: float) -> StatisticCounts:
+    """Of so many pairs (x, y) with means 3 and 5, deviations 2 and 1."""
+    sums = [1, 3, 5, 3**2 + 2**2, 5**2 + 1, 3 * 5 + 2 * 1 * correlation]
+    return StatisticCounts(np.zeros(STATISTIC_BINS, np.int64), size * np.array(sums))
+
+
+@pytest.mark.parametrize(
+    ("size", "correlation", "ordered"),
+    [
+        (FEWEST_PAIRS - 1, 0.0, True),  # too few to tell
+        (FEWEST_PAIRS, 0.0, False),
+        (FEWEST_PAIRS, 0.14, False),  # three standard errors are 0.15
+        (FEWEST_PAIRS, 0.16, True),
+        (FEWEST_PAIRS, -0.5, False),
+        (10**6, 0.024, False),  # many, so that anything is significant
+        (10**6, 0.026, True),
+    ],
+)
+def test_a_scene_is_ordered_where_its_statistic_correlates_with_that_some_pixels_on(size, correlation, ordered):
+    counts = counts_with_correlation(size, correlation)
+    assert counts.ordered is ordered
+    half = StatisticCounts(counts.histogram, counts.pairs / 2)
+    assert (half + half).ordered is ordered
+
+
+def test_equal_pixels_count_as_ordered():
+    assert count_statistic(np.full((200, 200), 2.0, np.float32), np.ones((200, 200), bool)).ordered

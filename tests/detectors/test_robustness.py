@@ -103,6 +103,22 @@ def test_a_black_frame_that_is_not_declared_hides_no_change(name, frame, share, 
     assert f1(found[:, inside], truth[:, inside]) > f1(alone[:, 2:], truth[:, inside]) - 0.05
 
 
+def test_a_black_frame_does_not_count_where_an_index_is_compared():
+    """The index of a frame is 0 whatever its value, and 0 is in the middle of an index."""
+    scene, _ = changed_scene()
+    pixels, index = scene.pixels.clip(1, 299), {"index": "2,1"}
+    pixels[1, 1] *= 1.5  # another season
+    framed = pixels.copy()
+    framed[..., :40] = 0
+    alone = MemoryScene(pixels[..., 40:], scene.valid[..., 40:])
+    around = replace(scene, pixels=framed)
+    fitted = fit(detector("difference", index), around)
+    found = change(fitted, around) >= 0.5
+    assert fitted.summary()["frame"] == 0
+    assert not found[:, :39].any()
+    assert np.mean(found[:, 42:] == (change(fit(detector("difference", index), alone), alone) >= 0.5)[:, 2:]) > 0.999
+
+
 def test_a_flat_scene_with_a_change_is_not_framed():
     flat = np.zeros((4, 1000))
     flat[2:, :100] = 200
@@ -166,7 +182,9 @@ def test_few_outliers_above_a_clear_change_leave_the_threshold_below_it(outliers
 
 def test_a_scene_without_far_pixels_has_the_moments_of_all():
     rng = np.random.default_rng(0)
-    scene = MemoryScene(rng.uniform(0, 100, (2, 3, 70, 90)).astype(np.float32), np.ones((2, 70, 90), bool))
+    levels = np.array([0, 500, 9000], np.float32)[:, None, None]
+    pixels = rng.uniform(0, 100, (2, 3, 70, 90)).astype(np.float32) + levels
+    scene = MemoryScene(pixels, np.ones((2, 70, 90), bool))
     found = find_inliers(scene, scene.map_blocks)
     whole = scene_moments(scene.map_blocks)
     assert found.within == found.seen == scene.map_blocks
@@ -188,6 +206,12 @@ def test_a_band_of_one_value_has_no_fence():
     assert (fence.low[0], fence.high[0]) == (-np.inf, np.inf)
     assert -200 < fence.low[1] < 0
     assert 99 < fence.high[1] < 300
+
+
+def test_values_near_the_largest_of_float32_have_a_fence_without_a_warning():
+    fence = fence_of(np.array([np.linspace(-3e38, 3e38, 100), np.linspace(0, 3e38, 100)], np.float32))
+    assert fence.low.tolist() == [-np.inf, pytest.approx(-2.82e38, rel=0.01)]
+    assert fence.high.tolist() == [np.inf, np.inf]
 
 
 @given(st.integers(1, 5000))

@@ -32,10 +32,28 @@ def test_few_items_are_under_way_at_a_time():
         assert len(taken) <= 2 * 2 + 1
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"threads": -1}, {"workers": 2, "scheduler": "tcp://host:1"}])
-def test_impossible_clusters_are_refused(wrong):
-    with pytest.raises(BadOption, match=r"not both|must be at least 1"):
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"workers": 0}, "workers 0 must be at least 1"),
+        ({"workers": -3}, "workers -3 must be at least 1"),
+        ({"threads": 0}, "threads 0 must be at least 1"),
+        ({"threads": -1}, "threads -1 must be at least 1"),
+        ({"threads": 1, "workers": 1}, "leave them out with workers or a scheduler"),
+        ({"threads": 2, "scheduler": "tcp://host:1"}, "leave them out with workers or a scheduler"),
+        ({"scheduler": ""}, "scheduler '' must be an address"),
+        ({"workers": 2, "scheduler": "tcp://host:1"}, r"workers \(2\) or a scheduler \(tcp://host:1\), not both"),
+    ],
+)
+def test_impossible_clusters_are_refused(wrong, words):
+    with pytest.raises(BadOption, match=words):
         ClusterOptions(**wrong)
+
+
+@pytest.mark.parametrize("right", [{}, {"workers": 1}, {"threads": 1}, {"scheduler": "tcp://host:1"}])
+def test_one_place_to_work_at_or_none_may_be_given(right):
+    options = ClusterOptions(**right)
+    assert {name: getattr(options, name) for name in right} == right
 
 
 @pytest.mark.parametrize("error", [OSError("away"), UnreadableInput("a.tif cannot be read")])

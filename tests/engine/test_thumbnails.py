@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,36 @@ def test_large_cells_hold_the_mean_of_samples_that_lie_on_one_grid():
     picture = make([date], np.ones((1, 12, 12), bool), Thumbnail((12, 12), 4, (0,)), (12, 12))
     expected = date[0, ::2, ::2].reshape(3, 2, 3, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(picture[0, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 7, 10])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_cells_hold_the_mean_of_their_valid_samples_whatever_lies_elsewhere(step, dtype):
+    rng, shape, bands = np.random.default_rng(step), (23, 31), (2, 0, 3)
+    dates = rng.integers(1, 120, (2, 4, *shape)).astype(dtype)
+    valid = rng.random((2, *shape)) > 0.6
+    valid[1] = True  # one date may be whole
+    dates[0, :, ~valid[0]] = np.nan if dtype == "float32" else 99
+    found = make(list(dates), valid, Thumbnail(shape, step, bands), (9, 13))
+    skip = max(step // 2, 1)
+    expected = np.full((2, 3, -(-shape[0] // step), -(-shape[1] // step)), np.nan)
+    for date, row, col in np.ndindex(2, *expected.shape[2:]):
+        rows, cols = (
+            [place for place in range(cell * step, min((cell + 1) * step, length)) if place % skip == 0]
+            for cell, length in zip((row, col), shape, strict=True)
+        )
+        at = np.ix_(rows, cols)
+        if valid[date][at].any():
+            expected[date, :, row, col] = [dates[date, band][at][valid[date][at]].mean() for band in bands]
+    assert np.isnan(expected).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_an_area_without_samples_adds_nothing():
+    spec = Thumbnail((40, 40), 20, (0,))
+    sums = thumbnail_sums([np.ones((1, 5, 6))], np.ones((1, 5, 6), bool), Tile(22, 31, 5, 6), spec)
+    assert sums.shape == (1, 2, 1, 1)
+    assert not sums.any()
 
 
 def test_an_area_is_where_it_lies():

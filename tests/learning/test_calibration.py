@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_score, recall_score
 
@@ -111,7 +112,9 @@ def test_thresholds_are_those_of_calibrated_probabilities(tmp_path):
 
 from geochange.detectors.networks.registry import build_network  # noqa: E402
 from geochange.learning import calibration  # noqa: E402
-from geochange.learning.object_scoring import ItemObjects  # noqa: E402
+from geochange.learning.object_scoring import ItemObjects, find_items, score_histogram  # noqa: E402
+from geochange.learning.scoring import ScoringOptions, network_input  # noqa: E402
+from tests.small_networks import lively  # noqa: E402
 
 
 def test_objects_are_calibrated_at_the_pixel_size_that_the_network_wants(tmp_path, monkeypatch):
@@ -127,3 +130,40 @@ def test_objects_are_calibrated_at_the_pixel_size_that_the_network_wants(tmp_pat
     pairs = tiny_network.open_pairs(tmp_path / "pairs", 1)
     assert calibration.calibrate(untaught, [pairs], gsd=0.5).about.thresholds["recall=0.9"] == pytest.approx(0.7)
     assert sizes == [0.5]
+
+
+def test_thresholds_of_objects_are_those_of_its_own_boxes(tmp_path):
+    about = tiny_network.about(network="change-ssd", options={"bands": 3, "classes": ("change",), "width": 8})
+    network = lively(build_network("change-ssd", about.options))
+    with torch.no_grad():
+        network.kind.bias.zero_()
+    folder = tiny_network.write_pairs(tmp_path / "pairs", ["a", "b"], side=64)
+    pairs = tiny_network.open_collection(folder)
+    for found, name in zip(find_items(network, pairs, about.normalisation, ScoringOptions()), "ab", strict=True):
+        labels = np.zeros((64, 64), np.uint8)
+        for left, top, right, bottom in np.rint(found.found[:8:2]).astype(int):
+            labels[top:bottom, left:right] = 255
+        Image.fromarray(labels).save(folder / "label" / f"{name}.png")
+    parts = [pairs.part([0]), pairs.part([1])]
+    done = calibrate(Checkpoint(about, network.state_dict()), parts).about
+    items = [item for part in parts for item in find_items(network, part, about.normalisation, ScoringOptions())]
+    histogram = score_histogram(items)
+    assert histogram.counts[0].sum() > 0 < histogram.counts[1, 1:].sum()
+    assert done.thresholds == thresholds_for(histogram)
+
+
+def test_distances_are_calibrated_on_all_items_of_all_collections(tmp_path):
+    about = tiny_network.about(network="change-vae", options={"bands": 3, "classes": ("change",), "widths": (6, 8, 8)})
+    network = lively(build_network("change-vae", about.options))
+    pairs = tiny_network.open_pairs(tmp_path / "pairs", 3)
+    done = calibration.calibrate_distances(
+        Checkpoint(about, network.state_dict()), [pairs.part([0]), pairs.part([1, 2])]
+    )
+    distances = []
+    for index in range(3):
+        dates = network_input(network, pairs.read(index), about.normalisation)[0]
+        with torch.no_grad():
+            distances.append(network.distance(dates)[0, :24, :24].flatten())
+    network.calibrate(torch.cat(distances))
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(done.weights[name], value, atol=1e-5, rtol=1e-4)

@@ -84,7 +84,8 @@ def test_statistics_become_those_of_the_target():
     adapt_statistics(network, batches)
     expected = torch.stack([each.mean(dim=(0, 2, 3)) for each in seen]).mean(dim=0)
     torch.testing.assert_close(first.running_mean, expected, atol=1e-4, rtol=1e-4)
-    assert not network.training
+    assert not any(module.training for module in network.modules())
+    assert first.momentum == torch.nn.BatchNorm2d(1).momentum
     assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
 
 

@@ -8,9 +8,11 @@ import pytest
 import rasterio
 from affine import Affine
 
+from geochange.datasets.augment import GeometryOptions
 from geochange.detectors.networks.checkpoint import Checkpoint
+from geochange.errors import BadOption
 from geochange.learning import material
-from geochange.learning.material import gather, make_network, make_samples
+from geochange.learning.material import gather, make_network, make_samples, sample_size, training_gsd
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import parse_training_data
 from tests.stand_ins import PLACE, changed_pair, write_raster
@@ -79,3 +81,62 @@ def test_an_encoder_begins_pretrained_unless_that_is_declined(monkeypatch, netwo
     monkeypatch.setattr(material, "use_pretrained_encoder", lambda network: "ImageNet")
     options = TrainRunOptions(pretrained=pretrained)
     assert material._load_encoder(network, options) == ("ImageNet" if loaded else None)
+
+
+def gathered(folder, options):
+    if not folder.exists():
+        write_pairs(folder, ["a", "b", "c"], labels=(1, 2))
+    return gather([parse_training_data(str(folder))], options)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_samples_are_drawn_as_the_run_asks_for(tmp_path, balanced):
+    options = TrainRunOptions(
+        seed=7,
+        size=48,
+        gsd=2.0,
+        balanced=balanced,
+        classes=("built", "felled"),
+        network="siamese-unet",
+        pretrained=False,
+        val_share=0.0,
+    )
+    write_pairs(tmp_path / "pairs", ["a", "b", "c"], labels=(1, 2))
+    data = gather([parse_training_data(f"{tmp_path / 'pairs'}@0.5")], options)
+    network, _, _ = make_network(data, options, None, ["pairs"])
+    samples = make_samples(data, options, network)
+    drawn = samples.options
+    assert (drawn.seed, drawn.size, drawn.gsd, drawn.balanced) == (7, 48, 2.0, balanced)
+    assert samples[3][1].shape == (48, 48)
+    assert samples.collections == data.training
+    assert samples.normalisation == data.normalisation
+
+
+@pytest.mark.parametrize(
+    ("sizes", "gsd", "expected"),
+    [
+        ((0.5, 2.0, 1.0), None, (0.5, 2.0)),
+        ((0.5, 2.0), 1.5, (1.5, 1.5)),
+        ((0.5, None), None, None),
+        ((None, None), None, None),
+        ((None,), 3.0, (3.0, 3.0)),
+    ],
+)
+def test_the_pixel_sizes_of_training_are_those_of_the_data_and_how_samples_are_enlarged(tmp_path, sizes, gsd, expected):
+    data = gathered(tmp_path / "pairs", options := TrainRunOptions(values=(1,), ignore=(2,), val_share=0.0))
+    data = replace(data, training=tuple(replace(data.training[0], gsd=size) for size in sizes))
+    found = training_gsd(data, replace(options, gsd=gsd))
+    if expected is None:
+        assert found is None
+    else:
+        smallest, largest = GeometryOptions().scale
+        assert found == pytest.approx((expected[0] / largest, expected[1] / smallest))
+
+
+@pytest.mark.parametrize(("stride", "size"), [(16, 256), (32, 256), (48, 288), (100, 300)])
+def test_a_sample_is_of_256_pixels_or_the_next_whole_strides(stride, size):
+    network = SimpleNamespace(stride=stride, name="x")
+    assert sample_size(TrainRunOptions(), network) == size
+    assert sample_size(TrainRunOptions(size=3 * stride), network) == 3 * stride
+    with pytest.raises(BadOption, match=f"size {3 * stride + 1} must be a multiple of {stride} for x"):
+        sample_size(TrainRunOptions(size=3 * stride + 1), network)

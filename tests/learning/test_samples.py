@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,9 +18,11 @@ from geochange.datasets.balance import class_shares, drawing_weights, label_coun
 from geochange.datasets.collection import open_collection
 from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Normalisation
+from geochange.detectors.networks.contract import OBJECT
 from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput
 from geochange.learning.samples import (
     FromStep,
+    SampleCache,
     SampleOptions,
     TrainingSamples,
     collate,
@@ -26,7 +30,7 @@ from geochange.learning.samples import (
     normalise,
     shares_of,
 )
-from tests.stand_ins import write_raster
+from tests.stand_ins import PLACE, UTM, write_raster
 from tests.tiny_network import NORMALISATION, break_image, write_pairs
 
 BRIGHT = LookOptions(share=1, brightness=1, hazy=1, blurred=1, noisy=1)
@@ -248,3 +252,46 @@ def test_a_class_that_never_occurs_is_named_before_training(tmp_path):
     more = replace(collection, options=CollectionOptions(classes=("built", "felled", "flooded")))
     with pytest.raises(BadOption, match=r"labelled flooded.*10 items"):
         require_classes([more])
+
+
+def test_the_cache_keeps_the_samples_used_last_as_far_as_there_is_room(pairs):
+    size = 24 * 24 * (2 * 3 + 2 + 1)  # two dates of three bands, their validity, and labels
+    cache = SampleCache(2 * size)
+    first, second = cache.get(pairs, 0, 0), cache.get(pairs, 0, 1)
+    assert cache.get(pairs, 0, 1) is second
+    assert cache.get(pairs, 0, 0) is first  # now the one used last
+    third = cache.get(pairs, 0, 2)
+    assert cache.used == 2 * size
+    assert cache.get(pairs, 0, 0) is first
+    assert cache.get(pairs, 0, 2) is third
+    again = cache.get(pairs, 0, 1)
+    assert again is not second
+    np.testing.assert_array_equal(again.dates[1], second.dates[1])
+    assert cache.get(pairs, 1, 1) is not again  # of another collection
+
+
+def test_a_sample_larger_than_the_cache_is_kept_until_the_next(pairs):
+    cache = SampleCache(1)
+    first = cache.get(pairs, 0, 0)
+    assert cache.get(pairs, 0, 0) is first
+    cache.get(pairs, 0, 1)
+    assert cache.get(pairs, 0, 0) is not first
+
+
+def test_numbers_of_objects_stay_whole_however_a_sample_is_turned(tmp_path):
+    for name in ("before", "after"):
+        write_raster(tmp_path / f"{name}.tif", np.full((1, 64, 80), 90, np.uint8))
+    corners = [(8, 8, 30, 30), (30, 8, 52, 30), (20, 40, 45, 60)]  # two of them touch
+    boxes = [shapely.box(*(PLACE @ (left, bottom)), *(PLACE @ (right, top))) for left, top, right, bottom in corners]
+    geopandas.GeoDataFrame(geometry=boxes, crs=UTM).to_file(tmp_path / "boxes.gpkg")
+    (tmp_path / "pairs.csv").write_text("before,after,labels\nbefore.tif,after.tif,boxes.gpkg\n")
+    collection = open_collection(tmp_path / "pairs.csv", CollectionOptions(objects=True))
+    geometry = GeometryOptions(resampled=1, misregistered=0)
+    samples = TrainingSamples([collection], ONE_BAND, SampleOptions(size=64, geometry=geometry, look=NO_LOOK))
+    seen = set()
+    for number in range(12):
+        labels, numbers = samples[number][1] % OBJECT, samples[number][1] // OBJECT
+        assert {*labels.unique().tolist()} <= {0, 1, IGNORE}
+        assert torch.equal(numbers > 0, labels == 1)
+        seen |= {*numbers.unique().tolist()}
+    assert seen == {0, 1, 2, 3}

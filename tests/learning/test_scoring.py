@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn import metrics as reference
 from torchmetrics.classification import BinaryAveragePrecision, BinaryF1Score, BinaryPrecisionRecallCurve
 
@@ -187,6 +188,11 @@ def test_weights_that_ran_away_are_named(tmp_path):
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(NotFinite, match="lower rate"):
         list(score_items(network, open_pairs(tmp_path / "pairs"), NORMALISATION, ScoringOptions()))
+    partly = make_network(classes=("built", "felled"))
+    with torch.no_grad():
+        partly.head.bias[1] = float("inf")
+    with pytest.raises(NotFinite, match="not finite"):
+        next(score_items(partly, open_pairs(tmp_path / "pairs"), NORMALISATION, ScoringOptions()))
 
 
 def turned(sample, k, flip):
@@ -251,3 +257,53 @@ def test_resampled_dates_lie_where_they_lay(zoom):
     found = network_input(make_network(), sample, NORMALISATION, zoom)[0][0, 0, 0, 4].numpy() * 50
     middles = (np.arange(len(found)) + 0.5) / zoom - 0.5
     np.testing.assert_allclose(found, middles.clip(0, 31), atol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [("change",), ("built", "felled")])
+def test_items_are_scored_in_the_order_asked_for_on_their_labelled_pixels(tmp_path, classes):
+    values = tuple(range(1, len(classes) + 1))
+    folder = write_pairs(tmp_path / "pairs", ["a", "b_0_1", "c"], labels=(*values, 9))
+    pairs = open_collection(folder, CollectionOptions(classes=classes, values=values, ignore=(9,)))
+    network = make_network(classes=classes)
+    items = list(score_items(network, pairs, NORMALISATION, ScoringOptions(), [2, 1]))
+    assert [item.scene for item in items] == ["c", "b"]
+    assert len(list(score_items(network, pairs, NORMALISATION, ScoringOptions()))) == 3
+    for index, item in zip((2, 1), items, strict=True):
+        sample = pairs.read(index)
+        logits = score_sample(network, sample, NORMALISATION)[0].double().numpy()
+        if len(classes) == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits])  # a sigmoid is a softmax beside 0
+        likely = np.exp(logits) / np.exp(logits).sum(axis=0)
+        counted = sample.labels != 255
+        truth, likely = sample.labels[counted], likely[:, counted]
+        assert 0 < len(truth) < sample.labels.size
+        assert item.entropy == pytest.approx(-np.log(likely[truth, np.arange(len(truth))]).mean(), rel=1e-5)
+        np.testing.assert_array_equal(item.confusion, reference.confusion_matrix(truth, likely.argmax(axis=0)))
+        found = ProbabilityHistogram()
+        found.add(likely[1:].max(axis=0), truth > 0)
+        assert abs(np.cumsum(found.counts - item.counts, axis=1)).max() <= 2  # rounding at the edges of bins
+
+
+def test_an_item_without_labels_scores_nothing(tmp_path):
+    folder = write_pairs(tmp_path / "pairs", ["a"])
+    Image.fromarray(np.full((24, 24), 9, np.uint8)).save(folder / "label" / "a.png")
+    pairs = open_collection(folder, CollectionOptions(values=(1,), ignore=(9,)))
+    (item,) = score_items(make_network(), pairs, NORMALISATION, ScoringOptions())
+    assert item.entropy == 0
+    assert not item.counts.any()
+    assert not item.confusion.any()
+
+
+def test_a_temperature_divides_the_logits_of_the_histogram_alone(tmp_path):
+    pairs, network = open_pairs(tmp_path / "pairs", 1), make_network()
+    plain, warm = (
+        next(score_items(network, pairs, NORMALISATION, ScoringOptions(temperature=temperature)))
+        for temperature in (1.0, 3.0)
+    )
+    logits = score_sample(network, pairs.read(0), NORMALISATION)[0, 0]
+    found = ProbabilityHistogram()
+    found.add(torch.sigmoid(logits / 3).flatten().numpy(), (pairs.read(0).labels > 0).ravel())
+    np.testing.assert_array_equal(warm.counts, found.counts)
+    assert (warm.counts != plain.counts).any()
+    assert warm.entropy == plain.entropy
+    np.testing.assert_array_equal(warm.confusion, plain.confusion)

@@ -260,6 +260,22 @@ def test_the_average_follows_the_weights():
     torch.testing.assert_close(averaged.head.weight, 0.9 * first + 0.1 * target)
 
 
+def test_what_is_counted_in_whole_numbers_is_taken_over():
+    averaged, network = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    network(torch.randn(2, 2, 4, 4))
+    training.average_weights(averaged, network, 0.9, 1000)
+    assert averaged.num_batches_tracked == 1
+    torch.testing.assert_close(averaged.running_mean, 0.1 * network.running_mean)
+
+
+def test_networks_without_objects_are_compared_by_f1(tmp_path, pairs):
+    state = run(tmp_path / "run", pairs, replace(OPTIONS, steps=20, every=5, rate=0.03), make_network())
+    merits = [row["val_f1"] for row in state.history]
+    assert len({*merits}) > 1
+    assert (state.best, state.best_epoch) == (max(merits), int(np.argmax(merits)))
+    assert not [name for name in state.history[-1] if "ap" in name or "object" in name]
+
+
 def test_rates_rise_then_fall_to_nothing():
     options = TrainOptions(steps=1000, warmup=100)
     factors = [rate_factor(step, options) for step in range(1000)]

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from geochange.cli import main
@@ -12,7 +13,7 @@ from geochange.engine.progress import Silent
 from geochange.errors import BadOption, UnreadableInput
 from geochange.learning.options import TuneOptions
 from geochange.learning.training import NotFinite
-from geochange.learning.tuning import interrupted_trials, search
+from geochange.learning.tuning import choose, interrupted_trials, require_optuna, search
 from geochange.pipeline.tune import tune
 from tests.tiny_network import TinyNet, write_pairs
 
@@ -148,3 +149,23 @@ def test_a_journal_of_something_else_is_refused(tmp_path, content):
     (tmp_path / "trials.log").write_text(content, errors="surrogateescape")
     with pytest.raises(UnreadableInput, match=r"trials\.log cannot be read as a journal of trials"):
         search(lambda number, chosen, prune: 0.5, tmp_path, TuneOptions(trials=1))
+
+
+def test_rates_and_decays_are_drawn_by_their_size_and_choices_from_what_is_given():
+    optuna = require_optuna()
+    options = TuneOptions(
+        rates=(1e-5, 1e-2),
+        weight_decays=(1e-4, 1e-1),
+        encoder_rates=(0.01, 1.0),
+        losses=("dice", "focal"),
+        batches=(2, 8),
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [choose(study.ask(), options) for _ in range(300)]
+    for name, (low, high) in (("rate", (1e-5, 1e-2)), ("weight_decay", (1e-4, 1e-1)), ("encoder_rate", (0.01, 1.0))):
+        values = np.array([each[name] for each in drawn])
+        assert low <= values.min() < 2 * low
+        assert high / 2 < values.max() <= high
+        assert np.median(values) == pytest.approx(np.sqrt(low * high), rel=0.7)
+    assert {each["loss"] for each in drawn} == {"dice", "focal"}
+    assert {each["batch"] for each in drawn} == {2, 8}

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import geopandas
 import numpy as np
+import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
@@ -215,3 +216,17 @@ def test_unknown_suffix_is_refused(tmp_path):
 @pytest.mark.parametrize("suffix", LAYER_WRITERS)
 def test_a_suffix_in_capitals_names_the_same_format(tmp_path, suffix):
     assert writer_of(tmp_path / f"changes{suffix.upper()}") is writer_of(tmp_path / f"changes{suffix}")
+
+
+def test_geoparquet_is_compressed_and_has_a_row_group_for_each_batch(regions, tmp_path):
+    path = tmp_path / "changes.parquet"
+
+    write_layer(path, [regions.where([0, 1]), regions.where([2])], ChangeLayer(grid=UTM))
+
+    groups = [pq.ParquetFile(path).metadata.row_group(i) for i in range(2)]
+    assert [group.num_rows for group in groups] == [2, 1]
+    assert {group.column(i).compression for group in groups for i in range(group.num_columns)} == {"ZSTD"}
+    geo = json.loads(pq.read_schema(path).metadata[b"geo"])
+    assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
+    assert geo["columns"]["geometry"]["geometry_types"] == ["Polygon"]
+    assert geo["columns"]["geometry"]["orientation"] == "counterclockwise"

@@ -1,6 +1,8 @@
 import json
+from datetime import date
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 from hypothesis import given
@@ -89,3 +91,28 @@ def test_coordinates_that_do_not_reach_wgs84_are_written_as_they_are(crs, reache
 
     assert reaches_wgs84(CRS(crs)) == reached
     assert shapely.from_geojson(json.dumps(content["features"][0]["geometry"])).equals(box) != reached
+
+
+def test_values_of_every_type_are_strict_json():
+    columns = {
+        "text": pa.array(['a "b"', None, "é\n"]),
+        "flag": pa.array([True, False, None]),
+        "count": pa.array([2**53 + 1, None, -3], pa.int64()),
+        "share": pa.array([0.1, float("nan"), None], pa.float64()),
+        "day": pa.array([date(2009, 7, 1), None, date(2024, 2, 29)]),
+        "names": pa.array([["a", "b"], [], None]),
+        "geometry": pa.array([shapely.box(0, 0, 1, 2).wkb] * 3),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+
+    text = "".join(feature_collection([batch], None, "mine"))
+
+    rows = [feature["properties"] for feature in json.loads(text, parse_constant=pytest.fail)["features"]]
+    assert {name: [row[name] for row in rows] for name in rows[0]} == {
+        "text": ['a "b"', None, "é\n"],
+        "flag": [True, False, None],
+        "count": [2**53 + 1, None, -3],
+        "share": [0.1, None, None],
+        "day": ["2009-07-01", None, "2024-02-29"],
+        "names": [["a", "b"], [], None],
+    }

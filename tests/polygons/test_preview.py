@@ -9,10 +9,14 @@ from shapely.geometry import shape
 from geochange.polygons.preview import (
     CHANGE,
     NODATA,
+    PANEL,
+    PANEL_GAP,
     Captions,
     band_limits,
     common_limits,
     covered_cells,
+    enlarge_pixels,
+    outline_changes,
     render_preview,
     stretch,
 )
@@ -97,3 +101,44 @@ def test_dates_of_different_scale_are_stretched_each_alone_and_said_to_be(scale,
     (((before, after, _), texts),) = captions
     np.testing.assert_array_equal(before, after)
     assert texts == ["2009 · own stretch", "after · own stretch", "changes"]
+
+
+def places(sheet, picture):
+    """(top, left) wherever a picture lies in a sheet."""
+    high, wide = picture.shape[:2]
+    first = (sheet[: len(sheet) - high + 1, : sheet.shape[1] - wide + 1] == picture[0, 0]).all(axis=-1)
+    return [
+        (top, left)
+        for top, left in np.argwhere(first).tolist()
+        if np.array_equal(sheet[top : top + high, left : left + wide], picture)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "stacked"), [((30, 40), False), ((40, 30), False), ((20, 34), False), ((20, 35), True)]
+)
+def test_panels_lie_beside_each_other_or_below_where_wide_each_whole_under_its_caption(shape, stacked):
+    before, after = np.random.default_rng(1).random((2, 3, *shape))
+    changed = np.zeros(shape, bool)
+    changed[4:9, 5:20] = True
+    sheet = np.asarray(render_preview(before, after, changed, Captions()))
+
+    factor = PANEL // max(shape)
+    limits = common_limits(before, after)
+    one, other = (enlarge_pixels(stretch(date, limits), factor) for date in (before, after))
+    pictures = one, other, outline_changes(other, enlarge_pixels(changed, factor))
+    tops, lefts = zip(*(place for picture in pictures for place in places(sheet, picture)), strict=True)
+
+    high, wide = one.shape[:2]
+    along, across, side = (tops, lefts, high) if stacked else (lefts, tops, wide)
+    assert len(along) == 3
+    assert len(set(across)) == 1
+    assert len(set(np.diff(along))) == 1
+    assert min(np.diff(along)) >= side + PANEL_GAP
+    assert lefts[0] == PANEL_GAP
+    assert sheet.shape[0] - (tops[-1] + high) >= PANEL_GAP
+    assert sheet.shape[1] - (lefts[-1] + wide) >= PANEL_GAP
+    bottoms = [0, *(top + high for top in tops[:2])] if stacked else [0] * 3
+    for top, left, above in zip(tops, lefts, bottoms, strict=True):
+        assert (sheet[above:top, left : left + wide] < 100).all(axis=-1).any()
+        assert (sheet[top - 1, left : left + wide] == 255).all()  # no letter is cut off

@@ -36,3 +36,11 @@ def test_where_there_are_no_polygons_there_are_no_files(tmp_path):
     ids.burn(np.array([shapely.box(500, 500, 510, 510), shapely.Polygon()]), 1)
     assert not (tmp_path / "ids").exists()
     assert not ids.read(Tile(0, 0, *SHAPE)).any()
+
+
+def test_only_blocks_with_a_polygon_have_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(region_ids, "ID_BLOCK", 16)
+    ids = RegionIds(tmp_path / "ids", SHAPE)
+    ids.burn(np.array([shapely.box(2, 3, 9, 8), shapely.box(70, 20, 75, 25)]), 1)
+    assert sorted(file.name for file in (tmp_path / "ids").iterdir()) == ["ids-00000-00000.npy", "ids-00001-00004.npy"]
+    assert (ids.at(5, 5), ids.at(22, 72), ids.at(22, 5)) == (1, 2, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
@@ -16,6 +18,7 @@ from geochange.polygons.regions import concatenate
 from geochange.polygons.right_angles import (
     RightAngles,
     _Ring,
+    _spans,
     choose_outlines,
     main_direction,
     square_outline,
@@ -264,3 +267,79 @@ def test_the_main_direction_weighs_edges_by_their_squared_lengths(turn):
     lengths, angles = np.array([10.0, 1.0, 10.0]), np.radians(np.array([0, 5, 90]) + turn)
     edges = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     assert np.degrees(main_direction(edges)) == pytest.approx((turn + 5 * 1 / 201) % 90, abs=1e-6)
+
+
+WHATEVER = RightAngles(askew=1.0, turn=45.0, least_iou=0.0, area_change=1.0, reach=50.0)
+
+
+@pytest.mark.parametrize("tolerance", [0.8, 1.0, 2.5])
+@pytest.mark.parametrize("angle", [5, 20, 33, 64, 85])
+@pytest.mark.parametrize("name", SHAPES)
+def test_corners_are_those_of_douglas_and_peucker_on_both_halves_of_a_ring(name, angle, tolerance):
+    ring = shapely.get_coordinates(pixels_of([placed(SHAPES[name], angle)]).polygons[0].exterior)[:-1]
+    first = np.argmax(np.hypot(*(ring - ring.mean(axis=0)).T).round(6))
+    second = np.argmax(np.hypot(*(ring - ring[first]).T).round(6))
+    turned = np.concatenate([ring, ring])
+    halves = [
+        turned[start : start + (stop - start) % len(ring) + 1] for start, stop in ((first, second), (second, first))
+    ]
+    expected = [
+        corner
+        for half in halves
+        for corner in shapely.get_coordinates(shapely.LineString(half).simplify(tolerance, preserve_topology=False))[
+            :-1
+        ]
+    ]
+
+    spans = _spans(ring, tolerance)
+
+    assert [stop for _, stop in spans] == [start for start, _ in spans[1:] + spans[:1]]
+    np.testing.assert_array_equal(ring[[start for start, _ in spans]], expected)
+
+
+def test_sides_that_run_on_beside_each_other_are_joined_by_a_step():
+    points = [(0, 0), (20, 0), (28, 4), (48, 4), (48, 24), (0, 24)]
+    stepped = [(0, 0), (20, 0), (20, 2), (28, 2), (28, 4), (48, 4), (48, 24), (0, 24)]
+    for angle in (0, 90, 180, 30):
+        turned, expected = (rotate(shapely.Polygon(each), angle, origin=(24, 12)) for each in (points, stepped))
+        found = square_outline(turned, OPTIONS)
+        assert found.hausdorff_distance(expected) < 1e-5
+        assert found.symmetric_difference(expected).area < 1e-4
+
+
+@pytest.mark.parametrize("spare", [1e-9, -1e-9])
+def test_the_share_of_askew_edges_may_be_as_large_as_the_option(spare):
+    cut = shapely.Polygon([(0, 0), (40, 0), (40, 18), (28, 34), (0, 34)])  # 20 of 140 pixels are 37 degrees off
+    found = square_outline(cut, RightAngles(askew=1 / 7 + spare, least_iou=0.5, area_change=0.3, reach=20))
+    assert (found is not None) == (spare > 0)
+
+
+@pytest.mark.parametrize("diagonals", [False, True])
+@pytest.mark.parametrize(
+    "points",
+    [[(0, 0), (40, 0), (40, 30)], [(0, 0), (30, 0), (30, 30)], [(0, 0), (20, -1.2), (40, 0), (40, 30)]],
+    ids=["3-4-5", "isosceles", "bent"],
+)
+def test_three_sides_are_too_few_whatever_else_is_allowed(points, diagonals):
+    assert square_outline(shapely.Polygon(points), replace(WHATEVER, diagonals=diagonals)) is None
+
+
+def test_outlines_that_are_not_squared_are_those_to_be_written():
+    regions = pixels_of([shapely.box(5, 5, 15, 12), shapely.box(30, 8, 45, 20), shapely.box(5, 30, 20, 40)])
+    plain = replace(regions, polygons=shapely.buffer(regions.polygons, -0.5, join_style="mitre"))
+    squared = np.array([shapely.buffer(regions.polygons[0], 0.3, join_style="mitre"), None, None], object)
+
+    ((found, count),) = choose_outlines([(regions, plain, squared)], OPTIONS)
+
+    assert count == 1
+    assert shapely.equals(found.polygons, [squared[0], *plain.polygons[1:]]).all()
+
+
+def test_edges_are_shared_where_the_pixels_share_them():
+    regions = pixels_of([shapely.box(10, 10, 30, 40), shapely.box(30, 10, 50, 40)])
+    plain = replace(regions, polygons=shapely.buffer(regions.polygons, -1, join_style="mitre"))
+
+    ((found, count),) = choose_outlines([(regions, plain, regions.polygons)], OPTIONS)
+
+    assert count == 0
+    assert shapely.equals(found.polygons, plain.polygons).all()

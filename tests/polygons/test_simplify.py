@@ -102,3 +102,20 @@ def test_polygons_that_meet_at_the_last_row_of_a_chunk_are_simplified_together(s
     regions = trace_whole(Map(classes, classes.astype(np.int64), np.ones(classes.shape, bool)))
     whole, cut = simplified(regions), simplified(regions, size=1, waiting_regions=1)
     assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
+
+
+@pytest.mark.parametrize("shape", [(90, 14), (14, 90)], ids=["tall", "wide"])
+def test_chunks_do_not_matter_in_long_scenes(shape):
+    fields = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal((3, *shape)), (0, 1, 1))
+    classes = fields.argmax(axis=0).astype(np.uint8)
+    regions = trace_whole(Map(classes, classes.astype(np.int64), np.ones(shape, bool)))
+    whole, cut = simplified(regions), simplified(regions, size=1, waiting_regions=1)
+    assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
+
+
+def test_groups_come_out_as_soon_as_nothing_can_join_them():
+    classes = np.kron(np.ones((9, 1)), [[1, 1, 1], [0, 0, 0]]).astype(np.uint8)
+    regions = trace_whole(Map(classes, classes.astype(np.int64), np.ones(classes.shape, bool)))
+    chunks = list(simplify_regions(in_chunks(regions, 1), TOLERANCE, waiting_regions=2))
+    assert [len(chunk) for chunk in chunks[:-1]] == [1] * 8
+    assert sum(map(len, chunks)) == 9

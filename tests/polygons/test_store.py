@@ -67,3 +67,18 @@ def test_file_is_gone_at_the_end(regions, tmp_path):
         assert list(tmp_path.iterdir())
 
     assert not list(tmp_path.iterdir())
+
+
+def test_closing_again_does_no_harm(regions, tmp_path):
+    with RegionStore(tmp_path) as store:
+        store.add(regions)
+        store.close()
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_pixels_are_those_of_all_regions(regions, tmp_path):
+    with RegionStore(tmp_path) as store:
+        assert store.area_px() == 0
+        store.add(regions)
+        assert store.area_px() == regions.counts.area_px.sum()

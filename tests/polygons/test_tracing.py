@@ -1,15 +1,19 @@
 """Totals of regions."""
 
 import numpy as np
+import pyogrio
 import pytest
+import rasterio
 from affine import Affine
 from pyproj import CRS
 
+import geochange
 from geochange.polygons.features import measure
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import total_regions
 from geochange.scenes.grid import Grid
 from tests.region_cases import Map, trace_whole
+from tests.stand_ins import write_raster
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,31 @@ def test_the_total_area_is_that_of_the_features(tmp_path, epsg, place):
     assert found.area_m2 == pytest.approx(measure(regions.polygons, grid)[0].sum(), abs=0.05)
     if epsg == 3857:
         assert found.area_m2 == pytest.approx(8000 * np.cos(np.radians(52.5)) ** 2, rel=0.01)
+
+
+def test_the_total_area_has_two_decimals(tmp_path):
+    grid = Grid(CRS.from_epsg(32633), Affine(0.5, 0, 500_000, 0, -0.3, 5_400_000), (20, 30))
+    classes = np.zeros(grid.shape, np.uint8)
+    classes[2, 3:8] = 1
+    with RegionStore(tmp_path) as store:
+        store.add(trace_whole(Map(classes, classes.astype(np.int64), np.ones(grid.shape, bool))))
+        assert total_regions(store, grid).area_m2 == 0.75
+
+
+@pytest.mark.parametrize(("connectivity", "count", "kind"), [(4, 2, "Polygon"), (8, 1, "MultiPolygon")])
+def test_layers_have_the_type_of_their_connectivity_and_both_dates(tmp_path, connectivity, count, kind):
+    codes = np.zeros((1, 20, 30), np.uint8)
+    codes[0, 3:6, 4:9] = codes[0, 6:9, 9:12] = 254
+    path = write_raster(tmp_path / "p.tif", codes, nodata=255)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (1 / 254,)
+    options = geochange.VectorizeOptions(
+        threshold=0.5, connectivity=connectivity, date_before="2009-07-01", date_after="2011-08-03"
+    )
+
+    geochange.vectorize(path, tmp_path / "c.gpkg", options)
+
+    assert pyogrio.read_info(tmp_path / "c.gpkg", layer="changes")["geometry_type"] == kind
+    frame = pyogrio.read_dataframe(tmp_path / "c.gpkg", layer="changes")
+    assert [*zip(frame.date_before, frame.date_after, strict=True)] == [("2009-07-01", "2011-08-03")] * count
+    assert frame.area_px.sum() == 24

@@ -296,6 +296,29 @@ def test_the_best_threshold_is_that_of_the_greatest_f1(seed):
     assert 2 * hits / (weights[called].sum() + weights[changed].sum()) == pytest.approx(expected)
 
 
+@given(st.integers(0, 1000))
+def test_change_of_probability_0_counts_as_missed_by_every_threshold(seed):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 255, 60) * (rng.random(60) < 0.5)
+    changed, weights = rng.random(60) < 0.3 + 0.4 * codes / 254, rng.uniform(0.5, 2, 60)
+    assume(changed[codes > 0].any())
+
+    def f1(called):
+        return 2 * weights[called & changed].sum() / (weights[called].sum() + weights[changed].sum())
+
+    found = best_threshold(codes / 254, changed, weights) * 254
+    assert f1(codes >= found) == pytest.approx(max(f1(codes >= code) for code in range(1, 255)))
+
+
+@pytest.mark.parametrize(
+    ("codes", "changed", "last_below"),
+    [((25, 203), (0, 1), 114), ((25, 26), (0, 1), 25), ((0, 1), (0, 1), 0), ((253, 254), (0, 1), 253), ((9,), (1,), 4)],
+)
+def test_of_equal_thresholds_the_middle_one_is_the_best_midway_between_two_bytes(codes, changed, last_below):
+    found = best_threshold(np.array(codes) / 254, np.array(changed, bool), np.ones(len(codes)))
+    assert found * 254 == pytest.approx(last_below + 0.5)
+
+
 def test_a_model_is_the_same_after_json():
     model = some_model(3, 2)
     assert StackingModel.from_dict(json.loads(json.dumps(model.to_dict()))) == model

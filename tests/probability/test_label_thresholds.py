@@ -70,6 +70,69 @@ def test_the_threshold_of_a_recall_is_the_highest_that_is_certain_of_it():
     assert found.threshold > choose_threshold(label_counts(place, labels, cell, BINS), "recall=0.9").threshold
 
 
+def uneven(seed):
+    """Few pixels, most of them at the lowest bins, in cells of unlike sizes."""
+    random = np.random.default_rng(seed)
+    labels = (random.random(3000) < 0.2).astype(int)
+    place = np.rint(random.normal(np.where(labels, 140, 20), 60).clip(0, 255)).astype(int)
+    return place, labels, np.minimum(random.geometric(0.02, 3000), 150)
+
+
+def figures_by_hand(pixels):
+    """Precision, recall, their lower bounds and F1 at each bin, one bin after the other."""
+    place, labels, cell = pixels
+    found = {name: [] for name in ("precision", "precision_lower", "recall", "recall_lower", "f1")}
+    changed = (labels == 1).sum()
+    looks_of_recall = changed**2 / (np.bincount(cell[labels == 1]) ** 2).sum()
+    for least in range(BINS):
+        called = place >= least
+        hits, count = (labels[called] == 1).sum(), called.sum()
+        precision, recall = hits / max(count, 1), hits / changed
+        looks = count**2 / max((np.bincount(cell[called], minlength=1) ** 2).sum(), 1)
+        found["precision"].append(precision)
+        found["precision_lower"].append(float(lower_bound(precision, looks)))
+        found["recall"].append(recall)
+        found["recall_lower"].append(float(lower_bound(recall, looks_of_recall)))
+        found["f1"].append(2 * hits / (count + changed))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("wanted", ["precision=0.7", "recall=0.7", "f1"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_said_of_a_threshold_is_what_its_pixels_give(wanted, seed):
+    pixels = uneven(seed)
+    figures = figures_by_hand(pixels)
+    bins = {
+        "precision=0.7": np.flatnonzero(figures["precision_lower"] >= 0.7)[:1],
+        "recall=0.7": np.flatnonzero(figures["recall_lower"] >= 0.7)[-1:],
+        "f1": [np.argmax(figures["f1"])],
+    }
+    found = choose_threshold(counted(pixels), wanted).to_dict()
+    (place,), labels = bins[wanted], pixels[1]
+    assert found == {
+        "wanted": wanted,
+        "threshold": lower_edge(int(place), BINS),
+        **{name: pytest.approx(values[place], abs=1e-6) for name, values in figures.items()},
+        "changed_px": (labels == 1).sum(),
+        "unchanged_px": (labels == 0).sum(),
+        "cells": len(np.unique(pixels[2])),
+    }
+
+
+@pytest.mark.parametrize(("name", "first"), [("precision", True), ("recall", False)])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_that_labels_show_is_named_with_its_threshold(name, first, seed):
+    place, labels, cell = uneven(seed)
+    place = np.maximum(place, 30)  # several bins are equal in recall
+    figures = figures_by_hand((place, labels, cell))
+    bound = figures[f"{name}_lower"]
+    best = np.flatnonzero(bound >= bound.max() - 1e-12)[0 if first else -1]
+    assert 0 < best < BINS - 1
+    said = rf"the best is {bound[best]:.3f} .* 90% \({figures[name][best]:.3f} as counted\) at "
+    with pytest.raises(BadOption, match=f"{said}{lower_edge(int(best), BINS):.3f};"):
+        choose_threshold(counted((place, labels, cell)), f"{name}=0.9999")
+
+
 @given(cut=st.integers(0, 400), seed=st.integers(0, 9))
 def test_counts_of_parts_add_up(cut, seed):
     place, labels, cell = labelled(2000, seed)

@@ -207,6 +207,49 @@ def test_numbers_below_0_are_no_probabilities_as_those_above_1(tmp_path, value):
             read(values, np.ones((5, 6), bool))
 
 
+@pytest.mark.parametrize(("stored", "text"), [(-20, "-0.2"), (-1, "-0.01"), (101, "1.01"), (250, "2.5")])
+def test_scaled_whole_numbers_beyond_0_and_1_are_refused_as_fractions_are(tmp_path, stored, text):
+    values = np.full((1, 5, 6), 50, np.int16)
+    values[0, 2, 3] = stored
+    path = write_raster(tmp_path / "a.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (0.01,)
+    raster, valid = open_scores(path), np.ones((5, 6), bool)
+    for read in (raster.encode, raster.probabilities):
+        with pytest.raises(UnreadableInput, match=rf"a\.tif holds {text}, and probabilities lie in 0..1"):
+            read(values, valid)
+    valid[2, 3] = False
+    assert raster.encode(values, valid).max() == 50
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
+def test_thresholds_from_0_to_1_are_read(tmp_path, threshold):
+    path = write_raster(tmp_path / "p.tif", textured((20, 20), bands=1))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(GEOCHANGE_THRESHOLDS=f'{{"default": {threshold}}}')
+    assert open_scores(path).thresholds == {"default": threshold}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "stored", "meant"),
+    [
+        ("float32", 1.0, (-0.0009, 0.0, 0.25, 1.0, 1.0009), (0, 0, 0.25, 1, 1)),
+        ("float64", 1.0, (-0.0009, 0.0, 0.3, 1.0, 1.0009), (0, 0, 0.3, 1, 1)),
+        ("int16", 1e-4, (-9, 0, 2500, 10_000, 10_009), (0, 0, 0.25, 1, 1)),
+        ("uint8", 0.004, (0, 1, 100, 249, 250), (0, 0.004, 0.4, 0.996, 1)),
+    ],
+)
+def test_a_rounding_error_beyond_0_and_1_counts_as_these(tmp_path, dtype, scale, stored, meant):
+    values, valid = np.array([[stored]], dtype), np.ones((1, 5), bool)
+    path = write_raster(tmp_path / "p.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (scale,)
+    raster = open_scores(path)
+    np.testing.assert_allclose(raster.probabilities(values, valid)[0, 0], meant, atol=1e-7)
+    np.testing.assert_allclose(raster.encode(values, valid)[0, 0] * raster.step, meant, atol=1e-7)
+    assert raster.encode(values, valid).max() == raster.steps
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_other_programs_see_no_data_where_there_is_none(tmp_path, dtype):
     valid = np.ones(GRID.shape, bool)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,6 +66,38 @@ def test_an_empty_histogram_is_refused(method) -> None:
 def test_thresholds_lie_between_occupied_values(method, counts: list[int]) -> None:
     occupied = VALUES[np.array(counts) > 0]
     assert occupied[0] < method(np.array(counts), VALUES) < occupied[-1] + 1 / 254
+
+
+def midway_of_best(counts: np.ndarray, cost) -> float:
+    """The middle between the two occupied bins at which pixels, cut there, cost least."""
+    occupied = np.flatnonzero(counts)
+    pixels, costs = np.repeat(VALUES, counts), {}
+    for last, first in pairwise(occupied):
+        below, above = pixels[pixels <= VALUES[last]], pixels[pixels >= VALUES[first]]
+        costs[(VALUES[last] + VALUES[first]) / 2] = cost(below, above, counts)
+    return min(costs, key=costs.get)
+
+
+def inner_variance(below: np.ndarray, above: np.ndarray, counts: np.ndarray) -> float:
+    return below.size * below.var() + above.size * above.var()
+
+
+def expected_error(below: np.ndarray, above: np.ndarray, counts: np.ndarray) -> float:
+    """Kittler and Illingworth's criterion; a value is rounded to its bin, which is as wide as bins lie apart."""
+    rounding = np.diff(VALUES[counts > 0]).min() ** 2 / 12
+    shares = [each.size / (below.size + above.size) for each in (below, above)]
+    deviations = [np.sqrt(each.var() + rounding) for each in (below, above)]
+    return sum(share * (np.log(sd) - np.log(share)) for share, sd in zip(shares, deviations, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(("method", "cost"), [(otsu, inner_variance), (minimum_error, expected_error)])
+def test_thresholds_are_where_their_criterion_is_least_over_all_splits(method, cost, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts = np.zeros(255, int)
+    places = rng.choice(255, rng.integers(2, 60), replace=False)
+    counts[places] = np.maximum(1, rng.lognormal(2, 1.5, places.size) + 200 * (places < 60)).astype(int)
+    assert method(counts, VALUES) == pytest.approx(midway_of_best(counts, cost), abs=1e-12)
 
 
 @pytest.mark.parametrize(

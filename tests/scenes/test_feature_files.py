@@ -2,6 +2,7 @@ import json
 
 import geopandas
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -91,3 +92,19 @@ def test_geoparquet_that_names_no_crs_is_in_degrees(tmp_path):
     del about["columns"]["geometry"]["crs"]
     pq.write_table(table.replace_schema_metadata({"geo": json.dumps(about)}), path)
     assert open_features(str(path)).crs == CRS("OGC:CRS84")
+
+
+def test_what_breaks_a_layer_is_told_with_the_file_and_what_was_wanted_of_it(tmp_path):
+    """A table without a geometry, and a file that breaks off behind its head."""
+    table, broken = tmp_path / "table.parquet", tmp_path / "broken.parquet"
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(None), table)
+    with pytest.raises(UnreadableInput, match=r"table\.parquet cannot be read as a vector layer: it has no b'geo'"):
+        open_features(str(table))
+    frame = geopandas.GeoDataFrame({"name": ["a"] * 500}, geometry=[shapely.box(0, 0, 1, 1)] * 500, crs=UTM)
+    frame.to_parquet(broken)
+    content = bytearray(broken.read_bytes())
+    content[4:200] = bytes(196)
+    broken.write_bytes(content)
+    features = open_features(str(broken))
+    with pytest.raises(UnreadableInput, match=r"broken\.parquet cannot be read as a vector layer: "):
+        list(features.batches())

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Geod
 
-from geochange.scenes.grid import Grid, Tile, crs_name, reflect
+from geochange.errors import UnreadableInput
+from geochange.scenes.grid import Grid, Tile, crs_name, reflect, require_workable
 
 
 @given(st.integers(1, 12), st.integers(-40, 0), st.integers(1, 40))
@@ -80,3 +81,21 @@ def test_tiles_that_do_not_meet_share_no_pixel(away):
     shared = Tile(0, 0, 10, 10).intersect(away)
     assert shared.size == 0
     assert min(shared.shape) == 0
+
+
+@pytest.mark.parametrize("angle", [0, 30, 120, 210, 300])
+@pytest.mark.parametrize("pixel", [(2, -3), (2, 3)])
+def test_bounds_hold_all_corners_of_a_turned_grid(angle, pixel):
+    transform = Affine.translation(100, 50) @ Affine.rotation(angle) @ Affine.scale(*pixel)
+    grid = Grid(None, transform, (10, 20))
+    xs, ys = np.array([transform @ corner for corner in ((0, 0), (20, 0), (0, 10), (20, 10))]).T
+    assert grid.bounds == pytest.approx((xs.min(), ys.min(), xs.max(), ys.max()))
+
+
+def test_a_grid_of_more_pixels_than_can_be_gone_through_is_refused_with_their_number():
+    place = Affine(1e-6, 0, 100, 0, -1e-6, 50)
+    require_workable(Grid(None, place, (1_000_000, 1_000_000)), "world.vrt")
+    with pytest.raises(
+        UnreadableInput, match=r"world\.vrt has 1,000,001 x 1,000,000 pixels, more than 1e\+12; .*--aoi"
+    ):
+        require_workable(Grid(None, place, (1_000_001, 1_000_000)), "world.vrt")

@@ -173,3 +173,20 @@ def test_pixels_are_as_large_as_on_the_ellipsoid(crs, transform):
     _, _, lengths = place.crs.get_geod().inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
     assert (width, height) == pytest.approx(lengths, rel=1e-6)
     assert place.gsd == pytest.approx(np.sqrt(height * width))
+
+
+@pytest.mark.parametrize("angle", [45, 135, 225, 315])
+@pytest.mark.parametrize("height", [-60_000, 60_000])
+def test_each_corner_counts_for_whether_a_grid_is_true_to_scale(angle, height):
+    """Of a turned grid one corner lies furthest from the meridian of UTM, where lengths are half a percent off."""
+    turn = Affine.rotation(angle) @ Affine.scale(60_000, height)
+    easts = [(turn @ corner)[0] for corner in ((0, 0), (4, 0), (4, 3), (0, 3))]
+    for furthest, expected in ((640_000, True), (690_000, False)):  # metres from the meridian; 662,000 are 0.5 %
+        place = Affine.translation(500_000 + furthest - max(easts), 5_000_000) @ turn
+        assert grid("EPSG:32633", place, (3, 4)).true_to_scale is expected
+
+
+def test_points_of_which_some_lie_beyond_a_projection_are_not_true_to_scale():
+    near, beyond = (0, 0), (5.5e6, 5.5e6)
+    assert is_true_to_scale(CRS(GEOSTATIONARY), np.array([near], float))
+    assert not is_true_to_scale(CRS(GEOSTATIONARY), np.array([near, beyond], float))

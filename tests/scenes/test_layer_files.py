@@ -317,3 +317,37 @@ def test_curves_of_any_batch_stay_with_their_features(tmp_path):
     with warnings.catch_warnings(action="ignore"):  # GDAL's, of the column's type
         found = np.concatenate([polygons for _, polygons in open_features(str(path)).batches(2)])
     np.testing.assert_allclose(shapely.get_x(shapely.centroid(found)), 10 * np.arange(7), atol=1e-3)
+
+
+def test_a_zipped_geodatabase_is_a_layer_and_of_several_one_is_chosen(tmp_path):
+    for stem in ("one", "Two"):
+        write(tmp_path / f"{stem}.gdb", "OpenFileGDB")
+    for name, stems in (("x.zip", ("one",)), ("several.zip", ("one", "Two"))):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for each in (each for stem in stems for each in sorted((tmp_path / f"{stem}.gdb").iterdir())):
+                archive.write(each, f"a/{each.relative_to(tmp_path)}")
+            archive.writestr(f"a/{stems[0]}.gdb/inner.gml", "part of the geodatabase")
+    assert is_layer(str(tmp_path / "x.zip"))
+    assert_square(str(tmp_path / "x.zip"))
+    with pytest.raises(UnreadableInput, match=r"several layers, a/Two.gdb, a/one.gdb; .*/several.zip/a/Two.gdb$"):
+        open_layer(str(tmp_path / "several.zip"))
+    assert_square(f"/vsizip/{tmp_path / 'several.zip'}/a/one.gdb")
+
+
+def test_of_several_layers_without_polygons_none_is_offered(tmp_path):
+    for layer in ("places", "wells"):
+        frame_of(SQUARE.centroid).to_file(tmp_path / "points.gpkg", layer=layer)
+    for read in (open_layer, lambda name: list(open_features(name).batches())):
+        with pytest.raises(UnreadableInput, match="holds Point; polygons are needed"):
+            read(str(tmp_path / "points.gpkg"))
+
+
+def test_geoparquet_that_is_no_local_file_or_of_a_named_layer_is_refused_with_the_way_out(tmp_path):
+    frame_of(SQUARE).to_parquet(tmp_path / "x.parquet")
+    assert_square(str(tmp_path / "x.parquet"))
+    for name in (f"{tmp_path}/x.parquet|layername=x", f"/vsizip/{tmp_path}/a.zip/x.parquet", "s3://host/x.parquet"):
+        for read in (open_layer, open_features):
+            with pytest.raises(UnreadableInput, match=r"x\.parquet.*: GeoParquet is read from local files.*file alone"):
+                read(name)
+    with pytest.raises(UnreadableInput, match=r"y\.parquet does not exist"):
+        open_layer(str(tmp_path / "y.parquet"))

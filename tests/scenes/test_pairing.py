@@ -4,6 +4,7 @@ import pytest
 import rasterio
 import rioxarray
 import shapely
+import xarray as xr
 from affine import Affine
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
@@ -196,3 +197,53 @@ def test_the_nodata_that_is_asked_for_holds_for_dates_in_memory_as_for_files(tmp
     )
     assert not of_arrays[0, 5, 6]
     assert (of_arrays == of_files).all()
+
+
+def test_dates_in_memory_are_called_by_their_names_or_their_places():
+    dates = [xr.DataArray(np.ones((count, 6, 7), np.float32), dims=("band", "y", "x")) for count in (3, 4)]
+    with pytest.raises(BandMismatch, match=r"^date 1 has 3 bands, date 2 has 4;"):
+        open_scene(dates)
+    with pytest.raises(BandMismatch, match=r"^spring has 3 bands, date 2 has 4;"):
+        open_scene([dates[0].rename("spring"), dates[1].rename(7)])
+
+
+def test_dates_that_overlap_the_first_but_not_each_other_are_refused(tmp_path):
+    places = {"middle": 0, "west": -30, "east": 30}
+    paths = [
+        write_raster(tmp_path / f"{name}.tif", textured((40, 50)), transform=PLACE @ Affine.translation(col, 0))
+        for name, col in places.items()
+    ]
+    with pytest.raises(GridMismatch, match=r"no pixel lies in all of .*middle.tif, .*west.tif, .*east.tif; leave out"):
+        open_scene(paths, SceneOptions(align=True))
+    assert open_scene(paths[:2], SceneOptions(align=True)).shape == (40, 20)
+
+
+@pytest.mark.parametrize(
+    "changed", ["last pixel", "first pixel", "validity", "dtype", "scale", "origin", "crs", "rows", "bands", "area"]
+)
+def test_a_fingerprint_differs_with_each_property_of_the_input(tmp_path, changed):
+    values, path = textured((200, 150), dtype="uint8") // 2 + 10, tmp_path / "a.tif"
+    place, crs, options = PLACE, UTM, SceneOptions()
+    before = open_scene([write_raster(path, values)]).fingerprint()
+    path.unlink()
+    if changed in ("last pixel", "first pixel"):
+        values[2, *((-1, -1) if changed == "last pixel" else (0, 0))] += 1
+    values = {"dtype": values.astype(np.uint16), "rows": np.pad(values, ((0, 0), (0, 1), (0, 0)))}.get(changed, values)
+    place = PLACE @ Affine.translation(0.5, 0) if changed == "origin" else place
+    crs = "EPSG:32634" if changed == "crs" else crs
+    write_raster(path, values, transform=place, crs=crs, nodata=None if changed != "validity" else int(values[0, 0, 0]))
+    if changed == "validity":
+        options = SceneOptions(nodata="any")
+    if changed == "scale":
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales = (2.0,) * 3
+    if changed == "bands":
+        options = SceneOptions(bands=(1, 3))
+    if changed == "area":
+        layer = shapely.box(*PLACE @ (-9, 209), *PLACE @ (159, -9))
+        geopandas.GeoSeries([layer], crs=UTM).to_file(tmp_path / "aoi.gpkg")
+        options = SceneOptions(aoi=str(tmp_path / "aoi.gpkg"))
+    after = open_scene([path], options).fingerprint()
+    for fingerprint in (before, after):  # of the files' bytes, which differ in all of these
+        del fingerprint["dates"][0]["files"]
+    assert after != before

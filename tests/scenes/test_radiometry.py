@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm, truncnorm
 from sklearn.linear_model import RANSACRegressor
 
 from geochange.arrays import Floats
@@ -90,3 +91,21 @@ def test_radiometry_survives_a_band_that_is_mostly_saturated() -> None:
     before[0, :3000], after[0, :3000] = 255, 255
     (found,) = radiometry(before, after, [1])
     assert np.isfinite([found.gain, found.offset, found.residual]).all()
+
+
+@pytest.mark.parametrize("gain", [0.5, -2.0])
+def test_radiometry_counts_and_measures_the_pixels_within_two_and_a_half_standard_deviations(gain: float) -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(100, 30, (1, 40_000))
+    before, after = truth + rng.normal(0, 1, truth.shape), gain * truth + 7 + rng.normal(0, abs(gain), truth.shape)
+    (found,) = radiometry(before, after, [1])
+    assert found.unchanged == pytest.approx(norm.cdf(2.5) - norm.cdf(-2.5), abs=0.004)
+    assert found.residual == pytest.approx(abs(gain) * 2**0.5 * truncnorm(-2.5, 2.5).std(), rel=0.01)
+
+
+@pytest.mark.parametrize("changed", [0.1, 0.3])
+def test_radiometry_counts_no_clear_change_as_unchanged(changed: float) -> None:
+    before, after = samples(0.6, 30)
+    after[:, : round(changed * 4000)] += 1000
+    (found,) = radiometry(before, after, [1])
+    assert 0.98 * (1 - changed) < found.unchanged <= 1 - changed

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import fourier_shift, gaussian_filter
@@ -202,6 +202,25 @@ def test_combine_shifts_is_not_pulled_by_outliers() -> None:
 def test_combine_shifts_does_not_depend_on_the_order(order: list[int]) -> None:
     windows = agreeing()
     assert combine_shifts([windows[i] for i in order]) == combine_shifts(windows)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2), st.floats(1, 40)), min_size=2, max_size=9, unique=True
+    )
+)
+def test_combine_shifts_is_the_weighted_median(found: list[tuple[float, float, float]]) -> None:
+    """Where half of the weight lies below, a window's own weight counted half below and half above it."""
+    windows = [WindowShift(*each) for each in found]
+    both = combined(windows)
+    assume(both.windows_used == len(found))
+    for axis, shift in enumerate((both.row, both.col)):
+        ordered = sorted((each[axis], each[2]) for each in found)
+        below, total = [], 0.0
+        for _, weight in ordered:
+            below.append(total + weight / 2)
+            total += weight
+        assert shift == pytest.approx(np.interp(total / 2, below, [value for value, _ in ordered]), abs=1e-9)
 
 
 def test_combine_shifts_spread_estimates_the_standard_deviation() -> None:

@@ -1,3 +1,4 @@
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -417,3 +418,93 @@ def test_the_only_band_is_data_even_if_it_is_called_alpha(tmp_path):
     source = open_file(path)
     assert source.bands == (1,)
     assert (source.read(Tile(0, 0, 30, 30))[0] == values).all()
+
+
+def test_nodata_in_any_band_means_the_bands_that_are_used_of_dataarrays_too(tmp_path):
+    values = np.array([[[5, 5, 0]], [[5, -9999, -9999]]], np.int16)
+    array = open_rasterio(write_bands(tmp_path / "a.tif", values, -9999))
+    assert open_array(array, "a", bands=(1,)).read(Tile(0, 0, 1, 3))[1].all()
+    assert open_array(array, "a", bands=(2,)).read(Tile(0, 0, 1, 3))[1].tolist() == [[True, False, False]]
+    assert open_array(array, "a", bands=(1,), nodata="all").read(Tile(0, 0, 1, 3))[1].all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "expected"),
+    [
+        ("float32", None, None),
+        ("float32", 0.1, float(np.float32(0.1))),
+        ("float32", -9999.0, -9999.0),
+        ("float64", 0.1, 0.1),
+        ("float64", None, None),
+        ("uint8", 7, 7),
+    ],
+)
+def test_a_nodata_value_is_known_as_the_bands_hold_it(tmp_path, dtype, fill, expected):
+    values = np.full((1, 2, 3), 5, dtype)
+    values[0, 1, 2] = 0 if fill is None else fill
+    source = open_file(write_raster(tmp_path / "a.tif", values, nodata=fill))
+    assert source.fill == expected
+    assert source.masked is (fill is not None)
+    assert source.read(source.grid.area)[1].sum() == (6 if fill is None else 5)
+
+
+@pytest.mark.parametrize("seen", [1, 2, 128, 255])
+def test_any_value_of_a_mask_but_0_means_that_there_are_data(tmp_path, seen):
+    path = write_raster(tmp_path / "a.tif", textured((20, 30)))
+    mask = np.full((1, 20, 30), seen, np.uint8)
+    mask[0, 3:9, 5:20] = 0
+    write_raster(tmp_path / "a.tif.msk", mask)
+    with rasterio.open(tmp_path / "a.tif.msk", "r+") as dataset:
+        dataset.update_tags(**{f"INTERNAL_MASK_FLAGS_{band}": "2" for band in (1, 2, 3)})
+    source = open_file(path)
+    np.testing.assert_array_equal(source.read(source.grid.area)[1], mask[0] > 0)
+
+
+@pytest.mark.parametrize(("share", "bands"), [(0.05, (1, 2)), (0.2, (1, 2, 3))])
+def test_an_alpha_band_may_fade_at_its_borders(tmp_path, share, bands):
+    values = textured((100, 130), bands=3)
+    values[2] = 255
+    values[2, :, ::20] = 100
+    if share > 0.05:
+        values[2, ::6] = 150
+    source = open_file(write_bands(tmp_path / "a.tif", values, None, ["gray", "undefined", "alpha"]))
+    assert source.bands == bands
+
+
+def test_values_beyond_the_colour_table_have_no_colour(tmp_path):
+    stored = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
+    stored[0, 2, 3] = 255
+    write_raster(tmp_path / "a.tif", stored)
+    table = [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
+    entries = "".join(f'<Entry c1="{r}" c2="{g}" c3="{b}" c4="255"/>' for r, g, b in table)
+    (tmp_path / "a.vrt").write_text(
+        '<VRTDataset rasterXSize="4" rasterYSize="3"><VRTRasterBand dataType="Byte" band="1">'
+        f"<ColorInterp>Palette</ColorInterp><ColorTable>{entries}</ColorTable><SimpleSource>"
+        '<SourceFilename relativeToVRT="1">a.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>'
+    )
+    source = open_file(str(tmp_path / "a.vrt"))
+    values, valid = source.read(source.grid.area)
+    assert values[:, 0, :3].T.tolist() == [list(colour) for colour in table]
+    np.testing.assert_array_equal(valid, stored[0] < 3)
+
+
+def test_what_is_no_raster_is_told_with_its_cause(tmp_path):
+    """A folder, a file inside an archive, and a raster whose pixels have no size."""
+    (tmp_path / "folder").mkdir()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.tif", "no raster")
+    write_raster(tmp_path / "flat.tif", textured((9, 9)), transform=Affine(2, 0, 5, 0, 0, 5))
+    with pytest.raises(UnreadableInput, match=r"folder cannot be read: "):
+        open_file(str(tmp_path / "folder"))
+    with pytest.raises(UnreadableInput, match=r"a\.zip/x\.tif cannot be read: "):
+        open_file(f"/vsizip/{tmp_path}/a.zip/x.tif")
+    with pytest.raises(UnreadableInput, match=r"flat\.tif cannot be read as a raster: its geotransform"):
+        open_file(str(tmp_path / "flat.tif"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_fourth_band_is_data_even_if_it_varies_only_far_from_the_first_pixel(tmp_path, turned):
+    values = textured((70, 400), bands=4)
+    values[3, :, :200] = 0
+    values = values.swapaxes(1, 2) if turned else values
+    assert open_file(write_raster(tmp_path / "a.tif", values, photometric="RGB", alpha="yes")).bands == (1, 2, 3, 4)

@@ -127,3 +127,31 @@ def test_the_margin_covers_any_radius_in_whole_strides(radius, stride):
     cut = cut_axis(2000, options, radius=radius, stride=stride, default_tile=512, default_overlap=96)
     assert cut.margin >= radius
     assert cut.margin % stride == 0
+
+
+@given(
+    length=st.integers(1, 200),
+    radius=st.integers(0, 200),
+    stride=st.sampled_from([1, 4, 8]),
+    more=st.integers(0, 100),
+    room=st.integers(16, 100),
+)
+def test_an_overlap_as_wide_as_the_scene_and_its_margins_makes_one_exact_tile(length, radius, stride, more, room):
+    exact = -(-radius // stride) * stride
+    overlap = -(-(length + 2 * exact) // stride) * stride + more
+    options = TileOptions(tile_size=overlap + room, overlap=overlap)
+    cut = cut_axis(length, options, radius=radius, stride=stride, default_tile=512, default_overlap=0)
+    assert (cut.tiles, cut.margin, cut.ramp) == (1, exact, 0)
+    assert (cut.tile_start(0), cut.tile_size(0)) == (-exact, -(-(length + 2 * exact) // stride) * stride)
+
+
+@pytest.mark.parametrize("shape", [(40, 300), (300, 40), (150, 230)])
+def test_the_tiles_of_a_block_reach_from_side_to_side_of_what_it_reads(shape):
+    options = TileOptions(tile_size=64, overlap=16, block_size=100)
+    tiling = Tiling(*(cut_axis(n, options, radius=3, stride=1, default_tile=512, default_overlap=0) for n in shape))
+    for block in tiling.blocks():
+        tiles = [tile for _, tile in tiling.tiles(block)]
+        assert min(tile.row for tile in tiles) == block.context.row
+        assert min(tile.col for tile in tiles) == block.context.col
+        assert max(tile.stop_row for tile in tiles) == block.context.stop_row
+        assert max(tile.stop_col for tile in tiles) == block.context.stop_col

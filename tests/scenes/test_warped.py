@@ -1,3 +1,5 @@
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 import rasterio
@@ -8,8 +10,9 @@ from rasterio.enums import Resampling
 
 from geochange.errors import GridMismatch
 from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.scene import open_file
-from geochange.scenes.warped import WarpedSource, on_grid, warp_pixels
+from geochange.scenes.scene import FileSource, open_file
+from geochange.scenes.source import DerivedSource
+from geochange.scenes.warped import WARP_CELL, WarpedSource, on_grid, warp_pixels
 from tests.stand_ins import PLACE, UTM, textured, write_raster
 
 
@@ -138,6 +141,19 @@ def test_a_warped_pixel_is_valid_where_half_of_its_weight_is(share, dtype):
     np.testing.assert_array_equal(found[0][there], 7)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_an_average_is_valid_where_any_of_its_pixels_is(dtype):
+    rng = np.random.default_rng(1)
+    values, valid = rng.integers(0, 100, (1, 24, 36)).astype(dtype), rng.random((24, 36)) < 0.15
+    grid = Grid(rasterio_to_pyproj(UTM), PLACE, (24, 36))
+    coarse = Grid(grid.crs, PLACE @ Affine.scale(4, 3), (8, 9))
+    found, there = warp_pixels(values, valid, grid, coarse, Resampling.average)
+    cells, known = (each.reshape(8, 3, 9, 4).swapaxes(1, 2).reshape(8, 9, 12) for each in (values[0], valid))
+    np.testing.assert_array_equal(there, known.any(axis=2))
+    means = (cells * known).sum(axis=2)[there] / known.sum(axis=2)[there]
+    np.testing.assert_allclose(found[0][there], means, atol=0.51 if dtype != "float32" else 1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])
 def test_wide_integers_are_warped_as_narrow_ones(dtype):
     values, valid = textured((40, 50), 2), np.ones((40, 50), bool)
@@ -158,3 +174,55 @@ def test_a_finer_source_is_warped_without_seams(tmp_path, name):
     expected, _ = warp_pixels(*source.read(source.grid.area), source.grid, grid, Resampling[name])
     inner = np.s_[:, 4:-4, 4:-4]
     np.testing.assert_allclose(found[inner].astype(int), expected[inner].astype(int), atol=1)
+
+
+@dataclass(frozen=True)
+class Recorded(DerivedSource):
+    """A source that notes which tiles of it are read."""
+
+    source: FileSource
+    tiles: list[Tile] = field(default_factory=list)
+
+    @property
+    def grid(self):
+        return self.source.grid
+
+    def read(self, tile):
+        self.tiles.append(tile)
+        return self.source.read(tile)
+
+
+@pytest.mark.parametrize("pixel", [(0.125, 2), (2, 0.125), (0.25, 0.5), (2, 2)])
+@pytest.mark.parametrize("resampling", [Resampling.cubic, Resampling.average, Resampling.lanczos])
+def test_pixels_finer_along_one_axis_are_warped_without_seams(tmp_path, pixel, resampling):
+    width, height = pixel
+    shape = round(300 / height), round(320 / width)
+    place = Affine(width, 0, 500_000, 0, -height, 5_400_000)
+    source = open_file(write_raster(tmp_path / "a.tif", textured(shape, bands=1), transform=place))
+    grid = Grid(source.grid.crs, Affine(2.0, 0, 500_001.3, 0, -2.0, 5_399_998.9), (147, 157))
+    found, valid = WarpedSource(source, grid, resampling).read(grid.area)
+    expected, there = warp_pixels(*source.read(source.grid.area), source.grid, grid, resampling)
+    inner = np.s_[:, 4:-4, 4:-4]
+    np.testing.assert_allclose(found[inner].astype(int), expected[inner].astype(int), atol=1)
+    np.testing.assert_array_equal(valid[inner[1:]], there[inner[1:]])
+
+
+@pytest.mark.parametrize("pixel", [(0.125, 2), (2, 0.125)])
+def test_little_of_a_source_is_read_at_once_however_fine_it_is_along_an_axis(tmp_path, pixel):
+    width, height = pixel
+    shape = round(400 / height), round(400 / width)
+    place = Affine(width, 0, 500_000, 0, -height, 5_400_000)
+    source = Recorded(open_file(write_raster(tmp_path / "a.tif", np.ones((1, *shape), np.uint8), transform=place)))
+    grid = Grid(source.grid.crs, Affine(2.0, 0, 500_001.3, 0, -2.0, 5_399_998.9), (195, 195))
+    WarpedSource(source, grid, Resampling.bilinear).read(grid.area)
+    assert max(max(tile.shape) for tile in source.tiles) < 2 * WARP_CELL
+
+
+@pytest.mark.parametrize("place", [(0, 0), (300, 20), (20, 300), (250, 250), (500, 600)])
+def test_of_a_source_only_what_meets_the_tile_is_read_and_nothing_twice(tmp_path, place):
+    source = Recorded(open_file(write_raster(tmp_path / "a.tif", textured((900, 800), bands=1))))
+    grid = Grid(source.grid.crs, source.grid.transform @ Affine.translation(0.4, 0.3), (890, 790))
+    tile = Tile(*place, 30, 40)
+    WarpedSource(source, grid, Resampling.bilinear).read(tile)
+    assert all(min(each.intersect(tile.grow(8)).shape) > 0 for each in source.tiles)
+    assert sum(each.size for each in source.tiles) <= 4 * (WARP_CELL + 8) ** 2

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geochange.errors import BadOption
+from geochange.interrupts import Interrupts
 from geochange.system import available_cores
 
 T = TypeVar("T")
@@ -104,11 +105,14 @@ def convert_to_openvino(module: nn.Module, dates: Tensor, valid: Tensor) -> Any:
     """Convert a module to an OpenVINO model for tiles of one shape."""
     import openvino
 
-    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's tracer: sizes are fixed on purpose
-        return openvino.convert_model(
-            module, example_input=(dates, valid), input=[tuple(dates.shape), tuple(valid.shape)]
-        )
+    with Interrupts() as interrupts:
+        with interrupts.hold(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's tracer: sizes are fixed on purpose
+            model = openvino.convert_model(  # which an error in one of its calls of Python would abort
+                module, example_input=(dates, valid), input=[tuple(dates.shape), tuple(valid.shape)]
+            )
+        interrupts.obey()
+    return model
 
 
 BF16_TRIALS = {

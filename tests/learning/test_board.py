@@ -1,0 +1,87 @@
+"""What TensorBoard is shown."""
+
+import numpy as np
+import pytest
+
+from geochange.datasets.collection import Sample
+from geochange.learning.board import PICTURE_SIDE, Events, draw_sample, shown_items
+
+pytest.importorskip("tensorboard")
+
+
+def numbers_in(path):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    events = [each for each in EventFileLoader(str(path)).Load() if each.HasField("summary")]
+    return [(each.step, each.summary.value[0].tag) for each in events]
+
+
+def test_events_can_be_read_as_soon_as_they_are_written(tmp_path):
+    from torch.utils.tensorboard import summary
+
+    events = Events(tmp_path / "a" / "b")
+    for step in (3, 7):
+        events.add(summary.scalar("loss", 0.5), step)
+        assert numbers_in(events.path)[-1] == (step, "loss")
+    events.close()
+    assert numbers_in(events.path) == [(3, "loss"), (7, "loss")]
+
+
+def drawn(dates, valid=None):
+    shape = dates[0].shape[1:]
+    valid = np.ones((len(dates), *shape), bool) if valid is None else valid
+    return draw_sample(Sample(tuple(dates), valid, np.zeros(shape, np.uint8)), np.zeros(shape))
+
+
+def stretched(bands, valid):
+    low, high = np.percentile(bands[:, valid], (2, 98))
+    return ((bands - low) / (high - low)).clip(0, 1)
+
+
+@pytest.mark.parametrize(("bands", "shown"), [(1, (0, 0, 0)), (2, (0, 0, 0)), (3, (0, 1, 2)), (5, (0, 1, 2))])
+def test_each_date_is_stretched_between_its_own_percentiles(bands, shown):
+    rng = np.random.default_rng(0)
+    dates = rng.normal([[[[100]]], [[[900]]]], [[[[5]]], [[[80]]]], (2, bands, 30, 40)).astype(np.float32)
+    valid = np.ones((2, 30, 40), bool)
+    valid[0, :9], dates[0, :, :9] = False, -9999
+    picture = drawn(dates, valid)
+    assert picture.shape == (3, 30, 4 * 40)
+    for k in range(2):
+        expected = stretched(dates[k][list(shown)], valid[k])
+        np.testing.assert_allclose(picture[:, :, 40 * k : 40 * (k + 1)], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 7.0])
+def test_dates_without_data_or_contrast_are_drawn(value):
+    date = np.full((3, 4, 5), value, np.float32)
+    picture = drawn((date, date), np.stack([np.zeros((4, 5), bool), np.ones((4, 5), bool)]))
+    assert np.isfinite(picture).all()
+    np.testing.assert_allclose(picture[:, :, :5], min(value, 1))  # not stretched
+    assert not picture[:, :, 5:10].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "step"), [((256, 200), 1), ((257, 20), 2), ((20, 257), 2), ((512, 30), 2), ((40, 513), 3)]
+)
+def test_large_items_are_drawn_with_every_so_many_pixels(shape, step):
+    rng = np.random.default_rng(0)
+    dates = rng.random((2, 3, *shape)).astype(np.float32)
+    picture = drawn(dates)
+    thinned = stretched(dates[1], np.ones(shape, bool))[:, ::step, ::step]
+    cols = thinned.shape[2]
+    assert max(picture.shape[1], cols) <= PICTURE_SIDE
+    np.testing.assert_allclose(picture[:, :, cols : 2 * cols], thinned, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "shown"),
+    [
+        ((3, 0, 2), 9, [(0, 0), (0, 1), (0, 2), (2, 0), (2, 1)]),
+        ((5, 6), 3, [(0, 0), (1, 0), (1, 5)]),
+        ((1,), 4, [(0, 0)]),
+        ((0, 0), 4, []),
+    ],
+)
+def test_the_items_shown_are_spread_from_the_first_to_the_last(sizes, most, shown):
+    parts = [range(100 * k, 100 * k + size) for k, size in enumerate(sizes)]
+    assert shown_items(parts, most) == [(parts[k], index) for k, index in shown]
