@@ -1,6 +1,7 @@
 # make demo: install and run on the sample.  make test: install with the test extra, check, and run the tests.
 # make check: ruff and mypy.                 make docs: the documentation, into site/.
 # make pictures: the pictures of README and gallery, drawn again.
+# make web: the page of the review (needs Node).   make review: the review of the sample, in the browser.
 # make stub: the types of the Python API, written again from the declarations of options.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,11 +9,24 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := out/demo
 IMAGERY := ../shared/data
 
-.PHONY: demo test check docs pictures stub clean
+WEB := geochange/review/web
+
+.PHONY: demo review web test check docs pictures stub clean
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
 	$(BIN)/geochange evaluate $(DEMO)/changes.gpkg sample_data/truth.gpkg --grid sample_data/before.tif --picture $(DEMO)/scores.png --overwrite
+
+	@echo "make review opens it in the browser"
+
+review: web .venv/reviewing
+	test -f $(DEMO)/run.json || $(MAKE) demo
+	$(BIN)/geochange review $(DEMO)
+
+web: geochange/review/page/index.html
+
+geochange/review/page/index.html: $(WEB)/package-lock.json $(WEB)/index.html $(wildcard $(WEB)/src/*)
+	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 test: check
 	$(BIN)/python -m pytest -n 2
@@ -29,6 +43,10 @@ check: .venv/tested
 .venv/installed: pyproject.toml | .venv/bin/python
 	$(PIP) install --editable .
 	@touch $@
+
+.venv/reviewing: pyproject.toml | .venv/bin/python
+	$(PIP) install --editable ".[review]"
+	@touch $@ .venv/installed
 
 .venv/tested: pyproject.toml | .venv/bin/python
 	$(PIP) install --editable ".[test]"

@@ -24,7 +24,7 @@ _HOMES = {
     "learning.options": "FinetuneOptions TrainRunOptions TuneOptions",
     "pipeline.options": (
         "DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions RefineOptions "
-        "VectorizeOptions"
+        "ReviewOptions VectorizeOptions"
     ),
     "scenes.preflight": "Report",
     "evaluation.report": "Evaluation",
@@ -43,6 +43,7 @@ _HOMES = {
     "pipeline.kinds": "WrittenKinds kinds",
     "pipeline.open_pair": "open_pair",
     "pipeline.refine": "Refined refine",
+    "pipeline.review": "Reviewed review",
     "pipeline.synthesize": "Synthesized synthesize",
     "pipeline.train": "Trained train",
     "pipeline.tune": "Tuned tune",

@@ -41,6 +41,7 @@ ROOMS = [
     "evaluation",
     "datasets",
     "learning",
+    "review",
     "pipeline",
     "cli",
 ]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.fuse import Fused
     from geochange.pipeline.kinds import WrittenKinds
     from geochange.pipeline.refine import Refined
+    from geochange.pipeline.review import Reviewed
     from geochange.pipeline.synthesize import Synthesized
     from geochange.pipeline.train import Trained
     from geochange.pipeline.tune import Tuned
@@ -97,6 +98,16 @@ def print_layer(layer: WrittenLayer) -> None:
         table.add_row("right angles", f"{answer['squared']:,} outlines")
     table.add_row("seconds", _seconds(answer["seconds"]))
     table.add_row("", answer["file"])
+    show(table)
+
+
+def print_reviewed(reviewed: Reviewed) -> None:
+    """Print what has been decided."""
+    table = plain_table()
+    for name, count in reviewed.tally.items():
+        table.add_row("cells looked at" if name == "cells" else name, f"{count:,}")
+    if reviewed.file is not None:
+        table.add_row("", str(reviewed.file))
     show(table)
 
 

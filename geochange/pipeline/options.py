@@ -343,3 +343,41 @@ class ExportOptions(Options):
             raise BadOption(f"tile size {self.tile_size} must lie in {SMALLEST_TILE}..{LARGEST_TILE} pixels")
         if not 2 <= self.dates <= MOST_DATES:
             raise BadOption(f"dates {self.dates} must lie in 2..{MOST_DATES}")
+
+
+LONGEST_NAME = 40  # of a reviewer
+Decided: TypeAlias = Literal["all", "decided", "kept"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewOptions(Options):
+    """How `review` serves its page, or what it writes in its place."""
+
+    port: int | None = None
+    """Port of the page; 0: any free one; None: the one of last time."""
+
+    open: bool = True
+    """Open the page in the browser."""
+
+    reviewer: str | None = None
+    """Who decides; None: the user's name."""
+
+    host: str | None = None
+    """Address to listen on, for other machines; None: this machine alone."""
+
+    remote: bool = False
+    """Read images over the network where the run did; for a run of your own."""
+
+    export: str | os.PathLike[str] | None = None
+    """Write the changes with their status to this layer, and serve no page."""
+
+    only: Decided = "all"
+    """Which changes to write."""
+
+    status: bool = False
+    """Print what has been decided so far, and serve no page."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.port is not None and not 0 <= self.port < 1 << 16:
+            raise BadOption(f"port {self.port} must lie in 0..65535")

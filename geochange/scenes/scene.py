@@ -111,6 +111,24 @@ class StoredSource:
         return Tile(tile.row + self.origin[0], tile.col + self.origin[1], *tile.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What is read of a dataset, and as how many (rows, cols)."""
+
+    window: Any
+    shape: tuple[int, int]
+
+    def read(self, dataset: Any, bands: tuple[int, ...]) -> Array:
+        """(band, y, x) stored values."""
+        values: Array = dataset.read(bands, window=self.window, out_shape=(len(bands), *self.shape))
+        return values
+
+    def read_masks(self, dataset: Any, bands: tuple[int, ...]) -> Array:
+        """(band, y, x) masks, 0 where a band has no data."""
+        masks: Array = dataset.read_masks(list(bands), window=self.window, out_shape=(len(bands), *self.shape))
+        return masks
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileSource(StoredSource):
     """A raster file, or a part of it."""
@@ -128,41 +146,44 @@ class FileSource(StoredSource):
 
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         """Read a tile inside the grid, see `Source.read`."""
-        window = self._in_image(tile).window
+        return self.read_thinned(tile, tile.shape)
+
+    def read_thinned(self, tile: Tile, shape: tuple[int, int]) -> tuple[Array, Bools]:
+        """Read a tile as fewer (rows, cols), each pixel one of the tile's, or of the file's overviews."""
+        window = _Window(self._in_image(tile).window, shape)
         with readable(self.path):
             dataset = _open_in_thread(self.path)
             if self.palette is not None:
                 return self._read_colours(dataset, window, self.palette)
-            values = dataset.read(self.bands, window=window)
+            values = window.read(dataset, self.bands)
             return self._quantities(values), self._validity(dataset, values, window)
 
-    def _read_colours(self, dataset: Any, window: Any, palette: bytes) -> tuple[Array, Bools]:
+    def _read_colours(self, dataset: Any, window: _Window, palette: bytes) -> tuple[Array, Bools]:
         table = np.frombuffer(palette, np.uint8).reshape(-1, 4)
-        stored = dataset.read(1, window=window)
+        stored = window.read(dataset, (1,))[0]
         colours = np.moveaxis(table[np.minimum(stored, len(table) - 1)], -1, 0)
         known = (stored < len(table)) & (stored != (self.fill if isinstance(self.nodata, str) else self.nodata))
         valid: Bools = known & (colours[3] > 0)
         return colours[[band - 1 for band in self.bands]], valid
 
-    def _validity(self, dataset: Any, values: Array, window: Any) -> Bools:
+    def _validity(self, dataset: Any, values: Array, window: _Window) -> Bools:
         known = [reduce(np.logical_and, np.isfinite(values))] if values.dtype.kind == "f" else []
-        known += [dataset.read(band, window=window) > 0 for band in self.masks]
+        known += [band > 0 for band in (window.read(dataset, self.masks) if self.masks else ())]
         if not isinstance(self.nodata, str):
-            every = values if set(self.bands) == {*self.choices} else dataset.read(self.choices, window=window)
+            every = values if set(self.bands) == {*self.choices} else window.read(dataset, self.choices)
             known.append((every != self.nodata).any(axis=0))
         elif self.flagged:
             known.append(_over_bands(self.nodata, self._known_by_band(dataset, values, window)))
         valid: Bools = reduce(np.logical_and, known) if known else np.ones(values.shape[1:], bool)
         return valid
 
-    def _known_by_band(self, dataset: Any, values: Array, window: Any) -> Bools:
+    def _known_by_band(self, dataset: Any, values: Array, window: _Window) -> Bools:
         """(band, y, x) where the dataset's nodata values or its mask say that there are data: where all, or used."""
         wanted = self.bands if self.nodata == "any" else self.choices
         if self.by_value and set(wanted) <= {*self.bands}:
             known: Bools = values != self.fill
             return known
-        flags: Bools = dataset.read_masks(list(wanted), window=window) > 0
-        return flags
+        return window.read_masks(dataset, wanted) > 0
 
 
 def _over_bands(rule: NodataRule, known: Bools) -> Bools:

@@ -1,0 +1,213 @@
+"""Actions of reviewers: what is asked for, what is recorded, and both as JSON. Pure.
+
+One action is one row of the store, however many changes it touches, so it holds whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+from uuid import UUID
+
+from geochange.errors import BadOption
+from geochange.polygons.features import UNREVIEWED
+
+Status = Literal["unreviewed", "kept", "rejected", "unsure", "deleted"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+DECIDED: tuple[Status, ...] = ("kept", "rejected", "unsure")
+
+Kind = Literal["decide", "look", "undo", "redo"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Fields: TypeAlias = Mapping[str, str | bool]
+"""Values of some fields of a change or cell: status, label, comment; looked."""
+
+MOST_ITEMS = 10_000
+LONGEST_COMMENT = 2000
+LONGEST_NAME = 40
+
+
+class BadAction(BadOption):
+    """An action that cannot be recorded; the message says why."""
+
+
+class StaleAction(BadAction):
+    """An action on a change that someone has touched meanwhile."""
+
+    def __init__(self, message: str, ids: Sequence[str]) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
+        """Keys of what has been touched."""
+
+
+def change_key(number: int) -> str:
+    """Name a change by its id."""
+    return str(number)
+
+
+def cell_key(row: int, col: int) -> str:
+    """Name a cell by its place in the lattice of cells."""
+    return f"cell {row} {col}"
+
+
+def is_cell(key: str) -> bool:
+    """Whether a key names a cell."""
+    return key.startswith("cell ")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks for."""
+
+    op: str
+    """UUID that the client gave it: the same request may come twice."""
+    who: str
+    kind: Kind
+    items: tuple[Wish, ...] = ()
+    """Empty for undo and redo, which are of the reviewer's own last action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """New values of fields of one change or cell."""
+
+    key: str
+    rev: int
+    """Revision that the client saw."""
+    after: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What an action did to one change or cell."""
+
+    key: str
+    rev: int
+    """Revision after the action."""
+    before: Fields
+    after: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A row of the store."""
+
+    seq: int
+    at: str
+    """ISO 8601, UTC."""
+    who: str
+    op: str
+    kind: Kind
+    items: tuple[Item, ...]
+    of: int | None = None
+    """The `seq` of what an undo takes back, or a redo does again."""
+
+    def items_json(self) -> str:
+        """Return items, and what the action is of, as JSON."""
+        rows = [[each.key, each.rev, dict(each.before), dict(each.after)] for each in self.items]
+        return json.dumps({"of": self.of, "items": rows}, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_row(cls, row: tuple[int, str, str, str, str, str]) -> Action:
+        """Make an action of a row (seq, at, who, op, kind, items).
+
+        Raises:
+            ValueError: the row is damaged.
+        """
+        seq, at, who, op, kind, text = row
+        if kind not in KINDS:
+            raise ValueError(f"action {seq} is a {kind!r}")
+        saved = json.loads(text)
+        items = tuple(Item(key, rev, before, after) for key, rev, before, after in saved["items"])
+        return cls(seq, at, who, op, kind, items, saved["of"])
+
+
+def read_request(sent: Any, who: str, classes: Sequence[str]) -> Request:
+    """Check what a client sent.
+
+    Args:
+        sent: parsed JSON: `op`, `kind` and `items`, each with `key`, `rev` and `after`.
+        who: the reviewer.
+        classes: names that a label may have.
+
+    Raises:
+        BadAction: something is missing, or is not what it must be.
+    """
+    if not isinstance(sent, dict):
+        raise BadAction("an action is a JSON object")
+    op, kind, items = _op(sent.get("op")), sent.get("kind"), sent.get("items", [])
+    if kind not in KINDS:
+        raise BadAction(f"kind {kind!r} is not one of {', '.join(KINDS)}")
+    if not isinstance(items, list) or len(items) > MOST_ITEMS:
+        raise BadAction(f"items must be a list of at most {MOST_ITEMS}")
+    if (kind in ("undo", "redo")) == bool(items):
+        raise BadAction(f"{kind} with {len(items)} items; undo and redo have none, all others some")
+    wishes = tuple(_wish(item, kind, classes) for item in items)
+    if len({wish.key for wish in wishes}) < len(wishes):
+        raise BadAction("an action touches each change once")
+    return Request(op, reviewer_name(who), kind, wishes)
+
+
+def reviewer_name(name: str) -> str:
+    """Return a reviewer's name, without space around it.
+
+    Raises:
+        BadAction: it is empty, or longer than `LONGEST_NAME`.
+    """
+    name = name.strip()
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise BadAction(f"reviewer {name[:50]!r} must be 1 to {LONGEST_NAME} characters")
+    return name
+
+
+def _op(value: Any) -> str:
+    try:
+        return str(UUID(value))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BadAction(f"op {str(value)[:50]!r} must be a UUID") from error
+
+
+def _wish(item: Any, kind: str, classes: Sequence[str]) -> Wish:
+    if not isinstance(item, dict) or not isinstance(item.get("key"), str) or not isinstance(item.get("after"), dict):
+        raise BadAction("an item is an object with key, rev and after")
+    rev = item.get("rev")
+    if not isinstance(rev, int) or isinstance(rev, bool) or not 0 <= rev < math.inf:
+        raise BadAction(f"rev {rev!r} must be a whole number")
+    if (kind == "look") != is_cell(item["key"]):
+        raise BadAction(f"{item['key'][:50]!r} is not what an action of kind {kind!r} touches")
+    checks = {"looked": _looked} if kind == "look" else {"status": _status, "label": _label, "comment": _comment}
+    after = {}
+    for name, value in item["after"].items():
+        if name not in checks:
+            raise BadAction(f"field {name[:50]!r} is not one of {', '.join(checks)}")
+        after[name] = checks[name](value, classes)
+    if not after:
+        raise BadAction(f"nothing is asked of {item['key'][:50]!r}")
+    return Wish(item["key"], rev, after)
+
+
+def _looked(value: Any, classes: Sequence[str]) -> bool:
+    if not isinstance(value, bool):
+        raise BadAction(f"looked {value!r} must be true or false")
+    return value
+
+
+def _status(value: Any, classes: Sequence[str]) -> str:
+    if value not in (UNREVIEWED, *DECIDED):
+        raise BadAction(f"status {str(value)[:50]!r} is not one of {', '.join((UNREVIEWED, *DECIDED))}")
+    return str(value)
+
+
+def _label(value: Any, classes: Sequence[str]) -> str:
+    if value not in classes:
+        raise BadAction(f"label {str(value)[:50]!r} is not one of {', '.join(classes)}")
+    return str(value)
+
+
+def _comment(value: Any, classes: Sequence[str]) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_COMMENT:
+        raise BadAction(f"a comment is a text of at most {LONGEST_COMMENT} characters")
+    return value

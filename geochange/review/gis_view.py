@@ -1,0 +1,162 @@
+"""The review as a GeoPackage that QGIS can have open meanwhile: a view of the actions, brought up to date in place.
+
+Nothing is in it alone but edits made in a GIS, which are kept: a row whose contents no longer fit its digest was edited
+there, and is left as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from geochange.errors import OutputInTheWay
+from geochange.files import appearing
+from geochange.parsing import parsing
+from geochange.polygons.features import map_polygons
+from geochange.review.actions import Action, is_cell
+from geochange.review.base import wkb_of
+from geochange.review.cells import Cells
+from geochange.review.state import State
+from geochange.scenes.grid import Grid
+
+NAME = "review.gpkg"
+BUSY_SECONDS = 0.2  # that a lock of a GIS is waited for
+JOURNALS = ("-wal", "-journal")
+AREAS = "areas"
+
+_COLUMNS = """
+ALTER TABLE changes ADD COLUMN rev INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE changes ADD COLUMN digest TEXT;
+CREATE INDEX changes_id ON changes (id);
+CREATE TABLE areas (
+    fid INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, geom POLYGON, name TEXT UNIQUE, looked BOOLEAN, rev INTEGER
+);
+INSERT INTO gpkg_contents (table_name, data_type, identifier, description, min_x, min_y, max_x, max_y, srs_id)
+    SELECT 'areas', 'features', 'areas', 'cells looked at', min_x, min_y, max_x, max_y, srs_id
+    FROM gpkg_contents WHERE table_name = 'changes';
+INSERT INTO gpkg_geometry_columns SELECT 'areas', 'geom', 'POLYGON', srs_id, 0, 0
+    FROM gpkg_geometry_columns WHERE table_name = 'changes';
+CREATE TABLE history (seq INTEGER, at TEXT, who TEXT, kind TEXT, change TEXT, field TEXT, before TEXT, after TEXT);
+CREATE TABLE review_state (applied INTEGER NOT NULL);
+INSERT INTO review_state VALUES (0);
+INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id)
+    VALUES ('history', 'attributes', 'history', 'what was decided, by whom', 0),
+           ('review_state', 'attributes', 'review_state', 'the last action that this file shows', 0);
+"""
+_DIGESTED = "geom, label, status, comment"
+
+
+@dataclass(frozen=True)
+class GisView:
+    """The file `review.gpkg` of a run."""
+
+    path: Path
+    base: Path
+    grid: Grid
+    cells: Cells
+
+    def catch_up(self, state: State) -> bool:
+        """Bring the file up to date, in one transaction; make it where there is none.
+
+        Returns:
+            False where a GIS is writing it at the moment.
+
+        Raises:
+            OutputInTheWay: it was removed, while a journal of it was left.
+        """
+        if not self.path.exists():
+            self._make()
+        with parsing(str(self.path), "the view of a review; remove it, and it is made again"), self._opened() as view:
+            try:
+                view.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                return False
+            (applied,) = view.execute("SELECT applied FROM review_state").fetchone()
+            news = [state.actions[seq] for seq in range(applied + 1, state.seq + 1)]
+            for key in dict.fromkeys(item.key for action in news for item in action.items):
+                self._show(view, key, state)
+            view.executemany("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _history(news))
+            view.execute("UPDATE review_state SET applied = ?", (state.seq,))
+            view.execute("UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
+            view.execute("COMMIT")
+        return True
+
+    def _make(self) -> None:
+        if left := [each for each in JOURNALS if self.path.with_name(self.path.name + each).exists()]:
+            raise OutputInTheWay(f"{self.path}{left[0]} lies there without its file; close the GIS that has it open")
+        with appearing(self.path) as temporary:
+            shutil.copyfile(self.base, temporary)
+            temporary.chmod(0o644)
+            with closing(sqlite3.connect(temporary)) as view:
+                _add_functions(view)
+                view.executescript(_COLUMNS)
+                view.execute(f"UPDATE changes SET digest = digest_of({_DIGESTED})")
+                view.executemany("INSERT INTO areas (geom, name, looked, rev) VALUES (?, ?, 0, 0)", self._areas(view))
+                view.commit()
+
+    def _areas(self, view: sqlite3.Connection) -> Iterator[tuple[bytes, str]]:
+        """Yield geometry and name of each cell."""
+        (number,) = view.execute("SELECT srs_id FROM gpkg_contents WHERE table_name = 'changes'").fetchone()
+        header = b"GP\0\1" + int(number).to_bytes(4, "little", signed=True)
+        tiles = self.cells.tiles
+        boxes = [shapely.box(each.col, each.row, each.stop_col, each.stop_row) for each in tiles]
+        outlines = shapely.to_wkb(map_polygons(np.array(boxes), self.grid))
+        for place, wkb in enumerate(outlines):
+            yield header + wkb, self.cells.key(place)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as view:
+            _add_functions(view)
+            yield view
+
+    def _show(self, view: sqlite3.Connection, key: str, state: State) -> None:
+        """Bring one row up to date, unless it was edited in a GIS."""
+        now = state.of(key)
+        assert now is not None
+        if is_cell(key):
+            view.execute("UPDATE areas SET looked = ?, rev = ? WHERE name = ?", (now.fields["looked"], now.rev, key))
+            return
+        row = view.execute(f"SELECT fid, digest, {_DIGESTED} FROM changes WHERE id = ? ORDER BY fid", (key,)).fetchone()
+        if row is None or row[1] != digest_of(*row[2:]):
+            return
+        fields = tuple(str(now.fields[name]) for name in ("label", "status", "comment"))
+        view.execute(
+            "UPDATE changes SET label = ?, status = ?, comment = ?, rev = ?, digest = ? WHERE fid = ?",
+            (*fields, now.rev, digest_of(row[2], *fields), row[0]),
+        )
+
+
+def digest_of(geometry: bytes | None, label: str | None, status: str | None, comment: str | None) -> str:
+    """Return a hash of what a reviewer or a GIS may change of a row."""
+    told = [geometry or b"", *((each or "").encode() for each in (label, status, comment))]
+    return blake2b(b"\0".join(told), digest_size=16).hexdigest()
+
+
+def _history(actions: list[Action]) -> Iterator[tuple[int | str, ...]]:
+    for action in actions:
+        for item in action.items:
+            for name, after in item.after.items():
+                yield action.seq, action.at, action.who, action.kind, item.key, name, str(item.before[name]), str(after)
+
+
+def _add_functions(view: sqlite3.Connection) -> None:
+    """Give SQLite what the triggers of a spatial index call."""
+    view.create_function("digest_of", 4, digest_of, deterministic=True)
+    view.create_function("ST_IsEmpty", 1, lambda blob: shapely.from_wkb(wkb_of(blob)).is_empty, deterministic=True)
+    for place, name in enumerate(("ST_MinX", "ST_MinY", "ST_MaxX", "ST_MaxY")):
+        view.create_function(name, 1, _bound(place), deterministic=True)
+
+
+def _bound(place: int) -> Callable[[bytes], float]:
+    return lambda blob: float(shapely.from_wkb(wkb_of(blob)).bounds[place])

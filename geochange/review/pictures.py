@@ -1,0 +1,140 @@
+"""Where the pixels of the page come from: each date and the probability, thinned as they are read."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.arrays import Array, Bools, Floats
+from geochange.errors import GeochangeError
+from geochange.polygons.preview import band_limits, common_limits
+from geochange.review.display import display_source
+from geochange.review.run import ReviewRun
+from geochange.review.tiles import Lattice, draw_colours, draw_probability
+from geochange.scenes.grid import Tile
+from geochange.scenes.scene import FileSource
+from geochange.scenes.source import Source
+
+log = logging.getLogger("geochange")
+
+SAMPLES, SAMPLE = 8, 64  # windows a side of the scene, and their pixels, from which the stretch is taken
+DATES = ("before", "after")
+PROBABILITY = "probability"
+MOST_WARPED = 1 << 21  # pixels of a date that is aligned while it is read, for one tile
+
+
+class NotYet(Exception):
+    """A picture that is being prepared."""
+
+
+def read_thinned(source: Source, tile: Tile, shape: tuple[int, int]) -> tuple[Array, Bools]:
+    """Read a tile of a source in fewer pixels, each of them one of the source's: (band, y, x) values, (y, x) valid.
+
+    Raises:
+        NotYet: the source is aligned while it is read, and the tile is large.
+    """
+    if isinstance(source, FileSource):
+        return source.read_thinned(tile, shape)
+    if tile.size > MOST_WARPED:
+        raise NotYet
+    values, valid = source.read(tile)
+    rows, cols = (np.arange(count) * length // count for length, count in zip(tile.shape, shape, strict=True))
+    return values[:, rows[:, None], cols], valid[rows[:, None], cols]
+
+
+def sample_windows(shape: tuple[int, int]) -> list[Tile]:
+    """Lay windows over a scene of (rows, cols), evenly."""
+    starts = [np.unique(np.linspace(0, max(each - SAMPLE, 0), SAMPLES).astype(int)).tolist() for each in shape]
+    return [Tile(row, col, min(SAMPLE, shape[0]), min(SAMPLE, shape[1])) for row in starts[0] for col in starts[1]]
+
+
+@dataclass
+class Pictures:
+    """All pictures of a run, as bytes of tiles."""
+
+    run: ReviewRun
+    ends: list[Source] = field(init=False)
+    """The first and the last date, as they are shown."""
+    preparing: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.ends = [self.run.scene.sources[0], self.run.scene.sources[-1]]
+
+    def prepare(self, folder: Path) -> None:
+        """Make what is needed to show all of both dates fast; it may take minutes."""
+        self.preparing = True
+        try:
+            for place, source in enumerate(list(self.ends)):
+                self.ends[place] = display_source(source, self.run.scene.grid, folder)
+        except GeochangeError as error:
+            log.warning("pictures of the whole scene come slowly: %s", error)
+        finally:
+            self.preparing = False
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        """Of the scene."""
+        return Lattice(self.run.scene.shape)
+
+    @cached_property
+    def shown(self) -> tuple[int, ...]:
+        """Places, among the bands of the scene, of those that are shown: three, or one."""
+        scene = self.run.scene
+        colours = scene.sources[0].colours or (1, 2, 3)
+        if all(colour in scene.bands for colour in colours):
+            return tuple(scene.bands.index(colour) for colour in colours)
+        return (0, 1, 2) if len(scene.bands) >= 3 else (0,)
+
+    @cached_property
+    def limits(self) -> Floats:
+        """(date, band, 2) values that are drawn black and white: common ones, unless a date could not be seen then."""
+        dates = []
+        for source in (self.run.scene.sources[0], self.run.scene.sources[-1]):
+            parts = [source.read(window) for window in sample_windows(self.run.scene.shape)]
+            seen = [
+                np.where(valid, values[list(self.shown)], np.nan).reshape(len(self.shown), -1)
+                for values, valid in parts
+            ]
+            dates.append(np.concatenate(seen, axis=1).astype(np.float64)[:, None])
+        before, after = dates
+        common = common_limits(before, after)
+        return np.stack([band_limits(before), band_limits(after)] if common is None else [common, common])
+
+    @cached_property
+    def look(self) -> str:
+        """What tiles depend on: their addresses have it, so that they may be kept for ever."""
+        told = f"{self.run.scene.fingerprint()} {self.shown} {self.limits.tolist()}"
+        return blake2b(told.encode(), digest_size=8).hexdigest()
+
+    def tile(self, layer: str, zoom: int, col: int, row: int) -> bytes | None:
+        """Return a JPEG or PNG; None where there is no such tile."""
+        found = self.lattice.tile(zoom, col, row)
+        if found is None:
+            return None
+        part, shape = found
+        if layer == PROBABILITY:
+            return draw_probability(*self._probability(part, shape))
+        place = DATES.index(layer)
+        values, valid = read_thinned(self.ends[place], part, shape)
+        return draw_colours(values[list(self.shown)], valid, self.limits[place])
+
+    def values_at(self, row: int, col: int) -> dict[str, Any]:
+        """Values of all bands of both dates, and of all classes, at a pixel of the scene; None where not valid."""
+        pixel = Tile(row, col, 1, 1)
+        found: dict[str, Any] = {}
+        for name, source in zip(DATES, (self.run.scene.sources[0], self.run.scene.sources[-1]), strict=True):
+            values, valid = source.read(pixel)
+            found[name] = values[:, 0, 0].tolist() if valid[0, 0] else None
+        codes, valid = self.run.scores.read(pixel)
+        found[PROBABILITY] = (codes[:, 0, 0] * self.run.scores.step).round(4).tolist() if valid[0, 0] else None
+        return found
+
+    def _probability(self, part: Tile, shape: tuple[int, int]) -> tuple[Floats, Bools]:
+        values, valid = read_thinned(self.run.scores.source, part, shape)
+        return self.run.scores.probabilities(values, valid).max(axis=0), valid

@@ -1,0 +1,102 @@
+"""The run that is reviewed: its scene as `detect` opened it, its layer, its classes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from geochange.errors import BadOption, UnreadableInput
+from geochange.files import appearing
+from geochange.names import is_elsewhere
+from geochange.parsing import parsing
+from geochange.probability.raster import ScoreRaster, open_scores
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import RESAMPLINGS, Scene, open_scene
+
+FOLDER = "review"
+TRUTH = "review.sqlite"
+BASE = "base.gpkg"
+LAYER = "changes.gpkg"
+
+
+@dataclass(frozen=True)
+class ReviewRun:
+    """A finished run of `detect`, opened for review."""
+
+    out: Path
+    record: Mapping[str, Any]
+    scene: Scene
+    scores: ScoreRaster
+
+    @property
+    def folder(self) -> Path:
+        """Where the review is kept."""
+        return self.out / FOLDER
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that a change may have."""
+        return self.scores.classes or ("change",)
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which pixels were predicted as change."""
+        found = self.record.get("threshold")
+        return float(found) if isinstance(found, int | float) else 0.5
+
+
+def open_run(out: Path, record: Mapping[str, Any], *, remote: bool = False) -> ReviewRun:
+    """Open the scene of a run as `detect` did.
+
+    Args:
+        out: folder of a finished run.
+        record: of the run.
+        remote: whether inputs may be read over the network.
+
+    Raises:
+        UnreadableInput: the record is not one of `detect`, or an input has changed since.
+        BadOption: an input would be read over the network.
+    """
+    with parsing(f"{out}: its record", "that of a finished run of `geochange detect`"):
+        identity = record["identity"]
+        names = [str(date["name"]) for date in identity["scene"]["dates"]]
+        saved = {each.name: identity["options"][each.name] for each in fields(SceneOptions)}
+        shift = tuple(float(each) for each in record["scene"]["removed_shift"])
+    if (elsewhere := [name for name in names if is_elsewhere(name)]) and not remote:
+        raise BadOption(f"{elsewhere[0]} is read over the network; add --remote where you trust this run.json")
+    given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()}
+    options = SceneOptions(**given)
+    scene = open_scene(names, options)
+    if any(shift):
+        scene = scene.move(1, (shift[0], shift[1]), RESAMPLINGS[options.resampling])
+    _require_unchanged(scene, identity["scene"], out)
+    return ReviewRun(out, record, scene, open_scores(str(out / "probability.tif")))
+
+
+def _require_unchanged(scene: Scene, before: Mapping[str, Any], out: Path) -> None:
+    now = json.loads(json.dumps(scene.fingerprint()))
+    for then, date in zip(before["dates"], now["dates"], strict=True):
+        if then["sample"] != date["sample"]:
+            raise UnreadableInput(f"{date['name']} has changed since {out} was made; detect again in another folder")
+
+
+def begin(run: ReviewRun) -> Path:
+    """Return the layer as the review began, which is copied when it begins.
+
+    Raises:
+        UnreadableInput: the run has no GeoPackage.
+    """
+    base = run.folder / BASE
+    if not base.exists():
+        source = run.out / LAYER
+        if not source.is_file():
+            raise UnreadableInput(f"{source} does not exist; run detect with --formats gpkg")
+        run.folder.mkdir(exist_ok=True)
+        with appearing(base) as temporary:
+            shutil.copyfile(source, temporary)
+        base.chmod(0o444)
+    return base

@@ -1,0 +1,91 @@
+// All changes and cells: the page's whole state, which depends on nothing that is drawn.
+
+import { getBytes } from "./scene";
+
+export const STATUSES = ["unreviewed", "kept", "rejected", "unsure", "deleted"] as const;
+export type Status = (typeof STATUSES)[number];
+export const UNREVIEWED = 0;
+export const UNSURE = 3;
+
+export interface Told {
+  key: string;
+  rev: number;
+  status?: Status;
+  label?: string;
+  comment?: string;
+  looked?: boolean;
+}
+
+export class Index {
+  readonly places: Map<number, number>;
+
+  constructor(
+    readonly seq: number,
+    readonly ids: Uint32Array,
+    readonly revs: Uint32Array,
+    readonly areas: Float32Array,
+    readonly scores: Float32Array,
+    readonly boxes: Float32Array,
+    readonly cellRevs: Uint32Array,
+    readonly statuses: Uint8Array,
+    readonly labels: Uint8Array,
+    readonly looked: Uint8Array,
+  ) {
+    this.places = new Map(Array.from(ids, (id, place) => [id, place]));
+  }
+
+  static async load(): Promise<Index> {
+    const bytes = await getBytes("/api/index");
+    const [count, cells] = new Uint32Array(bytes, 0, 2);
+    const seq = Number(new BigUint64Array(bytes, 8, 1)[0]);
+    let at = 16;
+    const take = <T>(kind: { new (b: ArrayBuffer, o: number, n: number): T; BYTES_PER_ELEMENT: number }, n: number): T => {
+      const part = new kind(bytes, at, n);
+      at += n * kind.BYTES_PER_ELEMENT;
+      return part;
+    };
+    return new Index(
+      seq,
+      take(Uint32Array, count),
+      take(Uint32Array, count),
+      take(Float32Array, count),
+      take(Float32Array, count),
+      take(Float32Array, 4 * count),
+      take(Uint32Array, cells),
+      take(Uint8Array, count),
+      take(Uint8Array, count),
+      take(Uint8Array, cells),
+    );
+  }
+
+  /** The box of a change in the page's coordinates: x = column, y = -row. */
+  box(place: number): [number, number, number, number] {
+    const [left, top, right, bottom] = this.boxes.subarray(4 * place, 4 * place + 4);
+    return [left, -bottom, right, -top];
+  }
+
+  tally(): Record<Status, number> {
+    const counts = new Uint32Array(STATUSES.length);
+    for (const status of this.statuses) counts[status] += 1;
+    return Object.fromEntries(STATUSES.map((name, code) => [name, counts[code]])) as Record<Status, number>;
+  }
+
+  /** Take over what the server says of changes and cells, unless more is known already. */
+  learn(told: Told[], columns: number, classes: string[]): void {
+    for (const each of told) {
+      if (each.key.startsWith("cell ")) {
+        const [row, col] = each.key.slice(5).split(" ").map(Number);
+        const place = row * columns + col;
+        if (each.rev < this.cellRevs[place]) continue;
+        this.cellRevs[place] = each.rev;
+        this.looked[place] = Number(each.looked);
+        continue;
+      }
+      const place = this.places.get(Number(each.key));
+      if (place === undefined || each.rev < this.revs[place]) continue;
+      this.revs[place] = each.rev;
+      if (each.status !== undefined) this.statuses[place] = STATUSES.indexOf(each.status);
+      if (each.label !== undefined) this.labels[place] = Math.max(0, classes.indexOf(each.label));
+    }
+  }
+}

@@ -1,0 +1,44 @@
+// Keys: by the letter, not by the place on the keyboard; none while somebody types.
+
+export const KEYS: [string, string][] = [
+  ["K", "keep, then the next undecided"],
+  ["X", "reject, then the next undecided"],
+  ["U", "unsure, then the next undecided"],
+  ["→ ←", "next, previous; with Shift: undecided only"],
+  ["Z Y", "undo, redo"],
+  ["1 … 9", "class, and keep"],
+  ["A S D", "before, both, after"],
+  ["Space", "held: the other date"],
+  [", .", "swipe left, right"],
+  ["Q", "probability"],
+  ["O", "outlines"],
+  ["[ ]", "hide below a score"],
+  ["I", "this cell is looked at, next cell"],
+  ["+ - 0", "zoom, fit the change"],
+  ["Home", "whole scene"],
+  ["/", "go to an id"],
+  ["Shift+drag", "choose several"],
+  ["Esc", "leave"],
+];
+
+export type Handlers = Record<string, (event: KeyboardEvent) => void>;
+
+export function listen(down: Handlers, up: Handlers): void {
+  window.addEventListener("keydown", (event) => press(event, down), { capture: true });
+  window.addEventListener("keyup", (event) => press(event, up), { capture: true });
+}
+
+function press(event: KeyboardEvent, handlers: Handlers): void {
+  const target = event.target as HTMLElement;
+  const typing = target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "range");
+  if (typing || event.isComposing) return;
+  const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+  if ((event.ctrlKey || event.metaKey || event.altKey) && !undoing) return;
+  if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
+  if (target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter")) return;
+  const name = undoing && event.shiftKey ? "y" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const handler = handlers[name];
+  if (handler === undefined) return;
+  event.preventDefault();
+  handler(event);
+}

@@ -1,0 +1,414 @@
+// The review: one change after another, decided with one key.
+
+import "ol/ol.css";
+import DragBox from "ol/interaction/DragBox";
+import { shiftKeyOnly } from "ol/events/condition";
+import { Imagery, type Mode } from "./imagery";
+import { Index, STATUSES, UNREVIEWED, UNSURE, type Status, type Told } from "./index";
+import { KEYS, listen } from "./keys";
+import { Marks } from "./marks";
+import { Outbox, type Item } from "./outbox";
+import { beginSession, get, getBytes, type Scene } from "./scene";
+
+const AHEAD = 3; // changes whose tiles and outlines are fetched beforehand
+const WAIT = 2000; // ms between questions whether the pictures are there
+const SPARE = 4; // how many times as wide as the change the view is, where it has to be fitted
+
+const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
+
+class Review {
+  private readonly imagery: Imagery;
+  private readonly marks: Marks;
+  private readonly outbox: Outbox;
+  private order: Uint32Array = new Uint32Array();
+  private at = -1;
+  private several: number[] = [];
+  private seq: number;
+
+  constructor(
+    private readonly scene: Scene,
+    private readonly index: Index,
+  ) {
+    this.seq = index.seq;
+    this.imagery = new Imagery(element("map"), scene);
+    this.marks = new Marks(this.imagery, index);
+    this.outbox = new Outbox(`geochange ${scene.name} ${scene.look}`, scene.reviewer, {
+      learned: (told) => this.learn(told),
+      refused: (message) => this.say(message),
+      waiting: (count, why) => this.showSaved(count, why),
+    });
+  }
+
+  async begin(): Promise<void> {
+    element("name").textContent = this.scene.name;
+    document.title = `${this.scene.name} · geochange review`;
+    this.bind();
+    this.showMode();
+    this.showTally();
+    this.showSaved(this.outbox.count, this.scene.read_only);
+    if (this.scene.preparing) void this.await();
+    await this.follow(this.scene.orders[0]);
+    await this.outbox.send();
+    this.hear();
+  }
+
+  /** Wait until all of the scene can be shown fast. */
+  private async await(): Promise<void> {
+    element("message").textContent = "preparing the overview; full scale works meanwhile";
+    while ((await get("/api/progress")).preparing) await new Promise((done) => setTimeout(done, WAIT));
+    element("message").textContent = "";
+    this.imagery.refresh();
+  }
+
+  private async follow(name: string): Promise<void> {
+    if (name === "cells") return this.nextCell();
+    if (name === "unsure") {
+      this.order = Uint32Array.from(this.index.ids.keys()).filter((place) => this.index.statuses[place] === UNSURE);
+      this.at = -1;
+      if (this.order.length === 0) this.say("nothing is unsure");
+      else this.step(1, false);
+      return;
+    }
+    const ids = new Uint32Array(await getBytes(`/api/order/${name}`));
+    this.order = ids.map((id) => this.index.places.get(id)!);
+    this.at = -1;
+    this.step(1, true);
+  }
+
+  /** Go on to the next change in the order: one that is not hidden and, where asked, not decided. */
+  private step(by: 1 | -1, undecided: boolean): void {
+    const next = this.find(this.at, by, undecided);
+    if (next === null) {
+      this.say(undecided ? "everything here is decided" : "there is no further one");
+      return;
+    }
+    this.at = next;
+    this.several = [];
+    void this.show();
+  }
+
+  private find(from: number, by: 1 | -1, undecided: boolean): number | null {
+    const count = this.order.length;
+    for (let step = 1; step <= count; step += 1) {
+      const at = (((from + by * step) % count) + count) % count;
+      const place = this.order[at];
+      if (this.index.scores[place] < this.marks.least) continue;
+      if (!undecided || this.index.statuses[place] === UNREVIEWED) return at;
+    }
+    return null;
+  }
+
+  private get place(): number {
+    return this.order[this.at];
+  }
+
+  private async show(fit = false): Promise<void> {
+    const view = this.imagery.map.getView();
+    const resolution = this.resolutionFor(this.place, fit);
+    view.setResolution(resolution);
+    view.setCenter(this.middle(this.place));
+    this.describe();
+    void this.marks.choose([this.place]);
+    let at: number | null = this.at;
+    for (let step = 0; step < AHEAD && at !== null; step += 1) {
+      at = this.find(at, 1, true);
+      if (at === null || at === this.at) break;
+      this.imagery.prefetch(this.middle(this.order[at]), this.resolutionFor(this.order[at], fit));
+      this.marks.prefetch(this.order[at]);
+    }
+  }
+
+  private middle(place: number): [number, number] {
+    const [left, bottom, right, top] = this.index.box(place);
+    return [(left + right) / 2, (bottom + top) / 2];
+  }
+
+  /** The view keeps its scale unless the change does not fit, or all of the scene is shown. */
+  private resolutionFor(place: number, fit: boolean): number {
+    const [left, bottom, right, top] = this.index.box(place);
+    const [width, height] = this.imagery.map.getSize() ?? [800, 600];
+    const needed = Math.max((right - left) / width, (top - bottom) / height);
+    const now = this.imagery.map.getView().getResolution()!;
+    const first = now > 1 && this.several.length === 0;
+    return fit || first ? Math.max(0.25, SPARE * needed) : Math.max(now, 1.1 * needed);
+  }
+
+  private decide(status: Status, label?: string): void {
+    const places = this.several.length > 0 ? this.several : [this.place];
+    this.act(places, status, label);
+    if (this.several.length > 0) {
+      this.several = [];
+      void this.show();
+    } else this.step(1, true);
+  }
+
+  private act(places: number[], status: Status, label?: string): void {
+    if (places.length === 0) return;
+    const after: Record<string, string> = label === undefined ? { status } : { status, label };
+    const items: Item[] = places.map((place) => ({ key: String(this.index.ids[place]), rev: this.index.revs[place], after }));
+    for (const place of places) {
+      this.index.statuses[place] = STATUSES.indexOf(status);
+      this.index.revs[place] += 1; // what the server will say
+      if (label !== undefined) this.index.labels[place] = this.scene.classes.indexOf(label);
+    }
+    this.outbox.add("decide", items);
+    this.refresh();
+  }
+
+  private look(): void {
+    const [x, y] = this.imagery.map.getView().getCenter()!;
+    const place = this.scene.cells.findIndex(([row, col, height, width]) => -y >= row && -y < row + height && x >= col && x < col + width);
+    if (place < 0) return;
+    const key = `cell ${Math.floor(place / this.scene.cell_columns)} ${place % this.scene.cell_columns}`;
+    const undecided = this.order.filter((each) => {
+      const [cx, cy] = this.middle(each);
+      const [row, col, height, width] = this.scene.cells[place];
+      return this.index.statuses[each] === UNREVIEWED && -cy >= row && -cy < row + height && cx >= col && cx < col + width;
+    }).length;
+    this.outbox.add("look", [{ key, rev: this.index.cellRevs[place], after: { looked: true } }]);
+    this.index.cellRevs[place] += 1;
+    this.index.looked[place] = 1;
+    this.say(undecided > 0 ? `looked at; ${undecided} changes in it are undecided and will not be labels` : "looked at");
+    this.nextCell();
+    this.showTally();
+  }
+
+  /** Show the next cell that nobody has looked at. */
+  private nextCell(): void {
+    const next = this.scene.cells.findIndex((_, each) => this.index.looked[each] === 0);
+    if (next < 0) return this.say("all cells are looked at");
+    const [row, col, height, width] = this.scene.cells[next];
+    this.imagery.map.getView().fit([col, -row - height, col + width, -row]);
+  }
+
+  private rejectHidden(): void {
+    const hidden = Array.from(this.index.ids.keys()).filter(
+      (place) => this.index.statuses[place] === UNREVIEWED && this.index.scores[place] < this.marks.least,
+    );
+    for (let start = 0; start < hidden.length; start += 10_000) this.act(hidden.slice(start, start + 10_000), "rejected");
+    this.say(`${hidden.length} rejected`);
+  }
+
+  private learn(told: Told[]): void {
+    this.index.learn(told, this.scene.cell_columns, this.scene.classes);
+    this.refresh();
+  }
+
+  private refresh(): void {
+    this.marks.refresh();
+    this.describe();
+    this.showTally();
+  }
+
+  /** Hear of what others decide, and of what this page has undone. */
+  private hear(): void {
+    const events = new EventSource(`/api/events?after=${this.seq}`);
+    events.onmessage = (event) => {
+      const action = JSON.parse(event.data);
+      this.seq = action.seq;
+      this.learn(action.items);
+    };
+  }
+
+  private hide(least: number): void {
+    this.marks.least = Math.min(1, Math.max(0, least));
+    element<HTMLInputElement>("least").value = String(this.marks.least);
+    element("least-value").textContent = this.marks.least.toFixed(2);
+    this.refresh();
+  }
+
+  private bind(): void {
+    const { imagery, marks } = this;
+    const mode = (name: Mode) => () => {
+      imagery.show(name);
+      this.showMode();
+    };
+    const swipe = (by: number) => () => {
+      imagery.moveSplit(imagery.split + by);
+      this.showMode();
+    };
+    const zoom = (by: number) => () => imagery.map.getView().setResolution(imagery.map.getView().getResolution()! * by);
+    const down = {
+      k: () => this.decide("kept"),
+      x: () => this.decide("rejected"),
+      u: () => this.decide("unsure"),
+      z: () => this.outbox.add("undo", []),
+      y: () => this.outbox.add("redo", []),
+      ArrowRight: (event: KeyboardEvent) => this.step(1, event.shiftKey),
+      ArrowLeft: (event: KeyboardEvent) => this.step(-1, event.shiftKey),
+      a: mode("before"),
+      s: mode("both"),
+      d: mode("after"),
+      " ": () => imagery.blink(true),
+      ",": swipe(-0.05),
+      ".": swipe(0.05),
+      q: () => this.showProbability(imagery.opacity > 0 ? 0 : 0.7),
+      o: () => {
+        marks.outlines = !marks.outlines;
+        void marks.fetchNear();
+      },
+      "[": () => this.hide(marks.least - 0.05),
+      "]": () => this.hide(marks.least + 0.05),
+      i: () => this.look(),
+      "+": zoom(0.5),
+      "=": zoom(0.5),
+      "-": zoom(2),
+      "0": () => void this.show(true),
+      Home: () => imagery.map.getView().fit(imagery.extent),
+      "/": () => this.goTo(),
+      "?": () => this.showKeys(),
+      Escape: () => element<HTMLDialogElement>("keys").close(),
+      ...Object.fromEntries(this.scene.classes.slice(0, 9).map((name, place) => [String(place + 1), () => this.decide("kept", name)])),
+    };
+    listen(down, { " ": () => imagery.blink(false) });
+    for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-key]"))
+      button.onclick = () => window.dispatchEvent(new KeyboardEvent("keydown", { key: button.dataset.key }));
+    const order = element<HTMLSelectElement>("order");
+    order.replaceChildren(...[...this.scene.orders, "unsure", "cells"].map((name) => new Option(name)));
+    order.onchange = () => {
+      order.blur();
+      void this.follow(order.value);
+    };
+    element<HTMLInputElement>("least").oninput = (event) => this.hide(Number((event.target as HTMLInputElement).value));
+    element("reject-hidden").onclick = () => this.rejectHidden();
+    element<HTMLInputElement>("opacity").oninput = (event) => (imagery.opacity = Number((event.target as HTMLInputElement).value));
+    this.bindMap();
+  }
+
+  private bindMap(): void {
+    const { map } = this.imagery;
+    const box = new DragBox({ condition: shiftKeyOnly });
+    map.addInteraction(box);
+    box.on("boxend", () => {
+      const [left, bottom, right, top] = box.getGeometry().getExtent();
+      this.several = Array.from(this.order).filter((place) => {
+        const [x, y] = this.middle(place);
+        return x >= left && x <= right && y >= bottom && y <= top && this.index.scores[place] >= this.marks.least;
+      });
+      void this.marks.choose(this.several);
+      this.describe();
+    });
+    map.on("pointermove", (event) => void this.showPlace(event.coordinate));
+    map.on("click", (event) => {
+      const [x, y] = event.coordinate;
+      const inside = (at: number) => {
+        const [left, bottom, right, top] = this.index.box(this.order[at]);
+        return x >= left - 2 && x <= right + 2 && y >= bottom - 2 && y <= top + 2;
+      };
+      const hit = Array.from(this.order.keys()).filter(inside);
+      if (hit.length === 0) return;
+      this.at = hit.reduce((least, at) => (this.index.areas[this.order[at]] < this.index.areas[this.order[least]] ? at : least));
+      this.several = [];
+      this.describe();
+      void this.marks.choose([this.place]);
+    });
+  }
+
+  private goTo(): void {
+    const wanted = Number(prompt("Change number"));
+    const at = this.order.indexOf(this.index.places.get(wanted) ?? -1);
+    if (at < 0) return this.say(`there is no change ${wanted}`);
+    this.at = at;
+    void this.show();
+  }
+
+  private describe(): void {
+    const section = element("change");
+    if (this.several.length > 0) {
+      section.replaceChildren(heading(`${this.several.length} changes chosen`));
+      return;
+    }
+    if (this.at < 0) return;
+    const { ids, scores, areas, statuses, labels } = this.index;
+    const status = STATUSES[statuses[this.place]];
+    const area = this.scene.gsd === null ? `${areas[this.place]} px` : `${(areas[this.place] * this.scene.gsd ** 2).toLocaleString("en", { maximumFractionDigits: 0 })} m²`;
+    section.replaceChildren(
+      heading(`Change ${ids[this.place]}`),
+      list([
+        ["Status", status, status],
+        ["Class", this.scene.classes[labels[this.place]]],
+        ["Mean score", scores[this.place].toFixed(2)],
+        ["Area", area],
+        ["In the order", `${this.at + 1} of ${this.order.length}`],
+      ]),
+    );
+  }
+
+  private showTally(): void {
+    const counts = this.index.tally();
+    const looked = this.index.looked.reduce((sum, each) => sum + each, 0);
+    element("tally").textContent =
+      `${counts.kept} kept · ${counts.rejected} rejected · ${counts.unsure} unsure · ${counts.unreviewed} to do · ` +
+      `${looked} of ${this.scene.cells.length} cells looked at`;
+  }
+
+  private showMode(): void {
+    const [before, after] = this.scene.dates.map((each, place) => each.date ?? ["before", "after"][place]);
+    const { mode, split } = this.imagery;
+    const parts = mode === "before" ? [before] : mode === "after" ? [after] : [`${before} ◂`, `▸ ${after}`];
+    element("shown").replaceChildren(...parts.map((text) => Object.assign(document.createElement("b"), { textContent: text })));
+    element("shown").style.left = mode === "both" ? `${100 * split}%` : "50%";
+  }
+
+  private showProbability(opacity: number): void {
+    this.imagery.opacity = opacity;
+    element<HTMLInputElement>("opacity").value = String(opacity);
+  }
+
+  private showSaved(count: number, why: string | null): void {
+    element("saved").textContent = why ?? (count > 0 ? `${count} being saved` : "all saved");
+  }
+
+  private async showPlace([x, y]: number[]): Promise<void> {
+    const [a, b, c, d, e, f] = this.scene.transform;
+    const [col, row] = [x, -y];
+    const inside = col >= 0 && row >= 0 && col < this.scene.shape[1] && row < this.scene.shape[0];
+    const [mx, my] = [a * col + b * row + c, d * col + e * row + f];
+    element("place").textContent = inside ? `${mx.toFixed(1)}, ${my.toFixed(1)} · row ${Math.floor(row)}, column ${Math.floor(col)}` : "";
+  }
+
+  private showKeys(): void {
+    const dialog = element<HTMLDialogElement>("keys");
+    const table = document.createElement("dl");
+    for (const [key, what] of KEYS) table.append(...pair(key, what));
+    dialog.replaceChildren(heading("Keys"), table);
+    dialog.showModal();
+  }
+
+  private say(message: string): void {
+    element("message").textContent = message;
+    setTimeout(() => {
+      if (element("message").textContent === message) element("message").textContent = "";
+    }, 4000);
+  }
+}
+
+function heading(text: string): HTMLElement {
+  return Object.assign(document.createElement("h2"), { textContent: text });
+}
+
+function pair(name: string, value: string, kind = ""): HTMLElement[] {
+  return [
+    Object.assign(document.createElement("dt"), { textContent: name }),
+    Object.assign(document.createElement("dd"), { textContent: value, className: kind }),
+  ];
+}
+
+function list(rows: [string, string, string?][]): HTMLElement {
+  const found = document.createElement("dl");
+  for (const [name, value, kind] of rows) found.append(...pair(name, value, kind));
+  return found;
+}
+
+async function main(): Promise<void> {
+  try {
+    await beginSession();
+    const [scene, index] = await Promise.all([get("/api/scene") as Promise<Scene>, Index.load()]);
+    await new Review(scene, index).begin();
+  } catch (error) {
+    element("message").textContent = (error as Error).message;
+  }
+}
+
+window.addEventListener("hashchange", () => location.reload()); // a new address in the same tab
+void main();

@@ -1,0 +1,152 @@
+// Changes as boxes, all of them, on one canvas that is painted when the view rests; and outlines of those nearby.
+
+import ImageLayer from "ol/layer/Image";
+import VectorLayer from "ol/layer/Vector";
+import ImageCanvas from "ol/source/ImageCanvas";
+import VectorSource from "ol/source/Vector";
+import GeoJSON from "ol/format/GeoJSON";
+import Feature from "ol/Feature";
+import { fromExtent } from "ol/geom/Polygon";
+import { Circle, Fill, Stroke, Style } from "ol/style";
+import Point from "ol/geom/Point";
+import type { Imagery } from "./imagery";
+import { Index, STATUSES } from "./index";
+import { get } from "./scene";
+
+const COLOURS: Record<string, string> = { unreviewed: "#ff0090", kept: "#2fd06a", rejected: "#ff6a5c", unsure: "#ffc400" };
+const DASHES: Record<string, number[]> = { unreviewed: [], kept: [], rejected: [2, 4], unsure: [8, 5] };
+const SMALLEST = 2; // px of a mark on the screen
+const RING = 12; // px; a smaller change gets a ring
+const NEAR = 2; // scene pixels to a screen pixel, from which on outlines are drawn
+
+export class Marks {
+  least = 0;
+  outlines = true;
+  private readonly painted: ImageCanvas;
+  private readonly near = new VectorSource();
+  private readonly chosen = new VectorSource();
+  private readonly format = new GeoJSON();
+  private asked = 0;
+
+  constructor(
+    private readonly imagery: Imagery,
+    private readonly index: Index,
+  ) {
+    this.painted = new ImageCanvas({
+      ratio: 1.5,
+      projection: imagery.map.getView().getProjection(),
+      canvasFunction: (extent, resolution, ratio, size) => this.paint(extent, resolution, ratio, size),
+    });
+    imagery.map.addLayer(new ImageLayer({ source: this.painted }));
+    imagery.map.addLayer(new VectorLayer({ source: this.near, style: (feature) => this.outline(Number(feature.getId()), 2) }));
+    imagery.map.addLayer(
+      new VectorLayer({
+        source: this.chosen,
+        style: (feature, resolution) => this.chosenStyle(feature as Feature, resolution),
+      }),
+    );
+    imagery.map.on("moveend", () => void this.fetchNear());
+  }
+
+  refresh(): void {
+    this.painted.changed();
+    this.near.changed();
+    this.chosen.changed();
+  }
+
+  /** Mark some changes as those that the next decision is about. */
+  async choose(places: number[]): Promise<void> {
+    this.chosen.clear();
+    const turn = ++this.asked;
+    this.chosen.addFeatures(places.map((place) => new Feature({ geometry: fromExtent(this.index.box(place)), place, box: true })));
+    const ids = places.slice(0, 1500).map((place) => this.index.ids[place]);
+    if (ids.length === 0) return;
+    const shapes = this.upright(await get(`/api/shapes?ids=${ids.join(",")}`));
+    if (turn !== this.asked) return;
+    this.chosen.clear();
+    shapes.forEach((shape) => shape.set("place", this.index.places.get(Number(shape.getId()))));
+    this.chosen.addFeatures(shapes);
+  }
+
+  /** Let the browser keep the outlines of changes that come next. */
+  prefetch(place: number): void {
+    void get(`/api/shapes?ids=${this.index.ids[place]}`);
+  }
+
+  async fetchNear(): Promise<void> {
+    const view = this.imagery.map.getView();
+    if (!this.outlines || view.getResolution()! > NEAR) {
+      this.near.clear();
+      return;
+    }
+    const [left, bottom, right, top] = view.calculateExtent();
+    const answer = await get(`/api/shapes?box=${left},${-top},${right},${-bottom}`);
+    this.near.clear();
+    if (!("too_many" in answer)) this.near.addFeatures(this.upright(answer));
+    this.painted.changed();
+  }
+
+  /** Shapes come with x = column and y = row; the page's y is -row. */
+  private upright(answer: object): Feature[] {
+    const features = this.format.readFeatures(answer) as Feature[];
+    features.forEach((feature) =>
+      feature.getGeometry()!.applyTransform((input, output, stride) => {
+        for (let at = 1; at < input.length; at += stride ?? 2) output![at] = -input[at];
+        return output!;
+      }),
+    );
+    return features;
+  }
+
+  private outline(id: number, width: number): Style | undefined {
+    const place = this.index.places.get(id);
+    if (place === undefined || this.index.scores[place] < this.least) return undefined;
+    const status = STATUSES[this.index.statuses[place]];
+    return new Style({ stroke: new Stroke({ color: COLOURS[status], width, lineDash: DASHES[status] }) });
+  }
+
+  private chosenStyle(feature: Feature, resolution: number): Style[] {
+    const place = feature.get("place") as number;
+    const status = STATUSES[this.index.statuses[place]];
+    const dash = feature.get("box") ? [] : DASHES[status];
+    const styles = [
+      new Style({ stroke: new Stroke({ color: "#000000", width: 5 }) }),
+      new Style({ stroke: new Stroke({ color: "#ffffff", width: 3.5 }), fill: new Fill({ color: "rgba(0,0,0,0.01)" }) }),
+      new Style({ stroke: new Stroke({ color: COLOURS[status], width: 2, lineDash: dash }) }),
+    ];
+    const [left, bottom, right, top] = this.index.box(place);
+    if (Math.max(right - left, top - bottom) / resolution < RING) {
+      const middle = new Point([(left + right) / 2, (bottom + top) / 2]);
+      const ring = (color: string, width: number) => new Style({ geometry: middle, image: new Circle({ radius: 16, stroke: new Stroke({ color, width }) }) });
+      styles.push(ring("#000000", 4), ring("#ffffff", 2));
+    }
+    return styles;
+  }
+
+  private paint(extent: number[], resolution: number, ratio: number, size: number[]): HTMLCanvasElement {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = size.map(Math.round);
+    const context = canvas.getContext("2d")!;
+    const scale = ratio / resolution;
+    const { boxes, scores, statuses } = this.index;
+    if (resolution <= NEAR && this.outlines && this.near.getFeatures().length > 0) return canvas;
+    for (const [code, status] of STATUSES.slice(0, 4).entries()) {
+      context.fillStyle = COLOURS[status];
+      for (let place = 0; place < scores.length; place += 1) {
+        if (statuses[place] !== code || scores[place] < this.least) continue;
+        const x = (boxes[4 * place] - extent[0]) * scale;
+        const y = (extent[3] + boxes[4 * place + 1]) * scale;
+        const width = Math.max((boxes[4 * place + 2] - boxes[4 * place]) * scale, SMALLEST * ratio);
+        const height = Math.max((boxes[4 * place + 3] - boxes[4 * place + 1]) * scale, SMALLEST * ratio);
+        if (x + width < 0 || y + height < 0 || x > canvas.width || y > canvas.height) continue;
+        if (width > 6 * ratio && height > 6 * ratio) {
+          context.fillRect(x, y, width, ratio);
+          context.fillRect(x, y + height - ratio, width, ratio);
+          context.fillRect(x, y, ratio, height);
+          context.fillRect(x + width - ratio, y, ratio, height);
+        } else context.fillRect(x, y, width, height);
+      }
+    }
+    return canvas;
+  }
+}

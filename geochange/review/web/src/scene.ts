@@ -1,0 +1,63 @@
+// What the server knows of the scene, and how it is asked.
+
+export interface Scene {
+  name: string;
+  shape: [number, number];
+  transform: [number, number, number, number, number, number];
+  crs: string | null;
+  gsd: number | null;
+  dates: { name: string; date: string | null }[];
+  look: string;
+  deepest: number;
+  classes: string[];
+  threshold: number;
+  orders: string[];
+  cells: [number, number, number, number][];
+  cell_columns: number;
+  reviewer: string;
+  read_only: string | null;
+  preparing: boolean;
+}
+
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly answer: Record<string, unknown>,
+  ) {
+    super(message);
+  }
+}
+
+export async function post(path: string, body: unknown): Promise<Record<string, any>> {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Geochange": "1" },
+    body: JSON.stringify(body),
+  });
+  return answerOf(response);
+}
+
+export async function get(path: string): Promise<any> {
+  return answerOf(await fetch(path));
+}
+
+export async function getBytes(path: string): Promise<ArrayBuffer> {
+  const response = await fetch(path);
+  if (!response.ok) await answerOf(response);
+  return response.arrayBuffer();
+}
+
+async function answerOf(response: Response): Promise<any> {
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(response.status, String(answer.error ?? response.statusText), answer);
+  return answer;
+}
+
+/** Exchange the token of the printed address for the cookie, and take it out of the address. */
+export async function beginSession(): Promise<void> {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token === null) return;
+  await post("/api/session", { token });
+  history.replaceState(null, "", location.pathname);
+}

@@ -1,0 +1,105 @@
+import http.client
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import geochange
+
+SAMPLE = Path(__file__).parents[2] / "sample_data"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of `detect`, which tests copy."""
+    folder = tmp_path_factory.mktemp("finished")
+    pair = (SAMPLE / "before.tif", SAMPLE / "after.tif")
+    geochange.detect(*pair, folder / "out", detector="change-vector", formats=("gpkg",))
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@dataclass
+class Served:
+    """A server of a review, as a process of its own, and how it is asked."""
+
+    out: Path
+    process: subprocess.Popen
+    address: str
+    token: str
+    cookie: str = ""
+    answers: list = field(default_factory=list)
+
+    @property
+    def place(self):
+        return urlsplit(self.address).netloc
+
+    def ask(self, method, path, body=None, *, cookie=True, **headers):
+        """Status and body of an answer; the headers of a page unless others are given."""
+        sent = {"Host": self.place, "Origin": f"http://{self.place}", "X-Geochange": "1"}
+        sent |= {"Content-Type": "application/json"} if method == "POST" else {}
+        sent |= {"Cookie": self.cookie} if cookie else {}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = http.client.HTTPConnection(self.place, timeout=20)
+        content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in sent.items():
+            if value is not None:
+                connection.putheader(name, value)
+        if content is not None:
+            connection.putheader("Content-Length", str(len(content)))
+        connection.endheaders(content)
+        answer = connection.getresponse()
+        found = answer.read()
+        connection.close()
+        return answer.status, found, dict(answer.getheaders())
+
+    def log_in(self):
+        status, _, headers = self.ask("POST", "/api/session", {"token": self.token}, cookie=False)
+        assert status == 200
+        self.cookie = headers["set-cookie"].split(";")[0]
+        return headers["set-cookie"]
+
+    def get(self, path):
+        status, found, _ = self.ask("GET", path)
+        assert status == 200, found
+        return json.loads(found)
+
+    def act(self, kind, items=(), op=None, who="ada"):
+        from uuid import uuid4
+
+        sent = {"op": op or str(uuid4()), "kind": kind, "who": who, "items": list(items)}
+        status, found, _ = self.ask("POST", "/api/actions", sent)
+        return status, json.loads(found)
+
+
+def serve(out, *more):
+    code = "import sys; from geochange.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "review", str(out), "--no-open", "--reviewer", "ada", *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline().strip()
+    if not line:
+        raise AssertionError(process.communicate()[1])
+    address, token = line.split("/#token=")
+    return Served(out, process, address, token)
+
+
+@pytest.fixture
+def served(out):
+    pytest.importorskip("starlette")
+    server = serve(out, "--port", "0")
+    server.log_in()
+    yield server
+    server.process.send_signal(signal.SIGINT)
+    server.process.communicate(timeout=30)

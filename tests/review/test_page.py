@@ -1,0 +1,173 @@
+"""The page in a browser: every decision by one key, nothing lost, nothing but text from users."""
+
+import io
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from geopandas import read_file
+from PIL import Image
+
+from geochange.review.store import read_actions
+from tests.review.conftest import serve
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PAGE = Path(__file__).parents[2] / "geochange" / "review" / "page" / "index.html"
+if CHROMIUM is None:
+    pytest.skip("no Chromium", allow_module_level=True)
+if not PAGE.is_file():
+    pytest.skip("the page is not built: make web", allow_module_level=True)
+api = pytest.importorskip("playwright.sync_api")
+
+WAIT = 20_000  # ms
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    faults = []
+    opened = browser.new_page(viewport={"width": 1200, "height": 800})
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    opened.goto(f"{served.address}/#token={served.token}")
+    opened.wait_for_selector("#change h2", timeout=WAIT)
+    yield opened
+    opened.close()
+    assert faults == []
+
+
+def tally(page, text):
+    page.locator("#tally", has_text=text).wait_for(timeout=WAIT)
+    page.locator("#saved", has_text="all saved").wait_for(timeout=WAIT)
+
+
+def statuses(served):
+    found = {}
+    for action in read_actions(served.out / "review" / "review.sqlite"):
+        for item in action.items:
+            found[item.key] = item.after.get("status", item.after.get("looked"))
+    return sorted(str(each) for each in found.values())
+
+
+def test_one_key_a_decision_and_one_takes_it_back(page, served):
+    first = page.inner_text("#change h2")
+    for key in ("k", "X", "u"):
+        page.keyboard.press(key)
+    tally(page, "1 kept · 1 rejected · 1 unsure")
+    assert page.inner_text("#change h2") != first
+    page.keyboard.press("z")
+    tally(page, "1 kept · 1 rejected · 0 unsure")
+    page.keyboard.press("Control+z")
+    tally(page, "1 kept · 0 rejected · 0 unsure")
+    page.keyboard.press("y")
+    tally(page, "1 kept · 1 rejected · 0 unsure")
+    assert statuses(served) == ["kept", "rejected", "unreviewed"]
+    page.reload()
+    page.wait_for_selector("#change h2", timeout=WAIT)
+    tally(page, "1 kept · 1 rejected · 0 unsure")
+
+
+def test_the_token_leaves_the_address(page, served):
+    assert "#" not in page.url
+    assert served.token not in page.content()
+
+
+def test_all_that_is_hidden_is_rejected_by_one_action_without_a_question(page, served):
+    dialogs = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog) or dialog.dismiss())
+    scores = read_file(served.out / "changes.gpkg", layer="changes").score_mean
+    least = round(float(scores.quantile(0.9)), 2)
+    hidden = int((scores.astype("float32") < least).sum())
+    page.fill("#least", str(least))
+    page.click("#reject-hidden")
+    tally(page, f"{hidden} rejected")
+    assert len(read_actions(served.out / "review" / "review.sqlite")) == 1
+    page.keyboard.press("z")
+    tally(page, " 0 rejected")
+    assert dialogs == []
+
+
+def test_a_cell_is_looked_at(page, served):
+    page.keyboard.press("i")
+    tally(page, "1 of")
+    assert statuses(served) == ["True"]
+
+
+def test_others_see_what_one_decides(page, browser, served):
+    second = browser.new_page()
+    second.goto(f"{served.address}/#token={served.token}")
+    second.wait_for_selector("#change h2", timeout=WAIT)
+    page.keyboard.press("k")
+    second.locator("#tally", has_text="1 kept").wait_for(timeout=WAIT)
+    second.close()
+
+
+def test_what_a_server_did_not_hear_is_sent_when_it_is_back(browser, out):
+    server = serve(out)
+    opened = browser.new_page()
+    opened.goto(f"{server.address}/#token={server.token}")
+    opened.wait_for_selector("#change h2", timeout=WAIT)
+    opened.keyboard.press("k")
+    opened.locator("#saved", has_text="all saved").wait_for(timeout=WAIT)
+    server.process.kill()
+    server.process.communicate()
+    opened.keyboard.press("x")
+    opened.locator("#saved", has_text="no connection").wait_for(timeout=WAIT)
+    again = serve(out)
+    opened.locator("#saved", has_text="open the address that was printed last").wait_for(timeout=WAIT)
+    opened.goto(f"{again.address}/#token={again.token}")
+    opened.wait_for_selector("#change h2", timeout=WAIT)
+    opened.locator("#tally", has_text="1 kept · 1 rejected").wait_for(timeout=WAIT)
+    opened.locator("#saved", has_text="all saved").wait_for(timeout=WAIT)
+    opened.close()
+    again.process.send_signal(signal.SIGINT)
+    again.process.communicate(timeout=30)
+    layer = read_file(out / "review.gpkg", layer="changes")
+    assert sorted(layer.loc[layer.status != "unreviewed", "status"]) == ["kept", "rejected"]
+
+
+def colours(page):
+    """What the map shows when all is there, (y, x, 3), without what is written over it."""
+    before = None
+    for _ in range(40):
+        page.wait_for_timeout(300)
+        picture = Image.open(io.BytesIO(page.locator("#map").screenshot())).convert("RGB")
+        now = np.asarray(picture).astype(int)[80:-60]
+        if before is not None and (now == before).all():
+            return now
+        before = now
+    raise AssertionError("the map does not come to rest")
+
+
+def test_before_after_swipe_and_blink_show_the_dates(page):
+    page.keyboard.press("q")
+    page.keyboard.press("q")
+    page.keyboard.press("Home")
+    page.keyboard.press("o")
+    page.keyboard.press("a")
+    before = colours(page)
+    page.keyboard.press("d")
+    after = colours(page)
+    differ = (before != after).any(axis=2)
+    assert differ.any()
+    page.keyboard.press("s")
+    both = colours(page)
+    middle = both.shape[1] // 2
+    assert (both[:, : middle - 4] == before[:, : middle - 4]).all()
+    assert (both[:, middle + 4 :] == after[:, middle + 4 :]).all()
+    page.keyboard.press("d")
+    page.keyboard.down(" ")
+    assert (colours(page) == before).all()
+    page.keyboard.up(" ")
+    assert (colours(page) == after).all()
