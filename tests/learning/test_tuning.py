@@ -48,6 +48,7 @@ def test_the_best_trial_is_kept(tmp_path):
     finished = [row for row in rows_of(tmp_path) if row["state"] == "complete"]
     top = max(finished, key=lambda row: float(row["f1"]))
     assert best["rate"] == float(top["rate"])
+    assert len({chosen["rate"] for chosen in seen}) == len(seen) == 8
     assert set(best) == {"rate", "weight_decay", "encoder_rate", "loss", "batch"}
 
 
