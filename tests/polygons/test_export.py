@@ -1,7 +1,6 @@
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from xml.etree import ElementTree
 
 import geopandas
@@ -231,13 +230,3 @@ def test_geoparquet_is_compressed_and_has_a_row_group_for_each_batch(regions, tm
     assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
     assert geo["columns"]["geometry"]["geometry_types"] == ["Polygon"]
     assert geo["columns"]["geometry"]["orientation"] == "counterclockwise"
-
-
-@suffixes
-def test_the_suffix_may_be_in_capitals(suffix):
-    assert writer_of(Path(f"CHANGES{suffix.upper()}")) is LAYER_WRITERS[suffix]
-
-
-def test_other_suffixes_are_refused_with_the_known_ones():
-    with pytest.raises(BadOption, match=r"changes\.shp: vector layers end in \.gpkg, \.geojson, \.fgb, \.parquet"):
-        writer_of(Path("changes.shp"))
