@@ -50,6 +50,14 @@ def test_other_grids_are_refused_with_the_difference_and_the_fix(tmp_path, crs, 
     assert "--align" in str(caught.value)
 
 
+def test_a_refusal_names_both_dates_in_their_order_and_the_first_that_does_not_fit(tmp_path):
+    shapes = {"a": (40, 50), "b": (40, 50), "c": (41, 52), "d": (44, 50)}
+    paths = [write_raster(tmp_path / f"{name}.tif", textured(shape)) for name, shape in shapes.items()]
+    named = r"a\.tif and \S*c\.tif are not on one grid: size 40 rows x 50 columns against 41 rows x 52 columns; add"
+    with pytest.raises(GridMismatch, match=named):
+        open_scene(paths)
+
+
 def test_align_crops_where_only_whole_pixels_differ(tmp_path):
     values = textured((60, 70))
     before = write_raster(tmp_path / "a.tif", values[:, 5:45, 10:60], transform=PLACE @ Affine.translation(10, 5))
