@@ -288,3 +288,9 @@ def test_shift_of_real_imagery_is_found_to_a_fifth_of_a_pixel(path: str, shift: 
     ]
     found = combined(windows)
     assert (found.row, found.col) == pytest.approx(shift, abs=0.2)
+
+
+def test_windows_within_a_third_of_a_pixel_are_no_outliers_where_most_agree_closely() -> None:
+    close = [WindowShift(1 + row, -2.0, 10.0) for row in (0, 0, 0, 0, 0.25, -0.25)]
+    assert combined(close).windows_used == 6
+    assert combined([*close, WindowShift(1.35, -2.0, 10.0)]).windows_used == 6
