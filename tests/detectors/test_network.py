@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -460,6 +461,25 @@ def test_augmented_scores_are_alike_for_turned_images(small):
     with torch.no_grad():
         straight, turned = module(dates, valid), module(torch.rot90(dates, 1, (-2, -1)), valid)
     torch.testing.assert_close(torch.rot90(straight, 1, (-2, -1)), turned, atol=1e-5, rtol=1e-4)
+
+
+class Pointing(torch.nn.Module):
+    """Finds one box in every sample, in its own pixels."""
+
+    stride = 4
+    box = 4.0, 6.0, 12.0, 16.0, 2.0, 0.75, 10.0, 8.0
+
+    def with_objects(self, dates):
+        rows = torch.tensor([[k, *self.box] for k in range(len(dates))])
+        return torch.zeros(len(dates), 1, *dates.shape[-2:]), rows
+
+
+def test_boxes_and_their_cells_come_back_in_the_pixels_of_the_tile():
+    values = Preparation(gain=(1.0,), offset=(0.0,), zoom=Fraction(2))
+    module = TileScores(Pointing(), values, temperature=1.0, augment=False)
+    scores, boxes = module.find(torch.zeros(2, 2, 1, 16, 16), torch.ones(2, 2, 16, 16))
+    assert scores.shape == (2, 1, 16, 16)
+    assert boxes.tolist() == [[k, 2, 3, 6, 8, 2, 0.75, 5, 4] for k in range(2)]
 
 
 NO_ROOM = (torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"))

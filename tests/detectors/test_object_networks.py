@@ -338,6 +338,13 @@ def test_each_object_is_hit_once_by_the_best_box():
     assert object_figures([one, item([], [])])["ap50"] < object_figures([one])["ap50"]
 
 
+def test_only_a_box_of_the_same_class_hits():
+    there = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], float)
+    found = there[[0, 0, 1]]
+    one = ItemObjects(there, np.array([1, 2]), found, np.array([2, 1, 1]), np.array([0.9, 0.8, 0.7]), 10_000)
+    assert hits_of(one).tolist() == [False, True, False]
+
+
 def test_what_is_missed_counts_against_recall():
     histogram = score_histogram([item([[0, 0, 10, 10]], [0.9], there=[[0, 0, 10, 10], [40, 40, 50, 50]])])
     assert histogram.at(0.5)["recall"] == 0.5

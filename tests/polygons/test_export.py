@@ -232,6 +232,15 @@ def test_geoparquet_is_compressed_and_has_a_row_group_for_each_batch(regions, tm
     assert geo["columns"]["geometry"]["orientation"] == "counterclockwise"
 
 
+def test_geoparquet_names_the_kind_of_geometry_that_it_holds(multipart, tmp_path):
+    path = tmp_path / "changes.parquet"
+
+    write_layer(path, [multipart], ChangeLayer(grid=UTM, multipart=True))
+
+    geo = json.loads(pq.read_schema(path).metadata[b"geo"])
+    assert geo["columns"]["geometry"]["geometry_types"] == ["MultiPolygon"]
+
+
 @pytest.mark.parametrize("failure", [None, ZeroDivisionError])
 def test_the_index_of_a_geopackage_is_built_in_little_memory_and_gdal_gets_its_own_limit_back(
     regions, tmp_path, failure
