@@ -1,4 +1,5 @@
 import sqlite3
+import sys
 from contextlib import closing
 
 import numpy as np
@@ -8,6 +9,7 @@ import shapely
 from geochange.errors import DiskFull
 from geochange.polygons.regions import concatenate
 from geochange.polygons.store import RegionStore
+from tests.forked_commands import files_at_most
 from tests.region_cases import Map, trace_whole
 
 
@@ -93,6 +95,15 @@ def test_a_full_disk_is_reported_with_the_folder_and_leaves_no_file(regions, tmp
         store._database.execute("PRAGMA max_page_count = 3")
         with pytest.raises(DiskFull, match=f"the disk is full: {tmp_path} has no room for regions"):
             store.add(regions)
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of file size there")
+def test_a_quota_that_is_used_up_is_told_as_a_full_disk(regions, tmp_path):
+    refused = pytest.raises(DiskFull, match=f"the disk is full: {tmp_path} has no room for regions")
+    with RegionStore(tmp_path) as store, files_at_most(20_000), refused:
+        store.add(regions)
 
     assert not list(tmp_path.iterdir())
 
