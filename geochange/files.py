@@ -159,6 +159,16 @@ def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
     return isinstance(error, OSError) and error.errno in _FULL
 
 
+def can_grow(path: Path) -> bool:
+    """Return whether an existing scratch file, which is given up, has room for more at its end."""
+    piece = os.urandom(1 << 16)
+    try:
+        with path.open("ab", buffering=0) as file:
+            return file.write(piece) == len(piece)
+    except OSError as error:
+        return not is_disk_full(error)
+
+
 @contextmanager
 def naming_full_disks(path: Path) -> Iterator[None]:
     """Raise DiskFull in place of an error behind which is a full disk, whatever the library made of it.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Self
 
 from geochange.system import STOP_SIGNALS
+
+AGAIN_SECONDS = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
@@ -22,6 +25,7 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """While entered, the signals raise Interrupted, a KeyboardInterrupt; inside `hold` only at its end.
 
+    Where Python drops errors, in destructors and callbacks of weak references, Interrupted is raised again soon after.
     A signal that was ignored before stays ignored. Outside the main thread, where Python delivers no signals, nothing
     changes.
     """
@@ -31,6 +35,7 @@ class Interrupts:
         """The signal that has come."""
         self._held = False
         self._before: dict[int, Any] = {}
+        self._drop: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
 
     @property
     def wanted(self) -> bool:
@@ -41,14 +46,25 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             heeded = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
             self._before = {each: signal.signal(each, self._arrive) for each in heeded}
+        if self._before:
+            self._drop, sys.unraisablehook = sys.unraisablehook, self._raise_again
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._before:
+            sys.unraisablehook = self._drop
         for each, handler in self._before.items():
             signal.signal(each, handler)
             outer = getattr(handler, "__self__", None)
             if self.wanted and isinstance(outer, Interrupts):
                 outer.number = self.number
+
+    def _raise_again(self, dropped: sys.UnraisableHookArgs) -> None:
+        """Take an error that Python would drop with a message."""
+        if isinstance(dropped.exc_value, Interrupted):
+            threading.Timer(AGAIN_SECONDS, signal.raise_signal, [dropped.exc_value.number]).start()
+        else:
+            self._drop(dropped)
 
     def _arrive(self, number: int, frame: object) -> None:
         self.number = number

@@ -19,6 +19,7 @@ import numpy as np
 import shapely
 
 from geochange.errors import DiskFull
+from geochange.files import can_grow
 from geochange.polygons.regions import Counts, Regions
 
 CACHE_KIB = 32 * 1024
@@ -80,7 +81,8 @@ class RegionStore:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            known = error.sqlite_errorcode == sqlite3.SQLITE_FULL  # only of a disk, not of a quota or a limit
+            if not known and can_grow(self._path):
                 raise
             raise DiskFull(
                 f"the disk is full: {self._path.parent} has no room for regions; free some, then run again"

@@ -30,7 +30,7 @@ class Numbers:
     """Whether all bands are equal."""
 
     def __or__(self, other: Numbers) -> Numbers:
-        found = self.found if len(self.found) > MOST_CLASSES else self.found | other.found
+        found = self.found if len(self.found) > MOST_CLASSES + 1 else self.found | other.found  # one is the background
         return Numbers(self.whole and other.whole, found, self.alike and other.alike)
 
 

@@ -1,3 +1,4 @@
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from geochange.detectors import catalogue
-from geochange.detectors.catalogue import available, default_name, detector, load_fitted
+from geochange.detectors.catalogue import available, default_name, detector, load_fitted, offer
 from geochange.detectors.change_vector import ChangeVector
 from geochange.detectors.image_difference import ImageDifference
 from geochange.detectors.ir_mad import IrMad
@@ -15,9 +16,38 @@ from tests.memory_blocks import changed_scene, fit
 
 
 def test_every_detector_says_what_it_is_in_one_line() -> None:
-    for offer in available():
-        assert 10 < len(offer.summary) < 120
-        assert detector(offer.name, dict(offer.options)) == detector(offer.name)
+    for each in available():
+        assert 10 < len(each.summary) < 120
+        assert detector(each.name, dict(each.options)) == detector(each.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """Default values of every kind."""
+
+    needed: int
+    made: tuple[int, ...] = field(default_factory=tuple)
+    absent: int | None = None
+    pair: tuple[int, int] = (4, 3)
+    empty: str = ""
+    zero: int = 0
+    off: bool = False
+
+
+def test_defaults_are_texts_as_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("theirs", f"{__name__}:Defaults", catalogue.ENTRY_POINTS)]
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
+    theirs = offer("theirs")
+    assert theirs.summary == "Default values of every kind."
+    assert theirs.options == {
+        "needed": "none",
+        "made": "none",
+        "absent": "none",
+        "pair": "4,3",
+        "empty": "",
+        "zero": "0",
+        "off": "False",
+    }
 
 
 def test_options_are_read_by_their_types() -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import correlate, uniform_filter
+from scipy.special import expit
 
 torch = pytest.importorskip("torch")
 
@@ -56,6 +57,43 @@ def test_layers_keep_the_shape_and_move_with_their_input(name):
 
 def test_a_block_with_a_stride_divides_the_size():
     assert conv_block(3, 5, stride=2)(some_map(1, 3, 12, 8)).shape == (1, 5, 6, 4)
+
+
+def sigmoid_of(weight, bias, x):
+    """Sigmoid of a convolution."""
+    return expit(plain_convolution(weight, bias, x))
+
+
+def plain_convolution(weight, bias, x):
+    """(k, c, rows, cols), (k,) and (c, y, x) -> (k, y, x), zeros around."""
+    each = [
+        sum(correlate(plane, kernel, mode="constant") for plane, kernel in zip(x, own, strict=True)) for own in weight
+    ]
+    return np.stack(each) + bias[:, None, None]
+
+
+def numbers_of(convolution):
+    return convolution.weight.detach().numpy(), convolution.bias.detach().numpy()
+
+
+def test_channel_attention_gates_channels_by_what_lies_around():
+    torch.manual_seed(0)
+    layer, x = ChannelAttention(8, 3, reduction=2).double(), some_map(1, 8, 7, 9).double()
+    inside = uniform_filter(np.ones((8, 7, 9)), (1, 3, 3), mode="constant")
+    means = uniform_filter(x[0].numpy(), (1, 3, 3), mode="constant") / inside
+    first, _, second = layer.gate
+    hidden = np.maximum(plain_convolution(*numbers_of(first), means), 0)
+    assert hidden.shape == (4, 7, 9)
+    expected = x[0].numpy() * sigmoid_of(*numbers_of(second), hidden)
+    np.testing.assert_allclose(layer(x)[0].detach(), expected, atol=1e-12)
+
+
+def test_spatial_attention_gates_pixels_by_the_mean_and_maximum_of_channels_around():
+    torch.manual_seed(0)
+    layer, x = SpatialAttention(3).double(), some_map(1, 8, 7, 9).double()
+    seen = np.stack([x[0].numpy().mean(axis=0), x[0].numpy().max(axis=0)])
+    expected = x[0].numpy() * sigmoid_of(*numbers_of(layer.gate), seen)
+    np.testing.assert_allclose(layer(x)[0].detach(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (2, 3)])

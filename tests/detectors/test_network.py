@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -22,7 +23,7 @@ torch = pytest.importorskip("torch")
 
 from geochange.detectors.network import standardising  # noqa: E402
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
-from geochange.detectors.networks.engines import ENGINES, PRECISIONS, require_bf16  # noqa: E402
+from geochange.detectors.networks.engines import BF16_TRIALS, ENGINES, PRECISIONS, require_bf16  # noqa: E402
 from geochange.detectors.networks.folding import fold_normalisation  # noqa: E402
 from geochange.detectors.networks.scorer import (  # noqa: E402
     Preparation,
@@ -33,7 +34,7 @@ from geochange.detectors.networks.scorer import (  # noqa: E402
     make_scorer,
 )
 from tests.memory_blocks import MemoryScene  # noqa: E402
-from tests.small_networks import LAWFUL, OBJECTS, SMALL, save_small  # noqa: E402
+from tests.small_networks import LAWFUL, OBJECTS, SMALL, lively, save_small  # noqa: E402
 
 SHAPE = (150, 190)
 
@@ -369,6 +370,32 @@ def test_folding_normalisation_changes_no_score(checkpoints, name):
         torch.testing.assert_close(found, before, atol=1e-9, rtol=1e-9)
 
 
+class Branches(torch.nn.Module):
+    """A convolution whose output is dropped, and normalisations of all kinds of input."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropped, self.fed, self.active, self.twice = (torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(4))
+        self.of_sum, self.of_fed, self.of_active, self.of_twice = (torch.nn.BatchNorm2d(3) for _ in range(4))
+
+    def forward(self, x):
+        self.dropped(x)
+        x = self.of_sum(x + 1)  # may lie where the dropped output lay
+        x = self.of_fed(self.fed(x))
+        x = self.of_active(torch.relu_(self.active(x)))
+        return self.of_twice(x) + self.of_twice(self.twice(x))
+
+
+def test_normalisation_is_folded_into_the_convolution_that_feeds_it_and_no_other():
+    module, x = lively(Branches()).double(), torch.randn(2, 3, 8, 9, dtype=torch.double)
+    with torch.no_grad():
+        before = module(x)
+        assert fold_normalisation(module, (x,)) == 1
+        torch.testing.assert_close(module(x), before, atol=1e-12, rtol=1e-12)
+    assert isinstance(module.of_fed, torch.nn.Identity)
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in module.modules())
+
+
 def test_what_makes_one_thread_fast_changes_no_score(checkpoints):
     network = load_checkpoint(checkpoints["attention-net"]).build()
     whole = Preparation(gain=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0))
@@ -387,6 +414,33 @@ def test_openvino_says_the_same_as_torch(pair, checkpoints, tmp_path):
         for engine in ("torch", "openvino")
     ]
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
+
+
+def test_a_cpu_on_which_bfloat16_ends_the_process_is_refused(monkeypatch, capfd):
+    for engine, trial in (
+        ("able", "print('fine')"),
+        ("dying", "import os; os.kill(os.getpid(), 9)"),
+        ("failing", "1 / 0"),
+    ):
+        monkeypatch.setitem(BF16_TRIALS, engine, trial)
+    require_bf16("able")
+    for engine in ("dying", "failing"):
+        with pytest.raises(BadOption, match=f"the engine {engine} cannot compute in bf16 .* use fp32"):
+            require_bf16(engine)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_engine_begins_with_bfloat16_on_a_cpu_that_cannot(engine, monkeypatch):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    monkeypatch.setitem(BF16_TRIALS, engine, "1 / 0")
+    require_bf16.cache_clear()
+    try:
+        with pytest.raises(BadOption, match=f"the engine {engine} cannot compute in bf16"):
+            ENGINES[engine](torch.nn.Identity(), torch.device("cpu"), "bf16")
+    finally:
+        require_bf16.cache_clear()
 
 
 def test_bfloat16_is_near(pair, small, tmp_path):
@@ -409,26 +463,66 @@ def test_augmented_scores_are_alike_for_turned_images(small):
     torch.testing.assert_close(torch.rot90(straight, 1, (-2, -1)), turned, atol=1e-5, rtol=1e-4)
 
 
-def limited(most, seen):
+class Pointing(torch.nn.Module):
+    """Finds one box in every sample, in its own pixels."""
+
+    stride = 4
+    box = 4.0, 6.0, 12.0, 16.0, 2.0, 0.75, 10.0, 8.0
+
+    def with_objects(self, dates):
+        rows = torch.tensor([[k, *self.box] for k in range(len(dates))])
+        return torch.zeros(len(dates), 1, *dates.shape[-2:]), rows
+
+
+def test_boxes_and_their_cells_come_back_in_the_pixels_of_the_tile():
+    values = Preparation(gain=(1.0,), offset=(0.0,), zoom=Fraction(2))
+    module = TileScores(Pointing(), values, temperature=1.0, augment=False)
+    scores, boxes = module.find(torch.zeros(2, 2, 1, 16, 16), torch.ones(2, 2, 16, 16))
+    assert scores.shape == (2, 1, 16, 16)
+    assert boxes.tolist() == [[k, 2, 3, 6, 8, 2, 0.75, 5, 4] for k in range(2)]
+
+
+NO_ROOM = (torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"))
+
+
+def limited(most, seen, error=NO_ROOM[0]):
     """Stands for a device with room for so many tiles."""
 
     def score(dates, valid):
         seen.append(len(dates))
         if len(dates) > most:
-            raise torch.OutOfMemoryError("no room")
+            raise error
         return dates[:, 0, :1]
 
     return score
 
 
-def test_when_memory_runs_out_the_batch_is_halved_and_stays_so():
+def test_errors_other_than_of_memory_are_passed_on():
     seen = []
-    scorer = Scorer(limited(2, seen), torch.device("cpu"), batch=8)
+    scorer = Scorer(limited(2, seen, RuntimeError("sizes differ")), torch.device("cpu"), batch=8)
+    with pytest.raises(RuntimeError, match=r"^sizes differ$"):
+        scorer(np.zeros((8, 2, 1, 4, 4), np.float32), np.ones((8, 2, 4, 4), bool))
+    assert seen == [8]
+
+
+@pytest.mark.parametrize("error", NO_ROOM)
+def test_when_memory_runs_out_the_batch_is_halved_and_stays_so(error):
+    seen = []
+    scorer = Scorer(limited(2, seen, error), torch.device("cpu"), batch=8)
     dates = np.random.default_rng(0).normal(size=(8, 2, 1, 4, 4)).astype(np.float32)
     valid = np.ones((8, 2, 4, 4), bool)
     np.testing.assert_array_equal(scorer(dates, valid), dates[:, 0, :1])
     np.testing.assert_array_equal(scorer(dates[:3], valid[:3]), dates[:3, 0, :1])
     assert seen == [8, 4, 2, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 11])
+def test_every_batch_has_the_same_size_and_what_fills_it_is_not_given_out(count):
+    seen = []
+    scorer = Scorer(limited(5, seen), torch.device("cpu"), batch=5)
+    dates = np.random.default_rng(0).normal(size=(count, 2, 1, 4, 6)).astype(np.float32)
+    np.testing.assert_array_equal(scorer(dates, np.ones((count, 2, 4, 6), bool)), dates[:, 0, :1])
+    assert seen == [5] * -(-count // 5)
 
 
 def test_when_one_tile_is_too_much_it_says_so():

@@ -7,17 +7,26 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import median_abs_deviation, norm
+from skimage.filters import threshold_otsu
 
 from geochange.arrays import IGNORE
 from geochange.errors import BadOption
 
 torch = pytest.importorskip("torch")
 
-from geochange.detectors.networks.attention_net import size_loss  # noqa: E402
-from geochange.detectors.networks.change_vae import DISTANCES, Latents  # noqa: E402
+from geochange.detectors.networks.attention_net import encoder_radius, size_loss  # noqa: E402
+from geochange.detectors.networks.change_vae import DISTANCES, Latents, even_distance  # noqa: E402
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.contract import Batch, probability  # noqa: E402
-from geochange.detectors.networks.layers import NeighbourhoodAttention, Resample  # noqa: E402
+from geochange.detectors.networks.layers import (  # noqa: E402
+    ChannelAttention,
+    NeighbourhoodAttention,
+    PyramidPooling,
+    Resample,
+    SpatialAttention,
+)
 from geochange.detectors.networks.registry import NETWORKS, build_network  # noqa: E402
 from geochange.detectors.networks.siamese_unet import FUSIONS  # noqa: E402
 from geochange.learning.losses import cross_entropy  # noqa: E402
@@ -289,6 +298,25 @@ def test_parts_of_attention_net_can_be_switched_off(part):
         assert less(some_dates(32, 32)).std() > 1e-3
 
 
+KINDS = {
+    "channel_attention": ChannelAttention,
+    "spatial_attention": SpatialAttention,
+    "self_attention": NeighbourhoodAttention,
+    "pyramid_pooling": PyramidPooling,
+}
+
+
+@pytest.mark.parametrize("part", KINDS)
+def test_a_part_that_is_switched_off_is_gone_everywhere_and_all_others_stay(part):
+    def layers(**options):
+        modules = [*build_network("attention-net", TINY["attention-net"] | options).modules()]
+        return {name: sum(isinstance(each, kind) for each in modules) for name, kind in KINDS.items()}
+
+    whole = layers()
+    assert min(whole.values()) > 0
+    assert layers(**{part: False}) == whole | {part: 0}
+
+
 def test_without_any_part_attention_net_still_learns():
     network = build_network("attention-net", TINY["attention-net"] | dict.fromkeys(PARTS, False))
     losses = losses_while_learning(network, steps=15)
@@ -312,6 +340,32 @@ def test_the_siamese_unet_takes_any_number_of_scales(fusion, levels):
     assert network.stride == 2**levels
     reached = measured_radius(network, -1)
     assert reached <= network.receptive_radius <= 2 * reached
+
+
+FUSED = {
+    "early": lambda before, after: (np.hstack([before, after]), [before, after], [before, after]),
+    "concatenation": lambda before, after: (
+        np.vstack([before, after]),
+        np.hstack([before, after]),
+        np.hstack([before, after]),
+    ),
+    "difference": lambda before, after: (np.vstack([before, after]), abs(after - before), after - before),
+}
+"""Two dates' images or features -> what enters the encoder, and what is joined for one class, and for several."""
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_dates_are_fused_as_daudt_has_it(name):
+    fusion, dates = FUSIONS[name], some_dates(5, 7, n=2)
+    entering, joined, directed = FUSED[name](*dates.numpy().swapaxes(0, 1))
+    np.testing.assert_array_equal(fusion.enter(dates), entering)
+    assert entering.shape[1] == 3 * fusion.images
+    if name == "early":
+        assert fusion.maps == 1
+        joined = directed = entering
+    np.testing.assert_array_equal(fusion.join(torch.from_numpy(entering)), joined)
+    np.testing.assert_array_equal(fusion.join_directed(torch.from_numpy(entering)), directed)
+    assert joined.shape[1] == entering.shape[1] * fusion.maps
 
 
 def test_unknown_fusions_and_distances_are_named():
@@ -395,6 +449,22 @@ def test_dated_labels_teach_the_interval():
     assert (found == batch.labels)[truth].float().mean() > 0.9
 
 
+def test_the_loss_of_dated_labels_is_the_mean_of_those_of_change_and_of_its_interval():
+    network, batch = tiny("conv-gru", dated=True), dated_batch()
+    batch.labels[:, :3] = IGNORE
+    with torch.no_grad():
+        logits = network.interval_logits(batch.dates)
+        found = network.loss(batch, cross_entropy).item()
+    weights = torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)  # of never, and of each interval
+    log_likely = torch.log_softmax(weights, dim=1)[:, :, 3:]
+    labels = batch.labels[:, 3:]
+    dated = -log_likely.gather(1, labels[:, None]).mean()
+    change = torch.logsumexp(log_likely[:, 1:], dim=1)
+    changed = -torch.where(labels > 0, change, log_likely[:, 0]).mean()
+    assert abs(changed - dated) > 0.01
+    assert found == pytest.approx(((changed + dated) / 2).item(), rel=1e-5)
+
+
 def test_undated_labels_are_all_change():
     network, batch = tiny("conv-gru"), dated_batch()
     with torch.no_grad():
@@ -461,9 +531,68 @@ def test_calibrated_where_nothing_changed_few_distances_count_as_change():
     assert network.offset.item() > 2
 
 
+def roots_of(share, unchanged, changed, seed=0):
+    """Distances whose square roots are two normal classes: (mean, deviation) of each."""
+    rng, size = np.random.default_rng(seed), 200_000
+    moved = int(size * share)
+    roots = np.concatenate([rng.normal(*unchanged, size - moved), rng.normal(*changed, moved)])
+    return torch.from_numpy(roots**2).float()
+
+
+def test_the_even_distance_lies_midway_between_the_mixtures_and_otsus():
+    share, unchanged, changed = 0.1, (2.0, 0.25), (4.0, 0.4)
+    distances = roots_of(share, unchanged, changed)
+    even = brentq(lambda root: share * norm.pdf(root, *changed) - (1 - share) * norm.pdf(root, *unchanged), 2, 4)
+    expected = ((even + threshold_otsu(distances.numpy(), nbins=2000) ** 0.5) / 2) ** 2
+    assert even_distance(distances).item() == pytest.approx(expected, rel=0.01)
+    network = tiny("change-vae")
+    network.calibrate(torch.cat([distances, torch.tensor([float("nan"), float("inf")])]).view(2, -1))
+    assert network.offset.item() == pytest.approx(expected, rel=0.01)
+    assert network.scale.item() == pytest.approx(median_abs_deviation(distances, scale="normal"), rel=1e-3)
+
+
+def test_where_most_changed_the_offset_lies_above_the_median():
+    """By 1.5 deviations at the least: of more change than that, distances tell nothing."""
+    network, distances = tiny("change-vae"), roots_of(0.6, (2.0, 0.25), (4.0, 0.4))
+    assert even_distance(distances) < distances.median()
+    network.calibrate(distances)
+    deviation = median_abs_deviation(distances, scale="normal")
+    assert network.offset.item() == pytest.approx(np.median(distances) + 1.5 * deviation, rel=1e-3)
+
+
+def test_where_no_change_is_found_the_offset_lies_three_deviations_above_the_median():
+    network, distances = tiny("change-vae"), torch.tensor([3.0]).repeat(1000)
+    assert even_distance(distances) is None
+    network.calibrate(distances)
+    assert network.scale.item() == pytest.approx(1e-6)
+    assert network.offset.item() == pytest.approx(3 + 3e-6, abs=1e-6)
+
+
 def test_calibrating_needs_distances():
     with pytest.raises(ValueError, match="no distances"):
         tiny("change-vae").calibrate(torch.full((3,), float("nan")))
+
+
+def test_latents_are_means_of_any_size_and_variances_within_limits():
+    network, given = tiny("change-vae"), torch.tensor([-40.0, -10, 3, 10, 40, 0])
+    with torch.no_grad():
+        for head in (network.mean, network.log_variance):
+            head.weight.zero_()
+        network.mean.bias.copy_(given.flip(0))
+        network.log_variance.bias.copy_(given)
+        latents = network.encode(some_dates(16, 24, n=2).flatten(0, 1))
+    assert latents.mean.shape == latents.log_variance.shape == (4, 6, 2, 3)
+    for found, expected in ((latents.mean, given.flip(0)), (latents.log_variance, given.clamp(-10, 10))):
+        torch.testing.assert_close(found, expected.view(1, 6, 1, 1).expand(4, 6, 2, 3), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["change-vae", "conv-gru"])
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_networks_of_series_take_any_number_of_scales(name, levels):
+    network = tiny(name, widths=[4] * levels)
+    assert network.stride == 2 ** (levels if name == "change-vae" else levels - 1)
+    reached = measured_radius(network, -1)
+    assert reached <= network.receptive_radius <= 1.25 * reached
 
 
 def test_pixels_without_data_are_not_reconstructed():
@@ -523,6 +652,36 @@ def test_sizes_of_whole_changes_are_taught():
     assert not wrong.grad[0, 8:].any()
 
 
+def test_sizes_of_changes_that_may_go_on_elsewhere_are_not_known():
+    """Beyond a border, or where nothing is labelled; those a pixel away from the border count."""
+    labels = torch.zeros(1, 20, 24, dtype=torch.long)
+    labels[0, 0, 2:5] = labels[0, -1, 2:5] = labels[0, 8:11, 0] = labels[0, 8:11, -1] = 1
+    labels[0, 4:6, 4:7], labels[0, 5, 7] = 1, IGNORE
+    labels[0, 1:3, 10:13] = labels[0, 17:19, 10:13] = labels[0, 12:16, 1:3] = labels[0, 12:16, 21:23] = 2
+    areas = torch.ones(1, 20, 24)
+    areas[0, 1:3, 10:13] = areas[0, 17:19, 10:13] = 6
+    areas[0, 12:16, 1:3] = areas[0, 12:16, 21:23] = 8
+    estimated = (torch.log2(areas) + 2.5).requires_grad_()
+    loss = size_loss(estimated, labels)
+    assert loss.item() == pytest.approx(2)  # 2.5 - 1/2
+    loss.backward()
+    torch.testing.assert_close(estimated.grad, (labels == 2) / 28)
+    assert size_loss(estimated.detach(), labels.masked_fill(labels == 2, 0)) == 0
+
+
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NETWORKS), ("attention-net", {"size": True})])
+def test_layers_come_beside_the_logits_as_they_were_named(name, options):
+    network = tiny(name, **options)
+    dates = dates_for(network, 32, 48, n=2)
+    with torch.no_grad():
+        logits, layers = network.with_layers(dates)
+        torch.testing.assert_close(logits, network(dates))
+    assert {key: layer.shape for key, layer in layers.items()} == {
+        key: (2, bands, 32, 48) for key, bands in network.layers(dates.shape[1]).items()
+    }
+    assert ("size" in layers) == bool(options)
+
+
 def test_the_size_of_a_change_is_a_layer():
     network = build_network("attention-net", {**SMALL["attention-net"], "size": True}).eval()
     dates = torch.randn(1, 2, 3, 32, 48)
@@ -532,6 +691,63 @@ def test_the_size_of_a_change_is_a_layer():
     assert network.layers(2) == {"size": 1}
     assert layers["size"].shape == (1, 1, 32, 48)
     assert layers["size"].min() >= 1
+
+
+def test_where_sizes_are_estimated_their_error_is_a_tenth_of_the_loss_more():
+    torch.manual_seed(4)
+    network = build_network("attention-net", {**SMALL["attention-net"], "size": True}).eval()
+    batch = batch_with_a_change(network)
+    with torch.no_grad():
+        logits, layers = network.with_layers(batch.dates)
+        with_size = network.loss(batch, cross_entropy)
+        assert layers["size"].min() > 1  # else the layer would not say what was estimated
+    further = 0.1 * size_loss(torch.log2(layers["size"][:, 0]), batch.labels)
+    assert further > 0.01
+    torch.testing.assert_close(with_size, cross_entropy(logits, batch.labels) + further)
+
+
+class Means(torch.nn.Module):
+    """Stands for an encoder: means of cells, which depend on the pixels of their own cell alone."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.strides, self.channels = encoder.feature_info.reduction(), encoder.feature_info.channels()
+
+    def forward(self, x):
+        means = [torch.nn.functional.avg_pool2d(x, stride).mean(dim=1, keepdim=True) for stride in self.strides]
+        return [mean.expand(-1, channels, -1, -1) for mean, channels in zip(means, self.channels, strict=True)]
+
+
+@pytest.mark.parametrize("part", [None, "channel_attention", "self_attention", "pyramid_pooling"])
+def test_what_follows_the_encoder_sees_its_share_of_the_receptive_radius(part):
+    network = tiny("attention-net", **({part: False} if part else {}))
+    share = network.receptive_radius - encoder_radius(network.encoder, 3)
+    network.encoder = Means(network.encoder)
+    assert measured_radius(network, -1) <= share <= measured_radius(network, -1) + 1
+
+
+@pytest.mark.parametrize("off", [(), ("channel_attention",), ("spatial_attention",)])
+def test_the_pyramid_of_objects_sees_its_share_of_the_receptive_radius(off):
+    network = tiny("change-ssd", **dict.fromkeys(off, False))
+    share = network.pyramid.receptive_radius - network.pyramid.encoder_radius
+    network.pyramid.encoder = Means(network.encoder)
+    assert measured_radius(network, -1) == share + 2 + 2  # the mask's convolution, and its way to full size
+
+
+def test_what_an_encoder_sees_is_the_sum_of_its_convolutions_and_poolings():
+    encoder = torch.nn.Sequential(
+        torch.nn.Conv2d(5, 4, 3, padding=2, dilation=2),  # 2 pixels on each side
+        torch.nn.Conv2d(4, 4, (1, 5), stride=2, padding=(0, 2)),  # 2
+        torch.nn.AvgPool2d(3, stride=2, padding=1),  # 1 of 2 pixels
+        torch.nn.Conv2d(4, 4, 1),
+        torch.nn.MaxPool2d(3, stride=1, padding=1, dilation=2),  # 2 of 4 pixels
+    ).train()
+    assert encoder_radius(encoder, 5, stride=1) == 14
+    assert encoder_radius(encoder, 5, stride=4) == 16
+    assert encoder_radius(encoder, 5, stride=7) == 14
+    assert encoder_radius(encoder, 5, stride=1, side=32) == 14
+    assert encoder.training
+    assert not any(each._forward_hooks for each in encoder.modules())
 
 
 @pytest.mark.parametrize("encoder", ["mobilenetv3_small_100", "vit_tiny_patch16_224", "no_such_model"])

@@ -4,6 +4,7 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
+from scipy.special import expit
 
 torch = pytest.importorskip("torch")
 
@@ -12,6 +13,7 @@ from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK  # noqa: E402
 from geochange.datasets.collection import Sample, open_collection  # noqa: E402
 from geochange.datasets.options import CollectionOptions  # noqa: E402
 from geochange.detectors.boxes import PIXEL_PARTS  # noqa: E402
+from geochange.detectors.networks.change_rcnn import Proposed  # noqa: E402
 from geochange.detectors.networks.contract import Batch  # noqa: E402
 from geochange.detectors.networks.object_network import Targets, boxes_in, on_unknown, targets_of  # noqa: E402
 from geochange.detectors.networks.registry import build_network  # noqa: E402
@@ -87,6 +89,65 @@ def test_every_weight_is_taught_and_unknown_ground_teaches_nothing_of_objects(na
         assert network.object_loss(network.pyramid(dates()), dates(), nothing) == 0
 
 
+def plain_focal_loss(logits, wanted):
+    """Lin (2017), alpha 0.25 and gamma 2, summed."""
+    likely = np.where(wanted, expit(logits), expit(-logits))
+    return -(np.where(wanted, 0.25, 0.75) * (1 - likely) ** 2 * np.log(likely)).sum()
+
+
+def plain_object_loss(kinds, moves, targets, anchors):
+    """Of (anchor, class) logits and (anchor, 4) moves of one sample: what `ChangeSSD` is to give for it."""
+    boxes, classes, unknown = (each.numpy() for each in (targets.boxes, targets.classes, targets.unknown))
+    middle, sides = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]
+    col, row = np.clip(middle.astype(int), 0, np.array(unknown.shape[::-1]) - 1).T
+    known, wanted = ~unknown[row, col], np.zeros(kinds.shape, bool)
+    if not len(boxes):
+        return plain_focal_loss(kinds[known], wanted[known])
+    overlap = box_iou(boxes.astype(float), anchors)  # (object, anchor)
+    best = overlap.argmax(axis=0)
+    hit = (overlap.max(axis=0) >= 0.45) | (overlap >= overlap.max(axis=1, keepdims=True) - 1e-9).any(axis=0)
+    wanted[hit, classes[best[hit]] - 1] = True
+    counted = hit | (known & (overlap.max(axis=0) < 0.3))
+    own = boxes[best[hit]]
+    shift = ((own[:, :2] + own[:, 2:]) / 2 - middle[hit]) / sides[hit]
+    growth = np.log((own[:, 2:] - own[:, :2]) / sides[hit])
+    off = abs(moves[hit] - np.hstack([shift, growth]))
+    place = np.where(off < 1 / 9, 4.5 * off**2, off - 1 / 18).sum()
+    return (plain_focal_loss(kinds[counted], wanted[counted]) + place) / hit.sum()
+
+
+def by_anchor(maps, per_cell, values):
+    """[(n, anchors * values, y, x)] -> (n, anchor, values), level by level, row by row, cell by cell."""
+    parts = [each.numpy().transpose(0, 2, 3, 1).reshape(len(each), -1, values) for each in maps]
+    assert [part.shape[1] for part in parts] == [per_cell * each[0, 0].numel() for each in maps]
+    return np.concatenate(parts, axis=1).astype(float)
+
+
+def test_the_loss_of_a_single_shot_is_that_of_its_parts():
+    """Of samples with objects, without any, and with ground that is not known."""
+    network = lively(small("change-ssd", classes=("appeared", "vanished")))
+    images, labels = torch.randn(4, 2, 3, 32, 48, generator=torch.Generator().manual_seed(0)), torch.zeros(4, 32, 48)
+    labels[0, 4:10, 8:20], labels[0, 20:24, 30:37], labels[0, 21:27, 37:45] = 1, 2, 1
+    labels[1, 8:] = labels[2, :, :16] = IGNORE
+    labels[2, 4:9, 13:25] = 2
+    targets = [targets_of(each, ANCHORS) for each in labels.long()]
+    assert [len(each.boxes) for each in targets] == [3, 0, 1, 0]
+    with torch.no_grad():
+        pyramid = network.pyramid(images)
+        looked = [network.look(level) for level in pyramid]
+        kinds = by_anchor([network.kind(each) for each in looked], network.anchors_per_cell, 2)
+        moves = by_anchor([network.place(each) for each in looked], network.anchors_per_cell, 4)
+        anchors = network.all_anchors(pyramid, images).numpy().astype(float)
+        found = network.object_loss(pyramid, images, targets)
+        each_alone = [
+            network.object_loss([level[k : k + 1] for level in pyramid], images[k : k + 1], [targets[k]])
+            for k in range(4)
+        ]
+    expected = [plain_object_loss(*each, anchors) for each in zip(kinds, moves, targets, strict=True)]
+    np.testing.assert_allclose(each_alone, expected, rtol=1e-4)
+    assert found.item() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize("name", OBJECTS)
 @pytest.mark.parametrize("classes", [("change",), ("appeared", "vanished")])
 def test_what_is_found_is_in_order(name, classes):
@@ -104,6 +165,73 @@ def test_what_is_found_is_in_order(name, classes):
         assert torch.maximum(middle - low, high - middle).max() <= network.reach + 1e-3
     assert (row % 2 == 0).all()
     assert (col % 2 == 0).all()
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_a_batch_finds_what_each_finds_alone(name):
+    network, several = lively(small(name)), dates(4)
+    with torch.no_grad():
+        logits, rows = network.with_objects(several)
+        alone = [network.with_objects(each[None]) for each in several]
+    torch.testing.assert_close(logits, torch.cat([each[0] for each in alone]), atol=1e-4, rtol=1e-4)
+    numbered = [torch.cat([each[1][:, :1] + k, each[1][:, 1:]], dim=1) for k, each in enumerate(alone)]
+    assert min(map(len, numbered)) > 3
+    torch.testing.assert_close(rows, torch.cat(numbered), atol=1e-4, rtol=1e-4)
+
+
+def plain_peaks(levels):
+    """(sample, anchor, score) of the best anchor of each cell that none of the cells around exceeds, cell by cell."""
+    found, first = [], 0
+    for level in levels:
+        n, per_cell, rows, cols = level.shape
+        best = level.max(axis=1)
+        for k, row, col in np.ndindex(n, rows, cols):
+            around = best[k, max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2]
+            if best[k, row, col] >= max(around.max(), np.float32(0.05)):
+                number = (row * cols + col) * per_cell + level[k, :, row, col].argmax()
+                found.append((k, first + number, best[k, row, col]))
+        first += per_cell * rows * cols
+    return sorted(found, key=lambda each: each[0])
+
+
+def test_anchors_that_stand_out_are_the_best_of_the_nine_cells_around_sample_by_sample():
+    rng = np.random.default_rng(0)
+    levels = [rng.integers(0, 20, (3, 6, *shape)).astype(np.float32) / 40 for shape in ((12, 20), (6, 10), (3, 5))]
+    for level in levels:
+        level[1] /= 10  # the floor is 2 / 40
+        level[1, 2, 1, 3] = 0.05
+    peaks = small("change-ssd").peaks_of([torch.from_numpy(level) for level in levels])
+    found = [*zip(peaks.sample.tolist(), peaks.anchor.tolist(), peaks.score.numpy(), strict=True)]
+    assert found == plain_peaks(levels)
+    assert len(found) > 50
+    assert sum(sample == 1 for sample, *_ in found) == 3
+
+
+def test_a_box_lies_within_reach_of_its_anchor_and_is_no_line():
+    network = small("change-ssd", anchors=(4, 8, 16))
+    anchor = [20.0, 30, 28, 34]  # around (24, 32)
+    boxes = {
+        (8.0, 16, 40, 48): True,
+        (7.9, 20, 30, 34): False,
+        (20, 15.9, 30, 34): False,
+        (20, 30, 40.1, 34): False,
+        (20, 30, 30, 48.1): False,
+        (20, 30, 21, 31): True,
+        (20, 30, 20.9, 34): False,
+        (20, 30, 30, 30.9): False,
+        (30, 30, 20, 34): False,
+    }
+    found = network.within_reach(torch.tensor([*boxes]), torch.tensor([anchor]).expand(len(boxes), 4))
+    assert found.tolist() == [*boxes.values()]
+
+
+def test_places_are_handed_out_by_sample_where_some_have_none():
+    boxes = torch.arange(20.0).view(5, 4)
+    proposed = Proposed(torch.tensor([1, 1, 2, 2, 2]), boxes, torch.ones(5), boxes)
+    found = [each.tolist() for each in proposed.by_sample(5)]
+    assert found == [[], boxes[:2].tolist(), boxes[2:].tolist(), [], []]
+    nothing = Proposed(torch.zeros(0, dtype=torch.int64), boxes[:0], torch.ones(0), boxes[:0])
+    assert [each.shape for each in nothing.by_sample(2)] == [(0, 4)] * 2
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -208,6 +336,13 @@ def test_each_object_is_hit_once_by_the_best_box():
     )
     assert histogram.at(0.85)["recall"] == 0.5
     assert object_figures([one, item([], [])])["ap50"] < object_figures([one])["ap50"]
+
+
+def test_only_a_box_of_the_same_class_hits():
+    there = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], float)
+    found = there[[0, 0, 1]]
+    one = ItemObjects(there, np.array([1, 2]), found, np.array([2, 1, 1]), np.array([0.9, 0.8, 0.7]), 10_000)
+    assert hits_of(one).tolist() == [False, True, False]
 
 
 def test_what_is_missed_counts_against_recall():

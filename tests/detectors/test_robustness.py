@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import gcd
 
 import numpy as np
 import pytest
@@ -218,6 +219,14 @@ def test_values_near_the_largest_of_float32_have_a_fence_without_a_warning():
 def test_no_row_and_no_column_has_more_than_its_share_of_the_sample(every):
     place = lattice_multiplier(every) * np.arange(every) % every
     assert len(set(place.tolist())) == every
+
+
+def test_the_sample_steps_by_the_golden_section_or_the_nearest_number_that_meets_every_column():
+    for every in range(1, 300):
+        golden, found = round(every * 0.618), lattice_multiplier(every)
+        nearest = min(abs(golden - other) for other in range(2 * every) if gcd(other, every) == 1)
+        assert gcd(found, every) == 1
+        assert abs(found - golden) == nearest
 
 
 def test_change_to_the_value_of_a_frame_in_one_band_is_change() -> None:

@@ -1,6 +1,7 @@
 """The laws of the engine, on a detector whose scores need context."""
 
 import os
+import threading
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from geochange.engine.blocks import BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import Inference, batched
 from geochange.engine.work import open_work
-from geochange.errors import BlockFailed
+from geochange.errors import BadOption, BlockFailed
 from geochange.probability.raster import encode_probability
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import TileOptions
@@ -291,3 +292,51 @@ def test_progress_adds_up_to_the_scene_whether_resumed_or_not(tmp_path, overlap)
         with open_work(ClusterOptions(threads=2), recorder) as work:
             run_blocks(work, Inference(scene, fitted, tiling, ()), store)
         assert sum(call[1] for call in recorder.calls if call[0] == "advance") == scene.grid.area.size
+
+
+class FailsFirst(BoxMean):
+    """Fails at its first tile, and waits at all others."""
+
+    def __init__(self):
+        super().__init__(3)
+        self.__dict__.update(begun=[], gate=threading.Event())
+
+    def score(self, dates, valid, layers=()):
+        self.begun.append(1)
+        if len(self.begun) == 1:
+            raise BadOption("no such thing")
+        self.gate.wait(5)
+        raise BadOption("begun though one had failed")
+
+
+@pytest.mark.parametrize("overlap", [0, 20])
+def test_blocks_that_wait_behind_one_that_fails_are_not_begun(scene, tmp_path, overlap):
+    fitted = FailsFirst()
+    task = Inference(scene, fitted, tiling_of(SHAPE, fitted, overlap=overlap))
+    with open_work(ClusterOptions(threads=1), None) as work:
+        with pytest.raises(BadOption, match="no such thing"):
+            run_blocks(work, task, store_in(tmp_path / "run"))
+        fitted.gate.set()
+        assert work.crew.submit(len, "later").result() == 5
+    assert len(fitted.begun) <= 2
+
+
+class FailsWhereWhite(BoxMean):
+    """Fails where a pixel is 255."""
+
+    def score(self, dates, valid, layers=()):
+        if dates.max() == 255:
+            raise ZeroDivisionError
+        return super().score(dates, valid, layers)
+
+
+def test_a_block_that_fails_is_named_by_its_rows_and_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr("geochange.engine.cluster.time.sleep", lambda seconds: None)
+    dates = changed_pair(SHAPE)
+    dates[1][:, -1, -1] = 255
+    scene = open_scene([write_raster(tmp_path / f"{k}.tif", date) for k, date in enumerate(dates)])
+    tiling = tiling_of(SHAPE, BoxMean(0), overlap=0)
+    *_, last = tiling.blocks()
+    rows, cols = f"{last.area.row}..149", f"{last.area.col}..210"
+    with pytest.raises(BlockFailed, match=rf"rows {rows} and columns {cols} failed 3 times: ZeroDivisionError"):
+        run(scene, FailsWhereWhite(0), tiling, tmp_path / "run", threads=1)

@@ -1,10 +1,12 @@
+import threading
 import time
 
 import pytest
 from rasterio.env import get_gdal_config
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from geochange.engine import cluster
-from geochange.engine.cluster import ClusterOptions, attempt, open_crew, quiet_libraries, result_of
+from geochange.engine.cluster import ClusterOptions, attempt, first_done, open_crew, quiet_libraries, result_of
 from geochange.errors import BadOption, BlockFailed, DiskFull, UnreadableInput
 
 
@@ -100,3 +102,50 @@ def test_gdals_block_cache_is_128_megabytes_unless_the_environment_sets_it(monke
         assert get_gdal_config("GDAL_CACHEMAX") == 128 * 1024**2
     monkeypatch.setenv("GDAL_CACHEMAX", "512")
     assert attempt(double, 2) == 4
+
+
+def test_what_is_done_first_does_not_wait_for_the_others():
+    gate = threading.Event()
+    with open_crew(ClusterOptions(threads=2)) as crew:
+        slow, quick = crew.submit(gate.wait, 2), crew.submit(double, 1)
+        try:
+            assert first_done({slow, quick}) == {quick}
+        finally:
+            gate.set()
+        assert first_done({slow}) == {slow}
+
+
+def test_items_that_wait_behind_one_that_fails_are_not_begun():
+    begun, gate = [], threading.Event()
+
+    def task(number):
+        begun.append(number)
+        if number == 0:
+            raise BadOption("no such thing")
+        gate.wait(5)
+
+    with open_crew(ClusterOptions(threads=2)) as crew:
+        with pytest.raises(BadOption, match="no such thing"):
+            list(crew.map_ordered(task, range(9)))
+        gate.set()
+        assert [crew.submit(double, n).result() for n in range(4)] == [0, 2, 4, 6]
+    assert max(begun) < 3
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def allow_two_threads():
+    threadpool_limits(2)
+
+
+@pytest.mark.parametrize("options", [ClusterOptions(threads=2), ClusterOptions(workers=1)])
+def test_tasks_have_one_blas_thread_each(options):
+    with threadpool_limits(2):
+        with open_crew(options) as crew:
+            assert blas_threads() == {1}
+            if options.workers:
+                crew.executor.submit(allow_two_threads).result()
+            assert crew.submit(blas_threads).result() == {1}
+        assert blas_threads() == {2}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from geochange.datasets.collection import Sample
-from geochange.learning.board import PICTURE_SIDE, Events, draw_sample, shown_items
+from geochange.learning.board import CURVE_POINTS, PICTURE_SIDE, Board, Events, draw_sample, shown_items
+from geochange.learning.scoring import CollectionScores, ProbabilityHistogram
+from tests.tiny_network import NORMALISATION
 
 pytest.importorskip("tensorboard")
 
@@ -25,6 +27,33 @@ def test_events_can_be_read_as_soon_as_they_are_written(tmp_path):
         assert numbers_in(events.path)[-1] == (step, "loss")
     events.close()
     assert numbers_in(events.path) == [(3, "loss"), (7, "loss")]
+
+
+def test_the_curve_of_precision_and_recall_counts_what_each_threshold_finds(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    rng = np.random.default_rng(0)
+    scores, changed = rng.random(500), rng.random(500) < 0.2
+    histogram = ProbabilityHistogram()
+    histogram.add(scores, changed)
+    board = Board(tmp_path, [], NORMALISATION)
+    board.show({"step": 4}, None, CollectionScores(histogram, np.zeros((2, 2), int), 0.0, {}))
+    board.close()
+
+    events = EventAccumulator(str(tmp_path)).Reload()
+    (tag,) = events.Tags()["tensors"]
+    (event,) = events.Tensors(tag)
+    assert event.step == 4
+    curve = make_ndarray(event.tensor_proto)
+    assert curve.shape == (6, CURVE_POINTS)
+    for k in (0, 40, 100):
+        found = scores >= np.linspace(0, 999, CURVE_POINTS).round()[k] / 1000
+        hits, false = (found & changed).sum(), (found & ~changed).sum()
+        misses, rest = (~found & changed).sum(), (~found & ~changed).sum()
+        np.testing.assert_allclose(
+            curve[:, k], [hits, false, rest, misses, hits / (hits + false), hits / changed.sum()], rtol=1e-6
+        )
 
 
 def drawn(dates, valid=None):

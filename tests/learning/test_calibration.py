@@ -7,7 +7,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_score, recall_score
 
 torch = pytest.importorskip("torch")
+from torch.nn import functional  # noqa: E402
 
+from geochange.arrays import IGNORE  # noqa: E402
+from geochange.datasets.collection import open_collection  # noqa: E402
+from geochange.datasets.options import CollectionOptions  # noqa: E402
 from geochange.detectors.networks.checkpoint import Checkpoint  # noqa: E402
 from geochange.detectors.networks.contract import probability  # noqa: E402
 from geochange.learning.calibration import (  # noqa: E402
@@ -22,6 +26,8 @@ from geochange.learning.scoring import (  # noqa: E402
     score_sample,
 )
 from tests import tiny_network  # noqa: E402
+
+UNSURE = CollectionOptions(values=(255,), ignore=(7,), gsd=2.0)
 
 
 def truthful(classes, overconfident, n=20_000, seed=0):
@@ -90,8 +96,10 @@ def test_what_cannot_be_reached_is_left_out():
     assert set(thresholds_for(histogram, (0.2, 0.9))) == {"default", "precision=0.2", "recall=0.2", "recall=0.9"}
 
 
-def test_thresholds_are_those_of_calibrated_probabilities(tmp_path):
-    collection, network = tiny_network.open_pairs(tmp_path / "pairs"), tiny_network.make_network()
+@pytest.mark.parametrize(("gsd", "zoom"), [(None, 1.0), (4.0, 0.5), (1.5, 4 / 3)])
+def test_thresholds_are_those_of_calibrated_probabilities(tmp_path, gsd, zoom):
+    folder = tiny_network.write_pairs(tmp_path / "pairs", [f"pair{k}" for k in range(6)], labels=(255, 7))
+    collection, network = open_collection(folder, UNSURE), tiny_network.make_network()
 
     class Built(Checkpoint):
         def build(self):
@@ -99,14 +107,21 @@ def test_thresholds_are_those_of_calibrated_probabilities(tmp_path):
 
     with torch.no_grad():
         network.head.weight *= 40
-    done = calibrate(Built(tiny_network.about(), network.state_dict()), [collection]).about
-    assert abs(done.temperature - 1) > 0.2
-    histogram = ProbabilityHistogram()
+    parts = [collection.part([0, 1]), collection.part([2, 3, 4, 5])]
+    done = calibrate(Built(tiny_network.about(), network.state_dict()), parts, gsd).about
+    logits, labels = [], []
     for place in range(len(collection)):
         sample = collection.read(place)
-        logits = score_sample(network, sample, tiny_network.NORMALISATION)
-        likely = probability(logits, done.temperature)[0, 0].numpy()
-        histogram.add(likely.ravel(), (sample.labels > 0).ravel())
+        known = sample.labels != IGNORE
+        scored = score_sample(network, sample, tiny_network.NORMALISATION, zoom=zoom)[0, 0]
+        logits.append(scored[torch.from_numpy(known)])
+        labels.append(sample.labels[known])
+    logits, labels = torch.cat(logits)[:, None], np.concatenate(labels)
+    assert abs(done.temperature - 1) > 0.2
+    assert 0 < labels.size < 6 * 24 * 24
+    assert done.temperature == pytest.approx(fit_temperature(LabelledLogits(logits, torch.from_numpy(labels).long())))
+    histogram = ProbabilityHistogram()
+    histogram.add(probability(logits, done.temperature)[:, 0].numpy(), labels > 0)
     assert done.thresholds == pytest.approx(thresholds_for(histogram), abs=0.002)
 
 
@@ -115,6 +130,7 @@ from geochange.learning import calibration  # noqa: E402
 from geochange.learning.object_scoring import ItemObjects, find_items, score_histogram  # noqa: E402
 from geochange.learning.scoring import ScoringOptions, network_input  # noqa: E402
 from tests.small_networks import lively  # noqa: E402
+from tests.stand_ins import changed_pair, write_raster  # noqa: E402
 
 
 def test_objects_are_calibrated_at_the_pixel_size_that_the_network_wants(tmp_path, monkeypatch):
@@ -152,18 +168,38 @@ def test_thresholds_of_objects_are_those_of_its_own_boxes(tmp_path):
     assert done.thresholds == thresholds_for(histogram)
 
 
-def test_distances_are_calibrated_on_all_items_of_all_collections(tmp_path):
+@pytest.mark.parametrize(("gsd", "zoom"), [(None, 1.0), (4.0, 0.5), (1.0, 2.0)])
+def test_distances_are_calibrated_on_all_items_of_all_collections(tmp_path, gsd, zoom):
     about = tiny_network.about(network="change-vae", options={"bands": 3, "classes": ("change",), "widths": (6, 8, 8)})
     network = lively(build_network("change-vae", about.options))
-    pairs = tiny_network.open_pairs(tmp_path / "pairs", 3)
+    pairs = open_collection(tiny_network.write_pairs(tmp_path / "pairs", ["a", "b", "c"]), CollectionOptions(gsd=2.0))
     done = calibration.calibrate_distances(
-        Checkpoint(about, network.state_dict()), [pairs.part([0]), pairs.part([1, 2])]
+        Checkpoint(about, network.state_dict()), [pairs.part([0]), pairs.part([1, 2])], gsd
     )
     distances = []
     for index in range(3):
-        dates = network_input(network, pairs.read(index), about.normalisation)[0]
+        dates, (rows, cols) = network_input(network, pairs.read(index), about.normalisation, zoom)
         with torch.no_grad():
-            distances.append(network.distance(dates)[0, :24, :24].flatten())
+            found = network.distance(dates)[None, :, :rows, :cols]
+        distances.append(functional.interpolate(found, (24, 24), mode="bilinear").flatten())
     network.calibrate(torch.cat(distances))
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(done.weights[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_distances_of_ground_without_data_at_one_date_do_not_count(tmp_path):
+    about = tiny_network.about(network="change-vae", options={"bands": 3, "classes": ("change",), "widths": (6, 8, 8)})
+    network = lively(build_network("change-vae", about.options))
+    dates = changed_pair((24, 32))
+    dates[0][:, 3:9, 4:20], dates[1][:, 15:, :7] = 0, 0
+    for letter, values in zip("AB", dates, strict=True):
+        (tmp_path / "pairs" / letter).mkdir(parents=True)
+        write_raster(tmp_path / "pairs" / letter / "a.tif", values, nodata=0)
+    pairs = open_collection(tmp_path / "pairs", CollectionOptions(labelled=False))
+    done = calibration.calibrate_distances(Checkpoint(about, network.state_dict()), [pairs])
+    valid = torch.from_numpy((dates[0] > 0).all(axis=0) & (dates[1] > 0).all(axis=0))
+    blank = network_input(network, pairs.read(0), about.normalisation)[0]
+    with torch.no_grad():
+        network.calibrate(network.distance(blank)[0][valid])
     for name, value in network.state_dict().items():
         torch.testing.assert_close(done.weights[name], value, atol=1e-5, rtol=1e-4)

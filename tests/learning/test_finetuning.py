@@ -123,6 +123,19 @@ def test_pseudo_labels_of_a_scene_lie_where_it_lies(tmp_path):
     np.testing.assert_array_equal(labelled.read(5).labels, whole[labelled.items[5].tile.slices()])
 
 
+def test_pixels_without_data_at_one_date_get_no_label(tmp_path):
+    before, after = changed_pair((64, 64))
+    for date, rows in ((before, slice(0, 9)), (after, slice(20, 24))):
+        date[:, rows] = 0
+    paths = [write_raster(tmp_path / f"{k}.tif", date, nodata=0) for k, date in enumerate((before, after))]
+    collection = open_images(paths, CollectionOptions(tile_size=64))
+    start = undecided("siamese-unet", collection)
+    labelled = pseudo_label(start, collection, tmp_path / "labels", sure=0.0).read_labels(0)
+    unknown = np.zeros((64, 64), bool)
+    unknown[0:9] = unknown[20:24] = True
+    np.testing.assert_array_equal(labelled == IGNORE, unknown)
+
+
 def test_a_network_that_is_sure_of_no_change_has_nothing_to_train_on(tmp_path):
     start = checkpoint_of("siamese-unet")
     start.weights["head.bias"] = torch.full_like(start.weights["head.bias"], -1e4)

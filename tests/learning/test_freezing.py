@@ -57,3 +57,17 @@ def test_more_scales_than_there_are_is_refused(network):
     with pytest.raises(BadOption, match="0 scales"):
         freeze(build_network("siamese-unet", {}), 1)
     freeze(make_network(), 0)
+
+
+@pytest.mark.parametrize(("scales", "statistics"), [(0, True), (2, True), (2, False), (0, False)])
+def test_normalisation_measures_batches_where_it_learns_and_is_asked_to(network, scales, statistics):
+    freeze(network, scales)
+    network.eval()
+    set_training(network, statistics=statistics)
+    norms = {name: each for name, each in network.named_modules() if isinstance(each, torch.nn.BatchNorm2d)}
+    still = tuple(f"encoder.{part}" for part in FINEST) if scales else ()
+    assert {name for name, each in norms.items() if each.training} == {
+        name for name in norms if statistics and not name.startswith(still)
+    }
+    assert any(name.startswith("encoder.bn1") for name in norms)
+    assert all(each.training for each in network.modules() if isinstance(each, torch.nn.Conv2d))

@@ -28,9 +28,10 @@ from geochange.learning.samples import Sample
 from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, fit
 from geochange.learning.training_state import write_history
 from tests.forked_commands import files_at_most
-from tests.tiny_network import OPTIONS, about, break_image, make_network, make_samples, open_pairs
+from tests.tiny_network import OPTIONS, TinyNet, TinyOptions, about, break_image, make_network, make_samples, open_pairs
 
 ROOT = Path(__file__).parents[2]
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @pytest.fixture
@@ -384,6 +385,27 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_updates(tmp_path):
         histories.append(fit(make_network(), about(), make_samples(pairs), [pairs], folder, options).history)
     single, (whole,) = histories
     assert whole["loss"] == pytest.approx(sum(row["loss"] for row in single) / 4, rel=1e-5)
+
+
+class Normalised(TinyNet):
+    """With normalisation of batches before the head."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.head = nn.Sequential(nn.BatchNorm2d(options.width), self.head)
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_batch_normalisation_keeps_its_statistics_where_the_run_asks_for_it(tmp_path, pairs, measured):
+    torch.manual_seed(0)
+    network = Normalised(TinyOptions())
+    nn.init.constant_(network.head[0].running_mean, 0.3)
+    nn.init.constant_(network.head[0].running_var, 1.7)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = run(tmp_path / "run", pairs, replace(OPTIONS, batch_statistics=measured), network)
+    for found in (state.network.state_dict(), state.averaged.state_dict()):
+        kept = {name for name, value in found.items() if torch.equal(value, before[name])}
+        assert kept == (set() if measured else {f"head.0.{each}" for each in STATISTICS})
 
 
 def test_the_last_epoch_ends_at_the_steps_that_are_wanted(tmp_path):

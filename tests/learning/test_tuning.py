@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import sys
 
 import numpy as np
@@ -48,6 +49,7 @@ def test_the_best_trial_is_kept(tmp_path):
     finished = [row for row in rows_of(tmp_path) if row["state"] == "complete"]
     top = max(finished, key=lambda row: float(row["f1"]))
     assert best["rate"] == float(top["rate"])
+    assert len({chosen["rate"] for chosen in seen}) == len(seen) == 8
     assert set(best) == {"rate", "weight_decay", "encoder_rate", "loss", "batch"}
 
 
@@ -92,6 +94,22 @@ def test_trials_that_overflow_are_answers_too(tmp_path):
 
     search(run_trial, tmp_path, TuneOptions(trials=2))
     assert [row["state"] for row in rows_of(tmp_path)] == ["pruned", "complete"]
+
+
+def test_an_error_of_a_trial_is_raised_and_optuna_logs_no_traceback(tmp_path, caplog):
+    def run_trial(number, chosen, report):
+        raise UnreadableInput("before.png is broken")
+
+    optuna = require_optuna()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    logger = logging.getLogger("optuna")
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(UnreadableInput, match=r"before\.png"):
+            search(run_trial, tmp_path, TuneOptions(trials=2))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.records
 
 
 def test_impossible_searches_are_refused(tmp_path, monkeypatch):

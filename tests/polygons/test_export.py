@@ -1,6 +1,6 @@
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
 from xml.etree import ElementTree
 
 import geopandas
@@ -230,3 +230,31 @@ def test_geoparquet_is_compressed_and_has_a_row_group_for_each_batch(regions, tm
     assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
     assert geo["columns"]["geometry"]["geometry_types"] == ["Polygon"]
     assert geo["columns"]["geometry"]["orientation"] == "counterclockwise"
+
+
+def test_geoparquet_names_the_kind_of_geometry_that_it_holds(multipart, tmp_path):
+    path = tmp_path / "changes.parquet"
+
+    write_layer(path, [multipart], ChangeLayer(grid=UTM, multipart=True))
+
+    geo = json.loads(pq.read_schema(path).metadata[b"geo"])
+    assert geo["columns"]["geometry"]["geometry_types"] == ["MultiPolygon"]
+
+
+@pytest.mark.parametrize("failure", [None, ZeroDivisionError])
+def test_the_index_of_a_geopackage_is_built_in_little_memory_and_gdal_gets_its_own_limit_back(
+    regions, tmp_path, failure
+):
+    option, limits = "OGR_GPKG_MAX_RAM_USAGE_RTREE", []
+
+    def chunks():
+        limits.append(pyogrio.get_gdal_config_option(option))
+        yield regions
+        if failure:
+            raise failure
+
+    with pytest.raises(failure) if failure else nullcontext():
+        write_layer(tmp_path / "changes.gpkg", chunks(), ChangeLayer(grid=UTM))
+
+    assert limits == [pytest.approx(16e6, rel=0.05)]
+    assert pyogrio.get_gdal_config_option(option) is None

@@ -144,6 +144,19 @@ def test_attributes_say_what_the_pixels_hold(regions):
     assert rows["date_before"] == ["2009-07-01"] * 2
     assert rows["date_after"] == [None, None]
     assert rows["status"] == ["unreviewed"] * 2
+    assert rows["comment"] == [""] * 2
+    assert rows["geometry"] == shapely.to_wkb(map_polygons(regions.polygons, layer.grid)).tolist()
+
+
+def test_scores_have_six_decimals_and_measures_four(regions):
+    at = grid("EPSG:26914", Affine(1 / 3, 0, 500_000, 0, -1 / 7, 5_200_000))
+
+    rows = table(regions, ChangeLayer(grid=at, labels=("a", "b"), score_scale=1 / 7))
+
+    assert rows["score_mean"] == [0.714286, 1.571429]
+    assert rows["score_max"] == [1.428571, 1.571429]
+    assert rows["area_m2"] == [0.381, 0.0476]
+    assert rows["perimeter_m"] == [3.8095, 0.9524]
 
 
 def test_ids_run_on_over_chunks(regions):

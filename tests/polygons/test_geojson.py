@@ -36,6 +36,27 @@ def test_longitudes_beyond_180_degrees_come_back_as_negative_ones():
     assert back.equals(shapely.box(-170, 10, -169, 11))
 
 
+def test_an_edge_on_the_antimeridian_leaves_no_line_beyond_it():
+    step = shapely.Polygon([(179, 0), (181, 0), (181, 1), (180, 1), (180, 2), (179, 2)])
+
+    (cut,) = to_wgs84(np.array([step]), CRS("EPSG:4326"))
+
+    assert cut.geom_type == "MultiPolygon"
+    assert cut.equals(shapely.union(shapely.box(179, 0, 180, 2), shapely.box(-180, 0, -179, 1)))
+
+
+@pytest.mark.parametrize("west", [179.12345678, 255.12345678, -255.12345678, 13.12345678])
+def test_degrees_have_eight_decimals_on_both_sides_of_the_antimeridian(west):
+    box = shapely.box(west, 10, west + 1, 11)
+
+    (placed,) = to_wgs84(np.array([shapely.transform(box, lambda xy: xy + 1e-10)]), CRS("EPSG:4326"))
+
+    coordinates = shapely.get_coordinates(placed)
+    np.testing.assert_array_equal(coordinates, np.round(coordinates, 8))
+    assert placed.area == pytest.approx(1)
+    assert {round((x - west) % 1, 8) % 1 for x in coordinates[:, 0] if abs(x) != 180} == {0}
+
+
 def test_wide_polygon_of_a_global_grid_stays_whole():
     wide = shapely.box(-170, 10, 170, 11)
 

@@ -16,6 +16,7 @@ from geochange.polygons.preview import (
     common_limits,
     covered_cells,
     enlarge_pixels,
+    hectares,
     outline_changes,
     render_preview,
     stretch,
@@ -28,6 +29,35 @@ def test_covered_cells_are_the_pixels_that_made_the_polygons(mask, step):
     found = [shape(geometry) for geometry, _ in shapes(mask.astype(np.uint8), mask=mask)]
     size = -(-mask.shape[0] // step), -(-mask.shape[1] // step)
     np.testing.assert_array_equal(covered_cells(np.array(found, object), size, step), mask[::step, ::step])
+
+
+@pytest.mark.parametrize(
+    ("square_metres", "text"),
+    [
+        *[(0, "0 ha"), (1, "0.0001 ha"), (2_500, "0.25 ha"), (12_345, "1.23 ha"), (123_400, "12.3 ha")],
+        *[(999_900, "100 ha"), (1_236_000, "124 ha"), (9_996_000, "1,000 ha"), (98_765_432, "9,877 ha")],
+    ],
+)
+def test_areas_read_as_hectares_of_three_digits_or_whole_ones(square_metres, text):
+    assert hectares(square_metres) == text
+
+
+def test_changes_are_outlined_inside_their_border_and_the_rest_is_paler_and_less_coloured():
+    picture = np.random.default_rng(3).integers(0, 256, (9, 12, 3)).astype(np.uint8)
+    changed = np.zeros((9, 12), bool)
+    changed[3:8, 5:10] = changed[0:3, 0:4] = True
+    edge = np.zeros((9, 12), bool)
+    edge[3:8, 5:10] = edge[2, 0:4] = edge[0:3, 3] = True
+    edge[4:7, 6:9] = False  # nor where the scene ends
+
+    drawn = outline_changes(picture, changed).astype(float)
+
+    brightness = picture.mean(axis=-1, keepdims=True)
+    pale = 255 + 0.8 * (brightness - 255) + 0.55 * (picture - brightness)
+    np.testing.assert_allclose(drawn[~changed], pale[~changed], atol=0.51)
+    inside = changed & ~edge
+    np.testing.assert_allclose(drawn[inside], 0.45 * pale[inside] + 0.55 * np.array(CHANGE), atol=0.51)
+    assert ((drawn == CHANGE).all(axis=-1) == edge).all()
 
 
 def test_a_stretch_uses_the_whole_range_and_marks_nodata():
@@ -101,6 +131,27 @@ def test_dates_of_different_scale_are_stretched_each_alone_and_said_to_be(scale,
     (((before, after, _), texts),) = captions
     np.testing.assert_array_equal(before, after)
     assert texts == ["2009 · own stretch", "after · own stretch", "changes"]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("low", "high", "seen"), [(0, 50, False), (0, 150, True), (850, 1000, True), (970, 1000, False), (400, 430, True)]
+)
+def test_a_date_that_would_be_black_or_white_in_all_bands_is_not_seen(low, high, seen, swapped):
+    wide, narrow = (np.linspace(*ends, 1200).reshape(30, 40) for ends in ((0, 1000), (low, high)))
+    for bands in ([narrow] * 3, [narrow], [narrow, wide, narrow]):
+        dates = np.stack([wide] * len(bands)), np.stack(bands)
+        found = common_limits(*(dates[::-1] if swapped else dates))
+        assert (found is not None) == (seen or bands[len(bands) // 2] is wide)
+
+
+def test_a_stretch_is_linear_between_its_limits_in_each_band():
+    date = np.array([[[0, 1, 2.5, 10, 99]], [[-3, 4, 7, 8, 5]], [[6, 6, np.nan, 5, 7]]])
+    picture = stretch(date, np.array([[0, 10], [4, 8], [6, 6]]))
+    assert picture.dtype == np.uint8
+    assert picture[0].tolist() == [[0, 0, 0], [26, 0, 0], [*NODATA], [255, 255, 0], [255, 64, 255]]
+    grey = stretch(date[:1], np.array([[-10, 10]]))
+    assert grey[0].tolist() == [[128] * 3, [140] * 3, [159] * 3, [255] * 3, [255] * 3]
 
 
 def places(sheet, picture):

@@ -94,3 +94,12 @@ def test_arrays_without_the_pixel_around_the_block_are_refused():
 
     with pytest.raises(ValueError, match="one pixel around"):
         trace_block(inner, inner, inner > 0, block, block)
+
+
+@pytest.mark.parametrize("connectivity", [0, 6])
+def test_other_connectivities_are_refused(connectivity):
+    block = Tile(0, 0, 1, 1)
+    around = np.ones((3, 3), np.uint8)
+
+    with pytest.raises(ValueError, match=f"connectivity {connectivity} must be 4 or 8"):
+        trace_block(around, around, around > 0, block, block, connectivity=connectivity)

@@ -28,6 +28,7 @@ from geochange.polygons.simplify import simplify_regions
 from tests.region_cases import Map, maps, trace_whole
 
 OPTIONS = RightAngles()
+WHATEVER = RightAngles(askew=1.0, turn=45.0, least_iou=0.0, area_change=1.0, reach=50.0)
 BOX = shapely.box(0, 0, 30, 18)
 SHAPES = {
     "box": BOX,
@@ -156,8 +157,11 @@ def scene(request):
 LENIENT = RightAngles(turn=45.0, least_iou=0.5, area_change=0.3, reach=6.0)
 
 
-def test_chunks_do_not_matter(scene):
-    (whole, count), (cut, parts) = chosen(scene, LENIENT), chosen(scene, LENIENT, size=3, waiting_regions=5)
+@pytest.mark.parametrize("tolerance", [0, 1.5])
+def test_chunks_do_not_matter(scene, tolerance):
+    plain = concatenate(list(simplify_regions([scene], tolerance))).sort() if tolerance else scene
+    whole, count = chosen(scene, LENIENT, plain=plain)
+    cut, parts = chosen(scene, LENIENT, size=3, waiting_regions=5, plain=plain)
     assert count == parts > 0
     np.testing.assert_array_equal(cut.first, whole.first)
     assert shapely.to_wkb(cut.polygons).tolist() == shapely.to_wkb(whole.polygons).tolist()
@@ -235,15 +239,61 @@ def test_parts_that_touch_at_corners_become_one_multipolygon_or_none():
     assert found.polygons[0].equals(regions.polygons[0])
 
 
+@pytest.mark.parametrize(("row", "overlaps"), [(25, True), (26, True), (28, False), (30, False)])
+def test_parts_are_squared_together_unless_their_outlines_come_to_overlap(row, overlaps):
+    rows, cols = np.indices((60, 60))
+    cut = (rows >= 10) & (cols >= 10) & (rows < 30) & (cols < 30) & (rows + cols <= 52)  # without its last corner
+    cut[row:46, 54 - row : 46] = True  # touches the stairs of the cut at one corner
+    classes = cut.astype(np.uint8)
+    regions = trace_whole(Map(classes, classes.astype(np.int64), np.ones(cut.shape, bool)), connectivity=8)
+    one, other = (square_outline(part, OPTIONS) for part in shapely.get_parts(regions.polygons[0]))
+
+    (found,) = square_regions(regions, OPTIONS)
+
+    assert (one.intersection(other).area > 0.5) == overlaps
+    assert (found is None) == overlaps
+    assert overlaps or found.equals(shapely.MultiPolygon([one, other]))
+
+
+@pytest.mark.parametrize("spare", [1e-6, -1e-6])
+@pytest.mark.parametrize("limit", ["least_iou", "area_change", "reach"])
+@pytest.mark.parametrize("grows", [True, False])
+def test_an_outline_is_taken_as_far_as_each_limit_goes(limit, spare, grows):
+    growing = shapely.Polygon([(0, 0), (40, 3), (30, 30), (0, 34)])
+    cut = growing if grows else pixels_of([placed(SHAPES["L"], 33)]).polygons[0]
+    found = square_outline(cut, WHATEVER)
+    assert (found.area > cut.area) == grows
+    apart = {
+        "least_iou": iou(found, cut),
+        "area_change": abs(found.area / cut.area - 1),
+        "reach": found.hausdorff_distance(cut),
+    }[limit]
+    most = apart - spare if limit == "least_iou" else apart + spare
+    assert (square_outline(cut, replace(WHATEVER, **{limit: most})) is not None) == (spare > 0)
+
+
 def test_nothing_stays_nothing():
     ((found, count),) = choose_outlines([], OPTIONS)
     assert (len(found), count) == (0, 0)
 
 
-@pytest.mark.parametrize("settings", [{"tolerance": 0}, {"reach": -1}, {"least_iou": 2}, {"area_change": -0.1}])
+SHARES = ("askew", "least_iou", "area_change")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"tolerance": 0}, {"reach": 0}, {"reach": -1}, {"turn": 0}, {"turn": 45.1}]
+    + [{share: value} for share in SHARES for value in (-0.1, 1.1)],
+)
 def test_options_that_cannot_be_are_refused(settings):
     with pytest.raises(BadOption, match=r"right angles (need|must lie)"):
         RightAngles(**settings)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_options_may_be_as_large_as_their_limits(share):
+    options = RightAngles(turn=45, tolerance=0.1, reach=0.1, **dict.fromkeys(SHARES, share))
+    assert {getattr(options, name) for name in SHARES} == {share}
 
 
 OCTAGON = [(6, 0), (24, 0), (30, 6), (30, 16), (24, 22), (6, 22), (0, 16), (0, 6)]
@@ -267,9 +317,6 @@ def test_the_main_direction_weighs_edges_by_their_squared_lengths(turn):
     lengths, angles = np.array([10.0, 1.0, 10.0]), np.radians(np.array([0, 5, 90]) + turn)
     edges = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     assert np.degrees(main_direction(edges)) == pytest.approx((turn + 5 * 1 / 201) % 90, abs=1e-6)
-
-
-WHATEVER = RightAngles(askew=1.0, turn=45.0, least_iou=0.0, area_change=1.0, reach=50.0)
 
 
 @pytest.mark.parametrize("tolerance", [0.8, 1.0, 2.5])

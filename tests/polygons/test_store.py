@@ -1,9 +1,15 @@
+import sqlite3
+import sys
+from contextlib import closing
+
 import numpy as np
 import pytest
 import shapely
 
+from geochange.errors import DiskFull
 from geochange.polygons.regions import concatenate
 from geochange.polygons.store import RegionStore
+from tests.forked_commands import files_at_most
 from tests.region_cases import Map, trace_whole
 
 
@@ -82,3 +88,30 @@ def test_pixels_are_those_of_all_regions(regions, tmp_path):
         assert store.area_px() == 0
         store.add(regions)
         assert store.area_px() == regions.counts.area_px.sum()
+
+
+def test_a_full_disk_is_reported_with_the_folder_and_leaves_no_file(regions, tmp_path):
+    with RegionStore(tmp_path) as store:
+        store._database.execute("PRAGMA max_page_count = 3")
+        with pytest.raises(DiskFull, match=f"the disk is full: {tmp_path} has no room for regions"):
+            store.add(regions)
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of file size there")
+def test_a_quota_that_is_used_up_is_told_as_a_full_disk(regions, tmp_path):
+    refused = pytest.raises(DiskFull, match=f"the disk is full: {tmp_path} has no room for regions")
+    with RegionStore(tmp_path) as store, files_at_most(20_000), refused:
+        store.add(regions)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_failures_of_the_database_are_not_taken_for_a_full_disk(regions, tmp_path):
+    with RegionStore(tmp_path) as store:
+        (file,) = tmp_path.iterdir()
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("DROP TABLE regions")
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            store.add(regions)

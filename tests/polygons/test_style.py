@@ -48,3 +48,32 @@ def test_outlines_are_solid_and_darker_than_the_see_through_fill(style):
         assert fill[3] < outline[3] == 255
         assert sum(outline[:3]) < sum(fill[:3])
         assert all(dark <= light for dark, light in zip(outline[:3], fill[:3], strict=True))
+
+
+def test_ranges_of_the_mean_score_adjoin_from_0_to_1_and_are_labelled():
+    renderer = ElementTree.fromstring(change_style(("change",)).split("\n", 1)[1]).find("renderer-v2")
+    ranges = [(float(each.get("lower")), float(each.get("upper"))) for each in renderer.iter("range")]
+    assert renderer.get("attr") == "score_mean"
+    assert [low for low, _ in ranges] == [0, *(high for _, high in ranges[:-1])]
+    assert ranges[-1][1] == 1
+    assert all(low < high for low, high in ranges)
+    labels = [each.get("label") for each in renderer.iter("range")]
+    assert labels == [f"score {low:g} – {high:g}" for low, high in ranges]
+
+
+@pytest.mark.parametrize(
+    ("style", "attribute", "names"),
+    [
+        (kind_style(), "kind", KIND_COLOURS),
+        (change_style(("a", "b")), "label", ("a", "b")),
+        (class_style("to", ("<c>",)), "to", ("<c>",)),
+    ],
+)
+def test_categories_are_values_of_an_attribute_with_an_outline_each(style, attribute, names):
+    renderer = ElementTree.fromstring(style.split("\n", 1)[1]).find("renderer-v2")
+    assert renderer.get("attr") == attribute
+    assert [each.get("value") for each in renderer.iter("category")] == [*names]
+    assert [each.get("label") for each in renderer.iter("category")] == [*names]
+    widths = [float(each.get("value")) for each in renderer.iter("Option") if each.get("name") == "outline_width"]
+    assert len(widths) == len(names)
+    assert min(widths) > 0

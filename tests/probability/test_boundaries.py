@@ -155,6 +155,19 @@ def test_guided_filter_sharpens_a_soft_edge_at_the_image_s():
     assert np.diff(found[15].astype(int))[19] > 110
 
 
+@pytest.mark.parametrize("radii", [(2,), (4, 1, 3)])
+def test_several_radii_are_averaged_and_kept_within_0_and_1(radii):
+    rng = np.random.default_rng(0)
+    codes = np.repeat(rng.choice(np.array([0, 254], np.uint8), (1, 20, 6)), 5, axis=2)
+    guide = (codes * np.array([2, -1])[:, None, None] + rng.normal(0, 150, (2, 20, 30))).astype(np.int32)
+    part = part_of(codes, guide=guide)
+    mean = np.mean([guided_by_hand(part, radius, 0.05) for radius in radii], axis=0)
+    assert mean.min() < -1
+    assert mean.max() > 255
+    found = GuidedFilter(radii=radii, eps=0.05).apply(part)[0]
+    np.testing.assert_allclose(found, np.clip(mean, 0, 254), atol=0.52)
+
+
 def test_guided_filter_without_contrast_is_a_mean_of_means():
     part = part_of(
         (np.eye(9)[4][:, np.newaxis] * np.eye(9)[4] * 243).astype(np.uint8), guide=np.zeros((1, 9, 9), np.int32)
@@ -190,9 +203,10 @@ def field_by_hand(part, field):
 
 
 @settings(max_examples=10)
-@given(parts(classes=1, max_side=8), st.sampled_from([60, 127, 200]))
-def test_local_field_is_as_defined(part, cutoff):
-    part, field = replace(part, cutoff=cutoff), LocalField(iterations=2, radius=2, weight=3.0)
+@given(parts(classes=1, max_side=8), st.sampled_from([60, 127, 200]), st.sampled_from([0.0, 0.4, 1.0]))
+def test_local_field_is_as_defined(part, cutoff, smoothness):
+    part = replace(part, cutoff=cutoff)
+    field = LocalField(iterations=2, radius=2, weight=3.0, contrast=0.5, smoothness=smoothness)
     np.testing.assert_allclose(field.apply(part)[0], field_by_hand(part, field), atol=0.51)
 
 
@@ -226,12 +240,19 @@ def test_local_field_balances_at_the_threshold():
         (GuidedFilter, {"radii": (-2,)}),
         (GuidedFilter, {"radii": (33,)}),
         (GuidedFilter, {"eps": 0.0}),
+        (GuidedFilter, {"eps": 0.9e-6}),
+        (GuidedFilter, {"eps": float("inf")}),
         (GuidedFilter, {"eps": float("nan")}),
         (LocalField, {"iterations": 0}),
-        (LocalField, {"radius": 100}),
-        (LocalField, {"weight": -1.0}),
+        (LocalField, {"iterations": 11}),
+        (LocalField, {"radius": 0}),
+        (LocalField, {"radius": 9}),
+        (LocalField, {"weight": 0.0}),
+        (LocalField, {"weight": float("inf")}),
         (LocalField, {"contrast": 0.0}),
-        (LocalField, {"smoothness": 1.5}),
+        (LocalField, {"contrast": float("inf")}),
+        (LocalField, {"smoothness": 1.01}),
+        (LocalField, {"smoothness": -0.01}),
     ],
 )
 def test_options_that_cannot_be_are_refused(step, settings):
@@ -247,3 +268,12 @@ def test_every_radius_of_a_guided_filter_must_be_one(radii):
 
 def test_the_least_and_the_largest_radius_are_allowed():
     assert GuidedFilter(radii=(1, LARGEST_RADIUS)).radii == (1, LARGEST_RADIUS)
+
+
+def test_the_least_and_the_most_of_all_others_are_allowed():
+    assert GuidedFilter(eps=1e-6).eps == 1e-6
+    least, most = (
+        LocalField(iterations=1, radius=1, smoothness=0.0),
+        LocalField(iterations=10, radius=8, smoothness=1.0),
+    )
+    assert (least.reach, most.reach) == (1, 80)

@@ -10,7 +10,10 @@ from rasterio.features import shapes
 
 import geochange
 from geochange.engine.progress import Listener
+from geochange.engine.work import open_work
 from geochange.errors import BadOption, UnreadableInput
+from geochange.probability.content import MOST_CLASSES, understand
+from geochange.probability.raster import open_scores
 from tests.stand_ins import PLACE, write_raster
 
 TYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
@@ -152,3 +155,28 @@ def test_bands_that_differ_in_one_block_alone_differ(tmp_path):
     values[:, 20:30, 5:9] = [[[1]], [[2]]]
     with pytest.raises(UnreadableInput, match="2 bands that differ"):
         geochange.vectorize(write_raster(tmp_path / "p.tif", values), tmp_path / "p.gpkg")
+
+
+def of_classes(path, first, last, *, apart):
+    """A raster of the numbers from first to last, of two blocks; apart: the last number is in the second alone."""
+    values = np.resize(np.arange(first, last + 1), (1100, 70))
+    if apart:
+        values[values == last] = 1
+        values[1060:] = last
+    return open_scores(write_raster(path, values[None].astype(np.uint8)))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("apart", [True, False])
+def test_as_many_classes_as_are_allowed_are_understood(tmp_path, first, apart):
+    with open_work(None, None) as work:
+        found = understand(of_classes(tmp_path / "a.tif", first, MOST_CLASSES, apart=apart), work)
+    assert found.labels == tuple(range(1, MOST_CLASSES + 1))
+    assert found.classes == tuple(f"class {number}" for number in range(1, MOST_CLASSES + 1))
+
+
+@pytest.mark.parametrize(("first", "apart"), [(0, False), (0, True), (1, False), (1, True)])
+def test_one_class_more_than_are_allowed_is_too_many(tmp_path, first, apart):
+    raster = of_classes(tmp_path / "a.tif", first, MOST_CLASSES + 1, apart=apart)
+    with open_work(None, None) as work, pytest.raises(UnreadableInput, match="more than 64 whole numbers, 1, 2, "):
+        understand(raster, work)

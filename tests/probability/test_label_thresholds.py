@@ -201,10 +201,18 @@ def test_labels_most_of_which_have_changed_tell_of_no_precision():
         choose_threshold(label_counts(place, np.where(cell < 380, 1, labels), cell, BINS), "precision=0.8")
 
 
-@pytest.mark.parametrize("label", [0, 1, 255])
-def test_labels_of_one_kind_are_refused(label):
-    with pytest.raises(NothingValid, match="label some of both"):
-        choose_threshold(label_counts(np.arange(9), np.full(9, label), np.arange(9), BINS), "f1")
+@pytest.mark.parametrize("count", [1, 9])
+@pytest.mark.parametrize(("label", "lacking"), [(0, "changed"), (1, "unchanged"), (255, "changed")])
+def test_labels_of_one_kind_are_refused_with_the_other(count, label, lacking):
+    places = np.arange(count)
+    known = 0 if label == 255 else count
+    with pytest.raises(NothingValid, match=rf"mark {known} pixels with data, none of them as {lacking}; label some of"):
+        choose_threshold(label_counts(places, np.full(count, label), places, BINS), "f1")
+
+
+def test_one_pixel_of_each_kind_is_enough_for_the_best_f1():
+    counts = label_counts(np.array([3, 9]), np.array([0, 1]), np.arange(2), BINS)
+    assert choose_threshold(counts, "f1").f1 == 1
 
 
 @pytest.mark.parametrize("wanted", ["precision=", "precision=1", "recall=x", "recall=0"])

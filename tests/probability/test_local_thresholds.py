@@ -118,3 +118,12 @@ def test_cells_of_the_least_size_are_allowed_and_smaller_ones_are_not():
     assert LocalRule(size=SMALLEST * 2.0, metres=True).side(2.0) == SMALLEST
     with pytest.raises(BadOption, match="too small"):
         LocalRule(size=(SMALLEST - 1) * 2.0, metres=True).side(2.0)
+
+
+@pytest.mark.parametrize(("high", "peak"), [(None, 0), (0.8, 0.8)])
+def test_run_json_says_how_many_cells_were_raised_above_the_scene_s_threshold(high, peak):
+    cells = np.array([[0.5, 0.625, 0.875], [0.5, 0.75, 0.5]])
+    threshold = LocalThreshold(cells, 40, 0.5, high)
+    wanted = {"cell_px": 40, "cells": [2, 3], "raised": 3, "scene": 0.5, "highest": 0.875, "high": high}
+    assert threshold.record == {"local": wanted}
+    assert threshold.peak == peak

@@ -33,6 +33,13 @@ def test_disc_is_an_ellipse_where_pixels_are_not_square():
     assert Disc.of_radius(2, 4).half_widths == (0, 3, 4, 3, 0)
 
 
+@pytest.mark.parametrize(("radii", "reach"), [((2,), 2), ((2.9,), 2), ((1, 3), 3), ((3, 1), 3), ((0.5,), 0)])
+def test_an_opening_looks_twice_as_far_as_its_disc(radii, reach):
+    disc = Disc.of_radius(*radii)
+    assert disc.reach == reach
+    assert Open(disc).reach == Close(disc).reach == 2 * reach
+
+
 @given(parts(), RADII)
 def test_erosion_and_dilation_are_those_of_scipy(part, radius):
     disc, whole = Disc.of_radius(radius), np.ones(part.valid.shape, bool)

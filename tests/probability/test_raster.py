@@ -104,6 +104,8 @@ def test_layers_are_floats_with_numbered_bands():
     assert (one.band_names, two.band_names) == (("date",), ("date 1", "date 2"))
     assert (two.dtype, two.scale) == (np.float32, None)
     assert np.isnan(two.nodata)
+    assert one.grid == two.grid == GRID
+    assert one.tags == two.tags == {"GEOCHANGE_DETECTOR": "a detector"}
 
 
 @given(st.lists(st.integers(0, 254), min_size=1, max_size=20))
@@ -258,3 +260,20 @@ def test_other_programs_see_no_data_where_there_is_none(tmp_path, dtype):
     with rasterio.open(tmp_path / "a.tif") as dataset:
         assert (dataset.read_masks().astype(bool) == valid).all()
         assert all(np.isnan(fill) if dtype == np.float32 else fill == 255 for fill in dataset.nodatavals)
+
+
+@pytest.mark.parametrize(("steps", "dtype"), [(254, "uint8"), (255, "uint8"), (256, "int32"), (1000, "int32")])
+def test_codes_are_bytes_where_they_fit_in(tmp_path, steps, dtype):
+    values = np.array([[[0, 1, steps // 2, steps - 1, steps]]], np.uint16)
+    path = write_raster(tmp_path / "p.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (1 / steps,)
+    codes, valid = open_scores(path).read(Tile(0, 0, 1, 5))
+    assert valid.all()
+    np.testing.assert_array_equal(codes, values)
+    assert codes.dtype == dtype
+    fine = in_steps(codes, steps, FLOAT_STEPS)
+    np.testing.assert_allclose(fine / FLOAT_STEPS, values / steps, atol=0.51 / FLOAT_STEPS)
+    back = in_steps(fine, FLOAT_STEPS, steps)
+    np.testing.assert_array_equal(back, values)
+    assert back.dtype == dtype

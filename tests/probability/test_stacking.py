@@ -143,3 +143,25 @@ def test_a_model_of_other_classes_or_of_more_rasters_is_refused(kept, tmp_path):
         read(path, turned)
     with pytest.raises(BadOption, match=r"fitted on 2 rasters .*, 3 were given"):
         read(path, [*ground.paths, ground.paths[0]])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"penalty": 0.0}, "penalty 0.0 must be above 0"),
+        ({"penalty": -1}, "penalty -1.0 must be above 0"),
+        ({"penalty": float("inf")}, "penalty inf must be"),
+        ({"penalty": float("nan")}, "penalty nan must be"),
+        ({"penalty": "strong"}, "penalty 'strong' must be a number"),
+        ({"seed": -1}, "seed -1 must be 0 or more"),
+        ({"seed": 1.5}, "seed 1.5 must be a whole number"),
+    ],
+)
+def test_impossible_options_of_a_fit_are_refused(wrong, words):
+    with pytest.raises(BadOption, match=words):
+        FitOptions(**wrong)
+
+
+def test_the_least_options_of_a_fit_are_allowed():
+    options = FitOptions(penalty=1e-9, seed=0.0)
+    assert (options.penalty, options.seed, type(options.seed)) == (1e-9, 0, int)

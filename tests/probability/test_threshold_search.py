@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import rasterio
+from geopandas import GeoDataFrame
+from shapely import box
 
 from geochange.engine.work import open_work
 from geochange.errors import BadOption
@@ -13,6 +15,7 @@ from geochange.probability.raster import open_scores
 from geochange.probability.threshold_search import (
     BIN_VALUES,
     HISTOGRAM_BINS,
+    column_labels,
     count_labelled,
     local_threshold,
     open_labelled,
@@ -20,6 +23,7 @@ from geochange.probability.threshold_search import (
     scene_histogram,
 )
 from geochange.probability.thresholds import HISTOGRAM_METHODS
+from geochange.scenes.layers import open_layer
 from geochange.scenes.tiling import cell_side, partition
 from tests.stand_ins import write_raster
 
@@ -125,3 +129,22 @@ def test_without_a_kept_threshold_it_is_a_half(tmp_path, work):
     assert resolve_threshold(raster, ThresholdOptions(), work).threshold == Threshold(0.5, 0.5)
     with pytest.raises(BadOption, match="those that are: none; or give labels"):
         resolve_threshold(raster, ThresholdOptions(threshold="precision=0.8"), work)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ([0, 1, 255, 7], [0, 1, 255, 1]),
+        ([0.0, 1.0, 255.0, np.nan, 2.5], [0, 1, 255, 255, 1]),
+        ([True, False], [1, 0]),
+        (["kept", " Rejected ", "unsure", "", None, "No change", "building"], [1, 0, 255, 255, 255, 0, 1]),
+        (["0.0", "255.0", "FALSE"], [0, 255, 0]),
+    ],
+)
+def test_a_column_says_what_is_changed_unchanged_or_not_labelled(tmp_path, said, meant):
+    path = tmp_path / "labels.gpkg"
+    boxes = [box(k, 0, k + 1, 1) for k in range(len(said))]
+    GeoDataFrame({"said": said}, geometry=boxes, crs=32633).to_file(path, layer="labels")
+    assert column_labels(open_layer(str(path)), "said").tolist() == meant
+    with pytest.raises(BadOption, match=r"has no column 'told'; it has said"):
+        column_labels(open_layer(str(path)), "told")

@@ -9,7 +9,7 @@ from skimage.filters import threshold_otsu
 from sklearn.mixture import GaussianMixture
 
 from geochange.errors import BadOption, NothingValid
-from geochange.probability.options import LocalRule, Threshold, parse_threshold
+from geochange.probability.options import LocalRule, Threshold, ThresholdOptions, parse_threshold
 from geochange.probability.thresholds import HISTOGRAM_METHODS, even_odds, minimum_error, otsu
 
 VALUES = np.arange(255) / 254
@@ -53,6 +53,14 @@ def test_em_is_not_drawn_to_the_bin_of_what_is_certain() -> None:
 def test_a_lone_value_is_no_change(method) -> None:
     counts = np.bincount([40] * 9, minlength=255)
     assert VALUES[40] < method(counts, VALUES) < VALUES[41]
+
+
+@pytest.mark.parametrize("method", HISTOGRAM_METHODS.values())
+@pytest.mark.parametrize("values", [VALUES, 0.3 + VALUES / 4])
+def test_the_threshold_of_a_lone_value_is_the_upper_edge_of_its_bin(method, values) -> None:
+    for place in (0, 40, 254):
+        counts = np.bincount([place] * 9, minlength=255)
+        assert method(counts, values) == pytest.approx(values[place] + (values[1] - values[0]) / 2, abs=1e-12)
 
 
 @pytest.mark.parametrize("method", HISTOGRAM_METHODS.values())
@@ -133,3 +141,56 @@ def test_bad_thresholds_are_refused(text: str) -> None:
 def test_a_threshold_reads_its_own_text(a: float, b: float) -> None:
     low, high = sorted((round(a, 4), round(b, 4)))
     assert parse_threshold(Threshold(low, high).text) == Threshold(low, high)
+
+
+LABELLED = {"labels": "labels.tif"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threshold": "f1"}, "f1 and a label column need --labels"),
+        ({"threshold": "recall=0.9", "label_column": "changed"}, "f1 and a label column need --labels"),
+        ({"threshold": None, **LABELLED}, "labels need a threshold of .*; it is the default"),
+        ({"threshold": 0.25, **LABELLED}, "labels need a threshold of .*; it is 0.25"),
+        ({"threshold": "otsu", **LABELLED}, "labels need a threshold of .*; it is otsu"),
+        ({"threshold": "local", **LABELLED}, "labels need a threshold of .*; it is local"),
+        ({"threshold": 1.5}, r"must lie in 0\.\.1"),
+        ({"threshold": "precision=1.5"}, "share above 0 and at most 1"),
+        ({"threshold": "recall=0"}, "share above 0 and at most 1"),
+        ({"threshold": "recall=much"}, "share above 0 and at most 1"),
+    ],
+)
+def test_threshold_options_that_cannot_be_are_refused(options, words: str) -> None:
+    with pytest.raises(BadOption, match=words):
+        ThresholdOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "parsed"),
+    [
+        ({}, "default"),
+        ({"threshold": 0.25}, Threshold(0.25, 0.25)),
+        ({"threshold": 0}, Threshold(0, 0)),
+        ({"threshold": "0.3:0.8"}, Threshold(0.3, 0.8)),
+        ({"threshold": "precision=1"}, "precision=1"),
+        ({"threshold": "recall=0.9"}, "recall=0.9"),
+        ({"threshold": "f1", **LABELLED}, "f1"),
+        ({"threshold": "precision=0.9", "label_column": "changed", **LABELLED}, "precision=0.9"),
+        ({"threshold": "recall=0.9", **LABELLED}, "recall=0.9"),
+    ],
+)
+def test_threshold_options_are_read(options, parsed) -> None:
+    assert ThresholdOptions(**options).parsed_threshold == parsed
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text", "peak", "record"),
+    [
+        (Threshold(0.5, 0.5), "0.5", 0, 0.5),
+        (Threshold(0.0, 0.0), "0", 0, 0),
+        (Threshold(0.25, 0.75), "0.25:0.75", 0.75, [0.25, 0.75]),
+    ],
+)
+def test_only_hysteresis_has_a_peak_and_two_numbers(threshold, text, peak, record) -> None:
+    assert (threshold.text, threshold.peak, threshold.record) == (text, peak, record)

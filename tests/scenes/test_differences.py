@@ -59,7 +59,19 @@ def test_grid_differences_gives_both_values_pixels_and_map_units() -> None:
         "origin 500000,5200000 against 500010,5199997.5 (+2 columns and +0.5 rows; +10, -2.5 map units)"
     )
     assert "geochange align" in origin.fix
-    assert "95.5%" in overlap.amount
+    assert str(overlap) == (
+        "overlap 500000,5199800,500300,5200000 against 500010,5199797.5,500310,5199997.5 (AFTER covers 95.5% of BEFORE)"
+    )
+    assert overlap.fix == origin.fix
+    apart = grid_differences(GRID, moved(GRID, Affine.translation(60, 0)))[-1]
+    assert (apart.subject, apart.amount) == ("overlap", "AFTER covers 0.0% of BEFORE")
+    assert apart.fix == "choose two images of one place"
+
+
+def test_grid_differences_gives_the_size_and_the_crs_of_each_date() -> None:
+    smaller, elsewhere = replace(GRID, shape=(30, 50)), replace(GRID, crs=CRS.from_epsg(26915))
+    assert str(grid_differences(GRID, smaller)[0]) == "size 40 rows x 60 columns against 30 rows x 50 columns"
+    assert str(grid_differences(GRID, elsewhere)[0]) == "CRS EPSG:26914 against EPSG:26915"
 
 
 @given(st.integers(-70, 70), st.integers(-50, 50))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pyproj import CRS, Geod
 
 from geochange.errors import UnreadableInput
-from geochange.scenes.grid import Grid, Tile, crs_name, reflect, require_workable
+from geochange.scenes.grid import Grid, Tile, centres_within, crs_name, pixels_within, reflect, require_workable
 
 
 @given(st.integers(1, 12), st.integers(-40, 0), st.integers(1, 40))
@@ -99,3 +99,56 @@ def test_a_grid_of_more_pixels_than_can_be_gone_through_is_refused_with_their_nu
         UnreadableInput, match=r"world\.vrt has 1,000,001 x 1,000,000 pixels, more than 1e\+12; .*--aoi"
     ):
         require_workable(Grid(None, place, (1_000_001, 1_000_000)), "world.vrt")
+
+
+EIGHTHS = st.integers(-12, 76).map(lambda steps: steps / 8)
+
+
+@given(*[EIGHTHS] * 4)
+def test_centres_within_counts_the_centres_on_the_edges(top, left, bottom, right):
+    rows, cols = (
+        np.arange(-10, 15)[(np.arange(-10, 15) + 0.5 >= low) & (np.arange(-10, 15) + 0.5 <= high)]
+        for low, high in ((top, bottom), (left, right))
+    )
+    found = centres_within(top, left, bottom, right)
+    assert found.shape == (len(rows), len(cols))
+    if found.size:
+        assert (found.row, found.col) == (rows[0], cols[0])
+
+
+@given(*[EIGHTHS] * 4, st.sampled_from([(2, -3), (2, 3), (-2, -3)]))
+def test_pixels_within_are_those_whose_centres_the_bounds_hold(x, y, other_x, other_y, pixel):
+    grid = Grid(None, Affine.translation(100, 50) @ Affine.scale(*pixel), (6, 9))
+    xs, ys = (
+        np.array([first, last]) * size + start
+        for first, last, size, start in ((x, other_x, pixel[0], 100), (y, other_y, pixel[1], 50))
+    )
+    rows, cols = np.mgrid[:6, :9]
+    centre_x, centre_y = 100 + pixel[0] * (cols + 0.5), 50 + pixel[1] * (rows + 0.5)
+    inside = (centre_x >= xs.min()) & (centre_x <= xs.max()) & (centre_y >= ys.min()) & (centre_y <= ys.max())
+    found = pixels_within(grid, (xs.min(), ys.min(), xs.max(), ys.max()))
+    assert found.size == inside.sum()
+    if found.size:
+        assert inside[found.slices()].all()
+
+
+@pytest.mark.parametrize("angle", [30, 120, 210, 300])
+def test_pixels_within_hold_every_centre_in_the_bounds_of_a_turned_grid(angle):
+    turned = Affine.translation(100, 50) @ Affine.rotation(angle) @ Affine.scale(2, -3)
+    rows, cols = np.mgrid[:60, :90]
+    xs, ys = turned @ (cols + 0.5, rows + 0.5)
+    left, bottom, right, top = xs.mean() - 30, ys.mean() - 25, xs.mean() + 30, ys.mean() + 25
+    rows, cols = np.nonzero((xs >= left) & (xs <= right) & (ys >= bottom) & (ys <= top))
+    found = pixels_within(Grid(None, turned, (60, 90)), (left, bottom, right, top))
+    assert found.row <= rows.min() <= found.row + 1
+    assert found.stop_row - 1 <= rows.max() + 1 <= found.stop_row
+    assert found.col <= cols.min() <= found.col + 1
+    assert found.stop_col - 1 <= cols.max() + 1 <= found.stop_col
+
+
+@pytest.mark.parametrize("edge", range(4))
+def test_bounds_that_are_no_numbers_hold_no_pixels(edge):
+    for value in (float("nan"), float("inf"), -float("inf")):
+        bounds = [100.0, 20.0, 140.0, 50.0]
+        bounds[edge] = value
+        assert pixels_within(Grid(None, Affine(2, 0, 100, 0, -3, 50), (10, 20)), tuple(bounds)).size == 0

@@ -87,7 +87,8 @@ def test_a_zipped_shapefile_is_a_layer(tmp_path, folder):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for each in sorted(tmp_path.glob("x.[!z]*")):
             archive.write(each, f"{folder}{each.name}")
-        archive.writestr("__MACOSX/._x.shp", b"")
+        for hidden in ("__MACOSX/._x.shp", "__MACOSX/x.shp", f"{folder}._x.shp", "trash/.old/x.shp", "trash/._x.shp"):
+            archive.writestr(hidden, b"")
         archive.writestr(f"{folder}readme.json", "{}")
     assert is_layer(str(tmp_path / "x.zip"))
     assert_square(str(tmp_path / "x.zip"))

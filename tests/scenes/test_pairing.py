@@ -12,8 +12,8 @@ from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableIn
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import open_scene
-from geochange.scenes.scene import FileSource
-from geochange.scenes.warped import WarpedSource
+from geochange.scenes.scene import FileSource, open_file
+from geochange.scenes.warped import WarpedSource, warp_pixels
 from tests.stand_ins import PLACE, SHARED, UTM, textured, write_pair, write_raster
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real imagery is not beside the project")
@@ -48,6 +48,14 @@ def test_other_grids_are_refused_with_the_difference_and_the_fix(tmp_path, crs, 
     with pytest.raises(GridMismatch, match=named) as caught:
         open_scene([before, after])
     assert "--align" in str(caught.value)
+
+
+def test_a_refusal_names_both_dates_in_their_order_and_the_first_that_does_not_fit(tmp_path):
+    shapes = {"a": (40, 50), "b": (40, 50), "c": (41, 52), "d": (44, 50)}
+    paths = [write_raster(tmp_path / f"{name}.tif", textured(shape)) for name, shape in shapes.items()]
+    named = r"a\.tif and \S*c\.tif are not on one grid: size 40 rows x 50 columns against 41 rows x 52 columns; add"
+    with pytest.raises(GridMismatch, match=named):
+        open_scene(paths)
 
 
 def test_align_crops_where_only_whole_pixels_differ(tmp_path):
@@ -247,3 +255,16 @@ def test_a_fingerprint_differs_with_each_property_of_the_input(tmp_path, changed
     for fingerprint in (before, after):  # of the files' bytes, which differ in all of these
         del fingerprint["dates"][0]["files"]
     assert after != before
+
+
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "cubic"])
+def test_an_aligned_date_is_interpolated_as_asked(tmp_path, name):
+    moved = Affine(1, 0, 500_000.4, 0, -1, 5_400_000.3)
+    before = write_raster(tmp_path / "a.tif", textured((60, 70)), transform=Affine(1, 0, 500_000, 0, -1, 5_400_000))
+    after = write_raster(tmp_path / "b.tif", textured((60, 70)), transform=moved)
+    scene = open_scene([before, after], SceneOptions(align=True, resampling=name))
+    source = open_file(str(after))
+    expected, _ = warp_pixels(*source.read(source.grid.area), source.grid, scene.grid, Resampling[name])
+    found, valid = scene.sources[1].read(scene.grid.area)
+    np.testing.assert_array_equal(found[:, 8:-8, 8:-8], expected[:, 8:-8, 8:-8])
+    assert valid[8:-8, 8:-8].all()

@@ -202,3 +202,21 @@ def test_a_pole_anywhere_in_a_grid_is_seen(left, shape):
     polar = Grid(CRS(3413), Affine(1000, 0, left, 0, -1000, 5e5), shape)
     reached = pixels_reached(earth, polar)
     assert (reached.row, reached.col, reached.width) == (0, 0, 720)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "closed"),
+    [
+        (DEGREES, Affine(0.5, 0, -180, 0, -0.5, 90), True),
+        (DEGREES, Affine(0.5, 0, 7, 0, 0.25, -90), True),
+        (DEGREES, Affine(-0.5, 0, 180, 0, -0.5, 90), True),
+        (DEGREES, Affine(0.5 + 1e-9, 0, -180, 0, -0.5, 90), True),
+        (DEGREES, Affine(0.501, 0, -180, 0, -0.5, 90), False),
+        (DEGREES, Affine(0.499, 0, -180, 0, -0.5, 90), False),
+        (DEGREES, Affine(0.5, 0, -180, 0.001, -0.5, 90), False),
+        ("EPSG:32633", Affine(0.5, 0, -180, 0, -0.5, 90), False),
+    ],
+    ids=["earth", "rows-up", "columns-west", "rounding", "wider", "narrower", "sheared", "metres"],
+)
+def test_a_grid_is_closed_where_its_rows_go_once_round_the_earth(crs, transform, closed):
+    assert is_closed(grid(crs, transform, (360, 720))) == closed

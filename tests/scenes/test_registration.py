@@ -125,6 +125,18 @@ def test_window_shift_measures_between_the_steps_of_its_lattice() -> None:
     assert measured(ground[None], later[None]) == pytest.approx((0.325, -1.125), abs=0.015)
 
 
+@pytest.mark.parametrize("shape", [(96, 64), (64, 97)])
+@pytest.mark.parametrize("turn", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_window_shift_finds_a_shift_of_a_quarter_of_the_window(shape: tuple[int, int], turn: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).normal(size=(260, 260))
+    ground = sum(width * gaussian_filter(noise, width) for width in (1, 2, 5, 12))
+    row, col = (sign * (length // 4) for sign, length in zip(turn, shape, strict=True))
+    before, after = (
+        ground[None, top : top + shape[0], left : left + shape[1]] for top, left in ((60, 60), (60 - row, 60 - col))
+    )
+    assert measured(before, after, np.ones(shape, bool)) == pytest.approx((row, col), abs=0.01)
+
+
 def test_window_shift_is_not_led_by_the_outline_of_nodata() -> None:
     before, after = coarsen(FINE, (0, 0), 96), coarsen(texture((400, 400), 9), (0, 0), 96)
     valid = np.ones((96, 96), bool)
@@ -224,7 +236,7 @@ def test_combine_shifts_is_the_weighted_median(found: list[tuple[float, float, f
 
 
 def test_combine_shifts_spread_estimates_the_standard_deviation() -> None:
-    errors = np.random.default_rng(3).normal(0, (0.3, 0.1), (2000, 2))
+    errors = np.random.default_rng(3).normal((1.5, -4), (0.3, 0.1), (2000, 2))
     found = combined([WindowShift(row, col, 10.0) for row, col in errors])
     assert (found.spread_row, found.spread_col) == pytest.approx((0.3, 0.1), rel=0.1)
 
@@ -276,3 +288,9 @@ def test_shift_of_real_imagery_is_found_to_a_fifth_of_a_pixel(path: str, shift: 
     ]
     found = combined(windows)
     assert (found.row, found.col) == pytest.approx(shift, abs=0.2)
+
+
+def test_windows_within_a_third_of_a_pixel_are_no_outliers_where_most_agree_closely() -> None:
+    close = [WindowShift(1 + row, -2.0, 10.0) for row in (0, 0, 0, 0, 0.25, -0.25)]
+    assert combined(close).windows_used == 6
+    assert combined([*close, WindowShift(1.35, -2.0, 10.0)]).windows_used == 6

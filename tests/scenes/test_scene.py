@@ -61,6 +61,19 @@ def test_every_source_is_cropped_and_picks_bands(tmp_path, kind):
     assert chosen.masked
 
 
+@pytest.mark.parametrize("kind", ["file", "array", "warped", "probability"])
+def test_every_source_obeys_another_rule_of_nodata(tmp_path, kind):
+    values = textured((40, 50), bands=2) // 8 * 8  # each band has many 96s where the other has none
+    values[:, 5:9, 5:30] = 96
+    path = write_raster(tmp_path / "a.tif", values, nodata=96)
+    source = open_array(open_rasterio(path).load(), "array") if kind == "array" else open_as(kind, path)
+    for rule, missing in (("any", (values == 96).any(axis=0)), ("all", (values == 96).all(axis=0))):
+        other = source.with_nodata(rule)
+        assert other.nodata == rule
+        np.testing.assert_array_equal(other.read(other.grid.area)[1], ~missing)
+    assert source.nodata == "all"
+
+
 def test_beyond_its_area_a_source_is_0_and_not_valid(tmp_path):
     source = open_file(write_raster(tmp_path / "a.tif", textured((20, 30))))
     inside, _ = source.read(source.grid.area)
@@ -508,3 +521,17 @@ def test_a_fourth_band_is_data_even_if_it_varies_only_far_from_the_first_pixel(t
     values[3, :, :200] = 0
     values = values.swapaxes(1, 2) if turned else values
     assert open_file(write_raster(tmp_path / "a.tif", values, photometric="RGB", alpha="yes")).bands == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("names", "colours"),
+    [
+        (("red", "green", "blue"), (1, 2, 3)),
+        (("undefined", "blue", "red", "green"), (3, 4, 2)),
+        (("red", "green", "undefined"), None),
+        (("gray", "undefined", "blue"), None),
+    ],
+)
+def test_the_bands_of_colours_are_known_where_all_three_are_named(tmp_path, names, colours):
+    path = write_bands(tmp_path / "a.tif", textured((20, 30), bands=len(names)), interpretation=names)
+    assert open_file(path).colours == colours

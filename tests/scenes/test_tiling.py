@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geochange.errors import BadOption
 from geochange.scenes.options import TileOptions
-from geochange.scenes.tiling import Tiling, cut_axis, partition
+from geochange.scenes.tiling import Tiling, cell_side, cut_axis, partition
 
 
 @st.composite
@@ -155,3 +155,21 @@ def test_the_tiles_of_a_block_reach_from_side_to_side_of_what_it_reads(shape):
         assert min(tile.col for tile in tiles) == block.context.col
         assert max(tile.stop_row for tile in tiles) == block.context.stop_row
         assert max(tile.stop_col for tile in tiles) == block.context.stop_col
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(0, 0), (16, 0), (0, 16), (16, 16)])
+def test_tiles_are_blended_where_they_overlap_along_an_axis(rows, cols):
+    cuts = [
+        cut_axis(
+            200, TileOptions(tile_size=64, overlap=overlap), radius=0, stride=1, default_tile=512, default_overlap=8
+        )
+        for overlap in (rows, cols)
+    ]
+    assert Tiling(*cuts).blended == (rows + cols > 0)
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_cells_are_about_a_16th_of_the_longer_side_in_a_power_of_two(rows, cols):
+    side, wanted = cell_side((rows, cols)), max(rows, cols) / 16
+    assert side in (8, 16, 32, 64, 128, 256)
+    assert side == 8 if wanted < 8 else side == 256 if wanted > 256 else abs(np.log2(side / wanted)) <= 0.5
