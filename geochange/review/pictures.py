@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from geochange.arrays import Array, Bools, Floats
+from geochange.arrays import Bools, Floats
 from geochange.errors import GeochangeError
 from geochange.polygons.preview import band_limits, common_limits
-from geochange.review.display import display_source
 from geochange.review.run import ReviewRun
 from geochange.review.tiles import Lattice, draw_colours, draw_probability
 from geochange.scenes.grid import Tile
-from geochange.scenes.scene import FileSource
 from geochange.scenes.source import Source
+from geochange.scenes.thinning import display_source, read_thinned, reads_thinned
 
 log = logging.getLogger("geochange")
 
@@ -31,21 +30,6 @@ MOST_WARPED = 1 << 21  # pixels of a date that is aligned while it is read, for 
 
 class NotYet(Exception):
     """A picture that is being prepared."""
-
-
-def read_thinned(source: Source, tile: Tile, shape: tuple[int, int]) -> tuple[Array, Bools]:
-    """Read a tile of a source in fewer pixels, each of them one of the source's: (band, y, x) values, (y, x) valid.
-
-    Raises:
-        NotYet: the source is aligned while it is read, and the tile is large.
-    """
-    if isinstance(source, FileSource):
-        return source.read_thinned(tile, shape)
-    if tile.size > MOST_WARPED:
-        raise NotYet
-    values, valid = source.read(tile)
-    rows, cols = (np.arange(count) * length // count for length, count in zip(tile.shape, shape, strict=True))
-    return values[:, rows[:, None], cols], valid[rows[:, None], cols]
 
 
 def sample_windows(shape: tuple[int, int]) -> list[Tile]:
@@ -113,7 +97,11 @@ class Pictures:
         return blake2b(told.encode(), digest_size=8).hexdigest()
 
     def tile(self, layer: str, zoom: int, col: int, row: int) -> bytes | None:
-        """Return a JPEG or PNG; None where there is no such tile."""
+        """Return a JPEG or PNG; None where there is no such tile.
+
+        Raises:
+            NotYet: the date is aligned while it is read, and the tile is large.
+        """
         found = self.lattice.tile(zoom, col, row)
         if found is None:
             return None
@@ -121,7 +109,10 @@ class Pictures:
         if layer == PROBABILITY:
             return draw_probability(*self._probability(part, shape))
         place = DATES.index(layer)
-        values, valid = read_thinned(self.ends[place], part, shape)
+        source = self.ends[place]
+        if part.size > MOST_WARPED and not reads_thinned(source):
+            raise NotYet
+        values, valid = read_thinned(source, part, shape)
         return draw_colours(values[list(self.shown)], valid, self.limits[place])
 
     def values_at(self, row: int, col: int) -> dict[str, Any]:

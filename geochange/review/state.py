@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geochange.polygons.features import UNREVIEWED
-from geochange.review.actions import Action, BadAction, Fields, Item, Request, StaleAction, is_cell
+from geochange.review.actions import Action, BadAction, Effect, Fields, Request, StaleAction, is_cell
 
 FOUND: Fields = {"status": UNREVIEWED, "comment": ""}
 """Fields of a change that nobody has touched, but for its label."""
@@ -36,7 +36,7 @@ class Stacks:
 
 
 @dataclass
-class State:
+class ReviewState:
     """The state after some actions; changes and cells that none has touched are not in it."""
 
     untouched: Callable[[str], Fields | None]
@@ -47,9 +47,9 @@ class State:
     ops: MutableMapping[str, int] = field(default_factory=dict)
     seq: int = 0
 
-    def draft(self) -> State:
+    def draft(self) -> ReviewState:
         """Return a state that begins as this one, and leaves this one as it is."""
-        return State(
+        return ReviewState(
             self.untouched,
             ChainMap({}, self.touched),
             ChainMap({}, self.stacks),
@@ -58,7 +58,7 @@ class State:
             self.seq,
         )
 
-    def take_over(self, draft: State) -> None:
+    def take_over(self, draft: ReviewState) -> None:
         """Become what a draft of this state has become."""
         for name in ("touched", "stacks", "actions", "ops"):
             getattr(self, name).update(getattr(draft, name).maps[0])
@@ -89,7 +89,7 @@ class State:
             if now.rev != wish.rev:
                 stale.append(wish.key)
             before = {name: now.fields[name] for name in wish.after}
-            items.append(Item(wish.key, now.rev + 1, before, wish.after))
+            items.append(Effect(wish.key, now.rev + 1, before, wish.after))
         if stale:
             raise StaleAction(f"{len(stale)} of {len(items)} have been changed meanwhile", stale)
         return Action(self.seq + 1, at, request.who, request.op, request.kind, tuple(items))
@@ -108,7 +108,7 @@ class State:
             there, wanted = (item.after, item.before) if request.kind == "undo" else (item.before, item.after)
             if any(now.fields[name] != value for name, value in there.items()):
                 stale.append(item.key)
-            items.append(Item(item.key, now.rev + 1, there, wanted))
+            items.append(Effect(item.key, now.rev + 1, there, wanted))
         if stale:
             raise StaleAction(f"cannot {request.kind}: others have changed {len(stale)} of {len(items)} since", stale)
         return Action(self.seq + 1, at, request.who, request.op, request.kind, tuple(items), of.seq)
@@ -143,13 +143,13 @@ def _after(stacks: Stacks, action: Action) -> Stacks:
             return Stacks((*stacks.done, action.seq))
 
 
-def fold(untouched: Callable[[str], Fields | None], actions: Iterable[Action]) -> State:
+def fold(untouched: Callable[[str], Fields | None], actions: Iterable[Action]) -> ReviewState:
     """Return the state after actions, in their order.
 
     Raises:
         ValueError: one of them does not follow from those before it.
     """
-    state = State(untouched)
+    state = ReviewState(untouched)
     for action in actions:
         state.apply(action)
     return state

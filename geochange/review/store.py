@@ -16,7 +16,7 @@ from pathlib import Path
 
 from geochange.errors import DiskFull, GeochangeError, UnreadableInput
 from geochange.review.actions import Action, Fields, Request
-from geochange.review.state import State, fold
+from geochange.review.state import ReviewState, fold
 
 log = logging.getLogger("geochange")
 
@@ -138,7 +138,7 @@ class ReviewStore:
             log.info("%s: the disk has no shared memory for a write-ahead log; a rollback journal is used", self.path)
         return database
 
-    def _state_of_file(self) -> State:
+    def _state_of_file(self) -> ReviewState:
         return fold(self._untouched, read_actions(self.path))
 
     def _write(self) -> None:
@@ -198,7 +198,7 @@ class ReviewStore:
             for listener in [*self._listeners]:
                 listener(planned)
 
-    def _planned(self, draft: State, request: Request, at: str) -> Action:
+    def _planned(self, draft: ReviewState, request: Request, at: str) -> Action:
         if request.op in draft.ops:
             return draft.actions[draft.ops[request.op]]
         return draft.plan(request, at)

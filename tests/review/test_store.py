@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from geochange.errors import DiskFull, UnreadableInput
 from geochange.review.actions import BadAction, StaleAction, read_request
-from geochange.review.state import State, fold
+from geochange.review.state import ReviewState, fold
 from geochange.review.store import ReviewStore, read_actions
 
 CLASSES = ("building", "road")
@@ -168,7 +168,7 @@ ASKED = st.tuples(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ASKED, max_size=30))
 def test_the_state_is_what_the_actions_make_it(wanted):
-    state, actions = State(untouched), []
+    state, actions = ReviewState(untouched), []
     for who, kind, keys, status in wanted:
         if kind in ("undo", "redo"):
             request = take_back(kind, who)
@@ -197,7 +197,7 @@ def test_the_state_is_what_the_actions_make_it(wanted):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(CHANGES), st.sampled_from(["kept", "rejected"])), min_size=1, max_size=8))
 def test_undoing_all_brings_back_the_start_and_redoing_all_the_end(decisions):
-    state = State(untouched)
+    state = ReviewState(untouched)
 
     def do(request):
         state.apply(state.plan(request, "now"))

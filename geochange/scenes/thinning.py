@@ -1,6 +1,7 @@
-"""Copies from which pictures come fast: overviews of files that have none, and dates on the scene's grid that are not.
+"""Sources in fewer pixels, for pictures, and copies of them that are read fast at every zoom.
 
-They lie in the review's cache, and can be removed; the user's own files are only read.
+Copies are overviews of files that have none, and dates on the scene's grid that are not; they can be removed. The
+user's own files are only read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
 
-from geochange.arrays import Array
+from geochange.arrays import Array, Bools
 from geochange.files import appearing
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import FileSource, open_file, rasterio_crs, readable
@@ -25,6 +26,20 @@ from geochange.scenes.tiling import partition
 FIRST_FACTOR = 8  # reads that thin by less are fast without overviews
 SMALLEST = 256  # px, of the last overview
 BLOCK = 1024
+
+
+def reads_thinned(source: Source) -> bool:
+    """Return whether a source reads no more than the pixels that are asked for, however much it is thinned."""
+    return isinstance(source, FileSource)
+
+
+def read_thinned(source: Source, tile: Tile, shape: tuple[int, int]) -> tuple[Array, Bools]:
+    """Read a tile of a source in fewer pixels, each of them one of the source's: (band, y, x) values, (y, x) valid."""
+    if isinstance(source, FileSource):
+        return source.read_thinned(tile, shape)
+    values, valid = source.read(tile)
+    rows, cols = (np.arange(count) * length // count for length, count in zip(tile.shape, shape, strict=True))
+    return values[:, rows[:, None], cols], valid[rows[:, None], cols]
 
 
 def display_source(source: Source, grid: Grid, folder: Path) -> Source:
