@@ -92,6 +92,20 @@ def test_a_run_hands_on_what_concerns_fitting():
             for name, least in TrainOptions.LEAST.items()
             if name != "every"
         ),
+        (TrainRunOptions, {"gsd": float("inf")}, "gsd inf must be above 0, and finite"),
+        (TrainRunOptions, {"weight_decay": -1e-9}, "weight_decay -1e-09 must be at least 0"),
+        (TrainRunOptions, {"encoder_rate": -0.5}, "encoder_rate -0.5 must be at least 0"),
+        (TrainRunOptions, {"encoder_rate": float("inf")}, "encoder_rate inf must be at least 0, and finite"),
+        (FinetuneOptions, {"statistics_batches": 0}, "statistics_batches 0 must be at least 1"),
+        (TuneOptions, {"first_trials": -1}, "first_trials -1 must be at least 0"),
+        (TuneOptions, {"rates": (0.0, 1.0)}, "rates 0:1 must be least and greatest"),
+        (TuneOptions, {"rates": (0.02, 0.01)}, "rates 0.02:0.01 must be least and greatest"),
+        (TuneOptions, {"weight_decays": (-1.0, 1.0)}, "weight_decays -1:1"),
+        (TuneOptions, {"encoder_rates": (0.1, float("inf"))}, "encoder_rates 0.1:inf"),
+        (TuneOptions, {"encoder_rates": (float("nan"), 1.0)}, "encoder_rates nan:1"),
+        (TuneOptions, {"batches": ()}, "batches must name one at least"),
+        (TuneOptions, {"batches": (4, 0)}, "batches 0 must be at least 1"),
+        (TuneOptions, {"losses": ()}, "losses must name one at least"),
         (TuneOptions, {"losses": ("hinge",)}, "losses 'hinge' is not one of bce-dice"),
         (CollectionOptions, {"gsd": 0.0}, "gsd 0.0"),
     ],
@@ -115,6 +129,9 @@ def test_inherited_options_are_checked_too(kind, settings, words):
         (TrainRunOptions, {"val_share": 0.0, "average": 0.0, "seed": (1 << 63) - 1}),
         (TrainRunOptions, {"start": "best.pt", "pretrained": False}),
         (TrainRunOptions, {"start": None, "pretrained": True}),
+        (TrainRunOptions, {"encoder_rate": 0.0, "weight_decay": 0.0}),
+        (TuneOptions, {"rates": (0.01, 0.01), "first_trials": 0, "batches": (1,)}),
+        (FinetuneOptions, {"statistics_batches": 1}),
     ],
 )
 def test_limits_of_options_lie_within_them(kind, settings):
