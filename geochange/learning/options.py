@@ -15,6 +15,14 @@ LossName: TypeAlias = Literal["bce-dice", "cross-entropy", "dice", "focal", "lov
 PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
+def require_positive(options: Options, *names: str) -> None:
+    """Raise BadOption where a number is given that is not above 0, or not finite."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise BadOption(f"{name} {value} must be above 0, and finite")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(Options):
     """How a network is fitted."""
@@ -84,9 +92,10 @@ class TrainOptions(Options):
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise BadOption(f"{name} {value} must be at least {bound}")
-        for name in ("rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise BadOption(f"{name} {getattr(self, name)} must be above 0")
+        require_positive(self, "rate", "clip")
+        for name in ("encoder_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadOption(f"{name} {getattr(self, name)} must be at least 0, and finite")
         if self.seed >= 1 << 63:
             raise BadOption(f"seed {self.seed} must be less than {1 << 63}")
         if not 0 <= self.average < 1:
@@ -137,10 +146,7 @@ class TrainRunOptions(DataOptions, TrainOptions):
         super().__post_init__()
         if not 0 <= self.val_share < 1:
             raise BadOption(f"val_share {self.val_share} must lie in 0..1, below 1")
-        for name in ("size", "gsd"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise BadOption(f"{name} {value} must be above 0")
+        require_positive(self, "size", "gsd")
         if self.start is not None and self.pretrained:
             raise BadOption("pretrained and start exclude each other: weights come from one of them")
 
@@ -156,6 +162,8 @@ class TrainRunOptions(DataOptions, TrainOptions):
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions(TrainRunOptions):
     """How `finetune` trains a checkpoint further."""
+
+    LEAST: ClassVar[Mapping[str, int]] = {**TrainOptions.LEAST, "frozen_steps": 0, "statistics_batches": 1}
 
     start: str | None = field(default=None, metadata={"flags": ("--from",)})
     """Checkpoint to begin with, or a detector that has one; it must be given."""
@@ -197,8 +205,6 @@ class FinetuneOptions(TrainRunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.frozen_steps is not None and self.frozen_steps < 0:
-            raise BadOption(f"frozen_steps {self.frozen_steps} must be at least 0")
         if self.frozen_steps is not None and self.frozen_steps > self.steps:
             raise BadOption(f"frozen_steps {self.frozen_steps} are part of the steps, which are {self.steps}")
         if not 0 < self.whole_rate <= 1:
@@ -212,7 +218,7 @@ class FinetuneOptions(TrainRunOptions):
 class TuneOptions(TrainRunOptions):
     """What `tune` searches, and how long; all of it lies within reach of the defaults of `TrainOptions`."""
 
-    LEAST: ClassVar[Mapping[str, int]] = {**TrainOptions.LEAST, "every": 0, "trials": 1}
+    LEAST: ClassVar[Mapping[str, int]] = {**TrainOptions.LEAST, "every": 0, "trials": 1, "first_trials": 0}
 
     trials: int = 20
     """Trials to run, with those of earlier searches in the folder."""
@@ -240,3 +246,15 @@ class TuneOptions(TrainRunOptions):
 
     first_trials: int = 4
     """Trials that are never stopped early."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("rates", "weight_decays", "encoder_rates"):
+            least, greatest = getattr(self, name)
+            if not 0 < least <= greatest < math.inf:
+                raise BadOption(f"{name} {least:g}:{greatest:g} must be least and greatest, above 0 and finite")
+        for name in ("losses", "batches"):
+            if not getattr(self, name):
+                raise BadOption(f"{name} must name one at least")
+        if min(self.batches) < self.LEAST["batch"]:
+            raise BadOption(f"batches {min(self.batches)} must be at least {self.LEAST['batch']}")

@@ -31,7 +31,7 @@ from geochange.learning.ranks import here
 from geochange.learning.run_options import parse_all_training_data
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
-from geochange.learning.training import BEST, LAST, require_possible
+from geochange.learning.training import BEST, HISTORY, LAST, require_possible
 from geochange.pipeline.options import choose_options
 from geochange.pipeline.train import (
     FROZEN,
@@ -229,7 +229,7 @@ def _supervise(run: _Finetuning, network: Network, about: About) -> Part:
         best_part = _keep_better(run, first)
     else:
         best_part = Part(run.folder / FROZEN)
-        for name in (BEST, LAST):
+        for name in (BEST, LAST, HISTORY):
             write_whole(run.folder / name, (run.folder / FROZEN / name).read_bytes())
     if run.material.held_out:
         calibrate_best(run.folder / BEST, run.material, run.options, run.listener)

@@ -56,6 +56,18 @@ def test_labels_train_the_decoder_then_all(run, data, start, tmp_path):
     assert "nothing, data" in load_checkpoint(out / "best.pt").about.trained_on
 
 
+def test_as_many_frozen_steps_as_steps_train_the_decoder_alone(run, data, start, tmp_path):
+    out = tmp_path / "run"
+    code, printed, errors = run("finetune", data, "--from", start, "-o", out, *SHORT, "--frozen-steps", 4)
+    assert code == 0, errors
+    assert [line.split(" | ")[0] for line in printed.splitlines()[:2]] == ["step 2/4", "step 4/4"]
+    before, after = (load_checkpoint(path).weights for path in (start, out / "best.pt"))
+    encoder = [name for name in before if name.startswith("encoder.")]
+    assert all(torch.equal(before[name], after[name]) for name in encoder if name.endswith("weight"))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("head"))
+    assert record_of(out)["finished"]
+
+
 def test_the_better_part_is_kept(run, data, start, tmp_path):
     """The second part is spoilt by its rate."""
     spoilt = ("--steps", 12, "--every", 2, "--frozen-steps", 2, "--rate", 20)

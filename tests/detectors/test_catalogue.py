@@ -8,6 +8,7 @@ import pytest
 from geochange.detectors import catalogue
 from geochange.detectors.catalogue import available, default_name, detector, load_fitted, offer
 from geochange.detectors.change_vector import ChangeVector
+from geochange.detectors.detector import values_for
 from geochange.detectors.image_difference import ImageDifference
 from geochange.detectors.ir_mad import IrMad
 from geochange.detectors.options import DetectorOptions
@@ -123,6 +124,12 @@ def test_other_packages_add_detectors_but_do_not_replace_ours(monkeypatch: pytes
 def test_the_default_follows_the_number_of_bands(bands: int, name: str) -> None:
     assert default_name(bands, DetectorOptions()) == name
     assert default_name(bands, DetectorOptions(checkpoint="best.pt")) == "network"
+
+
+@pytest.mark.parametrize("name", catalogue.TRAINING_FREE)
+def test_detectors_without_training_take_quantities(name: str) -> None:
+    made = detector(name)
+    assert values_for(made) == values_for(fit(made, changed_scene()[0])) == "physical"
 
 
 def saved(folder: Path) -> Path:

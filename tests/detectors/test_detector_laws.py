@@ -140,6 +140,26 @@ def test_pixels_without_data_neither_matter_nor_become_numbers_in_layers(choice:
         np.testing.assert_array_equal(np.isfinite(values[0]).all(axis=0), there)
 
 
+def strongly_changed_scene(shape: tuple[int, int] = (96, 110)) -> tuple[MemoryScene, np.ndarray]:
+    """Dates that differ by gain, offset and noise, but for a rectangle of values that the rest has not; and where."""
+    scene, _ = changed_scene(share=0.0, shape=shape)
+    truth = np.zeros(shape, bool)
+    truth[30:40, 50:68] = True  # less of it than the quantiles leave out
+    pixels = scene.pixels.copy()
+    pixels[1, :, truth] += 400
+    return replace(scene, pixels=pixels), truth
+
+
+@pytest.mark.parametrize("name", TRAINING_FREE)
+def test_change_that_is_left_out_of_the_statistics_of_the_bands_is_found_and_counted(name: str) -> None:
+    scene, truth = strongly_changed_scene()
+    fitted = fit(detector(name), scene)
+    found = change(fitted, scene)
+    assert fitted.posterior.mixture.share >= 0.99 * truth.mean()
+    assert fitted.posterior.mixture.means[1] > 4**0.5  # of four deviations; fourth root of the square
+    assert f1(found >= fitted.thresholds["default"], truth) > 0.8
+
+
 @pytest.mark.parametrize("name", TRAINING_FREE)
 @pytest.mark.parametrize("value", [0, 300])
 def test_a_frame_is_as_unchanged_as_can_be_and_recorded(name: str, value: int) -> None:

@@ -36,12 +36,18 @@ def with_first_weight(change):
     return changed
 
 
+def one_number(instead):
+    return lambda value: torch.cat([value.flatten()[:-1], torch.tensor([instead])]).reshape(value.shape)
+
+
 FOREIGN = {
     "list of weights": lambda stored: {**stored, "weights": [1]},
     "no weights": lambda stored: {**stored, "weights": {}},
     "text as a weight": with_first_weight(lambda value: "hello"),
     "weight of another shape": with_first_weight(lambda value: torch.zeros(1)),
     "weight not finite": with_first_weight(lambda value: value * float("nan")),
+    "one number of a weight not finite": with_first_weight(one_number(float("nan"))),
+    "one number of a weight infinite": with_first_weight(one_number(float("-inf"))),
     "weight of 16 TB": with_first_weight(lambda value: torch.zeros(1).expand(1 << 42)),
     "unknown weight": lambda stored: {**stored, "weights": {**stored["weights"], "more": torch.zeros(1)}},
     "no about": lambda stored: {"format": stored["format"], "weights": stored["weights"]},

@@ -443,6 +443,28 @@ def test_no_engine_begins_with_bfloat16_on_a_cpu_that_cannot(engine, monkeypatch
         require_bf16.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("engine", "device", "precision", "words"),
+    [
+        ("torch", "cpu", "fp16", "fp16 needs a GPU; a CPU takes fp32 or bf16"),
+        ("openvino", "cpu", "fp16", "on the CPU in fp32 or bf16, not on cpu in fp16"),
+        ("openvino", "cuda:1", "fp16", "on the CPU in fp32 or bf16, not on cuda:1 in fp16"),
+        ("openvino", "cuda", "fp32", "on the CPU in fp32 or bf16, not on cuda in fp32"),
+        ("openvino", "cuda", "bf16", "on the CPU in fp32 or bf16, not on cuda in bf16"),
+    ],
+)
+def test_an_engine_refuses_devices_and_precisions_that_it_cannot_run(engine, device, precision, words):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    with pytest.raises(BadOption, match=words):
+        ENGINES[engine](torch.nn.Identity(), torch.device(device), precision)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_engine_torch_takes_short_numbers_on_a_gpu(precision):
+    assert ENGINES["torch"](torch.nn.Identity(), torch.device("cuda"), precision)
+
+
 def test_bfloat16_is_near(pair, small, tmp_path):
     try:
         require_bf16("torch")

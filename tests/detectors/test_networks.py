@@ -17,7 +17,12 @@ from geochange.errors import BadOption
 torch = pytest.importorskip("torch")
 
 from geochange.detectors.networks.attention_net import encoder_radius, size_loss  # noqa: E402
-from geochange.detectors.networks.change_vae import DISTANCES, Latents, even_distance  # noqa: E402
+from geochange.detectors.networks.change_vae import (  # noqa: E402
+    DISTANCES,
+    Latents,
+    divergence_from_prior,
+    even_distance,
+)
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.contract import Batch, probability  # noqa: E402
 from geochange.detectors.networks.layers import (  # noqa: E402
@@ -593,6 +598,54 @@ def test_networks_of_series_take_any_number_of_scales(name, levels):
     assert network.stride == 2 ** (levels if name == "change-vae" else levels - 1)
     reached = measured_radius(network, -1)
     assert reached <= network.receptive_radius <= 1.25 * reached
+
+
+def test_the_divergence_from_the_prior_is_that_of_torch():
+    rng = np.random.default_rng(0)
+    posterior = Latents(*(torch.from_numpy(rng.normal(0, spread, (2, 5, 3, 4))) for spread in (2, 1.5)))
+    normal = torch.distributions.Normal(posterior.mean, torch.exp(posterior.log_variance / 2))
+    expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(divergence_from_prior(posterior).double(), expected, rtol=1e-4, atol=1e-4)
+    prior = Latents(torch.zeros(1, 2, 3, 5), torch.zeros(1, 2, 3, 5))
+    assert not divergence_from_prior(prior).any()
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.05, 3.0])
+def test_the_loss_of_the_autoencoder_is_error_plus_beta_times_divergence_of_a_pixel_with_data(beta):
+    """Of a cell that is half without data, half the divergence counts."""
+    network, dates = tiny("change-vae", beta=beta), some_dates(16, 40, n=2, times=3)
+    dates[0, 1, :, :5] = dates[1, 2, :, :, 20:] = 0
+    dates[1, 0, 1] = 0  # one band alone is data
+    images = dates.flatten(0, 1)
+    there = (images.abs().sum(dim=1) > 0).double()
+    with torch.no_grad():
+        loss = network.loss(Batch(dates, torch.zeros(2, 16, 40, dtype=torch.long)), cross_entropy)
+        latents = network.encode(images)
+        error = ((network.decode(latents.mean) - images) ** 2).sum(dim=1)
+    normal = torch.distributions.Normal(latents.mean, torch.exp(latents.log_variance / 2))
+    divergence = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum(dim=1)
+    shares = there.unflatten(2, (5, 8)).unflatten(1, (2, 8)).mean(dim=(2, 4))
+    expected = (error * there).sum() / 2 + beta * (divergence * shares).sum()
+    assert loss.item() == pytest.approx(expected.item() / there.sum().item(), rel=1e-4)
+
+
+def test_latents_are_drawn_with_the_deviations_of_their_posterior():
+    network, drawn = tiny("change-vae", latent=3), []
+    network.widen.register_forward_pre_hook(lambda module, inputs: drawn.append(inputs[0]))
+    mean, log_variance = torch.tensor([-2.0, 0.0, 3.0]), torch.tensor([-4.0, 0.0, 2.0])
+    batch = Batch(some_dates(160, 240, n=4), torch.zeros(4, 160, 240, dtype=torch.long))
+    with torch.no_grad():
+        for head, bias in ((network.mean, mean), (network.log_variance, log_variance)):
+            head.weight.zero_()
+            head.bias.copy_(bias)
+        torch.manual_seed(0)
+        network.train().loss(batch, cross_entropy)
+        network.eval().loss(batch, cross_entropy)
+    trained, plain = (each.transpose(0, 1).flatten(1) for each in drawn)
+    deviation = torch.exp(log_variance / 2)
+    torch.testing.assert_close((trained.mean(dim=1) - mean) / deviation, torch.zeros(3), rtol=0, atol=0.06)
+    torch.testing.assert_close(trained.std(dim=1) / deviation, torch.ones(3), rtol=0, atol=0.06)
+    torch.testing.assert_close(plain, mean[:, None].expand_as(plain), rtol=0, atol=0)
 
 
 def test_pixels_without_data_are_not_reconstructed():

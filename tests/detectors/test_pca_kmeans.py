@@ -3,10 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import correlate as scipy_correlate
+from scipy.ndimage import maximum_filter
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from geochange.detectors.contrast import Contrast
+from geochange.detectors.contrast import LARGEST_STATISTIC, STATISTIC_ROUNDING, Contrast
+from geochange.detectors.mixture import ceiling_of, count_statistic, fit_posterior
 from geochange.detectors.pca_kmeans import (
     DifferenceImage,
     PcaKMeans,
@@ -133,3 +135,49 @@ def test_the_response_is_squared_where_it_is_positive_alone():
     image = np.array([[0, 0, 0, 0, 0], [0, 1, 0, 3, 0], [0, 0, 0, 0, 0]], np.float32)
     kernel = np.array([[0, 0, 0], [-1, 0, 1], [0, 0, 0]], np.float32)  # right less left
     np.testing.assert_array_equal(squared_response(image, kernel), [[0, 4, 0]])
+
+
+def saturated_scene():
+    """A changed scene without data in corners of single dates, and a few saturated pixels at the second."""
+    scene, _ = changed_scene(bands=3, shape=(90, 121))
+    pixels, valid = scene.pixels.copy(), scene.valid.copy()
+    for row, col in ((10, 20), (50, 70), (86, 117)):
+        pixels[1, :, row : row + 4, col : col + 4] = 5000
+    valid[0, :8, 100:] = valid[1, 70:, :11] = False
+    return replace(scene, pixels=pixels, valid=valid, block=128)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_scores_are_those_of_the_filter_on_lengths_below_the_ceiling(size):
+    scene = saturated_scene()
+    fitted = fit(PcaKMeans(size=size), scene)
+    assert fitted.ceiling < LARGEST_STATISTIC
+    pixels, valid = scene.read(Tile(0, 0, *scene.shape))
+    there = valid.all(axis=0)
+    vector = np.tensordot(fitted.contrast.weights, pixels.reshape(6, *scene.shape).astype(np.float64), axes=1)
+    vector -= (fitted.contrast.weights @ fitted.contrast.mean)[:, None, None]
+    plain = np.sum(vector**2, axis=0)
+    assert fitted.ceiling == ceiling_of(count_statistic(plain, there).histogram, STATISTIC_ROUNDING)
+    lengths = np.sqrt(np.minimum(plain, fitted.ceiling)) * there
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    image = np.minimum(lengths, maximum_filter(lengths, footprint=ring, mode="mirror"))
+    response = np.maximum(scipy_correlate(image, fitted.kernel, mode="mirror"), 0)
+    layers = fitted.score(pixels[None], valid[None], ("difference", "response")).layers
+    assert image.max() == pytest.approx(fitted.ceiling**0.5)
+    for name, expected in (("difference", image), ("response", response)):
+        np.testing.assert_allclose(layers[name][0, 0], np.where(there, expected, np.nan), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_is_scored_is_what_was_counted(size):
+    scene = saturated_scene()
+    fitted = fit(PcaKMeans(size=size), scene)
+    pixels, valid = scene.read(Tile(0, 0, *scene.shape))
+    response = fitted.score(pixels[None], valid[None], ("response",)).layers["response"][0, 0]
+    counts = count_statistic(np.nan_to_num(response) ** 2, valid.all(axis=0), size + 2)
+    expected = fit_posterior(counts.histogram, 0.0, STATISTIC_ROUNDING, counts.ordered)
+    assert fitted.posterior.mixture.share == pytest.approx(expected.mixture.share, rel=0.01)
+    assert fitted.posterior.mixture.means == pytest.approx(expected.mixture.means, rel=0.01)
+    assert fitted.posterior.otsu == pytest.approx(expected.otsu, rel=0.02)
+    assert fitted.receptive_radius == size // 2 + 1

@@ -14,8 +14,10 @@ from geochange.engine import inference
 from geochange.engine.blocks import BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import Inference, batched
+from geochange.engine.thumbnails import Thumbnail, assemble, thumbnail_sums
 from geochange.engine.work import open_work
 from geochange.errors import BadOption, BlockFailed
+from geochange.files import load_array
 from geochange.probability.raster import encode_probability
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import TileOptions
@@ -204,6 +206,30 @@ def test_a_resumed_run_scores_only_what_is_missing(scene, tmp_path, monkeypatch)
     assert scored == [missing]
 
 
+@pytest.mark.parametrize("scored", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("joined", [0.0, 0.5, 1.0])
+def test_a_resumed_run_joins_what_was_scored_and_scores_the_rest(scene, tmp_path, monkeypatch, scored, joined):
+    rng, fitted = np.random.default_rng(5), BoxMean(3)
+    tiling = tiling_of(SHAPE, fitted, overlap=20)
+    expected = run(scene, fitted, tiling, tmp_path / "whole")
+    task, store = Inference(scene, fitted, tiling), store_in(tmp_path / "run")
+    store.create()
+    done = {block.index: block for block in tiling.blocks() if rng.random() < scored}
+    for block in done.values():
+        engine_blocks.score_task(task, store, block)
+    for block in done.values():
+        givers = {giver.index for giver, _ in engine_blocks._givers(tiling, block)}
+        if givers <= set(done) and rng.random() < joined:
+            engine_blocks.join_task(tiling, store, block)
+    left = []
+    monkeypatch.setattr(
+        engine_blocks, "score_block", lambda work, block: left.append(block.index) or inference.score_block(work, block)
+    )
+    np.testing.assert_array_equal(run(scene, fitted, tiling, tmp_path / "run"), expected)
+    assert sorted(left) == sorted({block.index for block in tiling.blocks()} - set(done))
+    assert list((tmp_path / "run" / "sums").iterdir()) == []
+
+
 def test_a_join_may_be_run_again(scene, tmp_path):
     fitted = BoxMean(3)
     tiling = tiling_of(SHAPE, fitted, overlap=20)
@@ -340,3 +366,29 @@ def test_a_block_that_fails_is_named_by_its_rows_and_columns(tmp_path, monkeypat
     rows, cols = f"{last.area.row}..149", f"{last.area.col}..210"
     with pytest.raises(BlockFailed, match=rf"rows {rows} and columns {cols} failed 3 times: ZeroDivisionError"):
         run(scene, FailsWhereWhite(0), tiling, tmp_path / "run", threads=1)
+
+
+@pytest.mark.parametrize(("step", "bands"), [(1, (2, 0, 1)), (5, (1,))])
+@pytest.mark.parametrize(("radius", "overlap"), [(0, 0), (3, 6), (7, 30)])
+def test_thumbnails_of_blocks_are_those_of_the_whole_scene(tmp_path, radius, overlap, step, bands):
+    dates = [np.maximum(date, 1) for date in changed_pair(SHAPE)]
+    dates[0][:, 30:80, 50:90] = 0
+    dates[1][:, :20, 170:] = 0
+    scene = open_scene([write_raster(tmp_path / f"{k}.tif", date, nodata=0) for k, date in enumerate(dates)])
+    fitted, spec = BoxMean(radius), Thumbnail(SHAPE, step, bands)
+    tiling, store = tiling_of(SHAPE, fitted, overlap=overlap), store_in(tmp_path / "run")
+    with open_work(ClusterOptions(threads=1), None) as work:
+        run_blocks(work, Inference(scene, fitted, tiling, thumbnail=spec), store)
+    found = assemble([(block.area, load_array(store.thumbnail(block))) for block in tiling.blocks()], 2, spec)
+    valid = np.stack([date[0] > 0 for date in dates])
+    whole = Tile(0, 0, *SHAPE)
+    np.testing.assert_array_equal(found, assemble([(whole, thumbnail_sums(dates, valid, whole, spec))], 2, spec))
+    if step == 1:
+        expected = np.where(valid[:, None], np.stack(dates)[:, bands].astype(float), np.nan)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_run_without_a_thumbnail_leaves_none(scene, tmp_path):
+    fitted = BoxMean(3)
+    run(scene, fitted, tiling_of(SHAPE, fitted), tmp_path / "run")
+    assert list((tmp_path / "run" / "thumbnails").iterdir()) == []

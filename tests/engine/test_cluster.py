@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 
@@ -149,3 +150,33 @@ def test_tasks_have_one_blas_thread_each(options):
                 crew.executor.submit(allow_two_threads).result()
             assert crew.submit(blas_threads).result() == {1}
         assert blas_threads() == {2}
+
+
+def test_threads_are_of_this_process_and_workers_are_not():
+    with open_crew(ClusterOptions(threads=3)) as crew:
+        assert (crew.size, crew.submit(os.getpid).result()) == (3, os.getpid())
+    with open_crew(ClusterOptions()) as crew:
+        assert (crew.size, crew.submit(os.getpid).result()) == (cluster.available_cores(), os.getpid())
+    with open_crew(ClusterOptions(workers=1)) as crew:
+        assert crew.size == 1
+        assert crew.submit(os.getpid).result() != os.getpid()
+
+
+def test_a_scheduler_works_where_it_is_with_all_its_threads_and_outlives_the_crew():
+    from distributed import LocalCluster
+
+    settings = {"n_workers": 1, "threads_per_worker": 5, "processes": False, "dashboard_address": None}
+    with LocalCluster(**settings, silence_logs=50) as there:
+        for _ in range(2):
+            with open_crew(ClusterOptions(scheduler=there.scheduler_address)) as crew:
+                assert crew.size == 5
+                assert "geochange" not in crew.submit(lambda: threading.current_thread().name).result()
+
+
+@pytest.mark.parametrize("address", ["nowhere://host:1", "tcp://127.0.0.1"])
+def test_an_address_at_which_nothing_answers_is_refused_by_its_name(address):
+    with (
+        pytest.raises(BadOption, match=f"no Dask scheduler answers at {address}"),
+        open_crew(ClusterOptions(scheduler=address)),
+    ):
+        pass

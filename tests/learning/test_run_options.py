@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from geochange.errors import BadOption
+from geochange.errors import BadOption, UnreadableInput
 from geochange.learning.options import TrainRunOptions
-from geochange.learning.run_options import TrainingData, options_from, parse_all_training_data, parse_training_data
+from geochange.learning.run_options import (
+    TrainingData,
+    options_from,
+    parse_all_training_data,
+    parse_network_options,
+    parse_training_data,
+    read_options,
+)
 from tests.tiny_network import write_pairs
 
 
@@ -103,3 +110,75 @@ def test_values_of_json_become_those_of_the_option(name, value, expected):
 def test_a_value_of_another_type_is_refused_with_what_is_wanted(name, value, wanted):
     with pytest.raises(BadOption, match=f"option {name} must be {wanted}, not"):
         options_from(TrainRunOptions, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("rate", True, "a number"),
+        ("steps", [7], "a whole number"),
+        ("val", [1], "text"),
+        ("classes", {"a": 1}, "a list"),
+        ("steps", None, "a whole number"),
+    ],
+)
+def test_lists_and_truth_values_are_no_numbers(name, value, wanted):
+    with pytest.raises(BadOption, match=f"option {name} must be {wanted}"):
+        options_from(TrainRunOptions, {name: value})
+
+
+def test_an_option_that_training_lacks_is_named_with_those_that_there_are():
+    with pytest.raises(BadOption, match=r"there is no option 'rat' of training; there are .*\brate\b"):
+        options_from(TrainRunOptions, {"rate": 0.1, "rat": 0.1})
+
+
+def test_options_in_a_file_are_those_of_its_object(tmp_path):
+    path = tmp_path / "best.json"
+    path.write_text('{"rate": 0.002, "loss": "größer", "classes": ["a", "b"], "nothing": null}', encoding="utf-8")
+    assert read_options(path) == {"rate": 0.002, "loss": "größer", "classes": ["a", "b"], "nothing": None}
+    path.write_text("{}")
+    assert read_options(path) == {}
+
+
+@pytest.mark.parametrize("text", ["[]", '[{"rate": 0.1}]', '[["rate", 0.1]]', '"rate"', "3", "null", "true"])
+def test_json_that_is_not_an_object_holds_no_options(tmp_path, text):
+    path = tmp_path / "best.json"
+    path.write_text(text)
+    with pytest.raises(UnreadableInput, match=r'best\.json must hold options by name, as in {"rate": 0\.001}'):
+        read_options(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"rate = 1", b'{"rate": 0.1', b"\xff\xfe\x00", b"[" * 100_000])
+def test_what_is_not_json_holds_no_options(tmp_path, content):
+    path = tmp_path / "best.json"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableInput, match=r"best\.json cannot be read as JSON"):
+        read_options(path)
+
+
+def test_options_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(UnreadableInput, match=r"none\.json does not exist"):
+        read_options(tmp_path / "none.json")
+    with pytest.raises(UnreadableInput, match="is a folder"):
+        read_options(tmp_path)
+
+
+def test_options_of_a_network_are_read_by_their_types():
+    texts = {"widths": "4,8", "latent": "6", "beta": "2", "distance": "cosine"}
+    expected = {"widths": (4, 8), "latent": 6, "beta": 2.0, "distance": "cosine"}
+    assert parse_network_options("change-vae", texts) == expected
+    assert parse_network_options("change-vae", {}) == {}
+
+
+@pytest.mark.parametrize("option", ["bands", "classes"])
+def test_bands_and_classes_of_a_network_are_options_of_training(option):
+    with pytest.raises(BadOption, match=f"change-vae has no option '{option}' to give here; use --{option}"):
+        parse_network_options("change-vae", {option: "3"})
+
+
+def test_an_option_that_a_network_lacks_is_named_with_those_that_there_are():
+    message = "change-vae has no option 'width' to give here; it has widths, latent, beta, distance$"
+    with pytest.raises(BadOption, match=message):
+        parse_network_options("change-vae", {"width": "3"})
+    with pytest.raises(BadOption, match="option latent of change-vae"):
+        parse_network_options("change-vae", {"latent": "many"})

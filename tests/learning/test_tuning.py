@@ -187,3 +187,60 @@ def test_rates_and_decays_are_drawn_by_their_size_and_choices_from_what_is_given
         assert np.median(values) == pytest.approx(np.sqrt(low * high), rel=0.7)
     assert {each["loss"] for each in drawn} == {"dice", "focal"}
     assert {each["batch"] for each in drawn} == {2, 8}
+
+
+def falling(number, chosen, report):
+    """A trial that is worse than those before it at every step."""
+    for step in (1, 2):
+        report({"step": step, "val_f1": (0.9 - 0.1 * number) * step / 2})
+    return 0.9 - 0.1 * number
+
+
+@pytest.mark.parametrize("first", [1, 2, 4])
+def test_trials_are_ended_early_after_the_first_ones_alone(tmp_path, first):
+    search(falling, tmp_path, TuneOptions(trials=5, first_trials=first))
+    assert [row["state"] for row in rows_of(tmp_path)] == ["complete"] * first + ["pruned"] * (5 - first)
+
+
+def test_trials_that_were_ended_early_are_neither_interrupted_nor_run_again(tmp_path):
+    options = TuneOptions(trials=4, first_trials=1)
+    best, run = search(falling, tmp_path, options), []
+    assert {row["state"] for row in rows_of(tmp_path)} == {"complete", "pruned"}
+    assert interrupted_trials(tmp_path, options) == []
+    assert search(pretend(run), tmp_path, options) == best
+    assert run == []
+    search(pretend(run), tmp_path, TuneOptions(trials=6, first_trials=9))
+    assert len(run) == 2
+
+
+def test_a_trial_that_failed_is_an_interrupted_one(tmp_path):
+    def run_trial(number, chosen, report):
+        if number == 1:
+            raise UnreadableInput("before.png is broken")
+        return 0.5
+
+    with pytest.raises(UnreadableInput):
+        search(run_trial, tmp_path, TuneOptions(trials=3))
+    assert interrupted_trials(tmp_path, TuneOptions(trials=3)) == [1]
+    search(run_trial, tmp_path, TuneOptions(trials=3))
+    assert [row["state"] for row in rows_of(tmp_path)] == ["complete", "fail", "complete", "complete"]
+
+
+def test_a_search_of_which_no_trial_finished_has_no_best(tmp_path):
+    def overflow(number, chosen, report):
+        raise NotFinite("the loss is nan")
+
+    with pytest.raises(BadOption, match="none of 2 trials was finished; give more --trials"):
+        search(overflow, tmp_path, TuneOptions(trials=2))
+    assert not (tmp_path / "best.json").exists()
+    assert interrupted_trials(tmp_path, TuneOptions(trials=2)) == []
+
+
+def test_another_seed_draws_other_trials_and_the_same_seed_the_same(tmp_path):
+    drawn = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        drawn[name] = []
+        search(pretend(drawn[name]), tmp_path / name, TuneOptions(trials=2, seed=seed))
+    assert drawn["a"] == drawn["b"]
+    assert drawn["a"][0] != drawn["c"][0]

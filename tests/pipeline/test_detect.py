@@ -212,6 +212,28 @@ def test_layers_of_the_detector_are_written_beside_the_probability(pair, tmp_pat
         geochange.detect(*pair, tmp_path / "other", detector="ir-mad", layers=("nonsense",))
 
 
+def test_numbers_with_a_scale_and_an_offset_are_the_quantities_that_they_stand_for(tmp_path, monkeypatch):
+    """An index of stored numbers is another one; each date has its scale; and what is gone on with goes on with it."""
+    paths, quantities = [], []
+    for date, (scale, offset) in enumerate([(0.5, -20.0), (0.25, 3.0)]):
+        stored = np.rint((changed_pair((64, 96))[date] - offset) / scale).astype(np.int16)
+        paths.append(write_raster(tmp_path / f"{date}.tif", stored))
+        with rasterio.open(paths[-1], "r+") as dataset:
+            dataset.scales, dataset.offsets = (scale,) * 3, (offset,) * 3
+        quantities.append(write_raster(tmp_path / f"{date}-plain.tif", (stored * scale + offset).astype(np.float32)))
+    settings = {"detector": "difference", "detector_options": {"index": "2,1"}, "tile_size": 32, "block_size": 32}
+    expected = outputs(geochange.detect(*quantities, tmp_path / "plain", **settings).folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "write_products", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            geochange.detect(*paths, tmp_path / "out", **settings)
+    _, *others = sorted((tmp_path / "out").rglob("blocks/probability/[0-9]*.tif"))
+    assert len(others) > 4
+    for block in others:
+        block.unlink()
+    assert outputs(geochange.detect(*paths, tmp_path / "out", resume=True, **settings).folder) == expected
+
+
 def test_images_without_a_crs_work(tmp_path):
     for name, date in zip(("a.png", "b.png"), changed_pair(SHAPE), strict=True):
         with rasterio.open(

@@ -390,3 +390,39 @@ def test_edges_are_shared_where_the_pixels_share_them():
 
     assert count == 0
     assert shapely.equals(found.polygons, plain.polygons).all()
+
+
+@pytest.mark.parametrize("side", [0, 1, 2, 3])
+@pytest.mark.parametrize(("tolerance", "stays"), [(1.2, True), (1.25 - 1e-9, True), (1.25 + 1e-9, False), (1.3, False)])
+def test_a_cut_off_corner_is_a_diagonal_from_four_tolerances_on(tolerance, stays, side):
+    leg = 5 / np.sqrt(2)  # the cut is 5 pixels long
+    box = np.array([(0, 0), (40, 0), (40, 24), (0, 24)], float)
+    corner, before, after = box[side], box[side - 1], box[(side + 1) % 4]
+    ends = [corner + leg * (other - corner) / np.hypot(*(other - corner)) for other in (before, after)]
+    cut = shapely.Polygon([*box[:side], *ends, *box[side + 1 :]])
+    for angle in (0, 20, 65):
+        turned = rotate(cut, angle, origin=(20, 12))
+        found = square_outline(turned, replace(WHATEVER, diagonals=True, tolerance=tolerance))
+        if stays:
+            assert found.hausdorff_distance(turned) < 1e-5
+        else:
+            assert right_angled(found)
+            assert found.equals(square_outline(turned, replace(WHATEVER, tolerance=tolerance)))
+
+
+@pytest.mark.parametrize("angle", [0, 9, 20, 33, 57, 81])
+@pytest.mark.parametrize("name", ["box", "L", "court"])
+def test_shapes_without_diagonals_are_the_same_where_diagonals_are_allowed(name, angle):
+    pixels = pixels_of([placed(SHAPES[name], angle)]).polygons[0]
+    plain = square_outline(pixels, OPTIONS)
+    assert right_angled(plain)
+    assert square_outline(pixels, RightAngles(diagonals=True)).equals(plain)
+
+
+@pytest.mark.parametrize("angle", [0, 17, 40, 71])
+def test_all_four_diagonals_of_an_octagon_come_back(angle):
+    octagon = placed(shapely.Polygon(OCTAGON), angle)
+    found = square_outline(octagon, RightAngles(diagonals=True))
+    assert found.hausdorff_distance(octagon) < 1e-5
+    np.testing.assert_allclose(turns(found.exterior), 2**-0.5, atol=1e-5)
+    assert square_outline(octagon, OPTIONS) is None

@@ -26,9 +26,9 @@ def in_chunks(regions, size):
     return [regions.where(np.arange(start, min(start + size, len(regions)))) for start in range(0, len(regions), size)]
 
 
-def simplified(regions, size=10_000, waiting_regions=10_000):
+def simplified(regions, size=10_000, waiting_regions=10_000, tolerance=TOLERANCE):
     return concatenate(
-        list(simplify_regions(in_chunks(regions, size), TOLERANCE, waiting_regions=waiting_regions))
+        list(simplify_regions(in_chunks(regions, size), tolerance, waiting_regions=waiting_regions))
     ).sort()
 
 
@@ -85,8 +85,12 @@ def test_classes_that_share_edges_neither_overlap_nor_gap(seed, classes, connect
 
     polygons = concatenate(list(simplify_regions(chunks, tolerance, waiting_regions=int(rng.integers(1, 9))))).polygons
 
+    assert_neither_overlap_nor_gap(polygons, values.shape, tolerance)
+
+
+def assert_neither_overlap_nor_gap(polygons, shape, tolerance):
     together = shapely.union_all(polygons)
-    scene = shapely.box(0, 0, *values.shape[::-1])
+    scene = shapely.box(0, 0, *shape[::-1])
     lost = shapely.get_parts(scene.difference(together))
     lost = lost[~shapely.is_empty(lost)]
     assert shapely.is_valid(polygons).all()
@@ -119,3 +123,35 @@ def test_groups_come_out_as_soon_as_nothing_can_join_them():
     chunks = list(simplify_regions(in_chunks(regions, 1), TOLERANCE, waiting_regions=2))
     assert [len(chunk) for chunk in chunks[:-1]] == [1] * 8
     assert sum(map(len, chunks)) == 9
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8]), st.sampled_from([0.8, 1.5, 3.0, 6.0]))
+def test_classes_that_meet_anywhere_along_a_long_edge_neither_overlap_nor_gap(seed, connectivity, tolerance):
+    rng = np.random.default_rng(seed)
+    values = np.ones((24, 31), np.uint8)
+    for _ in range(25):
+        row, col = rng.integers(0, values.shape)
+        height, width = rng.integers(1, 11, 2)
+        values[row : row + height, col : col + width] = rng.integers(1, 6)
+    regions = trace_whole(Map(values, values.astype(np.int64), values > 0), connectivity)
+
+    polygons = simplified(regions, tolerance=tolerance).polygons
+
+    assert_neither_overlap_nor_gap(polygons, values.shape, tolerance)
+    corners = {tuple(corner) for corner in shapely.get_coordinates(regions.polygons)}
+    assert {tuple(corner) for corner in shapely.get_coordinates(polygons)} <= corners
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_areas_that_meet_are_simplified_as_with_a_vertex_at_every_corner_of_a_neighbour(seed, classes):
+    rng = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(rng.standard_normal((classes + 1, 24, 30)), (0, 1, 1))
+    values = fields.argmax(axis=0).astype(np.uint8)
+    regions = trace_whole(Map(values, values.astype(np.int64), np.ones(values.shape, bool)))
+    corners = shapely.multipoints(shapely.get_coordinates(regions.polygons))
+
+    expected = shapely.coverage_simplify(shapely.snap(regions.polygons, corners, 1e-6), TOLERANCE)
+
+    assert shapely.equals(simplified(regions).polygons, expected).all()

@@ -180,3 +180,53 @@ def test_one_class_more_than_are_allowed_is_too_many(tmp_path, first, apart):
     raster = of_classes(tmp_path / "a.tif", first, MOST_CLASSES + 1, apart=apart)
     with open_work(None, None) as work, pytest.raises(UnreadableInput, match="more than 64 whole numbers, 1, 2, "):
         understand(raster, work)
+
+
+def layer_at(path, out, threshold, **options):
+    geochange.vectorize(path, out, min_area=0, threshold=threshold, **options)
+    return geopandas.read_file(out, layer="changes")
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("uint8", 1), ("uint8", 255), ("int16", 7), ("float32", 1)])
+@pytest.mark.parametrize("threshold", [0.5, 0.9, "0.3:0.8", "otsu"])
+def test_a_mask_has_the_same_changes_at_every_threshold(tmp_path, dtype, number, threshold):
+    mask = regions([number], 4)[None].astype(dtype)
+    path = write_raster(tmp_path / "mask.tif", mask)
+    plain = layer_at(path, tmp_path / "plain.gpkg", None)
+    cut = layer_at(path, tmp_path / "cut.gpkg", threshold)
+    assert cut.area_px.sum() == (mask > 0).sum() > 0
+    assert cut.geometry.geom_equals(plain.geometry).all()
+    reference = write_raster(tmp_path / "reference.tif", regions([1], 5)[None].astype(np.uint8))
+    scores = geochange.evaluate(path, reference).to_dict()["pixels"]
+    if threshold in (0.5, 0.9):
+        assert geochange.evaluate(path, reference, threshold=threshold).to_dict()["pixels"] == scores
+
+
+def test_classes_have_no_threshold_as_predictions_and_need_none(tmp_path):
+    one = write_raster(tmp_path / "one.tif", regions([1, 2], 4)[None].astype(np.uint8))
+    two = write_raster(tmp_path / "two.tif", regions([1, 2], 5)[None].astype(np.uint8))
+    mask = write_raster(tmp_path / "mask.tif", regions([1], 5)[None].astype(np.uint8))
+    with pytest.raises(BadOption, match=r"one.tif holds the classes 1, 2, which no threshold can tell apart"):
+        geochange.evaluate(one, two, threshold=0.5)
+    with pytest.raises(BadOption, match=r"one.tif holds the classes 1, 2, which no threshold can tell apart"):
+        geochange.vectorize(one, tmp_path / "one.gpkg", threshold=0.5)
+    assert geochange.evaluate(one, one).to_dict()["pixels"]["f1"] == 1
+    assert geochange.evaluate(mask, mask, threshold=0.5).to_dict()["pixels"]["f1"] == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fractions_among_whole_numbers_are_probabilities(tmp_path, dtype):
+    values = regions([1], 2)[None].astype(dtype)
+    values[0, 20:30, 5:25] = 0.75
+    values[0, 40:45, 40:60] = 0.25
+    path = write_raster(tmp_path / "p.tif", values)
+    for threshold in (0.2, 0.5, 0.9):
+        found = layer_at(path, tmp_path / f"{threshold}.gpkg", threshold)
+        assert found.area_px.sum() == (values >= threshold).sum()
+
+
+def test_zeros_alone_are_a_mask_without_change(tmp_path):
+    raster = open_scores(write_raster(tmp_path / "p.tif", np.zeros((1, 20, 30), np.uint8)))
+    with open_work(None, None) as work:
+        found = understand(raster, work)
+    assert (found.labels, found.classes) == ((1,), ("change",))

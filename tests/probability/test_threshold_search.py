@@ -1,5 +1,7 @@
 """Histograms and labels over rasters of several classes: a pixel counts by its largest probability."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rasterio
@@ -69,19 +71,23 @@ def test_the_histogram_is_of_the_largest_probability_of_each_valid_pixel(classes
         assert found.to_record() == {"threshold": method(counts, BIN_VALUES)}
 
 
+@pytest.mark.parametrize(
+    ("kept", "scene"), [({}, 0.5), ({"default": 0.44}, 0.44), ({"default": 0.63, "f1": 0.2}, 0.63)]
+)
 @pytest.mark.parametrize("side", [SIDE, 1400])
-def test_local_thresholds_are_those_of_the_largest_probability_in_each_cell(classes, raster, work, side):
+def test_local_thresholds_are_those_of_the_largest_probability_in_each_cell(classes, raster, work, side, kept, scene):
     bins, valid = bins_of(classes)
-    found = local_threshold(raster, LocalRule(size=side, high=0.8), work)
+    found = local_threshold(replace(raster, thresholds=kept), LocalRule(size=side, high=0.8), work)
     expected = []
     for cell in partition(SHAPE, (side, side)):
         at = cell.slices()
         counts = np.bincount(bins[at][valid[at]], minlength=HISTOGRAM_BINS)
-        expected.append(cell_threshold(counts, BIN_VALUES, 0.5))
+        expected.append(cell_threshold(counts, BIN_VALUES, scene))
+    assert found.cells.min() >= scene
     assert found.cells.shape == (-(-SHAPE[0] // side), -(-SHAPE[1] // side))
     np.testing.assert_array_equal(found.cells.ravel(), expected)
-    assert (found.side, found.scene, found.high) == (side, 0.5, 0.8)
-    assert side != SIDE or 0 < (found.cells > 0.5).mean() < 1
+    assert (found.side, found.scene, found.high) == (side, scene, 0.8)
+    assert side != SIDE or 0 < (found.cells > scene).mean() < 1
 
 
 @pytest.mark.parametrize("wanted", ["precision=0.6", "recall=0.6", "f1"])

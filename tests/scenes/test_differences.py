@@ -41,6 +41,8 @@ def test_grid_differences_forgives_rounding(col: float, row: float) -> None:
         (replace(GRID, crs=CRS.from_wkt(UTM.to_wkt())), []),
         (moved(GRID, Affine.translation(-1e-5, 0)), ["origin"]),
         (moved(GRID, Affine.scale(0.5)), ["resolution", "overlap"]),
+        (moved(GRID, Affine.scale(1, 0.5)), ["resolution", "overlap"]),
+        (moved(GRID, Affine.scale(0.5, 1)), ["resolution", "overlap"]),
         (moved(GRID, Affine.rotation(30)), ["rotation", "overlap"]),
         (moved(GRID, Affine.translation(0, 40) @ Affine.scale(1, -1)), ["rotation", "origin"]),
         (replace(GRID, shape=(41, 60)), ["size"]),

@@ -39,6 +39,17 @@ def test_bounds_are_outer_edges():
     assert Grid(None, Affine(2, 0, 100, 0, -3, 50), (10, 20)).bounds == (100, 20, 140, 50)
 
 
+@pytest.mark.parametrize("degrees", [0, 30, 90, 213])
+@pytest.mark.parametrize("flip", [1, -1])
+def test_the_size_of_a_pixel_is_that_of_its_sides_however_it_is_turned(degrees, flip):
+    transform = Affine.translation(500, 80) @ Affine.rotation(degrees) @ Affine.scale(2, 3 * flip)
+    x, y = (np.hypot(*np.subtract(transform @ corner, transform @ (0, 0))) for corner in ((1, 0), (0, 1)))
+    grid = Grid(CRS("EPSG:32651"), transform, (7, 9))
+    assert grid.resolution == pytest.approx((x, y))
+    assert grid.pixel_metres == pytest.approx((3, 2))
+    assert grid.gsd == pytest.approx(6**0.5)
+
+
 @pytest.mark.parametrize(
     ("crs", "name"),
     [

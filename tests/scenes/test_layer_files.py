@@ -81,6 +81,12 @@ def test_layers_of_all_formats_are_read(tmp_path, file, driver):
     assert_square(name)
 
 
+def test_a_folder_that_is_a_layer_may_end_in_a_slash(tmp_path):
+    name = f"{write(tmp_path / 'x.gdb', 'OpenFileGDB')}/"
+    assert is_layer(name)
+    assert_square(name)
+
+
 @pytest.mark.parametrize("folder", ["", "inner/", "a/b c/"])
 def test_a_zipped_shapefile_is_a_layer(tmp_path, folder):
     write(tmp_path / "x.shp", "ESRI Shapefile")
@@ -93,6 +99,15 @@ def test_a_zipped_shapefile_is_a_layer(tmp_path, folder):
     assert is_layer(str(tmp_path / "x.zip"))
     assert_square(str(tmp_path / "x.zip"))
     assert_square(f"/vsizip/{tmp_path}/x.zip/{folder}x.shp")
+
+
+def test_suffixes_in_an_archive_may_be_in_capitals(tmp_path):
+    write(tmp_path / "x.shp", "ESRI Shapefile")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for each in sorted(tmp_path.glob("x.[!z]*")):
+            archive.write(each, each.name.upper())
+    assert is_layer(str(tmp_path / "x.zip"))
+    assert_square(str(tmp_path / "x.zip"))
 
 
 def test_an_archive_of_several_layers_is_refused_with_their_names(tmp_path):
@@ -352,3 +367,19 @@ def test_geoparquet_that_is_no_local_file_or_of_a_named_layer_is_refused_with_th
                 read(name)
     with pytest.raises(UnreadableInput, match=r"y\.parquet does not exist"):
         open_layer(str(tmp_path / "y.parquet"))
+
+
+@pytest.mark.parametrize("table", ["a_table.dbf", "z_table.dbf"])
+def test_an_archive_elsewhere_of_a_layer_and_a_table_is_a_layer(tmp_path, table):
+    import pyogrio
+
+    write(tmp_path / "x.shp", "ESRI Shapefile")
+    pyogrio.write_dataframe(pandas.DataFrame({"a": [1]}), tmp_path / table, driver="ESRI Shapefile")
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as both, zipfile.ZipFile(tmp_path / "table.zip", "w") as alone:
+        for each in sorted(tmp_path.glob("x.*")):
+            both.write(each, each.name)
+        for archive in (both, alone):
+            archive.write(tmp_path / table, table)
+    assert is_layer(f"/vsizip/{tmp_path}/both.zip")
+    assert_square(f"/vsizip/{tmp_path}/both.zip")
+    assert not is_layer(f"/vsizip/{tmp_path}/table.zip")

@@ -39,6 +39,8 @@ def moved(change: Affine) -> DateFacts:
         (replace(READY, after=moved(Affine.translation(40, 0))), "needs alignment"),
         (replace(READY, after=moved(Affine.translation(80, 0))), "not comparable"),
         (replace(READY, after=replace(FACTS, grid=replace(GRID, crs=None))), "not comparable"),
+        (replace(READY, after=replace(FACTS, grid=replace(GRID, shape=(41, 60)))), "needs alignment"),
+        (replace(READY, after=replace(FACTS, grid=replace(GRID, shape=(40, 59)))), "needs alignment"),
         (replace(READY, after=replace(FACTS, bands=3)), "not comparable"),
         (replace(READY, after=replace(FACTS, dtype="uint16")), "ready"),
         (replace(READY, nodata=0.7), "usable with care"),
@@ -170,3 +172,29 @@ def test_report_says_what_a_missing_crs_means(before, after) -> None:
         assert findings(report, "overlap") == [("OK", "AFTER covers 100.0% of BEFORE")]
     else:
         assert findings(report, "overlap") == [("PROBLEM", "not known: just one date has a CRS")]
+
+
+@pytest.mark.parametrize(
+    ("after", "subjects"),
+    [
+        (GRID, []),
+        (replace(GRID, shape=(41, 60)), ["size"]),
+        (replace(GRID, shape=(40, 60), transform=GRID.transform @ Affine.translation(0, 0.25)), ["origin"]),
+        (replace(GRID, shape=(39, 61), transform=GRID.transform @ Affine.translation(3, 0)), ["origin", "size"]),
+        (replace(GRID, shape=(80, 120), transform=GRID.transform @ Affine.scale(0.5)), ["resolution", "size"]),
+        (replace(GRID, transform=GRID.transform @ Affine.rotation(3)), ["rotation"]),
+        (replace(GRID, crs=CRS.from_epsg(26915)), ["CRS", "resolution"]),
+        (replace(GRID, crs=None, shape=(20, 60)), ["CRS", "resolution", "size"]),
+    ],
+)
+def test_every_way_in_which_the_grids_differ_is_a_problem_but_for_overlap_which_is_told_apart(after, subjects) -> None:
+    report = replace(READY, after=replace(FACTS, grid=after))
+    found = findings(report, "grid")
+    assert len(findings(report, "overlap")) == 1
+    if not subjects:
+        assert found == [("OK", "one grid")]
+        return
+    assert [severity for severity, _ in found] == ["PROBLEM"] * len(subjects)
+    assert [text.split()[0] for _, text in found] == subjects
+    assert report.verdict != "ready"
+    assert all(each.fix for each in report.findings if each.subject == "grid")

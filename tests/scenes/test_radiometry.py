@@ -109,3 +109,68 @@ def test_radiometry_counts_no_clear_change_as_unchanged(changed: float) -> None:
     after[:, : round(changed * 4000)] += 1000
     (found,) = radiometry(before, after, [1])
     assert 0.98 * (1 - changed) < found.unchanged <= 1 - changed
+
+
+@pytest.mark.parametrize("noise", [1.0, 10.0, 30.0])
+@pytest.mark.parametrize("gain", [0.6, -1.5])
+def test_radiometry_gain_is_not_pulled_to_zero_by_noise_of_either_date(gain: float, noise: float) -> None:
+    rng = np.random.default_rng(11)
+    truth = rng.normal(100, 30, 40_000)
+    before = truth + rng.normal(0, noise, truth.shape)
+    after = gain * (truth + rng.normal(0, noise, truth.shape)) + 40
+    there, back = radiometry(np.stack([before, after]), np.stack([after, before]), [1, 2])
+    assert there.gain == pytest.approx(gain, rel=0.03)
+    assert there.offset == pytest.approx(40, abs=4 * abs(gain))
+    assert there.gain * back.gain == pytest.approx(1, rel=1e-9)
+    assert back.offset == pytest.approx(-there.offset / there.gain, rel=1e-6)
+    assert back.residual == pytest.approx(there.residual / abs(there.gain), rel=1e-6)
+    assert (back.unchanged, back.correlation) == pytest.approx((there.unchanged, there.correlation))
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(3.0, 20.0), (-0.5, 700.0)])
+@pytest.mark.parametrize("moves", ["before", "after"])
+def test_radiometry_follows_other_units_of_a_date(moves: str, scale: float, shift: float) -> None:
+    before, after = samples(0.6, 30, changed=0.2, noise=4)
+    (plain,) = radiometry(before, after, [1])
+    if moves == "before":
+        (found,) = radiometry(scale * before + shift, after, [1])
+        gain, offset, residual = plain.gain / scale, plain.offset - plain.gain * shift / scale, plain.residual
+    else:
+        (found,) = radiometry(before, scale * after + shift, [1])
+        gain, offset, residual = plain.gain * scale, plain.offset * scale + shift, plain.residual * abs(scale)
+    assert (found.gain, found.offset, found.residual) == pytest.approx((gain, offset, residual), rel=1e-6)
+    assert found.correlation == pytest.approx(np.sign(scale) * plain.correlation)
+    assert found.unchanged == pytest.approx(plain.unchanged)
+
+
+def test_radiometry_of_several_bands_is_that_of_each() -> None:
+    pairs = [samples(gain, offset, changed) for gain, offset, changed in ((0.6, 30, 0.2), (-2, 400, 0.0), (1, 0, 0.3))]
+    before, after = (np.concatenate(dates) for dates in zip(*pairs, strict=True))
+    expected = [radiometry(*pair, [band])[0] for pair, band in zip(pairs, (4, 1, 7), strict=True)]
+    assert radiometry(before, after, [4, 1, 7]) == expected
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
+def test_radiometry_is_the_same_for_every_type_of_the_numbers(dtype: str) -> None:
+    rng = np.random.default_rng(2)
+    before = rng.integers(20, 120, (1, 3000))
+    after = 2 * before + rng.integers(-8, 9, before.shape)
+    assert radiometry(before.astype(dtype), after.astype(dtype), [1]) == radiometry(before, after, [1])
+
+
+def test_radiometry_of_dates_that_do_not_fit_is_refused() -> None:
+    for before, after, bands in (((2, 5), (2, 6), [1, 2]), ((2, 5), (3, 5), [1, 2]), ((2, 5), (2, 5), [1])):
+        with pytest.raises(ValueError, match="differ"):
+            radiometry(np.ones(before), np.ones(after), bands)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.5, 0.55])
+@pytest.mark.parametrize(("rising", "falling"), [(0.2, -3.0), (3.0, -0.2), (0.5, -0.7)])
+def test_radiometry_of_two_rival_lines_is_the_same_line_whichever_date_is_first(rising, falling, share) -> None:
+    rng = np.random.default_rng(0)
+    before = rng.normal(0, 20, 3000)
+    rises = rng.random(before.shape) < share
+    after = np.where(rises, rising, falling) * before + rng.normal(0, 3, before.shape)
+    (there,), (back,) = radiometry(before[None], after[None], [1]), radiometry(after[None], before[None], [1])
+    assert there.gain * back.gain == pytest.approx(1, rel=1e-9)
+    assert there.unchanged == pytest.approx(back.unchanged)

@@ -484,6 +484,23 @@ def test_an_alpha_band_may_fade_at_its_borders(tmp_path, share, bands):
     assert source.bands == bands
 
 
+@pytest.mark.parametrize("bands", [(1, 2), (2, 1), (2,), (1,)])
+@pytest.mark.parametrize("fills", [(5, 9), (9, 9)])
+def test_each_band_has_a_nodata_value_of_its_own(tmp_path, bands, fills):
+    values = np.random.default_rng(0).choice(np.array([5, 9, 30], np.uint8), (2, 20, 31))
+    write_raster(tmp_path / "a.tif", values)
+    one = (
+        '<VRTRasterBand dataType="Byte" band="{0}"><NoDataValue>{1}</NoDataValue><SimpleSource><SourceFilename '
+        'relativeToVRT="1">a.tif</SourceFilename><SourceBand>{0}</SourceBand></SimpleSource></VRTRasterBand>'
+    )
+    both = "".join(one.format(band, fill) for band, fill in enumerate(fills, 1))
+    (tmp_path / "a.vrt").write_text(f'<VRTDataset rasterXSize="31" rasterYSize="20">{both}</VRTDataset>')
+    there = values != np.array(fills)[:, None, None]
+    for rule, expected in (("any", there[[band - 1 for band in bands]].all(axis=0)), ("all", there.any(axis=0))):
+        source = open_file(str(tmp_path / "a.vrt"), bands=bands, nodata=rule)
+        np.testing.assert_array_equal(source.read(source.grid.area)[1], expected)
+
+
 def test_values_beyond_the_colour_table_have_no_colour(tmp_path):
     stored = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
     stored[0, 2, 3] = 255
