@@ -26,16 +26,16 @@ from geochange.pipeline.options import ReviewOptions, choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.features import SCHEMA, UNREVIEWED
-from geochange.polygons.style import class_style
+from geochange.polygons.style import status_style
 from geochange.review.actions import DECIDED, Fields, reviewer_name
 from geochange.review.base import Base, wkb_of
 from geochange.review.cells import Cells
 from geochange.review.gis_view import NAME as VIEW
 from geochange.review.gis_view import GisView
 from geochange.review.guard import Guard
-from geochange.review.run import TRUTH, ReviewRun, begin, open_run
+from geochange.review.run import ReviewRun, begin, digest, layer_of, open_run
 from geochange.review.state import ReviewState, fold
-from geochange.review.store import ReviewStore, read_actions
+from geochange.review.store import TRUTH, ReviewStore, read_actions
 from geochange.system import STOP_SIGNALS
 
 if TYPE_CHECKING:
@@ -109,7 +109,9 @@ class _Opened:
     @classmethod
     def of(cls, out: Path, options: ReviewOptions) -> _Opened:
         run = open_run(out.absolute(), _record(out), remote=options.remote)
-        return cls(run, Base(begin(run), run.scene.grid.transform, run.classes), Cells(run.scene.shape))
+        if options.export is None and not options.status:
+            begin(run)
+        return cls(run, Base(layer_of(run), run.scene.grid.transform, run.classes), Cells(run.scene.shape))
 
     @property
     def truth(self) -> Path:
@@ -123,6 +125,10 @@ class _Opened:
             return None
         return {"status": UNREVIEWED, "label": self.run.classes[self.base.columns.labels[place]], "comment": ""}
 
+    def facts(self) -> dict[str, str]:
+        """Return what the review is of."""
+        return {"layer": digest(self.base.path), "classes": ", ".join(self.run.classes)}
+
     def saved_state(self) -> ReviewState:
         """Return what the file holds, beside a live server too."""
         return fold(self.untouched, read_actions(self.truth) if self.truth.exists() else [])
@@ -133,7 +139,7 @@ class _Opened:
         require_writable([path], overwrite=overwrite, inputs=[self.base.path, self.truth])
         state = self.saved_state()
         wanted = {"all": None, "decided": DECIDED, "kept": ("kept",)}[options.only]
-        layer = FeatureLayer(schema=SCHEMA, crs=self.run.scene.grid.crs, style=class_style("status", STATUS_NAMES))
+        layer = FeatureLayer(schema=SCHEMA, crs=self.run.scene.grid.crs, style=status_style())
         write_features(path, self._batches(state, wanted), layer)
         return Reviewed(self.run.out, state.tally(len(self.base.places)), path)
 
@@ -155,7 +161,7 @@ class _Opened:
         who = reviewer_name(options.reviewer or getpass.getuser())
         folder = RunFolder(self.run.out, "detect")
         try:
-            with folder.owned(), ReviewStore(self.truth, self.untouched) as store, self._kept_view(store):
+            with folder.owned(), ReviewStore(self.truth, self.untouched, self.facts()) as store, self._kept_view(store):
                 self._answer(store, who, options, listener)
         except OutputInTheWay as error:
             raise OutputInTheWay(f"{error}{_where(self.run.folder / SERVER)}") from error
@@ -188,7 +194,7 @@ class _Opened:
     @contextmanager
     def _kept_view(self, store: ReviewStore) -> Iterator[None]:
         """Keep the GeoPackage up to date from a thread of its own, and bring it up to date at the end."""
-        view = GisView(self.run.out / VIEW, self.base.path, self.run.scene.grid, self.cells)
+        view = GisView(self.run.out / VIEW, self.base.path, digest(self.base.path), self.run.scene.grid, self.cells)
         news, ended = threading.Event(), threading.Event()
 
         def follow() -> None:
@@ -211,9 +217,6 @@ class _Opened:
             news.set()
             thread.join()
             view.catch_up(store.state)
-
-
-STATUS_NAMES = (UNREVIEWED, *DECIDED)
 
 
 def _record(out: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from geochange.errors import BadOption, OutputInTheWay
 from geochange.files import discard_folder, naming_full_disks, remove_leftovers, spare_inputs, visible_in, write_whole
+from geochange.review.store import FOLDER, TRUTH, read_actions
 from geochange.system import locked, replace
 
 RECORD = "run.json"
@@ -106,6 +107,7 @@ class RunFolder:
         spare_inputs([self.out, *self._existing()], self.inputs)
         self._require_own()
         if overwrite:
+            self._require_unreviewed()
             return False
         places = [self.out] if resume is None else [self.scratch, self.out]
         earlier = next((place / RECORD for place in places if (place / RECORD).exists()), None)
@@ -123,6 +125,14 @@ class RunFolder:
                 f"{self.out} holds a run that differs in {differing}; give the same inputs and options, or --overwrite"
             )
         return finished
+
+    def _require_unreviewed(self) -> None:
+        """Refuse to replace a run of which people have decided something."""
+        truth = self.out / FOLDER / TRUTH
+        if truth.exists() and (actions := read_actions(truth)):
+            raise OutputInTheWay(
+                f"{self.out} holds a review of {len(actions)} actions; use another folder, or move {truth.parent} away"
+            )
 
     def begin(self, identity: Mapping[str, Any], *, resume: bool | None, overwrite: bool) -> bool:
         """Make the folder and its scratch ready for a run; return whether the very same run is already finished.

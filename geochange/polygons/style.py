@@ -31,6 +31,14 @@ CLASS_COLOURS = (
 )
 """Colours of classes 1, 2, ...; they start again after the last."""
 
+STATUS_COLOURS = {
+    "unreviewed": (255, 0, 144),
+    "kept": (47, 208, 106),
+    "rejected": (255, 106, 92),
+    "unsure": (255, 196, 0),
+}
+"""Colours of what reviewers have decided, those of the page."""
+
 KIND_COLOURS = {
     "vegetation gain": (124, 175, 66),
     "vegetation loss": (84, 54, 8),
@@ -107,6 +115,11 @@ def kind_style() -> str:
 def class_style(attribute: str, names: Sequence[str]) -> str:
     """QML of a layer in a colour for each of the names that an attribute may have."""
     return _by_category(attribute, {name: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, name in enumerate(names)})
+
+
+def status_style() -> str:
+    """QML of a layer by what reviewers have decided."""
+    return _by_category("status", STATUS_COLOURS)
 
 
 def _by_category(attribute: str, colours: Mapping[str, Colour]) -> str:

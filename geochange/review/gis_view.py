@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +21,7 @@ from geochange.errors import OutputInTheWay
 from geochange.files import appearing
 from geochange.parsing import parsing
 from geochange.polygons.features import map_polygons
+from geochange.polygons.style import status_style
 from geochange.review.actions import Action, is_cell
 from geochange.review.base import wkb_of
 from geochange.review.cells import Cells
@@ -45,8 +46,7 @@ INSERT INTO gpkg_contents (table_name, data_type, identifier, description, min_x
 INSERT INTO gpkg_geometry_columns SELECT 'areas', 'geom', 'POLYGON', srs_id, 0, 0
     FROM gpkg_geometry_columns WHERE table_name = 'changes';
 CREATE TABLE history (seq INTEGER, at TEXT, who TEXT, kind TEXT, change TEXT, field TEXT, before TEXT, after TEXT);
-CREATE TABLE review_state (applied INTEGER NOT NULL);
-INSERT INTO review_state VALUES (0);
+CREATE TABLE review_state (applied INTEGER NOT NULL, layer TEXT NOT NULL);
 INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id)
     VALUES ('history', 'attributes', 'history', 'what was decided, by whom', 0),
            ('review_state', 'attributes', 'review_state', 'the last action that this file shows', 0);
@@ -60,6 +60,8 @@ class GisView:
 
     path: Path
     base: Path
+    layer: str
+    """What tells the contents of the base from others."""
     grid: Grid
     cells: Cells
 
@@ -70,11 +72,19 @@ class GisView:
             False where a GIS is writing it at the moment.
 
         Raises:
-            OutputInTheWay: it was removed, while a journal of it was left.
+            OutputInTheWay: it was removed, while a journal of it was left; or it holds edits of another layer.
         """
         if not self.path.exists():
             self._make()
-        with parsing(str(self.path), "the view of a review; remove it, and it is made again"), self._opened() as view:
+        with self._read_safely(), self._opened() as view:
+            (stale,) = view.execute("SELECT layer != ? FROM review_state", (self.layer,)).fetchone()
+            edited = self._edited(view)
+        if stale and edited:
+            raise OutputInTheWay(f"{self.path} holds {edited} edits of an earlier layer; move it away")
+        if stale:
+            self.path.unlink()
+            self._make()
+        with self._read_safely(), self._opened() as view:
             try:
                 view.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
@@ -91,6 +101,14 @@ class GisView:
             view.execute("COMMIT")
         return True
 
+    def _read_safely(self) -> AbstractContextManager[None]:
+        return parsing(str(self.path), "the view of a review; remove it, and it is made again")
+
+    def _edited(self, view: sqlite3.Connection) -> int:
+        """Count rows that a GIS has changed."""
+        (count,) = view.execute(f"SELECT count(*) FROM changes WHERE digest IS NOT digest_of({_DIGESTED})").fetchone()
+        return int(count)
+
     def _make(self) -> None:
         if left := [each for each in JOURNALS if self.path.with_name(self.path.name + each).exists()]:
             raise OutputInTheWay(f"{self.path}{left[0]} lies there without its file; close the GIS that has it open")
@@ -101,6 +119,8 @@ class GisView:
                 _add_functions(view)
                 view.executescript(_COLUMNS)
                 view.execute(f"UPDATE changes SET digest = digest_of({_DIGESTED})")
+                view.execute("INSERT INTO review_state VALUES (0, ?)", (self.layer,))
+                view.execute("UPDATE layer_styles SET styleQML = ? WHERE f_table_name = 'changes'", (status_style(),))
                 view.executemany("INSERT INTO areas (geom, name, looked, rev) VALUES (?, ?, 0, 0)", self._areas(view))
                 view.commit()
 

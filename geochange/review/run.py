@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from geochange.files import appearing
 from geochange.names import is_elsewhere
 from geochange.parsing import parsing
 from geochange.probability.raster import ScoreRaster, open_scores
+from geochange.review.store import FOLDER, TRUTH, read_actions
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import RESAMPLINGS, Scene, open_scene
 
-FOLDER = "review"
-TRUTH = "review.sqlite"
 BASE = "base.gpkg"
 LAYER = "changes.gpkg"
 
@@ -84,19 +84,32 @@ def _require_unchanged(scene: Scene, before: Mapping[str, Any], out: Path) -> No
             raise UnreadableInput(f"{date['name']} has changed since {out} was made; detect again in another folder")
 
 
-def begin(run: ReviewRun) -> Path:
-    """Return the layer as the review began, which is copied when it begins.
+def layer_of(run: ReviewRun) -> Path:
+    """Return the layer as the review began, or, before it begins, that of the run.
 
     Raises:
         UnreadableInput: the run has no GeoPackage.
     """
     base = run.folder / BASE
-    if not base.exists():
-        source = run.out / LAYER
-        if not source.is_file():
-            raise UnreadableInput(f"{source} does not exist; run detect with --formats gpkg")
-        run.folder.mkdir(exist_ok=True)
-        with appearing(base) as temporary:
-            shutil.copyfile(source, temporary)
-        base.chmod(0o444)
-    return base
+    source = base if base.exists() else run.out / LAYER
+    if not source.is_file():
+        raise UnreadableInput(f"{source} does not exist; run detect with --formats gpkg")
+    return source
+
+
+def begin(run: ReviewRun) -> None:
+    """Copy the layer of the run as the review begins: until there are actions, a new one takes its place."""
+    base, source = run.folder / BASE, run.out / LAYER
+    begun = (run.folder / TRUTH).exists() and read_actions(run.folder / TRUTH)
+    if base.exists() and (begun or not source.is_file() or digest(base) == digest(source)):
+        return
+    run.folder.mkdir(exist_ok=True)
+    with appearing(base) as temporary:
+        shutil.copyfile(layer_of(run) if begun else source, temporary)
+    base.chmod(0o444)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

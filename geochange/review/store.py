@@ -7,7 +7,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,9 @@ from geochange.review.actions import Action, Fields, Request
 from geochange.review.state import ReviewState, fold
 
 log = logging.getLogger("geochange")
+
+FOLDER, TRUTH = "review", "review.sqlite"
+"""Where a run keeps its review, and the name of its file of actions."""
 
 FORMAT = "1"
 PROBE_SECONDS = 1.0  # between writes that find out whether a full disk has room again
@@ -74,14 +77,25 @@ class ReviewStore:
     takes no actions until the disk takes them again.
     """
 
-    def __init__(self, path: Path, untouched: Untouched) -> None:
+    def __init__(self, path: Path, untouched: Untouched, facts: Mapping[str, str] | None = None) -> None:
+        """Open a review, or begin it.
+
+        Args:
+            path: the file.
+            untouched: fields of a change or cell before anyone touched it; None where there is none.
+            facts: what the review is of; it is kept with the first action, and must stay.
+
+        Raises:
+            UnreadableInput: the file is damaged, no review, or one of something else.
+            DiskFull: it cannot be written.
+        """
         self.path = path
         self.read_only: str | None = None
         """Why nothing can be written at the moment."""
         self._untouched = untouched
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._listeners: list[Callable[[Sequence[Action]], None]] = []
-        self._make()
+        self._make({"format": FORMAT, **(facts or {})})
         self.state = self._state_of_file()
         self._writer = threading.Thread(target=self._write, name="review-writer", daemon=True)
         self._writer.start()
@@ -115,20 +129,22 @@ class ReviewStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _make(self) -> None:
+    def _make(self, facts: Mapping[str, str]) -> None:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             os.close(descriptor)
             with closing(self._connect()) as database:
                 database.executescript(_TABLES)
-                database.execute("INSERT OR IGNORE INTO about VALUES ('format', ?)", (FORMAT,))
-                (found,) = database.execute("SELECT value FROM about WHERE name = 'format'").fetchone()
+                (begun,) = database.execute("SELECT count(*) FROM actions").fetchone()
+                way = "IGNORE" if begun else "REPLACE"
+                database.executemany(f"INSERT OR {way} INTO about VALUES (?, ?)", facts.items())
+                found = dict(database.execute("SELECT name, value FROM about").fetchall())
         except sqlite3.OperationalError as error:
             raise _full(self.path, error) from error
         except sqlite3.DatabaseError as error:
             raise UnreadableInput(f"{self.path} is damaged, or not a review: {error}; move it away") from error
-        if found != FORMAT:
-            raise UnreadableInput(f"{self.path} is a review of format {found}; this version reads format {FORMAT}")
+        if changed := [f"{name} {found[name]}, now {value}" for name, value in facts.items() if found[name] != value]:
+            raise UnreadableInput(f"{self.path} is a review of {changed[0]}; move it away to begin another")
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)

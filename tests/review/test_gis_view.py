@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from uuid import uuid4
 
 import pyogrio
@@ -9,8 +10,9 @@ import pytest
 from geopandas import read_file
 
 from geochange.errors import OutputInTheWay
+from geochange.polygons.style import status_style
 from geochange.review.actions import read_request
-from geochange.review.gis_view import GisView
+from geochange.review.gis_view import GisView, _add_functions
 from geochange.scenes.layers import open_layer
 
 
@@ -24,7 +26,7 @@ def opened(out):
 
 @pytest.fixture
 def view(opened):
-    return GisView(opened.run.out / "review.gpkg", opened.base.path, opened.run.scene.grid, opened.cells)
+    return GisView(opened.run.out / "review.gpkg", opened.base.path, "layer", opened.run.scene.grid, opened.cells)
 
 
 def do(state, key, **after):
@@ -51,7 +53,7 @@ def test_a_view_that_caught_up_is_one_made_anew(opened, view, tmp_path):
     do(state, "cell 0 0", looked=True)
     do(state, "1", status="unreviewed")
     assert view.catch_up(state)
-    anew = GisView(tmp_path / "anew.gpkg", view.base, view.grid, view.cells)
+    anew = GisView(tmp_path / "anew.gpkg", view.base, view.layer, view.grid, view.cells)
     assert anew.catch_up(state)
     assert rows(anew.path) == rows(view.path)
     frame = read_file(view.path, layer="changes").set_index("id")
@@ -126,3 +128,27 @@ def test_the_view_is_a_layer_with_a_style_and_cells(opened, view):
     with closing(sqlite3.connect(view.path)) as database:
         assert database.execute("SELECT count(*) FROM layer_styles WHERE f_table_name = 'changes'").fetchone() == (1,)
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_view_of_an_earlier_layer_is_made_anew_unless_it_holds_edits(opened, view):
+    state = opened.saved_state()
+    assert view.catch_up(state)
+    later = replace(view, layer="another")
+    assert later.catch_up(state)
+    with closing(sqlite3.connect(view.path)) as database, database:
+        assert database.execute("SELECT layer FROM review_state").fetchall() == [("another",)]
+        _add_functions(database)
+        database.execute("UPDATE changes SET comment = 'mine' WHERE id = 2")
+    with pytest.raises(OutputInTheWay, match=r"review\.gpkg holds 1 edits of an earlier layer; move it away"):
+        view.catch_up(state)
+    assert read_file(view.path, layer="changes").set_index("id").loc[2, "comment"] == "mine"
+    assert later.catch_up(state)
+
+
+def test_qgis_shows_the_view_by_status(opened, view):
+    assert view.catch_up(opened.saved_state())
+    with closing(sqlite3.connect(view.path)) as database:
+        styles = dict(database.execute("SELECT f_table_name, styleQML FROM layer_styles").fetchall())
+    assert styles == {"changes": status_style()}
+    for status in ("unreviewed", "kept", "rejected", "unsure"):
+        assert f'value="{status}"' in styles["changes"]

@@ -153,7 +153,6 @@ def colours(page):
 def test_before_after_swipe_and_blink_show_the_dates(page):
     page.keyboard.press("q")
     page.keyboard.press("q")
-    page.keyboard.press("Home")
     page.keyboard.press("o")
     page.keyboard.press("a")
     before = colours(page)

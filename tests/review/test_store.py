@@ -340,3 +340,15 @@ def test_requests_that_are_not_what_they_must_be_are_refused(sent):
 def test_reviewers_have_names(who):
     with pytest.raises(BadAction, match="reviewer"):
         read_request({"op": str(uuid4()), "kind": "undo"}, who, CLASSES)
+
+
+def test_a_review_stays_one_of_what_it_began_with(tmp_path):
+    path = tmp_path / "review.sqlite"
+    with ReviewStore(path, untouched, {"layer": "a"}):
+        pass
+    with ReviewStore(path, untouched, {"layer": "b"}) as store:  # nothing has been decided yet
+        store.act(decide("1", 0)).result()
+    with pytest.raises(UnreadableInput, match=r"review\.sqlite is a review of layer b, now a; move it away"):
+        ReviewStore(path, untouched, {"layer": "a"})
+    with ReviewStore(path, untouched, {"layer": "b"}) as store:
+        assert status_of(store, "1") == "kept"

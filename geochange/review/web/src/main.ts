@@ -123,14 +123,16 @@ class Review {
     return [(left + right) / 2, (bottom + top) / 2];
   }
 
-  /** The view keeps its scale unless the change does not fit, or all of the scene is shown. */
+  /** The view keeps its scale unless the change does not fit, or all of the scene is shown. New scales are powers of two,
+   * at which pixels are drawn as they are. */
   private resolutionFor(place: number, fit: boolean): number {
     const [left, bottom, right, top] = this.index.box(place);
     const [width, height] = this.imagery.map.getSize() ?? [800, 600];
     const needed = Math.max((right - left) / width, (top - bottom) / height);
     const now = this.imagery.map.getView().getResolution()!;
     const first = now > 1 && this.several.length === 0;
-    return fit || first ? Math.max(0.25, SPARE * needed) : Math.max(now, 1.1 * needed);
+    if (!fit && !first && now >= 1.1 * needed) return now;
+    return 2 ** Math.ceil(Math.log2(Math.max(0.25, (fit || first ? SPARE : 1.1) * needed)));
   }
 
   private decide(status: Status, label?: string): void {
