@@ -10,17 +10,24 @@ from geochange.arrays import Floats, Ints
 from geochange.review.base import Columns
 
 SCREEN = 768  # pixels of the scene: changes this near each other are looked at together
+AT_ONCE = 12  # doubtful changes of a neighbourhood, before the next one's
 SAMPLE_SEED = 20_240_229
 
 
 def doubtful(columns: Columns) -> Ints:
-    """Most doubtful neighbourhoods first, and in each the changes from west to east.
+    """Most doubtful first, in rounds: of each neighbourhood so many of them, from west to east, then of the next one.
 
     A change's doubt is 1 - |2 p - 1| of its mean score p, weighted with the root of its area: doubt alone leads to
     specks.
     """
     weights = (1 - np.abs(2 * columns.scores - 1)) * np.sqrt(columns.areas)
-    return _by_neighbourhood(columns, weights)
+    cell, x = _neighbourhoods(columns)
+    order = np.lexsort([columns.ids, -weights, cell])
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order)) - np.searchsorted(cell[order], cell[order])
+    turn = rank // AT_ONCE
+    _, group = np.unique(np.stack([turn, cell]), axis=1, return_inverse=True)
+    return np.lexsort([columns.ids, x, cell, -np.bincount(group, weights, minlength=1)[group], turn])
 
 
 def largest(columns: Columns) -> Ints:
@@ -30,7 +37,8 @@ def largest(columns: Columns) -> Ints:
 
 def by_place(columns: Columns) -> Ints:
     """Neighbourhood by neighbourhood, row by row, as one reads."""
-    return _by_neighbourhood(columns, np.zeros(len(columns.ids)))
+    cell, x = _neighbourhoods(columns)
+    return np.lexsort([columns.ids, x, cell])
 
 
 def by_class(columns: Columns) -> Ints:
@@ -53,10 +61,8 @@ ORDERS: Mapping[str, Callable[[Columns], Ints]] = {
 """Places in the columns, in order."""
 
 
-def _by_neighbourhood(columns: Columns, weights: Floats) -> Ints:
-    """Sort by the sum of weights of each neighbourhood, the heaviest first, then by place."""
+def _neighbourhoods(columns: Columns) -> tuple[Ints, Floats]:
+    """(n,) number of the neighbourhood of each change, row by row, and (n,) column of its middle."""
     middles = (columns.boxes[:, :2] + columns.boxes[:, 2:]) / 2
-    cells = np.floor(middles / SCREEN).astype(np.int64)
-    _, cell = np.unique(cells[:, ::-1], axis=0, return_inverse=True)
-    sums = np.bincount(cell, weights, minlength=1)[cell]
-    return np.lexsort([columns.ids, middles[:, 0], cell, -sums])
+    _, cell = np.unique(np.floor(middles[:, ::-1] / SCREEN).astype(np.int64), axis=0, return_inverse=True)
+    return cell, middles[:, 0]

@@ -150,6 +150,11 @@ def colours(page):
     raise AssertionError("the map does not come to rest")
 
 
+def middle_of(page, place):
+    box = page.locator(place).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def test_before_after_swipe_and_blink_show_the_dates(page):
     page.keyboard.press("q")
     page.keyboard.press("q")
@@ -163,8 +168,18 @@ def test_before_after_swipe_and_blink_show_the_dates(page):
     page.keyboard.press("s")
     both = colours(page)
     middle = both.shape[1] // 2
-    assert (both[:, : middle - 4] == before[:, : middle - 4]).all()
-    assert (both[:, middle + 4 :] == after[:, middle + 4 :]).all()
+    assert (both[:, : middle - 20] == before[:, : middle - 20]).all()
+    assert (both[:, middle + 20 :] == after[:, middle + 20 :]).all()
+    page.mouse.move(*middle_of(page, "#line"))
+    page.mouse.down()
+    page.mouse.move(300, 400, steps=4)
+    page.mouse.up()
+    moved = colours(page)
+    assert (moved[:, :280] == before[:, :280]).all()
+    assert (moved[:, 320:] == after[:, 320:]).all()
+    for key in ",.":
+        page.keyboard.press(key)
+    assert (colours(page) == moved).all()
     page.keyboard.press("d")
     page.keyboard.down(" ")
     assert (colours(page) == before).all()

@@ -275,6 +275,22 @@ class Review {
     element("reject-hidden").onclick = () => this.rejectHidden();
     element<HTMLInputElement>("opacity").oninput = (event) => (imagery.opacity = Number((event.target as HTMLInputElement).value));
     this.bindMap();
+    this.bindLine();
+  }
+
+  /** Have the line between the dates follow the pointer that holds it. */
+  private bindLine(): void {
+    const line = element("line");
+    line.onpointerdown = (event) => {
+      line.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    };
+    line.onpointermove = (event) => {
+      if (!line.hasPointerCapture(event.pointerId)) return;
+      const { left, width } = element("map").getBoundingClientRect();
+      this.imagery.moveSplit((event.clientX - left) / width);
+      this.showMode();
+    };
   }
 
   private bindMap(): void {
@@ -345,11 +361,15 @@ class Review {
   }
 
   private showMode(): void {
-    const [before, after] = this.scene.dates.map((each, place) => each.date ?? ["before", "after"][place]);
+    const [before, after] = this.scene.dates.map((each, place) => each.date?.slice(0, 10) ?? ["before", "after"][place]);
     const { mode, split } = this.imagery;
     const parts = mode === "before" ? [before] : mode === "after" ? [after] : [`${before} ◂`, `▸ ${after}`];
     element("shown").replaceChildren(...parts.map((text) => Object.assign(document.createElement("b"), { textContent: text })));
     element("shown").style.left = mode === "both" ? `${100 * split}%` : "50%";
+    const line = element("line");
+    line.hidden = mode !== "both";
+    line.style.left = `${100 * split}%`;
+    line.setAttribute("aria-valuenow", String(Math.round(100 * split)));
   }
 
   private showProbability(opacity: number): void {
