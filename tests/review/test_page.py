@@ -185,3 +185,24 @@ def test_before_after_swipe_and_blink_show_the_dates(page):
     assert (colours(page) == before).all()
     page.keyboard.up(" ")
     assert (colours(page) == after).all()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_can_be_used_by_everyone(browser, served, scheme):
+    """axe-core finds nothing serious; beside the change, with the keys, and with a message."""
+    axe = PAGE.parents[1] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+    opened = browser.new_page(color_scheme=scheme)
+    opened.goto(f"{served.address}/#token={served.token}")
+    opened.wait_for_selector("#change h2", timeout=WAIT)
+    opened.keyboard.press("k")
+    opened.locator("#tally", has_text="1 kept").wait_for(timeout=WAIT)
+    opened.evaluate(axe.read_text())
+    for key in ("z", "?"):
+        opened.keyboard.press(key)
+        found = opened.evaluate("axe.run()")["violations"]
+        assert [
+            (each["id"], [node["html"] for node in each["nodes"]])
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ] == []
+    opened.close()
