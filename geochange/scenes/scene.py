@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -133,8 +133,15 @@ class FileSource(StoredSource):
             dataset = _open_in_thread(self.path)
             if self.palette is not None:
                 return self._read_colours(dataset, window, self.palette)
-            values = dataset.read(self.bands, window=window)
+            values = self._read_bands(dataset, self.bands, window)
             return self._quantities(values), self._validity(dataset, values, window)
+
+    def _read_bands(self, dataset: Any, bands: Sequence[int], window: Any) -> Array:
+        """Read bands in the type that holds all of the file's, one by one where they differ in theirs."""
+        if len({dataset.dtypes[band - 1] for band in bands}) == 1:
+            values: Array = dataset.read(bands, window=window).astype(self.stored_dtype, copy=False)
+            return values
+        return np.stack([dataset.read(band, window=window).astype(self.stored_dtype) for band in bands])
 
     def _read_colours(self, dataset: Any, window: Any, palette: bytes) -> tuple[Array, Bools]:
         table = np.frombuffer(palette, np.uint8).reshape(-1, 4)
@@ -148,7 +155,7 @@ class FileSource(StoredSource):
         known = [reduce(np.logical_and, np.isfinite(values))] if values.dtype.kind == "f" else []
         known += [dataset.read(band, window=window) > 0 for band in self.masks]
         if not isinstance(self.nodata, str):
-            every = values if set(self.bands) == {*self.choices} else dataset.read(self.choices, window=window)
+            every = values if set(self.bands) == {*self.choices} else self._read_bands(dataset, self.choices, window)
             known.append((every != self.nodata).any(axis=0))
         elif self.flagged:
             known.append(_over_bands(self.nodata, self._known_by_band(dataset, values, window)))
@@ -271,7 +278,7 @@ def open_array(
         crs = CRS(array.rio.crs) if array.rio.crs else None
         grid = Grid(crs, transform_of(crs, array.rio.transform()), (rows, cols))
     dtype = require_real(name, np.dtype(cube.dtype))
-    fill = array.rio.nodata if array.rio.nodata is not None else array.rio.encoded_nodata
+    fill = array.rio.nodata
     date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
     choices = tuple(range(1, count + 1))
     return ArraySource(

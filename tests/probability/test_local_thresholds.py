@@ -87,6 +87,7 @@ def test_a_cell_s_threshold_is_never_below_the_scene_s_and_raised_to_the_highest
         ("local:256", LocalRule(size=256)),
         ("local:256px:0.8", LocalRule(size=256, high=0.8)),
         ("local:300.5m", LocalRule(size=300.5, metres=True)),
+        ("local:20m", LocalRule(size=20, metres=True)),
     ],
 )
 def test_rules_are_parsed(text, rule):
