@@ -119,7 +119,9 @@ class _Window:
     shape: tuple[int, int]
 
     def read(self, dataset: Any, bands: tuple[int, ...]) -> Array:
-        """(band, y, x) stored values."""
+        """(band, y, x) stored values; bands whose types differ are read one by one, in the type that holds them all."""
+        if len({dataset.dtypes[band - 1] for band in bands}) > 1:
+            return np.concatenate([self.read(dataset, (band,)) for band in bands])
         values: Array = dataset.read(bands, window=self.window, out_shape=(len(bands), *self.shape))
         return values
 
@@ -155,8 +157,12 @@ class FileSource(StoredSource):
             dataset = _open_in_thread(self.path)
             if self.palette is not None:
                 return self._read_colours(dataset, window, self.palette)
-            values = window.read(dataset, self.bands)
+            values = self._read_bands(dataset, self.bands, window)
             return self._quantities(values), self._validity(dataset, values, window)
+
+    def _read_bands(self, dataset: Any, bands: tuple[int, ...], window: _Window) -> Array:
+        """Read bands in the type that holds all of the file's."""
+        return window.read(dataset, bands).astype(self.stored_dtype, copy=False)
 
     def _read_colours(self, dataset: Any, window: _Window, palette: bytes) -> tuple[Array, Bools]:
         table = np.frombuffer(palette, np.uint8).reshape(-1, 4)
@@ -170,7 +176,7 @@ class FileSource(StoredSource):
         known = [reduce(np.logical_and, np.isfinite(values))] if values.dtype.kind == "f" else []
         known += [band > 0 for band in (window.read(dataset, self.masks) if self.masks else ())]
         if not isinstance(self.nodata, str):
-            every = values if set(self.bands) == {*self.choices} else window.read(dataset, self.choices)
+            every = values if set(self.bands) == {*self.choices} else self._read_bands(dataset, self.choices, window)
             known.append((every != self.nodata).any(axis=0))
         elif self.flagged:
             known.append(_over_bands(self.nodata, self._known_by_band(dataset, values, window)))
@@ -292,7 +298,7 @@ def open_array(
         crs = CRS(array.rio.crs) if array.rio.crs else None
         grid = Grid(crs, transform_of(crs, array.rio.transform()), (rows, cols))
     dtype = require_real(name, np.dtype(cube.dtype))
-    fill = array.rio.nodata if array.rio.nodata is not None else array.rio.encoded_nodata
+    fill = array.rio.nodata
     date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
     choices = tuple(range(1, count + 1))
     return ArraySource(

@@ -95,6 +95,19 @@ def test_the_checkpoint_itself_is_read(stored, tmp_path):
     load_checkpoint(tmp_path / "own.pt").build()
 
 
+@pytest.mark.parametrize("thresholds", [{}, {"default": 0.0, "recall=0.9": 1.0}, {"default": 1}])
+def test_thresholds_up_to_the_ends_of_the_range_are_read(stored, tmp_path, thresholds):
+    torch.save(with_about(thresholds=thresholds)(stored), tmp_path / "own.pt")
+    assert load_checkpoint(tmp_path / "own.pt").about.thresholds == thresholds
+
+
+@pytest.mark.parametrize("threshold", [-0.001, 1.001, float("nan")])
+def test_a_threshold_beside_others_that_is_no_probability_is_refused(stored, tmp_path, threshold):
+    torch.save(with_about(thresholds={"default": 0.5, "other": threshold})(stored), tmp_path / "own.pt")
+    with pytest.raises(UnreadableInput, match="thresholds must be probabilities"):
+        load_checkpoint(tmp_path / "own.pt")
+
+
 def test_a_packed_archive_is_refused_before_it_is_unpacked(stored, tmp_path):
     torch.save(stored, tmp_path / "own.pt")
     with (

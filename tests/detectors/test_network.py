@@ -504,6 +504,31 @@ def test_boxes_and_their_cells_come_back_in_the_pixels_of_the_tile():
     assert boxes.tolist() == [[k, 2, 3, 6, 8, 2, 0.75, 5, 4] for k in range(2)]
 
 
+def triangle_weights(length, zoom):
+    """(new, old) weights of a triangle filter as wide as the coarser of both pixels, at the centres of new pixels."""
+    centres = (np.arange(round(length * zoom)) + 0.5) / zoom
+    weights = np.maximum(1 - abs(np.arange(length) + 0.5 - centres[:, None]) * min(zoom, 1), 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "zoom", [Fraction(1, 3), Fraction(1, 2), Fraction(3, 4), Fraction(1), Fraction(4, 3), Fraction(2)]
+)
+def test_stored_values_are_scaled_blanked_padded_and_resampled_without_aliasing(zoom):
+    rng = np.random.default_rng(0)
+    gain, offset = rng.uniform(0.5, 2, (2, 3)), rng.normal(size=(2, 3))
+    values = Preparation(gain=tuple(map(tuple, gain)), offset=tuple(map(tuple, offset)), zoom=zoom)
+    module = TileScores(Pointing(), values, temperature=1.0, augment=False)
+    dates, valid = rng.normal(size=(1, 2, 3, 26, 37)), rng.random((1, 2, 26, 37)) > 0.05
+    step = input_stride(Pointing.stride, zoom)
+    expected = (dates * gain[..., None, None] + offset[..., None, None]) * valid.all(axis=1)[:, None, None]
+    expected = np.pad(expected[0], [(0, 0), (0, 0), (0, -26 % step), (0, -37 % step)], mode="edge")
+    down, across = (triangle_weights(length, float(zoom)) for length in expected.shape[-2:])
+    found = module.prepared(torch.from_numpy(dates).float(), torch.from_numpy(valid).float())
+    np.testing.assert_allclose(found[0], down @ expected @ across.T, atol=1e-5)
+    assert not any(side % Pointing.stride for side in found.shape[-2:])
+
+
 NO_ROOM = (torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"))
 
 

@@ -74,6 +74,19 @@ def test_what_is_too_large_or_not_labelled_is_not_taught():
     assert on_unknown(anchors, found.unknown).tolist() == [True, False, True, False]
 
 
+def test_objects_of_up_to_twice_the_largest_anchor_are_trained_and_all_larger_ones_are_unknown():
+    labels = torch.zeros(130, 160, dtype=torch.int64)
+    labels[2:50, 3:8], labels[60:64, 2:50] = 1, 2  # 48 pixels either way
+    labels[2:51, 20:24], labels[70:73, 60:109], labels[80:130, 110:159] = 2, 1, 1
+    labels[10:20, 60:70] = 1
+    found = targets_of(labels, ANCHORS)
+    kept = {(tuple(box), kind) for box, kind in zip(found.boxes.tolist(), found.classes.tolist(), strict=True)}
+    assert kept == {((3, 2, 8, 50), 1), ((2, 60, 50, 64), 2), ((60, 10, 70, 20), 1)}
+    expected = torch.zeros_like(found.unknown)
+    expected[2:51, 20:24] = expected[70:73, 60:109] = expected[80:130, 110:159] = True
+    assert torch.equal(found.unknown, expected)
+
+
 @pytest.mark.parametrize("name", OBJECTS)
 def test_every_weight_is_taught_and_unknown_ground_teaches_nothing_of_objects(name):
     network = small(name).train()
@@ -404,3 +417,16 @@ def test_anchors_that_half_overlap_an_object_are_neither_taught_as_it_nor_as_bac
     known = {"boxes": anchors[:1], "unknown": torch.zeros(16, 16, dtype=torch.bool)}
     labels, _ = network.proposals.assign_targets_to_anchors([anchors], [known])
     assert labels[0].tolist() == [1, -1, 0]
+
+
+def test_unknown_ground_is_no_background_of_proposals_but_objects_that_reach_into_it_are_found():
+    anchors = torch.tensor([[10.0, 10, 18, 18], [40, 10, 48, 18], [10, 40, 18, 48], [40, 40, 48, 48], [12, 12, 21, 20]])
+    unknown = torch.zeros(64, 64, dtype=torch.bool)
+    unknown[14:16, 14:16] = unknown[40:, 40:] = True
+    target = {"boxes": anchors[:1], "labels": torch.tensor([1]), "unknown": unknown}
+    known = target | {"unknown": torch.zeros_like(unknown)}
+    proposals = small("change-rcnn").proposals
+    labels, boxes = proposals.assign_targets_to_anchors([anchors, anchors], [target, known])
+    assert labels[0].tolist() == [1, 0, 0, -1, -1]  # the last one overlaps the object by 0.36
+    assert labels[1].tolist() == [1, 0, 0, 0, -1]
+    assert boxes[0][0].tolist() == anchors[0].tolist()

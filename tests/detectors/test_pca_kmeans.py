@@ -7,6 +7,7 @@ from scipy.ndimage import maximum_filter
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from geochange.detectors import pca_kmeans
 from geochange.detectors.contrast import LARGEST_STATISTIC, STATISTIC_ROUNDING, Contrast
 from geochange.detectors.mixture import ceiling_of, count_statistic, fit_posterior
 from geochange.detectors.pca_kmeans import (
@@ -18,7 +19,7 @@ from geochange.detectors.pca_kmeans import (
     squared_response,
     two_means,
 )
-from geochange.detectors.statistics import moments_of
+from geochange.detectors.statistics import fence_of, moments_of
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 from tests.memory_blocks import changed_scene, fit, pair
@@ -181,3 +182,45 @@ def test_what_is_scored_is_what_was_counted(size):
     assert fitted.posterior.mixture.means == pytest.approx(expected.mixture.means, rel=0.01)
     assert fitted.posterior.otsu == pytest.approx(expected.otsu, rel=0.02)
     assert fitted.receptive_radius == size // 2 + 1
+
+
+@pytest.mark.parametrize(("sample", "steps"), [(250_000, (1, 1)), (1800, (2, 3))])
+@pytest.mark.parametrize(("size", "energy"), [(1, 0.9), (3, 0.8), (5, 0.6)])
+def test_the_filter_is_that_of_the_plain_steps_on_what_is_not_far_out(size, energy, sample, steps, monkeypatch):
+    monkeypatch.setattr(pca_kmeans, "KMEANS_SAMPLE", sample)
+    scene = saturated_scene()
+    fitted = fit(PcaKMeans(size=size, energy=energy), scene)
+    dates, inside = scene.pixels.reshape(6, *scene.shape), scene.valid.all(axis=0)
+    fence = fence_of(dates[:, inside])
+    low, high = (each[:, None, None] for each in (fence.low, fence.high))
+    outside = inside & ~((dates >= low) & (dates <= high)).all(axis=0)
+    inside &= ~outside
+    assert 0 < outside.sum() < 0.05 * inside.sum()
+    known = dates[:, inside].astype(np.float64)
+    standard = (dates - known.mean(axis=1)[:, None, None]) / known.std(axis=1)[:, None, None]
+    lengths = np.sqrt(np.minimum(np.sum((standard[3:] - standard[:3]) ** 2, axis=0), fitted.ceiling)) * inside
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    image = np.minimum(lengths, maximum_filter(lengths, footprint=ring, mode="mirror"))
+    rows, cols = scene.shape
+    image, there = (np.pad(each, size, mode="reflect") for each in (image, inside))
+    windows, whole = (np.lib.stride_tricks.sliding_window_view(each, (size, size)) for each in (image, there))
+    cut = np.s_[size : size + rows : size, size : size + cols : size]
+    patches = windows[cut][whole[cut].all(axis=(2, 3))].reshape(-1, size**2)
+    components = PCA(energy).fit(patches).components_ if size > 1 else np.ones((1, 1))
+    components *= np.sign(components.sum(axis=1, keepdims=True))
+    middle = size - size // 2
+    around = windows[middle : middle + rows, middle : middle + cols][:: steps[0], :: steps[1]]
+    features = components @ around[inside[:: steps[0], :: steps[1]]].reshape(-1, size**2).T
+    still, changed = two_means(features)
+    axis = (changed - still) / np.linalg.norm(changed - still)
+    np.testing.assert_allclose(fitted.kernel.ravel(), axis @ components, rtol=1e-3, atol=1e-4)
+    assert fitted.boundary == pytest.approx(float(axis @ (still + changed) / 2) ** 2, rel=1e-3)
+
+
+def test_where_no_patch_is_whole_the_filter_is_the_mean_of_unit_length():
+    scene, _ = changed_scene()
+    valid = scene.valid.copy()
+    valid[1, 1::3, 2::3] = False
+    fitted = fit(PcaKMeans(size=5), replace(scene, valid=valid))
+    np.testing.assert_allclose(fitted.kernel, np.full((5, 5), 1 / 5), rtol=1e-9)

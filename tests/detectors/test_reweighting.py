@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from geochange.detectors import reweighting
 from geochange.detectors.catalogue import detector
+from geochange.detectors.contrast import STATISTIC_ROUNDING
 from geochange.detectors.ir_mad import mad_variates
-from geochange.detectors.reweighting import Reweighting
+from geochange.detectors.mixture import count_statistic, fit_posterior
+from geochange.detectors.reweighting import Reweighting, consistency_factor
 from geochange.detectors.slow_features import slow_features
-from geochange.detectors.statistics import Moments, moments_of
+from geochange.detectors.statistics import Moments, fence_of, moments_of
+from geochange.scenes.grid import Tile
 from tests.memory_blocks import MemoryScene, changed_scene, fit
 
 NAMES = ["ir-mad", "slow-features"]
@@ -97,3 +101,66 @@ def test_hardly_any_pixels_end_the_iteration_with_what_there_is(name):
     few = replace(scene, valid=np.zeros_like(scene.valid))
     few.valid[:, 40, 40:47] = True  # fewer than two dates' bands
     assert fit(detector(name), few).iterations == 1
+
+
+def outlying_scene(frame: int) -> MemoryScene:
+    """A changed scene with values far out at the second date, without data in corners of single dates, and a frame."""
+    scene, _ = changed_scene(bands=3)
+    pixels, valid = scene.pixels.copy(), scene.valid.copy()
+    pixels[1, :, 40:50, 60:77] += 500
+    valid[0, 70:80, :9] = valid[1, :5, 90:] = False
+    pixels[:, :, :, :frame] = 0
+    return MemoryScene(pixels, valid, block=128)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("frame", [0, 17])
+@pytest.mark.parametrize(("iterations", "consistent"), [(1, True), (2, True), (5, True), (5, False)])
+def test_the_iteration_is_that_of_the_plain_formulas_on_what_is_not_far_out(name, iterations, consistent, frame):
+    scene, ridge = outlying_scene(frame), 1e-3
+    options = {"iterations": iterations, "tolerance": 0.0, "consistent": consistent, "ridge": ridge, "context": 1.5}
+    fitted = fit(detector(name, options), scene)
+    solve = dict(zip(NAMES, SOLVERS, strict=True))[name]
+    dates = scene.pixels.reshape(6, *scene.shape).astype(np.float64)
+    seen = scene.valid.all(axis=0)
+    seen[:, :frame] = False
+    fence = fence_of(dates[:, seen])
+    known = dates[:, seen]
+    near = (known >= fence.low[:, None]) & (known <= fence.high[:, None])
+    pixels = known[:, near.all(axis=0)]
+    assert 0.9 * seen.sum() < pixels.shape[1] < seen.sum()
+    weights, scale, factor = np.ones(pixels.shape[1]), pixels.var(axis=1), 1.0
+    for _ in range(iterations):
+        mean = np.average(pixels, axis=1, weights=weights)
+        scatter = np.cov(pixels, aweights=weights, bias=True) * weights.sum()
+        found = solve(Moments(weights.sum(), mean, scatter), scale, ridge=ridge)
+        contrast = found.weights * np.sqrt(factor / found.variance)[:, None]
+        weights = chi2.sf(np.sum((contrast @ (pixels - mean[:, None])) ** 2, axis=0), 3)
+        scales, factor = np.sqrt(found.variance / factor), consistency_factor(3) if consistent else 1.0
+    np.testing.assert_allclose(fitted.similarity, found.similarity, rtol=2e-3)
+    np.testing.assert_allclose(fitted.scales, scales, rtol=2e-3)
+    np.testing.assert_allclose(fitted.contrast.mean, mean, rtol=1e-4)
+    statistic = np.sum(np.tensordot(contrast, dates - mean[:, None, None], axes=1) ** 2, axis=0)
+    tile, valid = (each[None] for each in scene.read(Tile(0, 0, *scene.shape)))
+    drawn = fitted.score(tile, valid, ("chi-square", "weights")).layers
+    np.testing.assert_allclose(drawn["chi-square"][0, 0][seen], statistic[seen], rtol=0.02, atol=1e-3)
+    np.testing.assert_allclose(drawn["weights"][0, 0][seen], chi2.sf(statistic[seen], 3), atol=0.02)
+    assert not drawn["chi-square"][0, 0][:, :frame][scene.valid.all(axis=0)[:, :frame]].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("frame", [0, 17])
+@pytest.mark.parametrize("context", [0.0, 1.5])
+def test_the_posterior_is_that_of_all_pixels_with_data_but_those_of_a_frame(name, frame, context):
+    scene = outlying_scene(frame)
+    fitted = fit(detector(name, {"context": context}), scene)
+    tile, valid = (each[None] for each in scene.read(Tile(0, 0, *scene.shape)))
+    statistic = fitted.score(tile, valid, ("chi-square",)).layers["chi-square"][0, 0]
+    seen = scene.valid.all(axis=0)
+    seen[:, :frame] = False
+    counts = count_statistic(np.nan_to_num(statistic), seen)
+    expected = fit_posterior(counts.histogram, context, STATISTIC_ROUNDING / Reweighting.ridge, counts.ordered)
+    assert fitted.posterior.mixture.share == pytest.approx(expected.mixture.share, rel=0.01)
+    assert fitted.posterior.mixture.means == pytest.approx(expected.mixture.means, rel=0.01)
+    assert fitted.thresholds == pytest.approx(expected.thresholds, abs=0.01)
+    assert (fitted.posterior.context, fitted.posterior.negligible) == (context, expected.negligible)

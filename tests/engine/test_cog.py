@@ -22,10 +22,12 @@ def blocks_of(values, folder, cell):
         yield path, tile
 
 
-def assembled(values, folder, *, cell=(300, 512), threads=1, crs=UTM, transform=PLACE, **more):
+def assembled(values, folder, *, cell=(300, 512), threads=1, crs=UTM, transform=PLACE, nodata=255, **more):
     names = tuple(f"band {number}" for number in range(1, len(values) + 1))
     grid = Grid(CRS(crs) if crs else None, transform, values.shape[1:])
-    spec = RasterSpec(grid=grid, dtype=values.dtype, nodata=255, band_names=names, tags={"MADE": "of <blocks>"}, **more)
+    spec = RasterSpec(
+        grid=grid, dtype=values.dtype, nodata=nodata, band_names=names, tags={"MADE": "of <blocks>"}, **more
+    )
     folder.mkdir()
     build_vrt(blocks_of(values, folder, cell), spec, folder / "all.vrt")
     copy_to_cog(folder / "all.vrt", folder / "all.tif", threads)
@@ -46,6 +48,15 @@ def test_blocks_become_one_valid_cog_with_the_same_pixels(tmp_path, dtype):
         assert dataset.scales[0] == (0.25 if dtype == "uint8" else 1)
         assert dataset.nodata == 255
         assert dataset.overviews(1)
+
+
+@pytest.mark.parametrize("nodata", [float(np.finfo(np.float32).min), -9999.5, 1e-7, float("nan")])
+def test_a_nodata_value_is_kept_to_its_last_digit(tmp_path, nodata):
+    values = np.random.default_rng(0).normal(size=(1, 64, 80)).astype(np.float32)
+    values[0, :9] = nodata
+    with rasterio.open(assembled(values, tmp_path / "run", nodata=nodata)) as dataset:
+        np.testing.assert_equal(dataset.nodata, nodata)
+        np.testing.assert_array_equal(dataset.read_masks(1) == 0, np.arange(64)[:, None] < np.full(80, 9))
 
 
 def test_bytes_do_not_depend_on_blocks_or_threads(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import Sample
 from geochange.learning.board import CURVE_POINTS, PICTURE_SIDE, Board, Events, draw_sample, shown_items
 from geochange.learning.scoring import CollectionScores, ProbabilityHistogram
@@ -114,3 +115,33 @@ def test_large_items_are_drawn_with_every_so_many_pixels(shape, step):
 def test_the_items_shown_are_spread_from_the_first_to_the_last(sizes, most, shown):
     parts = [range(100 * k, 100 * k + size) for k, size in enumerate(sizes)]
     assert shown_items(parts, most) == [(parts[k], index) for k, index in shown]
+
+
+def test_labels_are_black_white_or_grey_where_unknown_beside_the_probability():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(np.array([0, 1, 2, 7, IGNORE], np.uint8), (30, 40))
+    probability = rng.random((30, 40)).astype(np.float32)
+    dates = rng.random((3, 2, 30, 40)).astype(np.float32)
+    picture = draw_sample(Sample(tuple(dates), np.ones((3, 30, 40), bool), labels), probability)
+    assert picture.shape == (3, 30, 5 * 40)
+    shades = np.array([{0: 0.0, IGNORE: 0.5}.get(int(label), 1.0) for label in labels.ravel()]).reshape(30, 40)
+    for band in picture:
+        np.testing.assert_array_equal(band[:, 3 * 40 : 4 * 40], shades)
+        np.testing.assert_array_equal(band[:, 4 * 40 :], probability)
+
+
+def test_figures_of_training_and_of_held_out_items_stand_side_by_side_without_step_and_time(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = Board(tmp_path, [], NORMALISATION)
+    board.show({"step": 4.0, "loss": 0.5, "seconds": 9.0, "rate": 0.01, "val_loss": 0.25, "val_f1": 0.75}, None, None)
+    board.show({"step": 8.0, "loss": 0.25, "seconds": 7.0}, None, None)
+    board.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    found = {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert found.pop("rate/training") == [(4, pytest.approx(0.01))]
+    assert found == {
+        "loss/training": [(4, 0.5), (8, 0.25)],
+        "loss/held out": [(4, 0.25)],
+        "f1/held out": [(4, 0.75)],
+    }

@@ -96,6 +96,16 @@ def test_what_cannot_be_reached_is_left_out():
     assert set(thresholds_for(histogram, (0.2, 0.9))) == {"default", "precision=0.2", "recall=0.2", "recall=0.9"}
 
 
+@pytest.mark.parametrize(("lost", "reached"), [(19, True), (20, True), (21, False)])
+def test_a_recall_that_takes_every_pixel_as_change_is_left_out(lost, reached):
+    scores = np.where(np.arange(200) < lost, 0.0, 0.4)
+    histogram = ProbabilityHistogram()
+    histogram.add(scores, np.ones(200, bool))
+    histogram.add(np.full(100, 0.2), np.zeros(100, bool))
+    found = thresholds_for(histogram, (0.9,))
+    assert found.get("recall=0.9") == (0.4 if reached else None)
+
+
 @pytest.mark.parametrize(("gsd", "zoom"), [(None, 1.0), (4.0, 0.5), (1.5, 4 / 3)])
 def test_thresholds_are_those_of_calibrated_probabilities(tmp_path, gsd, zoom):
     folder = tiny_network.write_pairs(tmp_path / "pairs", [f"pair{k}" for k in range(6)], labels=(255, 7))

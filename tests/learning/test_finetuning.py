@@ -111,6 +111,29 @@ def test_pseudo_labels_are_what_the_network_is_sure_of(tmp_path):
         assert 0 < known.mean() < 1
 
 
+@pytest.mark.parametrize("classes", [("change",), ("built", "felled", "flooded")])
+@pytest.mark.parametrize(("threshold", "sure"), [(0.3, 0.2), (0.3, 0.4), (0.6, 0.3)])
+def test_sure_is_the_share_of_the_way_from_the_threshold_to_either_end(tmp_path, classes, threshold, sure):
+    collection = open_collection(write_pairs(tmp_path / "target", ["a"], side=32), CollectionOptions(labelled=False))
+    start = checkpoint_of("siamese-unet", classes=classes)
+    (logits,) = score_sample(start.build(), collection.read(0), start.about.normalisation, augment=True).double()
+    centred = logits - logits.mean(dim=(1, 2), keepdim=True)
+    start.weights["head.bias"] -= logits.mean(dim=(1, 2)).float()
+    temperature = float(centred.std()) / 2
+    start = replace(start, about=replace(start.about, thresholds={"default": threshold}, temperature=temperature))
+    labelled = pseudo_label(start, collection, tmp_path / "labels", sure=sure)
+    scaled = centred / temperature
+    scores = (torch.sigmoid(scaled) if len(classes) == 1 else torch.softmax(scaled, dim=0)[1:]).numpy()
+    best = scores.max(axis=0)
+    expected = np.full(best.shape, IGNORE)
+    expected[best <= threshold * (1 - sure)] = 0
+    changed = best >= threshold + sure * (1 - threshold)
+    expected[changed] = scores.argmax(axis=0)[changed] + 1
+    assert {*range(1 + len(classes)), IGNORE} == {*np.unique(expected)}
+    assert np.mean(labelled.read_labels(0) != expected) < 0.005  # rounding at the limits
+    assert labelled.options.classes == classes
+
+
 def test_pseudo_labels_of_a_scene_lie_where_it_lies(tmp_path):
     before, after = changed_pair((70, 90))
     paths = [write_raster(tmp_path / f"{k}.tif", date) for k, date in enumerate((before, after))]

@@ -140,3 +140,14 @@ def test_a_sample_is_of_256_pixels_or_the_next_whole_strides(stride, size):
     assert sample_size(TrainRunOptions(size=3 * stride), network) == 3 * stride
     with pytest.raises(BadOption, match=f"size {3 * stride + 1} must be a multiple of {stride} for x"):
         sample_size(TrainRunOptions(size=3 * stride + 1), network)
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("train", "test")])
+def test_of_data_given_to_hold_out_the_validation_split_is_taken_or_all_where_there_is_none(tmp_path, splits):
+    folder = write_pairs(tmp_path / "pairs", ["a", "b", "c"])
+    for split, names in zip(splits, (["d", "e"], ["f", "g", "h"]), strict=True):
+        write_pairs(tmp_path / "other" / split, names)
+    found = gather([parse_training_data(str(folder))], TrainRunOptions(val=str(tmp_path / "other")))
+    assert [len(each) for each in found.training] == [3]
+    names = [item.pair.name.split("/")[-1] for each in found.held_out for item in each.items]
+    assert sorted(names) == (["f", "g", "h"] if "val" in splits else ["d", "e", "f", "g", "h"])

@@ -182,6 +182,23 @@ def test_normalisation_is_numpy_s(tmp_path, pairs):
     assert extent == (stored.min(), stored.max())
 
 
+@pytest.mark.parametrize(("most", "picked"), [(4, ([0, 4], [0, 2])), (3, ([0], [0])), (6, ([0, 2, 4], [0, 1, 2]))])
+def test_normalisation_is_of_items_spread_evenly_over_each_collection(tmp_path, most, picked):
+    rng = np.random.default_rng(0)
+    collections = []
+    for folder, count in (("first", 5), ("second", 3)):
+        for k in range(count):
+            before, after = rng.integers(20 * k + 1, 20 * k + 60, (2, 3, 8, 8)).astype(np.uint8)
+            write_arrays(tmp_path / folder, before, after, np.zeros((8, 8), np.uint8), f"pair{k}")
+        collections.append(open_collection(tmp_path / folder))
+    read = [each.read(k) for each, places in zip(collections, picked, strict=True) for k in places]
+    pixels = np.concatenate([date.reshape(3, -1) for sample in read for date in sample.dates], axis=1).astype(float)
+    found, limits = measure_normalisation(collections, most)
+    np.testing.assert_allclose(found.mean, pixels.mean(axis=1))
+    np.testing.assert_allclose(found.spread, pixels.std(axis=1))
+    assert limits == (pixels.min(), pixels.max())
+
+
 def test_normalisation_leaves_out_what_is_not_valid(tmp_path):
     collection = holed(tmp_path)
     sample = collection.read(0)

@@ -12,6 +12,7 @@ from geochange.datasets.options import CollectionOptions
 from geochange.errors import NotFinite
 from geochange.learning.scoring import (
     SCORE_BINS,
+    CollectionScores,
     ProbabilityHistogram,
     ScoringOptions,
     class_figures,
@@ -307,3 +308,20 @@ def test_a_temperature_divides_the_logits_of_the_histogram_alone(tmp_path):
     assert (warm.counts != plain.counts).any()
     assert warm.entropy == plain.entropy
     np.testing.assert_array_equal(warm.confusion, plain.confusion)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.6])
+def test_the_interval_of_f1_is_that_of_the_outcomes_of_each_scene(threshold):
+    rng = np.random.default_rng(0)
+    scenes, pooled, outcomes = {}, ProbabilityHistogram(), []
+    for k in range(6):
+        scores, changed = rng.random(200) ** (1 + k), rng.random(200) < 0.3
+        scenes[f"scene{k}"] = ProbabilityHistogram()
+        for each in (scenes[f"scene{k}"], pooled):
+            each.add(scores, changed)
+        found = scores >= threshold
+        outcomes.append([(found & changed).sum(), (found & ~changed).sum(), (~found & changed).sum()])
+    figures = CollectionScores(pooled, np.zeros((2, 2), int), 0.0, scenes).figures(threshold, 5)
+    low, high = pooled_f1_interval(np.array(outcomes), 5)
+    assert (figures["f1_low"], figures["f1_high"]) == (low, high)
+    assert low < figures["f1"] < high

@@ -13,8 +13,8 @@ from affine import Affine
 from pyproj import CRS
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.polygons.export import LAYER_WRITERS, write_layer, writer_of
-from geochange.polygons.features import SCHEMA, ChangeLayer
+from geochange.polygons.export import LAYER_WRITERS, FeatureLayer, write_features, write_layer, writer_of
+from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.scenes.grid import Grid
 from tests.region_cases import Map, trace_whole
 
@@ -258,3 +258,20 @@ def test_the_index_of_a_geopackage_is_built_in_little_memory_and_gdal_gets_its_o
 
     assert limits == [pytest.approx(16e6, rel=0.05)]
     assert pyogrio.get_gdal_config_option(option) is None
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb"])
+def test_a_layer_has_the_name_that_it_is_given(regions, tmp_path, suffix):
+    path = tmp_path / f"found{suffix}"
+    layer = FeatureLayer(schema=SCHEMA, crs=UTM.crs, style="<qgis/>", name="transitions")
+
+    write_features(path, feature_batches([regions], ChangeLayer(grid=UTM)), layer)
+
+    frame = pyogrio.read_dataframe(path, layer="transitions")
+    assert sorted(frame["id"]) == list(range(1, len(regions) + 1))
+    names = [name for name, kind in pyogrio.list_layers(path) if kind]
+    assert names == ["transitions"]
+    if suffix == ".gpkg":
+        with closing(sqlite3.connect(path)) as database:
+            styles = database.execute("SELECT f_table_name, f_geometry_column, styleQML FROM layer_styles").fetchall()
+        assert styles == [("transitions", "geom", "<qgis/>")]

@@ -324,9 +324,20 @@ def test_a_model_is_the_same_after_json():
     assert StackingModel.from_dict(json.loads(json.dumps(model.to_dict()))) == model
 
 
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_a_model_may_have_any_threshold_from_0_to_1(threshold):
+    assert StackingModel.from_dict(some_model(3, 2).to_dict() | {"threshold": threshold}).threshold == threshold
+
+
 @pytest.mark.parametrize(
     "broken",
-    [{"weights": [[1, 2]]}, {"intercept": ["x", 0]}, {"missing": [[0, 0, 0], [0, float("nan"), 0]]}, {"threshold": 2}],
+    [
+        {"weights": [[1, 2]]},
+        {"intercept": ["x", 0]},
+        {"missing": [[0, 0, 0], [0, float("nan"), 0]]},
+        {"threshold": 1.001},
+        {"threshold": -0.001},
+    ],
 )
 def test_a_damaged_model_is_no_model(broken):
     with pytest.raises((ValueError, TypeError), match=r"could not convert|finite numbers are needed|outside 0..1"):

@@ -1,5 +1,7 @@
 """Rasters and layers as label maps: what counts as a label, at which threshold, and on which grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rasterio
@@ -42,14 +44,16 @@ def test_classes_are_labels_but_for_nodata_and_what_is_ignored(tmp_path, opened,
     np.testing.assert_array_equal(labels, np.where(valid, CLASSES, 0))
 
 
-@pytest.mark.parametrize(("default", "wanted", "used"), [(None, None, 0.5), (0.25, None, 0.25), (0.25, 0.625, 0.625)])
+@pytest.mark.parametrize(
+    ("default", "wanted", "used"), [(None, None, 0.5), (0.25, None, 0.25), (0.25, 0.625, 0.625), (0.25, 0.0, 0)]
+)
 def test_probabilities_are_change_from_the_wanted_threshold_else_the_detector_s_else_a_half(
     tmp_path, opened, default, wanted, used
 ):
     raster = opened(probabilities(tmp_path / "p.tif", PROBABILITY[None], default))
     labels, valid = labels_on(raster, GRID, wanted).read(GRID.area)
     np.testing.assert_array_equal(valid, ~np.isnan(PROBABILITY))
-    np.testing.assert_array_equal(labels, np.nan_to_num(PROBABILITY) >= used)
+    np.testing.assert_array_equal(labels[valid], PROBABILITY[valid] >= used)
 
 
 def test_the_largest_probability_of_several_gives_the_class(tmp_path, opened):
@@ -94,3 +98,11 @@ def test_the_one_number_of_a_mask_becomes_1(tmp_path, opened, found, one):
     expected, known = plain.read(GRID.area)
     np.testing.assert_array_equal(valid, known)
     np.testing.assert_array_equal(labels, np.where(expected == one, 1, expected))
+
+
+def test_labels_that_exchange_their_names_stay_apart(tmp_path, opened):
+    plain = labels_on(opened(write_raster(tmp_path / "classes.tif", CLASSES[None], nodata=9)), GRID, None)
+    labels, valid = replace(plain, rename={1: 2, 2: 7, 7: 1}).read(GRID.area)
+    expected = np.select([CLASSES == 1, CLASSES == 2, CLASSES == 7], [2, 7, 1], 0)
+    np.testing.assert_array_equal(valid, CLASSES != 9)
+    np.testing.assert_array_equal(labels[valid], expected[valid])

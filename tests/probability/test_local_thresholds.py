@@ -70,6 +70,16 @@ def test_a_cell_all_of_which_changed_is_not_left_without_change():
     assert cell_threshold(histogram(np.random.default_rng(0).uniform(0.9, 1, 1000)), VALUES, 0.5) == HIGHEST
 
 
+@pytest.mark.parametrize("scene", [0.2, 0.9, HIGHEST, 0.98, 1.0])
+@pytest.mark.parametrize("middle", [0.05, 0.4, 0.85, 0.97])
+def test_a_cell_s_threshold_is_never_below_the_scene_s_and_raised_to_the_highest_at_most(scene, middle):
+    cell = np.random.default_rng(3).normal(middle, 0.03, 50_000).clip(0, 1)
+    median, upper = np.quantile(cell, [0.5, 0.8413])
+    raised = min(median + 3 * (upper - median), HIGHEST)
+    assert cell_threshold(histogram(cell), VALUES, scene) == pytest.approx(max(scene, raised), abs=0.005)
+    assert cell_threshold(histogram(cell), VALUES, scene) >= scene
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -77,6 +87,7 @@ def test_a_cell_all_of_which_changed_is_not_left_without_change():
         ("local:256", LocalRule(size=256)),
         ("local:256px:0.8", LocalRule(size=256, high=0.8)),
         ("local:300.5m", LocalRule(size=300.5, metres=True)),
+        ("local:20m", LocalRule(size=20, metres=True)),
     ],
 )
 def test_rules_are_parsed(text, rule):
@@ -89,6 +100,14 @@ def test_rules_are_parsed(text, rule):
 def test_bad_rules_are_refused(text):
     with pytest.raises(BadOption, match=r"must be as in local, local:512px|must lie in 0..1"):
         parse_local(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "gsd", "pixels"),
+    [("local:64.6px", None, 65), ("local:64.4px", 2.0, 64), ("local:100m", 1.5, 67), ("local:100m", 1.51, 66)],
+)
+def test_cells_are_of_the_nearest_whole_number_of_pixels(text, gsd, pixels):
+    assert parse_local(text).side(gsd) == pixels
 
 
 def test_cells_in_metres_need_a_pixel_size_and_enough_pixels():

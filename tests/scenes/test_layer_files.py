@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import geopandas
 import numpy as np
 import pandas
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -251,6 +252,38 @@ def curved(path, radius):
     return str(path)
 
 
+@pytest.mark.parametrize("step", ["30", "10"])
+def test_curves_are_cut_as_finely_as_gdal_is_told(tmp_path, step):
+    name, option = curved(tmp_path / "circle.gpkg", 1000), "OGR_ARC_STEPSIZE"
+    pyogrio.set_gdal_config_options({option: step})
+    try:
+        with warnings.catch_warnings(action="ignore"):  # GDAL's, of the column's type
+            found, expected = ways_of_reading(name), pyogrio.read_dataframe(name).geometry.to_numpy()
+        assert str(pyogrio.get_gdal_config_option(option)) == step
+    finally:
+        pyogrio.set_gdal_config_options({option: None})
+    assert all(shapely.equals_exact(*map(shapely.normalize, (each, expected)), tolerance=1e-6).all() for each in found)
+
+
+def test_of_several_layers_the_one_that_may_hold_polygons_is_read(tmp_path):
+    path = tmp_path / "x.gpkg"
+    for name, geometry in (
+        ("a_points", SQUARE.centroid),
+        ("middle", SQUARE),
+        ("z_lines", shapely.LineString(SQUARE.exterior)),
+    ):
+        frame_of(geometry).to_file(path, layer=name, engine="pyogrio")
+    assert shapely.area(open_layer(str(path)).frame.geometry).sum() == pytest.approx(SQUARE.area)
+
+
+def test_a_table_that_is_named_has_no_geometries_though_a_layer_lies_beside_it(tmp_path):
+    path = write(tmp_path / "x.gpkg", "GPKG", layer="drawn")
+    pyogrio.write_dataframe(pandas.DataFrame({"a": [1]}), path, layer="table", driver="GPKG")
+    assert_square(path)
+    with pytest.raises(UnreadableInput, match=r"x.gpkg\|layername=table holds no geometries"):
+        open_layer(f"{path}|layername=table")
+
+
 def test_curves_are_cut_into_segments_that_lie_within_a_tenth_of_a_pixel(tmp_path):
     radius = 10_000
     name = curved(tmp_path / "circle.gpkg", radius)
@@ -371,8 +404,6 @@ def test_geoparquet_that_is_no_local_file_or_of_a_named_layer_is_refused_with_th
 
 @pytest.mark.parametrize("table", ["a_table.dbf", "z_table.dbf"])
 def test_an_archive_elsewhere_of_a_layer_and_a_table_is_a_layer(tmp_path, table):
-    import pyogrio
-
     write(tmp_path / "x.shp", "ESRI Shapefile")
     pyogrio.write_dataframe(pandas.DataFrame({"a": [1]}), tmp_path / table, driver="ESRI Shapefile")
     with zipfile.ZipFile(tmp_path / "both.zip", "w") as both, zipfile.ZipFile(tmp_path / "table.zip", "w") as alone:

@@ -179,6 +179,19 @@ def test_the_stored_numbers_of_an_aligned_date_are_unscaled(tmp_path, shift):
     assert all(date[:, mask].min() > 1 for date, mask in zip(dates, valid, strict=True))
 
 
+@pytest.mark.parametrize("tile", [Tile(3, 40, 20, 30), Tile(50, 2, 9, 60), Tile(0, 0, 1, 1), Tile(30, 30, 20, 20)])
+def test_windows_of_a_crooked_area_are_those_of_the_whole(tmp_path, tile):
+    pair = write_pair(tmp_path, (64, 96))
+    corners = [(4, 60), (20, 5), (90, 12), (50, 30), (70, 62)]  # (col, row)
+    geopandas.GeoSeries([shapely.Polygon([PLACE @ each for each in corners])], crs=UTM).to_file(tmp_path / "aoi.gpkg")
+    scene = open_scene(pair, SceneOptions(aoi=str(tmp_path / "aoi.gpkg")))
+    _, whole = scene.read(scene.grid.area)
+    assert 0.2 < whole.mean() < 0.8
+    inside = tile.intersect(scene.grid.area)
+    _, part = scene.read(inside)
+    np.testing.assert_array_equal(part, whole[(slice(None), *inside.slices())])
+
+
 @pytest.mark.parametrize("pixel", [(2, -2), (2, 2), (2, -6)], ids=["north-up", "rows-up", "oblong"])
 def test_a_layer_masks_its_own_place_of_a_turned_scene(tmp_path, pixel):
     place = Affine.translation(PLACE.c, PLACE.f) @ Affine.rotation(30) @ Affine.scale(*pixel)

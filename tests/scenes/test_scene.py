@@ -368,6 +368,44 @@ def test_nodata_rules_hold_for_dataarrays_too(tmp_path, rule, expected):
         assert read == (expected if not masked else [True, False, False])  # rioxarray's NaN is nodata in any band
 
 
+@pytest.mark.parametrize(
+    ("nodata", "rule", "masked"),
+    [(None, None, False), (None, "any", False), (None, "all", False), (None, 7.0, True), (9, None, True)],
+)
+def test_an_array_is_masked_where_some_value_means_no_data(tmp_path, nodata, rule, masked):
+    path = write_raster(tmp_path / "a.tif", textured((9, 9)), nodata=nodata)
+    assert open_array(rioxarray.open_rasterio(path), "a", nodata=rule).masked is masked
+
+
+def test_an_array_is_stored_as_it_is_chunked():
+    array = xr.DataArray(np.zeros((2, 30, 50), np.float32), dims=("band", "y", "x"))
+    assert open_array(array, "a").storage == (30, 50)
+    assert open_array(array.chunk({"band": 1, "y": 7, "x": 11}), "a").storage == (7, 11)
+
+
+@pytest.mark.parametrize("bands", [None, (2, 1), (1,), (2,), (3, 2)])
+def test_bands_of_several_types_are_read_in_the_one_that_holds_them_all(tmp_path, bands):
+    """As gdalbuildvrt -separate leaves them."""
+    values = [textured((20, 31), 1, seed, dtype) for seed, dtype in enumerate(("uint8", "float32", "uint16"))]
+    values[0][0, 3, 4] = values[2][0, 5, 6] = 0
+    parts = []
+    for number, (each, kind) in enumerate(zip(values, ("Byte", "Float32", "UInt16"), strict=True), 1):
+        write_raster(tmp_path / f"{number}.tif", each)
+        parts.append(
+            f'<VRTRasterBand dataType="{kind}" band="{number}"><NoDataValue>0</NoDataValue><SimpleSource>'
+            f'<SourceFilename relativeToVRT="1">{number}.tif</SourceFilename></SimpleSource></VRTRasterBand>'
+        )
+    (tmp_path / "a.vrt").write_text(f'<VRTDataset rasterXSize="31" rasterYSize="20">{"".join(parts)}</VRTDataset>')
+    chosen = [band - 1 for band in bands or (1, 2, 3)]
+    every = np.concatenate(values).astype(np.float32)
+    for rule, there in (("any", (every[chosen] != 0).all(axis=0)), (0.0, (every != 0).any(axis=0))):
+        source = open_file(str(tmp_path / "a.vrt"), bands=bands, nodata=rule)
+        found, valid = source.read(Tile(2, 1, 15, 20))
+        assert found.dtype == source.dtype == np.float32
+        np.testing.assert_array_equal(found, every[chosen][:, 2:17, 1:21])
+        np.testing.assert_array_equal(valid, there[2:17, 1:21])
+
+
 def test_an_array_without_a_place_that_a_grid_can_have_is_named(tmp_path):
     array = rioxarray.open_rasterio(write_raster(tmp_path / "a.tif", textured((9, 9)))).load()
     flat = array.drop_vars(["x", "y"]).rio.write_transform(Affine(0, 0, 5, 0, 0, 5))
@@ -501,12 +539,26 @@ def test_each_band_has_a_nodata_value_of_its_own(tmp_path, bands, fills):
         np.testing.assert_array_equal(source.read(source.grid.area)[1], expected)
 
 
-def test_values_beyond_the_colour_table_have_no_colour(tmp_path):
+def test_a_pixel_is_valid_where_no_alpha_band_hides_it(tmp_path):
+    values = textured((60, 80), bands=4)
+    values[1] = values[3] = 255
+    values[1, :9], values[3, :, :7] = 0, 0
+    source = open_file(write_bands(tmp_path / "a.tif", values, None, ["gray", "alpha", "undefined", "alpha"]))
+    assert source.bands == (1, 3)
+    expected = np.ones((60, 80), bool)
+    expected[:9] = expected[:, :7] = False
+    np.testing.assert_array_equal(source.read(source.grid.area)[1], expected)
+
+
+def test_values_beyond_the_colour_table_and_those_wholly_transparent_have_no_colour(tmp_path):
     stored = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
     stored[0, 2, 3] = 255
     write_raster(tmp_path / "a.tif", stored)
-    table = [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
-    entries = "".join(f'<Entry c1="{r}" c2="{g}" c3="{b}" c4="255"/>' for r, g, b in table)
+    table = [(10, 20, 30), (40, 50, 60), (70, 80, 90), (1, 2, 3), (4, 5, 6)]
+    alphas = (255, 1, 128, 0, 254)
+    entries = "".join(
+        f'<Entry c1="{r}" c2="{g}" c3="{b}" c4="{a}"/>' for (r, g, b), a in zip(table, alphas, strict=True)
+    )
     (tmp_path / "a.vrt").write_text(
         '<VRTDataset rasterXSize="4" rasterYSize="3"><VRTRasterBand dataType="Byte" band="1">'
         f"<ColorInterp>Palette</ColorInterp><ColorTable>{entries}</ColorTable><SimpleSource>"
@@ -514,8 +566,8 @@ def test_values_beyond_the_colour_table_have_no_colour(tmp_path):
     )
     source = open_file(str(tmp_path / "a.vrt"))
     values, valid = source.read(source.grid.area)
-    assert values[:, 0, :3].T.tolist() == [list(colour) for colour in table]
-    np.testing.assert_array_equal(valid, stored[0] < 3)
+    assert values.reshape(3, -1)[:, :5].T.tolist() == [list(colour) for colour in table]
+    np.testing.assert_array_equal(valid, (stored[0] < 5) & (stored[0] != 3))
 
 
 def test_what_is_no_raster_is_told_with_its_cause(tmp_path):

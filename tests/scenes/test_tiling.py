@@ -173,3 +173,10 @@ def test_cells_are_about_a_16th_of_the_longer_side_in_a_power_of_two(rows, cols)
     side, wanted = cell_side((rows, cols)), max(rows, cols) / 16
     assert side in (8, 16, 32, 64, 128, 256)
     assert side == 8 if wanted < 8 else side == 256 if wanted > 256 else abs(np.log2(side / wanted)) <= 0.5
+
+
+@pytest.mark.parametrize(("block", "tiles"), [(1, 1), (134, 1), (154, 2), (246, 2), (254, 3), (1000, 10)])
+def test_a_block_has_the_number_of_tiles_nearest_to_its_size(block, tiles):
+    options = TileOptions(tile_size=116, overlap=16, block_size=block)
+    cut = cut_axis(5000, options, radius=3, stride=1, default_tile=512, default_overlap=8)
+    assert (cut.step, cut.tiles_per_block) == (100, tiles)

@@ -30,6 +30,23 @@ def test_nodata_in_single_bands_is_counted_and_said(tmp_path):
     assert find_doubts(open_scene(paths, SceneOptions(nodata="any"))) == []
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_nodata_in_single_bands_of_one_date_alone_is_said(tmp_path, place):
+    dates = [textured((200, 220), 3, seed=seed) // 2 + 20 for seed in (0, 1)]
+    dates[place][2, :, 11:22] = 0
+    paths = [
+        write_raster(tmp_path / f"{k}.tif", date, nodata=0 if k == place else None) for k, date in enumerate(dates)
+    ]
+    (doubt,) = find_doubts(open_scene(paths))
+    assert doubt.text.startswith("5.")
+
+
+def test_nodata_of_the_only_band_leaves_no_doubt(tmp_path):
+    dates = [textured((200, 220), 1, seed=seed) // 2 + 20 for seed in (0, 1)]
+    dates[0][0, :, 11:22] = 0
+    assert find_doubts(opened(tmp_path, *dates, nodata=0)[1]) == []
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_a_frame_of_one_value_is_counted_and_said(tmp_path, value):
     before, after = (textured((200, 220), 3, seed=seed) // 2 + 20 for seed in (0, 1))
