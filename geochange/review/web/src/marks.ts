@@ -17,6 +17,7 @@ const COLOURS: Record<string, string> = { unreviewed: "#ff0090", kept: "#2fd06a"
 const DASHES: Record<string, number[]> = { unreviewed: [], kept: [], rejected: [2, 4], unsure: [8, 5] };
 const SMALLEST = 2; // px of a mark on the screen
 const RING = 12; // px; a smaller change gets a ring
+const KEPT = 20; // outlines that are fetched beforehand
 const NEAR = 2; // scene pixels to a screen pixel, from which on outlines are drawn
 
 export class Marks {
@@ -26,6 +27,7 @@ export class Marks {
   private readonly near = new VectorSource();
   private readonly chosen = new VectorSource();
   private readonly format = new GeoJSON();
+  private readonly ahead = new Map<number, Promise<object>>();
   private asked = 0;
 
   constructor(
@@ -61,16 +63,26 @@ export class Marks {
     this.chosen.addFeatures(places.map((place) => new Feature({ geometry: fromExtent(this.index.box(place)), place, box: true })));
     const ids = places.slice(0, 1500).map((place) => this.index.ids[place]);
     if (ids.length === 0) return;
-    const shapes = this.upright(await get(`/api/shapes?ids=${ids.join(",")}`));
+    const fetched = (ids.length === 1 && this.ahead.get(ids[0])) || get(`/api/shapes?ids=${ids.join(",")}`);
+    this.ahead.delete(ids[0]);
+    const shapes = this.upright(await fetched);
     if (turn !== this.asked) return;
     this.chosen.clear();
     shapes.forEach((shape) => shape.set("place", this.index.places.get(Number(shape.getId()))));
     this.chosen.addFeatures(shapes);
   }
 
-  /** Let the browser keep the outlines of changes that come next. */
+  /** Fetch the outline of a change that comes next. */
   prefetch(place: number): void {
-    void get(`/api/shapes?ids=${this.index.ids[place]}`);
+    const id = this.index.ids[place];
+    if (this.ahead.has(id)) return;
+    const fetched = get(`/api/shapes?ids=${id}`);
+    fetched.catch(() => this.ahead.delete(id)); // it is fetched when it is there
+    this.ahead.set(id, fetched);
+    for (const old of this.ahead.keys()) {
+      if (this.ahead.size <= KEPT) break;
+      this.ahead.delete(old);
+    }
   }
 
   async fetchNear(): Promise<void> {
