@@ -206,3 +206,52 @@ def test_the_page_can_be_used_by_everyone(browser, served, scheme):
             if each["impact"] in ("serious", "critical")
         ] == []
     opened.close()
+
+
+def test_what_is_unsure_is_gone_through_again(page, served):
+    for key in "uku":
+        page.keyboard.press(key)
+    tally(page, "1 kept · 0 rejected · 2 unsure")
+    page.select_option("#order", "unsure")
+    page.locator("#change", has_text="1 of 2").wait_for(timeout=WAIT)
+    page.keyboard.press("x")
+    tally(page, "1 kept · 1 rejected · 1 unsure")
+
+
+def test_several_in_a_box_are_decided_by_one_action(page, served):
+    page.keyboard.press("Home")
+    page.keyboard.down("Shift")
+    page.mouse.move(420, 300)
+    page.mouse.down()
+    page.mouse.move(640, 500, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.locator("#change h2", has_text="changes chosen").wait_for(timeout=WAIT)
+    count = int(page.inner_text("#change h2").split()[0])
+    assert count > 1
+    page.keyboard.press("x")
+    tally(page, f"0 kept · {count} rejected")
+    (action,) = read_actions(served.out / "review" / "review.sqlite")
+    assert len(action.items) == count
+    page.keyboard.press("z")
+    tally(page, "0 kept · 0 rejected")
+
+
+def test_cells_are_gone_through_one_after_the_other(page, served):
+    page.select_option("#order", "cells")
+    cells = int(page.inner_text("#tally").split(" of ")[1].split()[0])
+    for number in range(1, cells + 1):
+        page.keyboard.press("i")
+        tally(page, f"{number} of {cells} cells")
+    found = [item.key for action in read_actions(served.out / "review" / "review.sqlite") for item in action.items]
+    assert len(set(found)) == cells
+
+
+def test_the_keys_are_shown_and_no_key_decides_while_they_are(page, served):
+    page.keyboard.press("?")
+    page.locator("#keys[open]").wait_for(timeout=WAIT)
+    page.keyboard.press("x")
+    page.keyboard.press("Escape")
+    page.locator("#keys").wait_for(state="hidden", timeout=WAIT)
+    page.keyboard.press("k")
+    tally(page, "1 kept · 0 rejected")

@@ -1,4 +1,4 @@
-// Keys: by the letter, not by the place on the keyboard; none while somebody types.
+// Keys: by the letter, not by the place on the keyboard; none while somebody types, or reads a dialogue.
 
 export const KEYS: [string, string][] = [
   ["K", "keep, then the next undecided"],
@@ -31,7 +31,7 @@ export function listen(down: Handlers, up: Handlers): void {
 function press(event: KeyboardEvent, handlers: Handlers): void {
   const target = event.target as HTMLElement;
   const typing = target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "range");
-  if (typing || event.isComposing) return;
+  if (typing || event.isComposing || document.querySelector("dialog[open]") !== null) return;
   const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
   if ((event.ctrlKey || event.metaKey || event.altKey) && !undoing) return;
   if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
