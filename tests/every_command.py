@@ -14,6 +14,7 @@ from affine import Affine
 from PIL import Image
 from pyogrio import list_layers, read_dataframe
 
+import geochange
 from tests.forked_commands import run_forked
 from tests.small_networks import save_small
 from tests.stand_ins import PLACE, UTM, write_pair, write_raster
@@ -26,11 +27,14 @@ FOLDERS = {"detect": "--resume", "synthesize": "", "train": "--resume", "finetun
 
 
 def write_inputs(folder: Path) -> None:
-    """Write a pair, probabilities, a mask, layers with classes, labelled pairs, and a checkpoint."""
-    before, _ = write_pair(folder, (192, 256), seed=3)
+    """Write a pair, its changes, probabilities, a mask, layers with classes, labelled pairs, and a checkpoint."""
+    before, after = write_pair(folder, (192, 256), seed=3)
+    geochange.detect(before, after, folder / "run", formats=("gpkg",))
     metre = Affine(1, 0, PLACE.c, 0, -1, PLACE.f)
-    with rasterio.open(before) as dates, rasterio.open(folder / "after.tif") as after:
-        values = dates.read(), after.read()
+    values = []
+    for path in (before, after):
+        with rasterio.open(path) as dataset:
+            values.append(dataset.read())
     for name, each in zip(("m1", "m2"), values, strict=True):
         write_raster(folder / f"{name}.tif", each, transform=metre)
     changed = (abs(values[1].astype(float) - values[0]).max(axis=0) > 60)[None]
@@ -75,6 +79,7 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
         "evaluate": ("evaluate", p, mask, "--picture", "o.png"),
         "export-model": ("export-model", small, "--tile-size", "64", "-o", "o"),
         "detect": ("detect", before, after, "-o", "o"),
+        "review": ("review", str(folder / "run"), "--export", "o.gpkg"),
         "synthesize": ("synthesize", before, "-o", "o"),
         "train": ("train", pairs, *TRAINING, "--batch", "1", "-o", "o"),
         "finetune": ("finetune", pairs, *SHORT, *phases, "-o", "o"),
