@@ -6,12 +6,14 @@ import rioxarray
 import shapely
 import xarray as xr
 from affine import Affine
+from pyproj import CRS
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import open_scene
+from geochange.scenes.placement import same_crs
 from geochange.scenes.scene import FileSource, open_file
 from geochange.scenes.warped import WarpedSource, warp_pixels
 from tests.stand_ins import PLACE, SHARED, UTM, textured, write_pair, write_raster
@@ -281,3 +283,33 @@ def test_an_aligned_date_is_interpolated_as_asked(tmp_path, name):
     found, valid = scene.sources[1].read(scene.grid.area)
     np.testing.assert_array_equal(found[:, 8:-8, 8:-8], expected[:, 8:-8, 8:-8])
     assert valid[8:-8, 8:-8].all()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("EPSG:4326", "OGC:CRS84", True),  # whose axes are in the other order
+        ("EPSG:4326", "EPSG:4258", False),
+        ("EPSG:32633", CRS.from_epsg(32633).to_wkt(), True),
+        ("EPSG:32633", "EPSG:32634", False),
+        (None, "EPSG:32633", False),
+        ("EPSG:32633", None, False),
+        (None, None, True),
+    ],
+)
+def test_crss_are_the_same_where_coordinates_mean_the_same_place(one, other, same):
+    assert same_crs(*(None if each is None else CRS(each) for each in (one, other))) is same
+
+
+@pytest.mark.parametrize(
+    ("types", "largest"),
+    [
+        (("uint8", "uint8"), 255),
+        (("uint8", "uint16"), 65535),
+        (("int16", "uint8"), 32767),
+        (("float32", "uint8"), np.inf),
+    ],
+)
+def test_the_largest_value_is_that_which_any_date_can_hold(tmp_path, types, largest):
+    pair = [write_raster(tmp_path / f"{k}.tif", np.ones((1, 4, 5), kind)) for k, kind in enumerate(types)]
+    assert open_scene(pair).largest == open_scene(pair[::-1]).largest == largest
