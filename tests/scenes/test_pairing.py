@@ -140,7 +140,16 @@ def test_a_layer_masks_what_lies_outside_whatever_the_window(tmp_path):
     np.testing.assert_array_equal(part, whole[:, 7:27, 9:22])
 
 
-@pytest.mark.parametrize("aoi", [(0.0, 0.0, 1.0, 1.0), "missing.gpkg", (5.0, 0.0, 1.0, 1.0)])
+@pytest.mark.parametrize(
+    "aoi",
+    [
+        (0.0, 0.0, 1.0, 1.0),
+        "missing.gpkg",
+        (5.0, 0.0, 1.0, 1.0),
+        (0.0, 5.0, 1.0, 1.0),
+        (*PLACE @ (3, 20), *PLACE @ (3, 5)),
+    ],
+)
 def test_an_area_that_cannot_be_is_refused(tmp_path, aoi):
     with pytest.raises((GridMismatch, UnreadableInput, BadOption)):
         open_scene(write_pair(tmp_path, (40, 50)), SceneOptions(aoi=aoi))
@@ -313,3 +322,29 @@ def test_crss_are_the_same_where_coordinates_mean_the_same_place(one, other, sam
 def test_the_largest_value_is_that_which_any_date_can_hold(tmp_path, types, largest):
     pair = [write_raster(tmp_path / f"{k}.tif", np.ones((1, 4, 5), kind)) for k, kind in enumerate(types)]
     assert open_scene(pair).largest == open_scene(pair[::-1]).largest == largest
+
+
+def test_content_that_is_moved_twice_is_moved_by_both(tmp_path):
+    scene = open_scene(write_pair(tmp_path, (60, 80)))
+    twice = scene.move(1, (2, 3), Resampling.nearest).move(1, (1, -5), Resampling.nearest)
+    assert twice.sources[1].shift == (3, -2)
+    (before, after), valid = twice.read(twice.grid.area)
+    (plain, moved), _ = scene.read(scene.grid.area)
+    np.testing.assert_array_equal(before, plain)
+    np.testing.assert_array_equal(after[:, :57, 2:], moved[:, 3:, :-2])
+    assert valid[1, :57, 2:].all()
+    assert not valid[1, 57:].any()
+
+
+def test_a_date_that_lies_elsewhere_is_identified_by_its_own_place(tmp_path):
+    told = []
+    for pixel in (-2.0, -2.5):
+        place = Affine(2, 0, 500_000, 0, pixel, 5_400_000)
+        paths = [
+            write_raster(tmp_path / f"{k}.tif", textured((60, 80)), transform=each)
+            for k, each in enumerate((PLACE, place))
+        ]
+        told.append(open_file(paths[1]).grid.transform)
+        fingerprint = open_scene(paths[1:]).fingerprint()
+        assert fingerprint["transform"] == fingerprint["dates"][0]["transform"] == list(place)[:6]
+    assert told[0] != told[1]
