@@ -15,6 +15,7 @@ from geochange.detectors.detector import Detector, Fitted
 from geochange.detectors.fitted_files import fitted_name
 from geochange.detectors.options import DetectorOptions, NetworkOptions
 from geochange.errors import BadOption
+from geochange.parsing import parsing
 
 ENTRY_POINTS = "geochange.detectors"
 TRAINING_FREE = {
@@ -126,8 +127,10 @@ def load_fitted(folder: Path) -> Fitted:
         UnreadableInput: there is none, or it is damaged.
         BadOption: it belongs to a detector that is not installed here.
     """
-    loaded: Fitted = detector_class(fitted_name(folder)).fitted.load(folder)
-    return loaded
+    with parsing(folder, "the statistics of a detector, which is to be fitted again"):
+        kind = detector_class(fitted_name(folder))
+        loaded: Fitted = kind.fitted.load(folder)
+        return loaded
 
 
 def default_name(bands: int, options: DetectorOptions) -> str:

@@ -41,9 +41,15 @@ def read_fitted(folder: Path, name: str, keys: tuple[str, ...]) -> tuple[dict[st
     if (found := numbers.pop("detector")) != name:
         raise UnreadableInput(f"{folder} holds statistics of {found}, not of {name}; fit {name} first")
     try:
-        return numbers, {key: np.load(folder / f"{key}.npy", allow_pickle=False) for key in keys}
+        return numbers, {key: _array(folder / f"{key}.npy") for key in keys}
     except (OSError, ValueError) as error:
         raise UnreadableInput(f"{folder} does not hold the arrays of {name}: {error}; fit it again") from error
+
+
+def _array(path: Path) -> Array:
+    with path.open("rb") as file:
+        array: Array = np.load(file, allow_pickle=False)
+        return array
 
 
 def _numbers(folder: Path) -> dict[str, Any]:

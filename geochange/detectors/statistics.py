@@ -303,7 +303,6 @@ def matching_of(moments: Moments, dates: int) -> Matching:
     varies = variance > CONSTANT * mean**2
     comparable = varies & varies[0]
     gain = np.sqrt(np.where(comparable, variance[0] / np.where(comparable, variance, 1), 1))
-    gain[0] = 1
     return Matching(gain, mean[0] - mean * gain)
 
 

@@ -159,3 +159,19 @@ def test_damaged_numbers_are_refused(tmp_path: Path, text: str) -> None:
     (saved(tmp_path) / "fitted.json").write_text(text)
     with pytest.raises(UnreadableInput, match=r"fit it again$"):
         load_fitted(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mean.npy", b""),
+        ("mean.npy", b"PK\x03\x04"),
+        ("fitted.json", b'{"detector": "change-vector"}'),
+        ("fitted.json", b"[" * 100_000),
+        ("fitted.json", b'{"detector": "change-vector", "posterior": 3, "frame": null}'),
+    ],
+)
+def test_whatever_is_wrong_with_statistics_is_a_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (saved(tmp_path) / name).write_bytes(content)
+    with pytest.raises(UnreadableInput, match=f"^{tmp_path} cannot be read|fit it again$"):
+        load_fitted(tmp_path)

@@ -265,11 +265,12 @@ def test_curves_are_cut_as_finely_as_gdal_is_told(tmp_path, step):
     assert all(shapely.equals_exact(*map(shapely.normalize, (each, expected)), tolerance=1e-6).all() for each in found)
 
 
-def test_of_several_layers_the_one_that_may_hold_polygons_is_read(tmp_path):
+@pytest.mark.parametrize("polygons", [SQUARE, shapely.MultiPolygon([SQUARE]), shapely.force_3d(SQUARE)])
+def test_of_several_layers_the_one_that_may_hold_polygons_is_read(tmp_path, polygons):
     path = tmp_path / "x.gpkg"
     for name, geometry in (
         ("a_points", SQUARE.centroid),
-        ("middle", SQUARE),
+        ("middle", polygons),
         ("z_lines", shapely.LineString(SQUARE.exterior)),
     ):
         frame_of(geometry).to_file(path, layer=name, engine="pyogrio")

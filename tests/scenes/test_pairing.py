@@ -6,12 +6,14 @@ import rioxarray
 import shapely
 import xarray as xr
 from affine import Affine
+from pyproj import CRS
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from geochange.errors import BadOption, BandMismatch, GridMismatch, UnreadableInput
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import open_scene
+from geochange.scenes.placement import same_crs
 from geochange.scenes.scene import FileSource, open_file
 from geochange.scenes.warped import WarpedSource, warp_pixels
 from tests.stand_ins import PLACE, SHARED, UTM, textured, write_pair, write_raster
@@ -138,7 +140,16 @@ def test_a_layer_masks_what_lies_outside_whatever_the_window(tmp_path):
     np.testing.assert_array_equal(part, whole[:, 7:27, 9:22])
 
 
-@pytest.mark.parametrize("aoi", [(0.0, 0.0, 1.0, 1.0), "missing.gpkg", (5.0, 0.0, 1.0, 1.0)])
+@pytest.mark.parametrize(
+    "aoi",
+    [
+        (0.0, 0.0, 1.0, 1.0),
+        "missing.gpkg",
+        (5.0, 0.0, 1.0, 1.0),
+        (0.0, 5.0, 1.0, 1.0),
+        (*PLACE @ (3, 20), *PLACE @ (3, 5)),
+    ],
+)
 def test_an_area_that_cannot_be_is_refused(tmp_path, aoi):
     with pytest.raises((GridMismatch, UnreadableInput, BadOption)):
         open_scene(write_pair(tmp_path, (40, 50)), SceneOptions(aoi=aoi))
@@ -281,3 +292,59 @@ def test_an_aligned_date_is_interpolated_as_asked(tmp_path, name):
     found, valid = scene.sources[1].read(scene.grid.area)
     np.testing.assert_array_equal(found[:, 8:-8, 8:-8], expected[:, 8:-8, 8:-8])
     assert valid[8:-8, 8:-8].all()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("EPSG:4326", "OGC:CRS84", True),  # whose axes are in the other order
+        ("EPSG:4326", "EPSG:4258", False),
+        ("EPSG:32633", CRS.from_epsg(32633).to_wkt(), True),
+        ("EPSG:32633", "EPSG:32634", False),
+        (None, "EPSG:32633", False),
+        ("EPSG:32633", None, False),
+        (None, None, True),
+    ],
+)
+def test_crss_are_the_same_where_coordinates_mean_the_same_place(one, other, same):
+    assert same_crs(*(None if each is None else CRS(each) for each in (one, other))) is same
+
+
+@pytest.mark.parametrize(
+    ("types", "largest"),
+    [
+        (("uint8", "uint8"), 255),
+        (("uint8", "uint16"), 65535),
+        (("int16", "uint8"), 32767),
+        (("float32", "uint8"), np.inf),
+    ],
+)
+def test_the_largest_value_is_that_which_any_date_can_hold(tmp_path, types, largest):
+    pair = [write_raster(tmp_path / f"{k}.tif", np.ones((1, 4, 5), kind)) for k, kind in enumerate(types)]
+    assert open_scene(pair).largest == open_scene(pair[::-1]).largest == largest
+
+
+def test_content_that_is_moved_twice_is_moved_by_both(tmp_path):
+    scene = open_scene(write_pair(tmp_path, (60, 80)))
+    twice = scene.move(1, (2, 3), Resampling.nearest).move(1, (1, -5), Resampling.nearest)
+    assert twice.sources[1].shift == (3, -2)
+    (before, after), valid = twice.read(twice.grid.area)
+    (plain, moved), _ = scene.read(scene.grid.area)
+    np.testing.assert_array_equal(before, plain)
+    np.testing.assert_array_equal(after[:, :57, 2:], moved[:, 3:, :-2])
+    assert valid[1, :57, 2:].all()
+    assert not valid[1, 57:].any()
+
+
+def test_a_date_that_lies_elsewhere_is_identified_by_its_own_place(tmp_path):
+    told = []
+    for pixel in (-2.0, -2.5):
+        place = Affine(2, 0, 500_000, 0, pixel, 5_400_000)
+        paths = [
+            write_raster(tmp_path / f"{k}.tif", textured((60, 80)), transform=each)
+            for k, each in enumerate((PLACE, place))
+        ]
+        told.append(open_file(paths[1]).grid.transform)
+        fingerprint = open_scene(paths[1:]).fingerprint()
+        assert fingerprint["transform"] == fingerprint["dates"][0]["transform"] == list(place)[:6]
+    assert told[0] != told[1]

@@ -41,6 +41,21 @@ def test_nodata_in_single_bands_of_one_date_alone_is_said(tmp_path, place):
     assert doubt.text.startswith("5.")
 
 
+def test_partly_nodata_counts_where_the_pixel_is_data_at_both_dates(tmp_path):
+    dates = [textured((200, 220), 3, seed=seed) // 2 + 20 for seed in (0, 1)]
+    dates[0][:, :, :11] = dates[1][1, :, :22] = 0  # the first half of the second date's is nodata at the first
+    (doubt,) = find_doubts(opened(tmp_path, *dates, nodata=0)[1])
+    assert doubt.text.startswith("5.0%")
+
+
+def test_the_share_of_a_frame_is_that_of_all_pixels(tmp_path):
+    dates = [textured((200, 220), 3, seed=seed) // 2 + 20 for seed in (0, 1)]
+    for date in dates:
+        date[:, :, :22], date[:, 100:] = 255, 0
+    (doubt,) = find_doubts(opened(tmp_path, *dates, nodata=0)[1])
+    assert doubt.text.startswith("5.0%")
+
+
 def test_nodata_of_the_only_band_leaves_no_doubt(tmp_path):
     dates = [textured((200, 220), 1, seed=seed) // 2 + 20 for seed in (0, 1)]
     dates[0][0, :, 11:22] = 0
