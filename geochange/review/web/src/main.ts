@@ -306,6 +306,7 @@ class Review {
       void this.marks.choose(this.several);
       this.describe();
     });
+    map.on("rendercomplete", () => (element("map").dataset.complete = String(performance.now()))); // all tiles are there
     map.on("pointermove", (event) => void this.showPlace(event.coordinate));
     map.on("click", (event) => {
       const [x, y] = event.coordinate;
