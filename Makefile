@@ -25,8 +25,8 @@ review: web .venv/reviewing
 
 web: geochange/review/page/index.html
 
-geochange/review/page/index.html: $(WEB)/package-lock.json $(WEB)/index.html $(wildcard $(WEB)/src/*)
-	$(PYTHON) build_page.py
+geochange/review/page/index.html: $(WEB)/package-lock.json $(WEB)/vite.config.js $(WEB)/index.html $(wildcard $(WEB)/src/*) | .venv/bin/python
+	$(BIN)/python build_page.py
 
 test: check
 	$(BIN)/python -m pytest -n 2

@@ -10,7 +10,10 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-from setuptools.command.build_py import build_py
+try:
+    from setuptools.command.build_py import build_py
+except ImportError:  # `make web` needs none
+    build_py = object
 
 ROOM = Path(__file__).parent / "geochange" / "review"
 WEB, PAGE = ROOM / "web", ROOM / "page" / "index.html"

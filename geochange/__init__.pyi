@@ -52,6 +52,7 @@ from geochange.pipeline.from_to import FromTo
 from geochange.pipeline.fuse import Fused
 from geochange.pipeline.kinds import WrittenKinds
 from geochange.pipeline.options import (
+    Decided,
     DetectOptions,
     EvaluateOptions,
     ExplainOptions,
@@ -61,11 +62,13 @@ from geochange.pipeline.options import (
     FusionMethod,
     ModelFormat,
     RefineOptions,
+    ReviewOptions,
     StoredType,
     VectorFormat,
     VectorizeOptions,
 )
 from geochange.pipeline.refine import Refined
+from geochange.pipeline.review import Reviewed
 from geochange.pipeline.synthesize import Synthesized
 from geochange.pipeline.train import Trained
 from geochange.pipeline.tune import Tuned
@@ -113,6 +116,8 @@ __all__ = [
     "RefineOptions",
     "Refined",
     "Report",
+    "ReviewOptions",
+    "Reviewed",
     "SceneOptions",
     "SynthesizeOptions",
     "Synthesized",
@@ -138,6 +143,7 @@ __all__ = [
     "list_detectors",
     "open_pair",
     "refine",
+    "review",
     "synthesize",
     "train",
     "tune",
@@ -448,6 +454,21 @@ def refine(
     scheduler: str | None = ...,
     threads: int | None = ...,
 ) -> Refined: ...
+def review(
+    run: str | os.PathLike[str],
+    options: ReviewOptions | None = ...,
+    *,
+    overwrite: bool = ...,
+    listener: Listener | None = ...,
+    port: int | None = ...,
+    open: bool = ...,
+    reviewer: str | None = ...,
+    host: str | None = ...,
+    remote: bool = ...,
+    export: str | os.PathLike[str] | None = ...,
+    only: Decided = ...,
+    status: bool = ...,
+) -> Reviewed: ...
 def synthesize(
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
