@@ -1,6 +1,7 @@
 # make demo: install and run on the sample.  make test: install with the test extra, check, and run the tests.
 # make check: ruff and mypy.                 make docs: the documentation, into site/.
 # make pictures: the pictures of README and gallery, drawn again.
+# make screenshots: the picture of the review (needs Chromium).
 # make web: the page of the review (needs Node).   make review: the review of the sample, in the browser.
 # make stub: the types of the Python API, written again from the declarations of options.
 PYTHON ?= python3
@@ -11,7 +12,7 @@ IMAGERY := ../shared/data
 
 WEB := geochange/review/web
 
-.PHONY: demo review web test check docs pictures stub clean
+.PHONY: demo review web test check docs pictures screenshots stub clean
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
@@ -60,6 +61,9 @@ pictures: .venv/tested
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_gallery.py
 	if [ -d $(IMAGERY) ]; then $(BIN)/python docs/make_gallery.py --real $(IMAGERY) -o out/gallery; fi
+
+screenshots: .venv/tested web
+	$(BIN)/python docs/make_screenshots.py
 
 stub: .venv/tested
 	$(BIN)/python -m geochange.cli.stub > geochange/__init__.new
