@@ -259,7 +259,8 @@ def _port_of(options: ReviewOptions, server: Path) -> int:
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[tuple[int, list[socket.socket]]]:
     """Listen at a port; where it is the one of last time and is taken, at any free one."""
-    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # by which asyncio knows to send at once
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         try:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import signal
+import socket
 import sqlite3
 import struct
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from geopandas import read_file
 
+from geochange.pipeline.review import _listening
 from geochange.review.guard import MOST_BYTES, Guard, Refusal
 from geochange.review.store import read_actions
 from tests.review.conftest import serve
@@ -241,3 +243,10 @@ def test_names_of_this_machine_are_let_in(host):
 def test_other_names_are_not(host):
     with pytest.raises(Refusal):
         Guard(80).require_host(host)
+
+
+def test_answers_are_sent_at_once():
+    """Of a socket whose protocol is not named, asyncio lets answers wait for more to send."""
+    with _listening("127.0.0.1", 0) as (port, (opened,)):
+        assert opened.proto == socket.IPPROTO_TCP
+        assert opened.getsockname()[1] == port
