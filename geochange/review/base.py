@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 from affine import Affine
 
 from geochange.arrays import Array, Floats, Ints
@@ -115,14 +114,3 @@ def pixel_boxes(bounds: Floats, transform: Affine) -> Floats:
     x, y = bounds[:, [0, 1, 0, 1]], bounds[:, [2, 2, 3, 3]]
     cols, rows = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
     return np.stack([cols.min(axis=1), rows.min(axis=1), cols.max(axis=1), rows.max(axis=1)], axis=1)
-
-
-def to_pixels(polygon: shapely.Geometry, transform: Affine) -> shapely.Geometry:
-    """Return a geometry in map units as one in pixels of the scene, x = column and y = row."""
-    inverse = ~transform
-
-    def move(points: Floats) -> Floats:
-        x, y = points.T
-        return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
-
-    return shapely.transform(polygon, move)

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from geochange.errors import DiskFull, GeochangeError
 from geochange.review.actions import Action, BadAction, StaleAction, read_request
-from geochange.review.base import Base, to_pixels
+from geochange.review.base import Base
 from geochange.review.cells import Cells
 from geochange.review.guard import HEADERS, MOST_BYTES, Guard, Refusal
 from geochange.review.pictures import DATES, PROBABILITY, NotYet, Pictures
@@ -30,6 +30,7 @@ from geochange.review.queue import ORDERS
 from geochange.review.run import ReviewRun
 from geochange.review.state import present
 from geochange.review.store import ReviewStore
+from geochange.scenes.layers import in_pixels
 
 PAGE = Path(__file__).with_name("page")
 MOST_SHAPES = 1500
@@ -242,7 +243,7 @@ async def _shapes(review: Review, request: Request) -> Response:
 
 
 def _collection(found: dict[int, bytes], review: Review) -> str:
-    shapes = to_pixels(shapely.from_wkb(list(found.values())), review.run.scene.grid.transform)
+    shapes = in_pixels(shapely.from_wkb(list(found.values())), review.run.scene.grid)
     features = [
         f'{{"type":"Feature","id":{number},"geometry":{geometry}}}'
         for number, geometry in zip(found, shapely.to_geojson(shapes).tolist(), strict=True)
