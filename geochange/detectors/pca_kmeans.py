@@ -40,7 +40,7 @@ from geochange.detectors.statistics import (
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 
-KMEANS_SAMPLE = 250_000  # pixels, at least, on which k-means runs where the scene has more
+KMEANS_SAMPLE = 250_000  # pixels, with data or not, on which k-means runs where the scene has more
 KMEANS_STEPS = 100
 
 
@@ -235,15 +235,13 @@ class PcaKMeans:
         contrast = standardised_pair(inliers, series)
         ceiling = ceiling_of(contrast_counts(inliers.seen, contrast).histogram, STATISTIC_ROUNDING)
         difference = DifferenceImage(contrast, min(ceiling, LARGEST_STATISTIC))
-        kernel, boundary = self._filter(series, inliers.within, difference, inliers.moments.weight)
+        kernel, boundary = self._filter(series, inliers.within, difference)
         respond = partial(response_block, difference=difference, kernel=kernel)
         counts = total_counts(inliers.seen(respond, self.size // 2 + 1))
         posterior = counted_posterior(counts, 0.0)
         return PcaKMeansFitted(contrast, posterior, kernel, boundary, difference.ceiling)
 
-    def _filter(
-        self, series: Series, map_blocks: MapBlocks, difference: DifferenceImage, pixels: float
-    ) -> tuple[Floats, float]:
+    def _filter(self, series: Series, map_blocks: MapBlocks, difference: DifferenceImage) -> tuple[Floats, float]:
         """Return the (h, h) filter, and the squared response midway between the means."""
         h = self.size
         cut = partial(patch_block, difference=difference, h=h)

@@ -165,7 +165,7 @@ def test_threads_are_of_this_process_and_workers_are_not():
 def test_a_scheduler_works_where_it_is_with_all_its_threads_and_outlives_the_crew():
     from distributed import LocalCluster
 
-    settings = {"n_workers": 1, "threads_per_worker": 5, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 5, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(**settings, silence_logs=50) as there:
         for _ in range(2):
             with open_crew(ClusterOptions(scheduler=there.scheduler_address)) as crew:

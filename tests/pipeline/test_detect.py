@@ -97,7 +97,7 @@ def test_a_running_cluster_is_used_by_its_address(pair, tmp_path):
     from distributed import LocalCluster
 
     expected = outputs(geochange.detect(*pair, tmp_path / "threads").folder)
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         found = geochange.detect(*pair, tmp_path / "cluster", scheduler=cluster.scheduler_address)
     assert outputs(found.folder) == expected
 
@@ -346,7 +346,7 @@ def test_relative_paths_reach_workers_in_another_folder(pair, tmp_path, monkeypa
 
     expected = outputs(geochange.detect(*pair, tmp_path / "here").folder)
     monkeypatch.chdir(tmp_path)
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.chdir(os.path.dirname(pair[0]))
         relative = [os.path.basename(path) for path in pair]
         found = geochange.detect(*relative, tmp_path / "there", scheduler=cluster.scheduler_address)
