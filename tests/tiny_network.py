@@ -52,6 +52,15 @@ class TinyNet(Network):
         return [self.head(x)]
 
 
+class ImageEncoder(nn.Module):
+    """An encoder whose features are the image itself."""
+
+    feature_info = "one scale"
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x * 1.0]
+
+
 def write_pairs(folder: Path, names: list[str], side: int = 24, labels: tuple[int, ...] = (255,)) -> Path:
     """Folders A, B and label; squares of change are bright in B."""
     rng = np.random.default_rng(0)

@@ -127,9 +127,9 @@ def load_fitted(folder: Path) -> Fitted:
         UnreadableInput: there is none, or it is damaged.
         BadOption: it belongs to a detector that is not installed here.
     """
+    kind = detector_class(fitted_name(folder)).fitted
     with parsing(folder, "the statistics of a detector, which is to be fitted again"):
-        kind = detector_class(fitted_name(folder))
-        loaded: Fitted = kind.fitted.load(folder)
+        loaded: Fitted = kind.load(folder)
         return loaded
 
 

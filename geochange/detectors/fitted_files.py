@@ -55,7 +55,7 @@ def _array(path: Path) -> Array:
 def _numbers(folder: Path) -> dict[str, Any]:
     try:
         numbers = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableInput(f"{folder} does not hold a fitted detector: {error}; fit it again") from error
     if not isinstance(numbers, dict) or "detector" not in numbers:
         raise UnreadableInput(f"{folder / NUMBERS} does not name its detector; fit it again")

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from geochange.detectors.networks.contract import Network, outputs_needed  # noqa: E402
 from geochange.detectors.networks.explanation import activation_maps  # noqa: E402
+from tests.tiny_network import ImageEncoder  # noqa: E402
 
 
 class BandsAsClasses(Network):
@@ -15,15 +16,9 @@ class BandsAsClasses(Network):
 
     name, stride, receptive_radius = "bands-as-classes", 1, 0
 
-    class Encoder(torch.nn.Module):
-        feature_info = "one scale"
-
-        def forward(self, x):
-            return [x * 1.0]
-
     def __init__(self, *classes):
         super().__init__(SimpleNamespace(classes=classes))
-        self.encoder = self.Encoder()
+        self.encoder = ImageEncoder()
 
     def outputs(self, dates):
         (features,) = self.encoder(dates.transpose(0, 1).flatten(0, 1))

@@ -18,6 +18,7 @@ from geochange.detectors.networks.explanation import activation_maps  # noqa: E4
 from geochange.detectors.networks.registry import build_network  # noqa: E402
 from geochange.errors import BadOption  # noqa: E402
 from tests.small_networks import lively, save_small  # noqa: E402
+from tests.tiny_network import ImageEncoder  # noqa: E402
 
 SHAPE = (150, 190)
 
@@ -27,15 +28,9 @@ class Bright(Network):
 
     name, stride, receptive_radius = "bright", 1, 0
 
-    class Encoder(torch.nn.Module):
-        feature_info = "one scale"
-
-        def forward(self, x):
-            return [x * 1.0]
-
     def __init__(self):
         super().__init__(type("Options", (), {"classes": ("change",)})())
-        self.encoder = self.Encoder()
+        self.encoder = ImageEncoder()
 
     def outputs(self, dates):
         (features,) = self.encoder(dates.transpose(0, 1).flatten(0, 1))
