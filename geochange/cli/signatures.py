@@ -125,9 +125,10 @@ def argument_docs(docstring: str) -> dict[str, str]:
 
 def _parameter(argument: ast.arg, docs: dict[str, str], *, required: bool = False) -> Parameter:
     name, text = argument.arg, ast.unparse(argument.annotation) if argument.annotation else "str"
+    positional, required = required, required and not text.endswith("| None")
     said = STANDARD[name] if name in ("overwrite", "resume") else docs.get(name, STANDARD.get(name, ""))
     words, unset = split_default(said[:1].upper() + said[1:])
-    flags = () if required and name != "out" else SHORT.get(name, (flag_of(name),))
+    flags = () if positional and name != "out" else SHORT.get(name, (flag_of(name),))
     hint: Any = list[str] if "Sequence[" in text else bool if text == "bool" else str
     panel = OUTPUT if name in STANDARD else GENERAL
     return Parameter(name, hint, words, flags, unset=unset, required=required, panel=panel)

@@ -49,8 +49,15 @@ def drawing_weights(counts: Ints) -> Floats:
     return weights / weights.sum() if weights.any() else np.full(len(weights), 1 / max(len(weights), 1))
 
 
-def require_classes(collections: Sequence[Collection]) -> None:
+STORED_ADVICE = "add examples, or give what stored labels stand for (classes and values)"
+
+
+def require_classes(collections: Sequence[Collection], advice: str = "") -> None:
     """Refuse training data in which nothing is unchanged, or a class does not occur; reads all labels.
+
+    Args:
+        collections: of one set of classes.
+        advice: what to do about it; empty: `STORED_ADVICE`.
 
     Raises:
         BadOption: the message names the classes that no pixel is labelled with.
@@ -66,6 +73,5 @@ def require_classes(collections: Sequence[Collection]) -> None:
     items = sum(map(len, collections))
     raise BadOption(
         f"no pixel of the training data is labelled {names} ({items} items from "
-        f"{collections[0].items[0].pair.labels if items else 'nowhere'} on); add examples, or give what stored labels "
-        "stand for (classes and values)"
+        f"{collections[0].items[0].pair.labels if items else 'nowhere'} on); {advice or STORED_ADVICE}"
     )

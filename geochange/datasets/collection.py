@@ -22,7 +22,7 @@ from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layer_files import is_layer
 from geochange.scenes.numbers import open_numbers, single_band
 from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import Scene, open_scene
+from geochange.scenes.pairing import Opening, Scene
 from geochange.scenes.scene import open_file
 
 MOST_MATCHED = 64
@@ -113,18 +113,24 @@ class Collection:
 
     def _on_first_date(self, item: Item, grid: Grid) -> tuple[Tile, Grid]:
         """Return an item's tile on the grid of the first date, instead of the scene's; and that grid."""
-        if not self.options.align:
+        if not self.options.align or item.pair.opening is not None:
             return item.tile, grid
         first = _grid_of(item.pair)
         row, col = map(round, first.offset_of(grid))
         return replace(item.tile, row=item.tile.row + row, col=item.tile.col + col), first
 
     def _grid(self, pair: LabelledPair) -> Grid:
-        return _open(pair, self.options).grid if self.options.align else _grid_of(pair)
+        return _open(pair, self.options).grid if self.options.align or pair.opening is not None else _grid_of(pair)
 
     def part(self, keep: Sequence[int]) -> Collection:
         """Return the collection with some of its items."""
         return replace(self, items=tuple(self.items[k] for k in keep))
+
+    def with_labels(self, names: Mapping[str, str]) -> Collection:
+        """Return the collection with labels read from other files, by the names of those that they replace."""
+        pairs = {item.pair for item in self.items}
+        now = {pair: replace(pair, labels=names.get(pair.labels or "", pair.labels)) for pair in pairs}
+        return replace(self, items=tuple(replace(item, pair=now[item.pair]) for item in self.items))
 
     def of_split(self, split: str) -> Collection:
         """Return the items of train, val or test."""
@@ -225,7 +231,8 @@ def _grid_of(pair: LabelledPair) -> Grid:
 
 
 def _open(pair: LabelledPair, options: CollectionOptions) -> Scene:
-    scene = open_scene(list(pair.dates), SceneOptions(bands=options.bands, align=options.align))
+    opening = pair.opening or Opening(SceneOptions(bands=options.bands, align=options.align))
+    scene = opening.open(list(pair.dates))
     return scene.stored() if options.as_stored else scene
 
 

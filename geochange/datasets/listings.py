@@ -13,6 +13,7 @@ from geochange.errors import BadOption, GeochangeError, UnreadableInput
 from geochange.files import visible_in
 from geochange.names import file_of, is_elsewhere
 from geochange.parsing import parsing
+from geochange.scenes.pairing import Opening
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SPLITS = ("train", "val", "test")
@@ -32,6 +33,8 @@ class LabelledPair:
     labels: str | None
     """None where there are none."""
     split: str | None = None
+    opening: Opening | None = None
+    """How the dates are opened, and labels lie on that scene's grid; None: as the options say, on the first date's."""
 
 
 def refuse(name: str, error: GeochangeError) -> NoReturn:

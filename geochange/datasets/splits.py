@@ -1,4 +1,4 @@
-"""Blocks of one large scene, held out for validation behind a gap. Pure."""
+"""Blocks or cells of one large scene, held out for validation behind a gap. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from geochange.scenes.grid import Tile
 SCENE_PART = 2048  # pixels per side, at most, of the parts of a scene that hold out one block each
 SPLIT_GAP = 64  # pixels between held-out tiles and training tiles
 NARROWEST_TILE = 64  # pixels, of a training tile
+FEWEST_CELLS = 4  # labelled ones, of which some can be held out
 LEAST_LEFT = 0.5  # share of the scene that must be left for training
 
 
@@ -36,6 +37,28 @@ def divide_scene(tiles: Sequence[Tile], share: float, seed: int, side: int) -> t
         return list(tiles), []
     held_out = [piece for block in blocks for piece in _cut(block, side)]
     return training, [each for each in held_out if sum(each.intersect(tile).size for tile in tiles) == each.size]
+
+
+def choose_cells(changed: Sequence[bool], order: Sequence[int], share: float) -> list[int]:
+    """Choose labelled cells of a scene to hold out, some with change among them.
+
+    Args:
+        changed: whether each cell holds change.
+        order: in which cells are taken, a random one.
+        share: of the cells to hold out.
+
+    Returns:
+        Numbers of cells; none where fewer than `FEWEST_CELLS` are labelled, or where change would be missing on one of
+        both sides.
+    """
+    if len(changed) < FEWEST_CELLS or share <= 0:
+        return []
+    count = min(max(1, round(share * len(changed))), len(changed) // 2)
+    chosen = list(order[:count])
+    if not any(changed[cell] for cell in chosen):
+        chosen = [*chosen[:-1], *[cell for cell in order[count:] if changed[cell]][:1]]
+    left = [cell for cell in order if cell not in chosen]
+    return chosen if all(any(changed[cell] for cell in part) for part in (chosen, left)) else []
 
 
 def _place_blocks(shape: tuple[int, int], share: float, seed: int) -> list[Tile]:

@@ -74,6 +74,27 @@ LOSSES: Mapping[LossName, Criterion] = {
 """Name -> loss."""
 
 
+def anchored(criterion: Criterion, before: Tensor, weight: float) -> Criterion:
+    """Return a criterion that also asks for an earlier network's scores where nothing is labelled (Li and Hoiem 2016).
+
+    Args:
+        criterion: for what is labelled.
+        before: (n, k, y, x) logits of the earlier network.
+        weight: of the mean cross-entropy with its probabilities.
+    """
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        free = labels == IGNORE
+        if logits.shape[1] == 1:
+            target = torch.sigmoid(before)
+            away = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")[:, 0]
+        else:
+            away = functional.cross_entropy(logits, torch.softmax(before, dim=1), reduction="none")
+        return criterion(logits, labels) + weight * (away * free).sum() / free.sum().clamp(min=1)
+
+    return loss
+
+
 def _pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the (n, y, x) cross-entropy of each pixel; ignored ones hold some finite number."""
     known = labels.masked_fill(labels == IGNORE, 0)

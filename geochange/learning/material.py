@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import ceil
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.balance import require_classes
 from geochange.datasets.collection import Collection, Item, matched, open_collection, open_images
-from geochange.datasets.listings import is_table
+from geochange.datasets.listings import LabelledPair, is_table
 from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.datasets.splits import divide_scene
 from geochange.declarations import parse_option
@@ -58,8 +58,23 @@ def _name_of(options: TrainRunOptions, start: Checkpoint | None) -> str:
     return options.network or (DEFAULT_NETWORK if start is None else start.about.network)
 
 
-def gather(sources: Sequence[TrainingData], options: TrainRunOptions, start: Checkpoint | None = None) -> Material:
+Divided: TypeAlias = tuple[tuple[Collection, ...], tuple[Collection, ...]]
+"""Collections to train on, and held-out ones."""
+
+
+def gather(
+    sources: Sequence[TrainingData],
+    options: TrainRunOptions,
+    start: Checkpoint | None = None,
+    divided: Divided = ((), ()),
+) -> Material:
     """Open the data, leave out what is broken where that is wanted, and hold some out.
+
+    Args:
+        sources: folders and tables.
+        options: how they are read.
+        start: the checkpoint that training begins with.
+        divided: collections that are there already.
 
     Raises:
         BadOption: nothing is left to train on, or pixel sizes are not known.
@@ -68,9 +83,10 @@ def gather(sources: Sequence[TrainingData], options: TrainRunOptions, start: Che
     """
     held = [] if options.val is None else [parse_training_data(options.val)]
     labelled = uses_labels(options, start)
-    how = _collection_options(options, start)
+    how = collection_options(options, start)
     opened, left_out = _open_all(sources, options, replace(how, labelled=labelled))
     opened, held_out = split(opened, options) if labelled else (opened, ())
+    opened, held_out = (*opened, *divided[0]), (*held_out, *divided[1])
     if held:
         given, left_out_there = _open_all(held, options, how)
         held_out, left_out = tuple(_held_out_of(each) for each in given), left_out | left_out_there
@@ -107,17 +123,26 @@ def _wants_matching(
     return wanted
 
 
-def require_labels(material: Material, options: TrainRunOptions, start: Checkpoint | None = None) -> None:
+def require_labels(
+    material: Material, options: TrainRunOptions, start: Checkpoint | None = None, advice: str = ""
+) -> None:
     """Refuse data in which a class does not occur.
+
+    Args:
+        material: all of it.
+        options: of the training.
+        start: the checkpoint that training begins with.
+        advice: what to do about it; empty: as for labels that are stored.
 
     Raises:
         BadOption: the message names the classes.
     """
-    if uses_labels(options, start) and not _collection_options(options, start).dated:
-        require_classes(material.training)
+    if uses_labels(options, start) and not collection_options(options, start).dated:
+        require_classes(material.training, advice)
 
 
-def _collection_options(options: TrainRunOptions, start: Checkpoint | None) -> CollectionOptions:
+def collection_options(options: TrainRunOptions, start: Checkpoint | None) -> CollectionOptions:
+    """Return how collections are read for a training."""
     own: Mapping[str, Any] = options.network_options if start is None else start.about.options
     return CollectionOptions(
         **{each.name: getattr(options, each.name) for each in fields(DataOptions)},
@@ -213,7 +238,7 @@ def _part(collections: Sequence[Collection], wanted: Callable[[Item], bool]) -> 
 def _require_alike(collections: Sequence[Collection]) -> None:
     """Raise BandMismatch or BadOption where folders differ in bands or dates."""
     firsts = [each.items[0].pair for each in collections if len(each)]
-    counts = {first.dates[0]: colours_of(first.dates[0], None) for first in firsts}
+    counts = {first.dates[0]: colours_of(first, None) for first in firsts}
     for first in firsts[1:]:
         one, other = firsts[0].dates, first.dates
         if collections[0].options.bands is None and len(counts[one[0]]) != len(counts[other[0]]):
@@ -224,13 +249,18 @@ def _require_alike(collections: Sequence[Collection]) -> None:
             raise BadOption(f"{firsts[0].name} has {len(one)} dates, {first.name} has {len(other)}; train on one kind")
 
 
-def colours_of(path: str, bands: tuple[int, ...] | None) -> tuple[str, ...]:
+def colours_of(pair: LabelledPair, bands: tuple[int, ...] | None) -> tuple[str, ...]:
     """Return what each band is: its colour where the file names it, else its number.
+
+    Args:
+        pair: whose first date is asked.
+        bands: that are used; None: those that the pair is opened with, else all.
 
     Raises:
         BandMismatch: there is no such band.
     """
-    source = open_file(path, bands=bands)
+    opened_with = None if pair.opening is None else pair.opening.options.bands
+    source = open_file(pair.dates[0], bands=bands or opened_with)
     colours = dict(zip(source.colours or (), ("red", "green", "blue"), strict=False))
     return tuple(colours.get(band, f"band {band}") for band in source.bands)
 
@@ -246,7 +276,7 @@ def make_network(
     import torch
 
     pair = material.training[0].items[0].pair
-    colours = colours_of(pair.dates[0], options.bands)
+    colours = colours_of(pair, options.bands)
     torch.manual_seed(options.seed)
     if start is None:
         name = _name_of(options, start)

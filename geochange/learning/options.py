@@ -194,6 +194,9 @@ class FinetuneOptions(TrainRunOptions):
     whole_rate: float = 0.3
     """Learning rate once all of the network is trained, relative to that before."""
 
+    keep: float | None = None
+    """Weight of the checkpoint's own scores where nothing is labelled; None: 1 with reviews, else 0."""
+
     statistics: float = 0.5
     """Without labels: share of the target's own statistics in normalisation layers."""
 
@@ -209,6 +212,8 @@ class FinetuneOptions(TrainRunOptions):
             raise BadOption(f"frozen_steps {self.frozen_steps} are part of the steps, which are {self.steps}")
         if not 0 < self.whole_rate <= 1:
             raise BadOption(f"whole_rate {self.whole_rate} must lie in 0..1, above 0")
+        if self.keep is not None and not 0 <= self.keep < math.inf:
+            raise BadOption(f"keep {self.keep} must be at least 0, and finite")
         for name in ("statistics", "sure"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadOption(f"{name} {getattr(self, name)} must lie in 0..1")

@@ -26,7 +26,7 @@ from geochange.errors import BadOption, DiskFull, GeochangeError, NotFinite
 from geochange.interrupts import Interrupts
 from geochange.learning.batches import Reading, read_batches
 from geochange.learning.freezing import freeze, set_training
-from geochange.learning.losses import LOSSES
+from geochange.learning.losses import LOSSES, anchored
 from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
 from geochange.learning.options import PrecisionName, TrainOptions
@@ -48,6 +48,20 @@ DTYPES: Mapping[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": to
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """The network whose scores are kept where nothing is labelled."""
+
+    network: Network
+    weight: float
+
+    def hold(self, criterion: Criterion, dates: Tensor) -> Criterion:
+        """Return the criterion of a batch."""
+        with torch.no_grad():
+            before = self.network.to(dates.device)(dates).float()
+        return anchored(criterion, before, self.weight)
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
     """What stays the same while a network is fitted."""
 
@@ -60,6 +74,7 @@ class _Run:
     ranks: Ranks
     interrupts: Interrupts
     listener: Listener
+    anchor: Anchor | None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -95,6 +110,7 @@ def fit(  # noqa: PLR0917, network, data, folder and options: all are needed
     folder: Path,
     options: TrainOptions,
     *,
+    anchor: Anchor | None = None,
     show: Show | None = None,
     listener: Listener | None = None,
 ) -> State:
@@ -110,6 +126,7 @@ def fit(  # noqa: PLR0917, network, data, folder and options: all are needed
         held_out: to score on after each epoch; may be empty.
         folder: exists.
         options: how.
+        anchor: what is kept where nothing is labelled.
         show: receives each epoch with its network, on the first process.
         listener: receives each update and the figures of each epoch, on the first process.
 
@@ -123,7 +140,9 @@ def fit(  # noqa: PLR0917, network, data, folder and options: all are needed
     device = require_possible(options, held_out)
     with join_ranks(device) as ranks, Interrupts() as interrupts:
         listener = listener if listener is not None and ranks.first else Silent()
-        run = _Run(about, tuple(held_out), samples.options.gsd, folder, options, device, ranks, interrupts, listener)
+        run = _Run(
+            about, tuple(held_out), samples.options.gsd, folder, options, device, ranks, interrupts, listener, anchor
+        )
         state = begin(network, options, device)
         if (folder / LAST).exists():
             state.load(folder / LAST, run.record)
@@ -227,8 +246,11 @@ def _update(state: State, criterion: nn.Module, passes: Sequence[Batch], run: _R
     for group in state.optimizer.param_groups:
         group["lr"] = group["full_rate"] * rate_factor(state.step, options)
     for k, batch in enumerate(passes):
-        counting = Counting(LOSSES[options.loss], state.network.classes)
         moved = batch.to(run.device)
+        wanted = LOSSES[options.loss]
+        if run.anchor is not None:
+            wanted = run.anchor.hold(wanted, moved.dates)
+        counting = Counting(wanted, state.network.classes)
         with run.ranks.alone(criterion) if k < len(passes) - 1 else nullcontext():
             with autocast(options.precision, run.device):
                 loss = criterion(moved.dates, moved.labels, counting) / len(passes)

@@ -42,6 +42,8 @@ from geochange.probability.options import LocalRule
 from geochange.probability.raster import encode_probability, open_scores
 from geochange.probability.threshold_search import open_labelled, require_threshold
 from geochange.redaction import plain
+from geochange.review.saved import SavedReview
+from geochange.review.threshold import Scored, labelled_by, review_of
 from geochange.scenes.layers import open_layer
 from geochange.scenes.options import STORED, Values
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
@@ -147,7 +149,8 @@ def detect(
     if _values(options, Path(out), resume=resume) == STORED:
         scene = scene.stored()
     _require_options(scene, options)
-    identity = _identity(scene, options)
+    review = review_of(options)
+    identity = _identity(scene, options) | ({} if review is None else {"review": review.identity()})
     inputs = [before, *between, after, options.aoi, options.labels]
     inputs += options.own_options().values()
     folder = RunFolder(Path(out).absolute(), COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
@@ -156,7 +159,7 @@ def detect(
             return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
         try:
             with logged(folder.out / LOG), open_crew(cluster) as crew:
-                return _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity))
+                return _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity), review)
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
@@ -214,14 +217,18 @@ def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
     )
 
 
-def _detect(run: DetectionRun) -> Detection:
+def _detect(run: DetectionRun, review: SavedReview | None = None) -> Detection:
     started, doubts = datetime.now(UTC), [f"{doubt.text}; {doubt.fix}" for doubt in find_doubts(run.scene)]
     for doubt in doubts:
         run.work.stages.notice(doubt)
-    if run.options.labels is not None:  # a mistake in them is better reported now than at the end
+    if run.options.labels is not None and review is None:  # a mistake in them is better reported now than at the end
         open_labelled(run.options.labels, run.options.label_column, run.scene.grid, run.work)
     require_space(run.folder.out, _least_bytes(run) - run.folder.bytes_done())
     fitted = _fitted(run)
+    if review is not None:
+        scored = Scored(fitted.name, fitted.thresholds.get("default", 0.5))
+        folder = run.folder.scratch / "labels"
+        run = replace(run, options=labelled_by(review, run.options, folder, scored, run.work.stages.notice))
     tiling = tiling_of(run.scene, fitted, run.options)
     inference = Inference(run.scene, fitted, tiling, run.options.layers, _thumbnail(run.scene))
     encode = partial(encode_probability, dtype=np.dtype(run.options.dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -9,16 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geochange.datasets.splits import FEWEST_CELLS
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
-from geochange.files import write_whole
+from geochange.files import scratch_beside, write_whole
 from geochange.learning.finetuning import adapt_statistics, adapted_about, pseudo_label, transfer
 from geochange.learning.freezing import encoder_scales
 from geochange.learning.material import (
     Material,
+    collection_options,
     colours_of,
     gather,
     make_samples,
@@ -31,10 +34,13 @@ from geochange.learning.ranks import here
 from geochange.learning.run_options import parse_all_training_data
 from geochange.learning.samples import collate, measure_normalisation
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
-from geochange.learning.training import BEST, HISTORY, LAST, require_possible
+from geochange.learning.training import BEST, HISTORY, LAST, Anchor, require_possible
+from geochange.parsing import parsing
 from geochange.pipeline.options import choose_options
+from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.pipeline.train import (
     FROZEN,
+    LABELS,
     PSEUDO,
     STATISTICS,
     Trained,
@@ -47,6 +53,8 @@ from geochange.pipeline.train import (
     require_folder,
 )
 from geochange.redaction import redact
+from geochange.review.material import ReviewMaterial, write_material
+from geochange.review.saved import SavedReview
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class _Finetuning:
     material: Material
     options: FinetuneOptions
     listener: Listener
+    anchor: Anchor | None = None
 
     def fit(
         self, network: Network, about: About, material: Material, folder: Path, fitting: TrainOptions, *, done: int = 0
@@ -80,7 +89,7 @@ class _Finetuning:
         folder.mkdir(parents=True, exist_ok=True)
         samples = make_samples(material, self.options, network)
         listener = Relay(self.listener, report)
-        return fit_with_board(network, about, samples, material, folder, fitting, listener).averaged
+        return fit_with_board(network, about, samples, material, folder, fitting, listener, self.anchor).averaged
 
     def score(self, checkpoint: Checkpoint) -> dict[str, float]:
         """Return figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
@@ -95,10 +104,12 @@ class _Finetuning:
 
 
 def finetune(
-    data: Sequence[str | os.PathLike[str]],
+    data: Sequence[str | os.PathLike[str]] | None,
     out: str | os.PathLike[str],
     options: FinetuneOptions | None = None,
     *,
+    review: Sequence[str | os.PathLike[str]] = (),
+    remote: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     listener: Listener | None = None,
@@ -111,11 +122,17 @@ def finetune(
     statistics of the target, then the network is trained on its own confident labels of the target from varied views.
     Where labels are held out, run.json has their scores before and after, and a notice reports both.
 
-    OUT holds what `train` leaves; with `unlabelled` also statistics.pt and pseudo-labels/.
+    Reviews give labels where somebody has decided, and nowhere else; some of the cells that were looked at are held
+    out.
+
+    OUT holds what `train` leaves; with `unlabelled` also statistics.pt and pseudo-labels/, with reviews labels/.
 
     Args:
         data: as for `train`; with --unlabelled folders A and B, tables, or the dates of one scene.
         out: folder of the run.
+        review: a run of `detect` that was reviewed, whose decisions are labels, beside DATA or without; may be given
+            again.
+        remote: read images of reviewed runs over the network where the run did.
         options: how it is trained; `start` is the checkpoint to begin with.
         overwrite: replace what an earlier run left.
         resume: go on with the same run, which was interrupted.
@@ -134,31 +151,44 @@ def finetune(
         raise BadOption("fine-tuning begins with a checkpoint; name it with --from")
     if here()[1] > 1:
         raise BadOption("fine-tuning runs in one process; start it without torchrun")
+    if review and options.unlabelled:
+        raise BadOption("reviews are labels; leave out --unlabelled, or --review")
+    if not (review or data):
+        raise BadOption("there is nothing to train on; give folders or tables of labelled pairs, or --review")
     start = load_checkpoint(find_checkpoint(options.start))
     warmup = min(options.warmup, options.steps // 10)
     options = replace(options, classes=options.classes or start.about.classes, warmup=warmup)
-    sources = parse_all_training_data(data, unlabelled=options.unlabelled)
-    identity = identity_of(sources, options)
+    sources = parse_all_training_data(data, unlabelled=options.unlabelled) if data else []
     folder = folder_of("finetune", out, sources, options)
-    with folder.owned():
+    saved = [SavedReview.open(Path(each), remote=remote) for each in review]
+    with folder.owned(), scratch_beside(folder.out) as scratch:
+        saved = _as_begun(saved, folder) if resume and saved else saved
+        identity = identity_of(sources, options) | ({"reviews": [each.identity() for each in saved]} if saved else {})
         require_folder(folder, identity, resume=resume, overwrite=overwrite)
-        material = _material(sources, options, start)
-        network, about, fresh = _begin(material, options, start, [each.path.name for each in sources])
-        require_labels(material, options, start)
+        reviewed = _write_reviews(saved, scratch, options)
+        material = _material(sources, options, start, reviewed)
+        names = [*(each.path.name for each in sources), *(each.run.out.name for each in saved)]
+        network, about, fresh = _begin(material, options, start, names)
+        require_labels(material, options, start, "" if sources else "keep or draw at least one, and reject one")
         require_possible(options, material.held_out)
         record = first_record(folder, identity, material, network, about, options.start)
-        record |= {"fresh_weights": list(fresh)}
+        record |= {"fresh_weights": list(fresh), "reviews": [each.record for each in reviewed]}
         folder.start(record, overwrite=overwrite)
+        material = _settled(material, scratch, folder.out / LABELS)
+        _say(reviewed, options, listener)
         if fresh:
             listener.notice(
                 f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new"
             )
-        run = _Finetuning(folder.out, start, material, options, listener)
         comparable = not fresh and about.bands == start.about.bands
+        anchor = _anchor(start, options, reviews=bool(saved)) if comparable else None
+        run = _Finetuning(folder.out, start, material, options, listener, anchor)
         before = run.score(start) if comparable else {}
         best_part = (_adapt if options.unlabelled else _supervise)(run, network, about)
         after = run.score(load_checkpoint(folder.out / BEST))
         steps = {"before": before, "after": after}
+        if comparable and saved and not material.held_out:
+            _keep_thresholds(run)
         if options.unlabelled:
             steps["statistics"] = run.score(load_checkpoint(folder.out / STATISTICS))
         record |= outcome_of(folder.out, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
@@ -167,10 +197,67 @@ def finetune(
     return Trained(folder.out, record)
 
 
-def _material(sources: Sequence[Any], options: FinetuneOptions, start: Checkpoint) -> Material:
+def _anchor(start: Checkpoint, options: FinetuneOptions, *, reviews: bool) -> Anchor | None:
+    """Return what is kept where nothing is labelled: decisions lie where something was found, and tell of no more."""
+    weight = options.keep if options.keep is not None else float(reviews)
+    return Anchor(start.build().eval().requires_grad_(False), weight) if weight > 0 and not options.unlabelled else None
+
+
+def _as_begun(saved: Sequence[SavedReview], folder: RunFolder) -> list[SavedReview]:
+    """Return reviews as they were when a run began, without what has been decided since."""
+    with parsing(str(folder.out / RECORD), "the record of a run of `geochange finetune`"):
+        begun = json.loads((folder.out / RECORD).read_text(encoding="utf-8"))["reviews"]
+        return [each.until(int(then["actions"])) for each, then in zip(saved, begun, strict=True)]
+
+
+def _write_reviews(saved: Sequence[SavedReview], folder: Path, options: FinetuneOptions) -> list[ReviewMaterial]:
+    """Write the labels of reviews, each in a folder of its own."""
+    for each in saved:
+        if each.run.classes != options.classes:
+            raise BadOption(
+                f"the review of {each.run.out} is of {', '.join(each.run.classes)}, the training of "
+                f"{', '.join(options.classes)}; give --classes {','.join(each.run.classes)} to train for its classes"
+            )
+    share = 0.0 if options.val is not None else options.val_share
+    return [
+        write_material(folder / str(number), each, share=share, bands=options.bands)
+        for number, each in enumerate(saved)
+    ]
+
+
+def _settled(material: Material, scratch: Path, folder: Path) -> Material:
+    """Move the labels of reviews into the folder of the run; return the material that reads them there."""
+    names = {}
+    for path in sorted(scratch.rglob("*.tif")):
+        place = folder / path.relative_to(scratch)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+        names[str(path)] = str(place)
+    training, held_out = (
+        tuple(each.with_labels(names) for each in part) for part in (material.training, material.held_out)
+    )
+    return replace(material, training=training, held_out=held_out)
+
+
+def _say(reviewed: Sequence[ReviewMaterial], options: FinetuneOptions, listener: Listener) -> None:
+    """Say what is not learnt from, and what is not scored."""
+    if undecided := sum(each.record["undecided"] for each in reviewed):
+        listener.notice(f"{undecided} changes in cells that were looked at are undecided or unsure: they are no labels")
+    if reviewed and options.val is None and options.val_share > 0 and not any(each.held_out for each in reviewed):
+        listener.notice(
+            f"no cell is held out, since fewer than {FEWEST_CELLS} were looked at, or too few hold changes: "
+            "the result is not scored"
+        )
+
+
+def _material(
+    sources: Sequence[Any], options: FinetuneOptions, start: Checkpoint, reviewed: Sequence[ReviewMaterial]
+) -> Material:
     """Gather data; normalisation is the checkpoint's, unless it is for other bands, or the target is not labelled."""
-    material = gather(sources, options, start)
-    colours = colours_of(material.training[0].items[0].pair.dates[0], options.bands)
+    how = replace(collection_options(options, start), values=None, ignore=(), label_column=None, dated=False)
+    parts = [each.collections(how) for each in reviewed]
+    material = gather(sources, options, start, (tuple(each for each, _ in parts), tuple(each for _, each in parts)))
+    colours = colours_of(material.training[0].items[0].pair, options.bands)
     if len(colours) == len(start.about.bands) and not options.unlabelled:
         return material
     normalisation, value_range = measure_normalisation(material.training)
@@ -184,7 +271,7 @@ def _begin(
     import torch
 
     pair = material.training[0].items[0].pair
-    colours = colours_of(pair.dates[0], options.bands)
+    colours = colours_of(pair, options.bands)
     if options.unlabelled and (len(colours), options.classes) != (len(start.about.bands), start.about.classes):
         raise BadOption(
             f"without labels the target must have the checkpoint's {len(start.about.bands)} bands and its classes "

@@ -9,9 +9,9 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
+from geochange.errors import BadOption, OutputInTheWay
 from geochange.files import require_writable, write_whole
-from geochange.parsing import parsing
 from geochange.pipeline.options import ReviewOptions, choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
-from geochange.polygons.features import SCHEMA, UNREVIEWED
+from geochange.polygons.features import SCHEMA
 from geochange.polygons.style import status_style
-from geochange.review.actions import DECIDED, Fields, reviewer_name
-from geochange.review.base import Base, wkb_of
-from geochange.review.cells import Cells
+from geochange.review.actions import DECIDED, Status, reviewer_name
+from geochange.review.coco import SUFFIX as COCO
+from geochange.review.coco import write_coco
 from geochange.review.gis_view import NAME as VIEW
 from geochange.review.gis_view import GisView
 from geochange.review.guard import Guard
-from geochange.review.run import ReviewRun, begin, digest, layer_of, open_run
-from geochange.review.state import ReviewState, fold
-from geochange.review.store import TRUTH, ReviewStore, read_actions
+from geochange.review.material import write_labels, write_mask
+from geochange.review.run import ReviewRun, digest
+from geochange.review.saved import SavedReview
+from geochange.review.store import ReviewStore
 from geochange.system import STOP_SIGNALS
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ SERVER = "server.json"
 CACHE = "cache"
 CATCH_UP_SECONDS = 2.0  # after an action, when the view is brought up to date
 LOCAL = "127.0.0.1"
+RASTERS = (".tif", ".tiff")
+WANTED: Mapping[str, tuple[Status, ...] | None] = {"all": None, "decided": DECIDED, "kept": ("kept",)}
+"""Statuses of changes that are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,70 +93,59 @@ def review(
         DiskFull: the disk has no room for the review.
     """
     options = choose_options(ReviewOptions, options, settings)
-    opened = _Opened.of(Path(run), options)
+    serving = options.export is None and not options.status
+    saved = SavedReview.open(Path(run), remote=options.remote, beginning=serving)
     if options.export is not None:
-        return opened.export(Path(options.export), options, overwrite=overwrite)
-    if not options.status:
-        opened.serve(options, listener or Silent())
-    return Reviewed(opened.run.out, opened.saved_state().tally(len(opened.base.places)))
+        return _export(saved, Path(options.export), options, overwrite=overwrite)
+    if serving:
+        _Serving(saved).serve(options, listener or Silent())
+        saved = replace(saved)  # with what has been decided meanwhile
+    return Reviewed(saved.run.out, saved.tally())
+
+
+def _export(saved: SavedReview, path: Path, options: ReviewOptions, *, overwrite: bool) -> Reviewed:
+    """Write the changes with what was decided of them: as a layer, as COCO, or as a raster of labels."""
+    suffix = path.suffix.lower()
+    if suffix not in (*RASTERS, COCO):
+        writer_of(path)
+    if path.absolute() == saved.run.out / VIEW:
+        raise BadOption(f"{path} is kept up to date by the review itself; give another name")
+    require_writable([path], overwrite=overwrite, inputs=_files_of(saved))
+    wanted = WANTED[options.only]
+    if suffix in RASTERS:
+        (write_mask if options.only == "kept" else write_labels)(path, saved)
+    elif suffix == COCO:
+        write_coco(path, saved, wanted)
+    else:
+        layer = FeatureLayer(schema=SCHEMA, crs=saved.run.scene.grid.crs, style=status_style())
+        write_features(path, _batches(saved, wanted), layer)
+    return Reviewed(saved.run.out, saved.tally(), path)
+
+
+def _files_of(saved: SavedReview) -> list[str | Path]:
+    """List what a run and its review consist of, and the images: nothing of it is an export."""
+    out, listed = saved.run.out, saved.run.record.get("files", {}).values()
+    names = [name for each in listed for name in ([each] if isinstance(each, str) else each)]
+    own = [out / name for name in (*names, RECORD, VIEW)]
+    review = [path for path in saved.run.folder.rglob("*") if path.is_file()]
+    return [*own, *review, *(source.name for source in saved.run.scene.sources)]
+
+
+def _batches(saved: SavedReview, wanted: Sequence[Status] | None) -> Iterator[pa.RecordBatch]:
+    for rows in saved.features(wanted, [field.name for field in SCHEMA]):
+        columns = [pa.array([each[field.name] for each in rows]).cast(field.type) for field in SCHEMA]
+        yield pa.record_batch(columns, schema=SCHEMA)
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A run with its review."""
+class _Serving:
+    """A review whose page is served."""
 
-    run: ReviewRun
-    base: Base
-    cells: Cells
-
-    @classmethod
-    def of(cls, out: Path, options: ReviewOptions) -> _Opened:
-        run = open_run(out.absolute(), _record(out), remote=options.remote)
-        if options.export is None and not options.status:
-            begin(run)
-        return cls(run, Base(layer_of(run), run.scene.grid.transform, run.classes), Cells(run.scene.shape))
+    saved: SavedReview
 
     @property
-    def truth(self) -> Path:
-        return self.run.folder / TRUTH
-
-    def untouched(self, key: str) -> Fields | None:
-        """Fields of a change as it was found, or of a cell."""
-        if key in self.cells.places:
-            return {"looked": False}
-        if not key.isdecimal() or (place := self.base.places.get(int(key))) is None:
-            return None
-        return {"status": UNREVIEWED, "label": self.run.classes[self.base.columns.labels[place]], "comment": ""}
-
-    def facts(self) -> dict[str, str]:
-        """Return what the review is of."""
-        return {"layer": digest(self.base.path), "classes": ", ".join(self.run.classes)}
-
-    def saved_state(self) -> ReviewState:
-        """Return what the file holds, beside a live server too."""
-        return fold(self.untouched, read_actions(self.truth) if self.truth.exists() else [])
-
-    def export(self, path: Path, options: ReviewOptions, *, overwrite: bool) -> Reviewed:
-        """Write the changes with what was decided of them."""
-        writer_of(path)
-        require_writable([path], overwrite=overwrite, inputs=[self.base.path, self.truth])
-        state = self.saved_state()
-        wanted = {"all": None, "decided": DECIDED, "kept": ("kept",)}[options.only]
-        layer = FeatureLayer(schema=SCHEMA, crs=self.run.scene.grid.crs, style=status_style())
-        write_features(path, self._batches(state, wanted), layer)
-        return Reviewed(self.run.out, state.tally(len(self.base.places)), path)
-
-    def _batches(self, state: ReviewState, wanted: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        names = [field.name for field in SCHEMA]
-        for rows in self.base.rows([name for name in names if name not in ("geometry", "status", "comment", "label")]):
-            kept = []
-            for number, blob, values in rows:
-                now = state.of(str(number))
-                assert now is not None
-                if wanted is None or now.fields["status"] in wanted:
-                    kept.append({**values, **now.fields, "geometry": wkb_of(blob)})
-            columns = [pa.array([each[field.name] for each in kept]).cast(field.type) for field in SCHEMA]
-            yield pa.record_batch(columns, schema=SCHEMA)
+    def run(self) -> ReviewRun:
+        return self.saved.run
 
     def serve(self, options: ReviewOptions, listener: Listener) -> None:
         """Serve the page until Ctrl-C, the one server of this run."""
@@ -161,7 +153,11 @@ class _Opened:
         who = reviewer_name(options.reviewer or getpass.getuser())
         folder = RunFolder(self.run.out, "detect")
         try:
-            with folder.owned(), ReviewStore(self.truth, self.untouched, self.facts()) as store, self._kept_view(store):
+            with (
+                folder.owned(),
+                ReviewStore(self.saved.truth, self.saved.untouched, self.saved.facts()) as store,
+                self._kept_view(store),
+            ):
                 self._answer(store, who, options, listener)
         except OutputInTheWay as error:
             raise OutputInTheWay(f"{error}{_where(self.run.folder / SERVER)}") from error
@@ -176,7 +172,7 @@ class _Opened:
             guard = Guard(port, options.host)
             pictures = Pictures(self.run)
             threading.Thread(target=pictures.prepare, args=[self.run.folder / CACHE], daemon=True).start()
-            page = Review(self.run, self.base, store, pictures, self.cells, guard, who)
+            page = Review(self.run, self.saved.base, store, pictures, self.saved.cells, guard, who)
             address = f"http://{options.host or LOCAL}:{port}"
             write_whole(self.run.folder / SERVER, json.dumps({"address": address, "port": port}).encode())
             print(f"{address}/#token={guard.token}", flush=True)
@@ -194,7 +190,8 @@ class _Opened:
     @contextmanager
     def _kept_view(self, store: ReviewStore) -> Iterator[None]:
         """Keep the GeoPackage up to date from a thread of its own, and bring it up to date at the end."""
-        view = GisView(self.run.out / VIEW, self.base.path, digest(self.base.path), self.run.scene.grid, self.cells)
+        base = self.saved.base.path
+        view = GisView(self.run.out / VIEW, base, digest(base), self.run.scene.grid, self.saved.cells)
         news, ended = threading.Event(), threading.Event()
 
         def follow() -> None:
@@ -217,17 +214,6 @@ class _Opened:
             news.set()
             thread.join()
             view.catch_up(store.state)
-
-
-def _record(out: Path) -> dict[str, Any]:
-    path = out / RECORD
-    if not path.is_file():
-        raise UnreadableInput(f"{out} holds no finished run; run `geochange detect BEFORE AFTER -o {out}` first")
-    with parsing(str(path), "the record of a finished run of `geochange detect`"):
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if record["command"] != "detect" or not record.get("finished", True):
-            raise ValueError("it is of another command, or not finished")
-    return record
 
 
 def _require_page() -> None:

@@ -28,7 +28,7 @@ from geochange.learning.ranks import here
 from geochange.learning.run_options import TrainingData, parse_all_training_data, parse_training_data
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import scene_of
-from geochange.learning.training import BEST, HISTORY, LAST, fit, require_possible
+from geochange.learning.training import BEST, HISTORY, LAST, Anchor, fit, require_possible
 from geochange.learning.training_state import MAY_DIFFER, Row, State
 from geochange.learning.tuning import SEARCH_FILES
 from geochange.pipeline.options import choose_options
@@ -36,11 +36,17 @@ from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.redaction import plain
 
 BOARD, TRIAL_FOLDERS = "tensorboard", "trials"
-FROZEN, PSEUDO, STATISTICS = "frozen", "pseudo-labels", "statistics.pt"
+FROZEN, PSEUDO, STATISTICS, LABELS = "frozen", "pseudo-labels", "statistics.pt", "labels"
 _FITTED = (LAST, BEST, HISTORY, f"{BOARD}/events.*")
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "train": _FITTED,
-    "finetune": (*_FITTED, *(f"{FROZEN}/{name}" for name in _FITTED), STATISTICS, f"{PSEUDO}/*/*.tif"),
+    "finetune": (
+        *_FITTED,
+        *(f"{FROZEN}/{name}" for name in _FITTED),
+        STATISTICS,
+        f"{PSEUDO}/*/*.tif",
+        f"{LABELS}/*/*.tif",
+    ),
     "tune": (*SEARCH_FILES, *(f"{TRIAL_FOLDERS}/*/{name}" for name in _FITTED)),
 }
 """Patterns of the files that each command of training leaves."""
@@ -160,12 +166,14 @@ def fit_with_board(  # noqa: PLR0917, as `fit`
     folder: Path,
     options: TrainOptions,
     listener: Listener,
+    anchor: Anchor | None = None,
 ) -> State:
     """Fit a network, with figures and pictures for TensorBoard."""
     board = open_board(folder / BOARD, material, listener) if here()[0] == 0 else None
     show = None if board is None else board.show
     try:
-        return fit(network, about, samples, material.held_out, folder, options, show=show, listener=listener)
+        held_out = material.held_out
+        return fit(network, about, samples, held_out, folder, options, anchor=anchor, show=show, listener=listener)
     finally:
         if board is not None:
             board.close()

@@ -23,6 +23,7 @@ from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, total_regions
 from geochange.probability.content import require_no_threshold, understand
 from geochange.probability.raster import open_scores
+from geochange.review.threshold import Scored, labelled_by, review_of
 from geochange.scenes.grid import Grid
 from geochange.scenes.layers import open_layer
 
@@ -94,7 +95,7 @@ def vectorize(
         BadOption: no format has the file's suffix, or the labels do not give the threshold that is wanted.
     """
     options, cluster = choose_options_and_cluster(VectorizeOptions, options, cluster, settings)
-    path = Path(out)
+    path, review = Path(out), review_of(options)
     scores = open_scores(os.fspath(raster))
     writer_of(path)
     require_writable([path], overwrite=overwrite, inputs=[raster, options.labels])
@@ -106,6 +107,9 @@ def vectorize(
     ):
         scores = understand(scores, work)
         require_no_threshold(scores, options.threshold)
+        if review is not None:
+            scored = Scored(scores.provenance.detector, scores.thresholds.get("default", 0.5))
+            options = labelled_by(review, options, scratch / "labels", scored, work.stages.notice)
         found = stack.enter_context(found_regions(scores, options, work, scratch))
         squared, outlines = None, found.outlines
         if options.right_angles:

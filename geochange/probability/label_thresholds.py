@@ -86,6 +86,9 @@ def label_counts(place: Ints, labels: Ints, cell: Ints, bins: int) -> LabelCount
     )
 
 
+FIGURES = ("precision", "precision_lower", "recall", "recall_lower", "f1")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledThreshold:
     """A threshold, and what the labels say of it."""
@@ -102,18 +105,22 @@ class LabelledThreshold:
     unchanged_px: int
     cells: int
     """That hold labels, and so are as many looks at most."""
+    held_out: LabelledThreshold | None = None
+    """The figures of the same threshold on labels that had no part in choosing it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, for run.json."""
-        return asdict(self)
+        held_out = {} if self.held_out is None else {"held_out": self.held_out.to_dict()}
+        return {name: value for name, value in asdict(self).items() if name != "held_out"} | held_out
 
 
-def choose_threshold(counts: LabelCounts, wanted: str) -> LabelledThreshold:
+def choose_threshold(counts: LabelCounts, wanted: str, least: float = 0.0) -> LabelledThreshold:
     """Choose the lowest threshold of a wanted precision, the highest of a wanted recall, or that of the best F1.
 
     Args:
         counts: of all labels; bins are equal steps of the probability from 0 to 1.
         wanted: "precision=0.9", "recall=0.9" or "f1".
+        least: the lowest threshold that may be chosen.
 
     Raises:
         NothingValid: no pixel is labelled as changed, or none as unchanged.
@@ -123,12 +130,12 @@ def choose_threshold(counts: LabelCounts, wanted: str) -> LabelledThreshold:
     if not 0 < changed < total:
         what = "changed" if changed == 0 else "unchanged"
         raise NothingValid(f"the labels mark {total:,} pixels with data, none of them as {what}; label some of both")
-    figures = _figures(counts)
+    figures, first = _figures(counts), round(least * (len(counts.called) - 1))
     name, _, text = wanted.partition("=")
     if name == "f1":
-        return _describe(counts, figures, int(np.argmax(figures["f1"])), wanted)
+        return _describe(counts, figures, first + int(np.argmax(figures["f1"][first:])), wanted, least)
     share, bound = _parse_share(wanted, text), figures[f"{name}_lower"]
-    fits = np.flatnonzero(bound >= share)
+    fits = first + np.flatnonzero(bound[first:] >= share)
     if not len(fits):
         raise BadOption(_shortfall(wanted, name, figures))
     if name == "precision" and fits[0] == 0:
@@ -136,7 +143,16 @@ def choose_threshold(counts: LabelCounts, wanted: str) -> LabelledThreshold:
             f"{changed / total:.0%} of the labelled pixels have changed, so any threshold has {wanted}; "
             "label more that is unchanged, as it comes in the scene"
         )
-    return _describe(counts, figures, int(fits[0] if name == "precision" else fits[-1]), wanted)
+    return _describe(counts, figures, int(fits[0] if name == "precision" else fits[-1]), wanted, least)
+
+
+def score_threshold(counts: LabelCounts, chosen: LabelledThreshold) -> LabelledThreshold | None:
+    """Return the figures of a threshold on other labels; None where these hold none of one kind."""
+    if not 0 < int(counts.changed[0]) < int(counts.called[0]):
+        return None
+    bins = len(counts.called)
+    place = min(round(chosen.threshold * (bins - 1) + 0.5), bins - 1)
+    return _describe(counts, _figures(counts), place, chosen.wanted, chosen.threshold)
 
 
 def _figures(counts: LabelCounts) -> dict[str, Floats]:
@@ -192,11 +208,18 @@ def lower_edge(place: int, bins: int) -> float:
     return max(place - 0.5, 0.0) / (bins - 1)
 
 
-def _describe(counts: LabelCounts, figures: dict[str, Floats], place: int, wanted: str) -> LabelledThreshold:
+def _describe(
+    counts: LabelCounts, figures: dict[str, Floats], place: int, wanted: str, least: float
+) -> LabelledThreshold:
+    precision, precision_lower, recall, recall_lower, f1 = (round(float(figures[name][place]), 6) for name in FIGURES)
     return LabelledThreshold(
         wanted=wanted,
-        threshold=lower_edge(place, len(counts.called)),
-        **{name: round(float(values[place]), 6) for name, values in figures.items()},
+        threshold=max(lower_edge(place, len(counts.called)), least),
+        precision=precision,
+        precision_lower=precision_lower,
+        recall=recall,
+        recall_lower=recall_lower,
+        f1=f1,
         changed_px=int(counts.changed[0]),
         unchanged_px=int(counts.called[0] - counts.changed[0]),
         cells=counts.cells,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from geochange.declarations import REGIONS, Options
@@ -150,11 +150,17 @@ class ThresholdOptions(Options):
     precision=0.9, recall=0.9, f1; None: that of the raster or the detector, else 0.5."""
 
     labels: str | None = None
-    """What is known to have changed, for precision=0.9, recall=0.9 or f1: a raster (0 unchanged, 255 not labelled) or
-    a layer."""
+    """What is known to have changed, for precision=0.9, recall=0.9 or f1: a raster (0 unchanged, 255 not labelled), a
+    layer, or a run that was reviewed."""
 
     label_column: str | None = None
     """Column of the layer that says whether a polygon has changed; None: all have, and what lies outside has not."""
+
+    least: float = field(default=0.0, metadata={"flags": ()})
+    """The lowest threshold that labels may choose."""
+
+    held_out: str | None = field(default=None, metadata={"flags": ()})
+    """A raster of labels by which the threshold that others have chosen is scored."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

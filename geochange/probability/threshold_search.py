@@ -23,6 +23,7 @@ from geochange.probability.label_thresholds import (
     choose_threshold,
     label_counts,
     no_labels,
+    score_threshold,
 )
 from geochange.probability.local_thresholds import LocalThreshold, cell_threshold
 from geochange.probability.options import LocalRule, Threshold, ThresholdOptions
@@ -69,7 +70,10 @@ def resolve_threshold(raster: ScoreRaster, options: ThresholdOptions, work: Work
         return ChosenThreshold(local_threshold(raster, parsed, work))
     if options.labels is not None:
         labels = open_labelled(options.labels, options.label_column, raster.source.grid, work)
-        labelled = choose_threshold(count_labelled(raster, labels, work), parsed)
+        labelled = choose_threshold(count_labelled(raster, labels, work), parsed, options.least)
+        if options.held_out is not None:
+            others = open_labelled(options.held_out, None, raster.source.grid, work)
+            labelled = replace(labelled, held_out=score_threshold(count_labelled(raster, others, work), labelled))
         return ChosenThreshold(Threshold(labelled.threshold, labelled.threshold), labelled)
     require_threshold(parsed, raster.thresholds)
     kept = raster.thresholds.get(parsed)

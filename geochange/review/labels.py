@@ -7,11 +7,13 @@ belong to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import shapely
 from scipy import ndimage
+from shapely import STRtree
 
 from geochange.arrays import IGNORE, Array, Bools, Ints
 from geochange.scenes.grid import Tile
@@ -24,13 +26,25 @@ UNCHANGED = 0
 class ReviewLabels:
     """What is known of a scene's pixels."""
 
-    looked: Sequence[Tile]
+    looked: tuple[Tile, ...]
     """Cells that were looked at."""
     polygons: Array
     """(n,) of all changes in pixels, x = column and y = row; of those that overlap, the last one counts."""
     labels: Ints
     """(n,) UNCHANGED where the change was rejected, k where it was kept with the k-th class, IGNORE where it is
     undecided or somebody was unsure."""
+
+    @cached_property
+    def _cells(self) -> STRtree:
+        return STRtree([_box(cell) for cell in self.looked])
+
+    @cached_property
+    def _burnt(self) -> VectorLabels:
+        return VectorLabels(self.polygons, self.labels + 1)
+
+    @cached_property
+    def _known(self) -> STRtree:
+        return STRtree(self.polygons[self.labels != IGNORE])
 
     def draw(self, tile: Tile, valid: Bools) -> Array:
         """(y, x) uint8 labels of a tile: 0 unchanged, k a class, 255 not labelled.
@@ -41,13 +55,27 @@ class ReviewLabels:
         """
         wide = Tile(tile.row - 1, tile.col - 1, tile.height + 2, tile.width + 2)
         labels = np.full(wide.shape, IGNORE, np.uint8)
-        for cell in self.looked:
-            if (part := cell.intersect(wide)).size:
-                labels[part.slices((wide.row, wide.col))] = UNCHANGED
-        drawn, _ = VectorLabels(self.polygons, self.labels + 1).read(wide)  # 0 where there is no change
+        for cell in self._cells.query(_box(wide)):
+            part = self.looked[cell].intersect(wide)
+            labels[part.slices((wide.row, wide.col))] = UNCHANGED
+        drawn, _ = self._burnt.read(wide)  # 0 where there is no change
         labels[drawn > 0] = drawn[drawn > 0] - 1
         kept = (drawn > 1) & (drawn <= IGNORE)
         labels[ndimage.binary_dilation(kept) & ~kept] = IGNORE
         inner = labels[1:-1, 1:-1]
         inner[~valid] = IGNORE
         return inner
+
+    def kept(self) -> VectorLabels:
+        """Return changes that were kept alone, by their classes."""
+        kept = (self.labels != UNCHANGED) & (self.labels != IGNORE)
+        return VectorLabels(self.polygons[kept], self.labels[kept])
+
+    def tells_of(self, tile: Tile) -> bool:
+        """Whether anything is known of a tile."""
+        box = _box(tile)
+        return bool(self._cells.query(box).size or self._known.query(box).size)
+
+
+def _box(tile: Tile) -> shapely.Geometry:
+    return shapely.box(tile.col, tile.row, tile.stop_col, tile.stop_row)

@@ -51,6 +51,11 @@ def random_sample(columns: Columns) -> Ints:
     return np.random.default_rng(SAMPLE_SEED).permutation(len(columns.ids))
 
 
+def cell_sample(count: int) -> Ints:
+    """(count,) numbers of cells at random, always the same."""
+    return np.random.default_rng(SAMPLE_SEED).permutation(count)
+
+
 ORDERS: Mapping[str, Callable[[Columns], Ints]] = {
     "doubtful": doubtful,
     "size": largest,

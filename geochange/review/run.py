@@ -17,10 +17,11 @@ from geochange.parsing import parsing
 from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.review.store import FOLDER, TRUTH, read_actions
 from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import RESAMPLINGS, Scene, open_scene
+from geochange.scenes.pairing import Opening, Scene
 
 BASE = "base.gpkg"
 LAYER = "changes.gpkg"
+RECORD = "run.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ReviewRun:
     record: Mapping[str, Any]
     scene: Scene
     scores: ScoreRaster
+    opening: Opening
+    """How the scene was opened."""
 
     @property
     def folder(self) -> Path:
@@ -44,23 +47,40 @@ class ReviewRun:
 
     @property
     def threshold(self) -> float:
-        """The probability from which pixels were predicted as change."""
+        """The probability from which pixels were predicted as change; with hysteresis the lower one."""
         found = self.record.get("threshold")
-        return float(found) if isinstance(found, int | float) else 0.5
+        low = found[0] if isinstance(found, list) and found else found
+        return float(low) if isinstance(low, int | float) else self.scores.thresholds.get("default", 0.5)
 
 
-def open_run(out: Path, record: Mapping[str, Any], *, remote: bool = False) -> ReviewRun:
+def read_record(out: Path) -> dict[str, Any]:
+    """Read what a finished run of `detect` says of itself.
+
+    Raises:
+        UnreadableInput: the folder holds none.
+    """
+    path = out / RECORD
+    if not path.is_file():
+        raise UnreadableInput(f"{out} holds no finished run; run `geochange detect BEFORE AFTER -o {out}` first")
+    with parsing(str(path), "the record of a finished run of `geochange detect`"):
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if record["command"] != "detect" or not record.get("finished", True):
+            raise ValueError("it is of another command, or not finished")
+    return record
+
+
+def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
     """Open the scene of a run as `detect` did.
 
     Args:
         out: folder of a finished run.
-        record: of the run.
         remote: whether inputs may be read over the network.
 
     Raises:
-        UnreadableInput: the record is not one of `detect`, or an input has changed since.
+        UnreadableInput: the folder holds no finished run of `detect`, or an input has changed since.
         BadOption: an input would be read over the network.
     """
+    record = read_record(out)
     with parsing(f"{out}: its record", "that of a finished run of `geochange detect`"):
         identity = record["identity"]
         names = [str(date["name"]) for date in identity["scene"]["dates"]]
@@ -69,12 +89,10 @@ def open_run(out: Path, record: Mapping[str, Any], *, remote: bool = False) -> R
     if (elsewhere := [name for name in names if is_elsewhere(name)]) and not remote:
         raise BadOption(f"{elsewhere[0]} is read over the network; add --remote where you trust this run.json")
     given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()}
-    options = SceneOptions(**given)
-    scene = open_scene(names, options)
-    if any(shift):
-        scene = scene.move(1, (shift[0], shift[1]), RESAMPLINGS[options.resampling])
+    opening = Opening(SceneOptions(**given), (shift[0], shift[1]))
+    scene = opening.open(names)
     _require_unchanged(scene, identity["scene"], out)
-    return ReviewRun(out, record, scene, open_scores(str(out / "probability.tif")))
+    return ReviewRun(out, record, scene, open_scores(str(out / "probability.tif")), opening)
 
 
 def _require_unchanged(scene: Scene, before: Mapping[str, Any], out: Path) -> None:

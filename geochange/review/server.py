@@ -26,7 +26,7 @@ from geochange.review.base import Base
 from geochange.review.cells import Cells
 from geochange.review.guard import HEADERS, MOST_BYTES, Guard, Refusal
 from geochange.review.pictures import DATES, PROBABILITY, NotYet, Pictures
-from geochange.review.queue import ORDERS
+from geochange.review.queue import ORDERS, cell_sample
 from geochange.review.run import ReviewRun
 from geochange.review.state import present
 from geochange.review.store import ReviewStore
@@ -172,6 +172,7 @@ async def _scene(review: Review, request: Request) -> Response:
             "orders": [*ORDERS],
             "cells": [[tile.row, tile.col, tile.height, tile.width] for tile in review.cells.tiles],
             "cell_columns": review.cells.columns,
+            "cell_sample": cell_sample(len(review.cells.tiles)).tolist(),
             "reviewer": review.reviewer,
             "read_only": review.store.read_only,
             "preparing": pictures.preparing,
@@ -338,18 +339,20 @@ async def _events(review: Review, request: Request) -> Response:
 
     async def stream() -> AsyncIterator[str]:
         seen = after
-        for action in [each for each in list(review.store.state.actions.values()) if each.seq > after]:
-            seen = action.seq
-            yield f"data: {json.dumps(_told(review, action))}\n\n"
-        while not await request.is_disconnected():
-            try:
-                actions = await asyncio.wait_for(news.get(), KEEP_ALIVE_SECONDS)
-            except TimeoutError:
-                yield ": still here\n\n"
-                continue
-            for action in actions:
-                if action.seq > seen:
-                    yield f"data: {json.dumps(_told(review, action))}\n\n"
-        review.store.forget(tell)
+        try:
+            for action in [each for each in list(review.store.state.actions.values()) if each.seq > after]:
+                seen = action.seq
+                yield f"data: {json.dumps(_told(review, action))}\n\n"
+            while not await request.is_disconnected():
+                try:
+                    actions = await asyncio.wait_for(news.get(), KEEP_ALIVE_SECONDS)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                for action in actions:
+                    if action.seq > seen:
+                        yield f"data: {json.dumps(_told(review, action))}\n\n"
+        finally:
+            review.store.forget(tell)
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -156,6 +156,20 @@ def _together(opened: Sequence[Source], options: SceneOptions) -> Scene:
     return Scene((first, *(_brought(other, first, options) for other in others)), first.grid)
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How dates were opened as a scene, by which they are opened again."""
+
+    options: SceneOptions
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Rows and columns, in pixels, that the second date was moved back by."""
+
+    def open(self, images: Sequence[Image]) -> Scene:
+        """Open them; errors as of `open_scene`."""
+        scene = open_scene(images, self.options)
+        return scene.move(1, self.shift, RESAMPLINGS[self.options.resampling]) if any(self.shift) else scene
+
+
 def open_image(image: Image, position: int, options: SceneOptions) -> Source:
     """Open the image that stands at a position among the dates, by itself."""
     if isinstance(image, str | os.PathLike):

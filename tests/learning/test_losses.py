@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchmetrics.functional import f1_score, jaccard_index
 
 from geochange.arrays import IGNORE
-from geochange.learning.losses import LOSSES, cross_entropy, dice, focal, lovasz
+from geochange.learning.losses import LOSSES, anchored, cross_entropy, dice, focal, lovasz
 
 SHAPE = (2, 6, 7)  # n, y, x
 CHANNELS = [1, 4]
@@ -161,3 +161,29 @@ def test_a_step_down_the_gradient_lowers_the_loss(loss, channels):
     value = loss(logits, labels)
     (gradient,) = torch.autograd.grad(value, logits)
     assert loss(logits - 0.1 * gradient, labels).item() < value.item()
+
+
+@KINDS
+def test_what_is_not_labelled_is_held_to_earlier_scores(channels):
+    """The sum of the loss of labelled pixels and the mean cross-entropy with earlier probabilities of the others."""
+    logits, labels = batch(channels, seed=3, ignored=0.3)
+    before, _ = batch(channels, seed=4)
+    free = labels == IGNORE
+    assert free.any()
+    if channels == 1:
+        earlier, now = torch.sigmoid(before), torch.sigmoid(logits)
+        away = -(earlier * now.log() + (1 - earlier) * (1 - now).log())[:, 0]
+    else:
+        away = -(torch.softmax(before, dim=1) * torch.log_softmax(logits, dim=1)).sum(dim=1)
+    expected = cross_entropy(logits, labels) + 0.7 * away[free].mean()
+    torch.testing.assert_close(anchored(cross_entropy, before, 0.7)(logits, labels), expected)
+    known = labels.masked_fill(free, 0)
+    torch.testing.assert_close(anchored(dice, before, 0.7)(logits, known), dice(logits, known))
+
+
+def test_earlier_scores_are_not_moved_where_nothing_is_labelled():
+    logits, labels = batch(1, seed=5)
+    logits = logits.detach().requires_grad_()
+    nothing = torch.full_like(labels, IGNORE)
+    anchored(cross_entropy, logits.detach(), 1.0)(logits, nothing).backward()
+    assert logits.grad.abs().max() < 1e-7

@@ -429,3 +429,30 @@ def test_pictures_show_changed_white_unchanged_black_and_unlabelled_grey():
     picture = draw_sample(Sample(dates, np.ones((2, 2, 2), bool), labels), np.full((2, 2), 0.25))
     np.testing.assert_array_equal(picture[:, :, 4:6], np.broadcast_to([[0, 1], [1, 0.5]], (3, 2, 2)))
     np.testing.assert_array_equal(picture[:, :, 6:], 0.25)
+
+
+def test_an_anchored_network_stays_nearer_to_what_it_was(tmp_path, pairs):
+    """Scores of an item of which hardly a pixel is labelled."""
+    sample = pairs.read(0)
+
+    def moved(name, weight):
+        start = make_network(noise=0.1)
+        network = make_network(noise=0.1)
+        anchor = None if weight is None else training.Anchor(start.eval(), weight)
+        samples = make_samples(pairs)
+        whole = samples._vary
+        samples._vary = lambda *given: hide(*whole(*given))
+        (tmp_path / name).mkdir()
+        state = fit(network, about(), samples, [], tmp_path / name, OPTIONS, anchor=anchor)
+        dates = torch.tensor(np.stack(sample.dates))[None].float()
+        with torch.no_grad():
+            return float((state.averaged(dates) - start.eval()(dates)).abs().mean())
+
+    def hide(dates, labels):
+        hidden = torch.full_like(labels, IGNORE)
+        hidden[:2, :2] = 1
+        return dates, hidden
+
+    free, held = moved("free", None), moved("held", 20.0)
+    assert held < 0.8 * free
+    assert moved("none", 0.0) == free

@@ -7,10 +7,16 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import geopandas
 import pytest
+import shapely
 
 import geochange
+from geochange.review.actions import read_request
+from geochange.review.saved import SavedReview
+from geochange.review.store import ReviewStore
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
 
@@ -28,6 +34,31 @@ def finished(tmp_path_factory):
 def out(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "out")
     return tmp_path / "out"
+
+
+def record(out, *requests, who="ada"):
+    """Put actions on a run's review, each as (kind, {key: fields}); return the review as it is then."""
+    saved = SavedReview.open(out, beginning=True)
+    with ReviewStore(saved.truth, saved.untouched, saved.facts()) as store:
+        for kind, wishes in requests:
+            items = [
+                {"key": str(key), "rev": store.state.of(str(key)).rev, "after": now} for key, now in wishes.items()
+            ]
+            sent = {"op": str(uuid4()), "kind": kind, "items": items}
+            store.act(read_request(sent, who, saved.run.classes)).result()
+    return SavedReview.open(out)
+
+
+def decided_by_truth(out, *, cells=()):
+    """Keep what has changed indeed, reject the rest, and look at some cells."""
+    saved = SavedReview.open(out, beginning=True)
+    truth = shapely.union_all(geopandas.read_file(SAMPLE / "truth.gpkg").geometry.values)
+    shapes = saved.base.shapes(saved.base.columns.ids.tolist())
+    found = {number: shapely.from_wkb(wkb) for number, wkb in shapes.items()}
+    right = {number: shape.intersection(truth).area > 0.5 * shape.area for number, shape in found.items()}
+    decided = {number: {"status": "kept" if kept else "rejected"} for number, kept in right.items()}
+    looked = {saved.cells.key(cell): {"looked": True} for cell in cells}
+    return record(out, ("decide", decided), *([("look", looked)] if looked else []))
 
 
 @dataclass
@@ -77,8 +108,6 @@ class Served:
         return json.loads(found)
 
     def act(self, kind, items=(), op=None, who="ada"):
-        from uuid import uuid4
-
         sent = {"op": op or str(uuid4()), "kind": kind, "who": who, "items": list(items)}
         status, found, _ = self.ask("POST", "/api/actions", sent)
         return status, json.loads(found)

@@ -13,15 +13,13 @@ from geochange.errors import OutputInTheWay
 from geochange.polygons.style import status_style
 from geochange.review.actions import read_request
 from geochange.review.gis_view import GisView, _add_functions
+from geochange.review.saved import SavedReview
 from geochange.scenes.layers import open_layer
 
 
 @pytest.fixture
 def opened(out):
-    from geochange.pipeline.options import ReviewOptions
-    from geochange.pipeline.review import _Opened
-
-    return _Opened.of(out, ReviewOptions())
+    return SavedReview.open(out, beginning=True)
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def rows(path):
 
 
 def test_a_view_that_caught_up_is_one_made_anew(opened, view, tmp_path):
-    state = opened.saved_state()
+    state = opened.state
     assert view.catch_up(state)
     for number, status in enumerate(["kept", "rejected", "unsure"], start=1):
         do(state, str(number), status=status, comment=f"c{number}")
@@ -62,7 +60,7 @@ def test_a_view_that_caught_up_is_one_made_anew(opened, view, tmp_path):
 
 
 def test_a_gis_that_writes_is_waited_for(opened, view):
-    state = opened.saved_state()
+    state = opened.state
     view.catch_up(state)
     do(state, "1", status="kept")
     with closing(sqlite3.connect(view.path, isolation_level=None)) as gis:
@@ -74,7 +72,7 @@ def test_a_gis_that_writes_is_waited_for(opened, view):
 
 
 def test_a_gis_that_reads_is_no_hindrance(opened, view):
-    state = opened.saved_state()
+    state = opened.state
     view.catch_up(state)
     do(state, "1", status="kept")
     with closing(sqlite3.connect(view.path)) as gis:
@@ -85,7 +83,7 @@ def test_a_gis_that_reads_is_no_hindrance(opened, view):
 
 
 def test_what_was_edited_in_a_gis_is_not_overwritten(opened, view):
-    state = opened.saved_state()
+    state = opened.state
     view.catch_up(state)
     frame = pyogrio.read_dataframe(view.path, layer="changes", fid_as_index=True)
     place = frame.index[frame["id"] == 1][0]
@@ -104,7 +102,7 @@ def test_what_was_edited_in_a_gis_is_not_overwritten(opened, view):
 
 
 def test_a_view_that_is_lost_is_made_again_unless_a_journal_of_it_is_left(opened, view):
-    state = opened.saved_state()
+    state = opened.state
     do(state, "1", status="kept")
     view.catch_up(state)
     before = rows(view.path)
@@ -119,7 +117,7 @@ def test_a_view_that_is_lost_is_made_again_unless_a_journal_of_it_is_left(opened
 
 
 def test_the_view_is_a_layer_with_a_style_and_cells(opened, view):
-    view.catch_up(opened.saved_state())
+    view.catch_up(opened.state)
     layers = dict(pyogrio.list_layers(view.path))
     assert layers["changes"] == layers["areas"] == "Polygon"
     areas = open_layer(f"{view.path}|layername=areas").frame
@@ -131,7 +129,7 @@ def test_the_view_is_a_layer_with_a_style_and_cells(opened, view):
 
 
 def test_a_view_of_an_earlier_layer_is_made_anew_unless_it_holds_edits(opened, view):
-    state = opened.saved_state()
+    state = opened.state
     assert view.catch_up(state)
     later = replace(view, layer="another")
     assert later.catch_up(state)
@@ -146,7 +144,7 @@ def test_a_view_of_an_earlier_layer_is_made_anew_unless_it_holds_edits(opened, v
 
 
 def test_qgis_shows_the_view_by_status(opened, view):
-    assert view.catch_up(opened.saved_state())
+    assert view.catch_up(opened.state)
     with closing(sqlite3.connect(view.path)) as database:
         styles = dict(database.execute("SELECT f_table_name, styleQML FROM layer_styles").fetchall())
     assert styles == {"changes": status_style()}

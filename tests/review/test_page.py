@@ -10,6 +10,8 @@ import pytest
 from geopandas import read_file
 from PIL import Image
 
+from geochange.review.actions import cell_key
+from geochange.review.queue import cell_sample
 from geochange.review.store import read_actions
 from tests.review.conftest import serve
 
@@ -237,14 +239,31 @@ def test_several_in_a_box_are_decided_by_one_action(page, served):
     tally(page, "0 kept · 0 rejected")
 
 
-def test_cells_are_gone_through_one_after_the_other(page, served):
-    page.select_option("#order", "cells")
+@pytest.mark.parametrize("order", ["cells", "random cells"])
+def test_cells_are_gone_through_one_after_the_other(page, served, order):
+    page.select_option("#order", order)
     cells = int(page.inner_text("#tally").split(" of ")[1].split()[0])
     for number in range(1, cells + 1):
         page.keyboard.press("i")
         tally(page, f"{number} of {cells} cells")
     found = [item.key for action in read_actions(served.out / "review" / "review.sqlite") for item in action.items]
-    assert len(set(found)) == cells
+    columns = round(cells**0.5)
+    inorder = range(cells) if order == "cells" else cell_sample(cells).tolist()
+    assert found == [cell_key(*divmod(cell, columns)) for cell in inorder]
+
+
+def test_a_cell_whose_changes_are_decided_asks_for_the_look(page, served):
+    ids = read_file(served.out / "changes.gpkg", layer="changes").id
+    served.act("decide", [{"key": str(each), "rev": 0, "after": {"status": "rejected"}} for each in ids])
+    tally(page, " 0 to do")
+    page.select_option("#order", "cells")
+    page.locator("#change h2", has_text="Cell 1 of 4").wait_for(timeout=WAIT)
+    page.keyboard.press("k")  # there is nothing to keep
+    page.keyboard.press("i")
+    page.locator("#change h2", has_text="Cell 2 of 4").wait_for(timeout=WAIT)
+    tally(page, "0 kept")
+    page.keyboard.press("z")
+    tally(page, "0 of 4 cells")
 
 
 def test_the_keys_are_shown_and_no_key_decides_while_they_are(page, served):

@@ -1,7 +1,6 @@
 """Tiles show what the detector saw, to the pixel, wherever the pixels come from."""
 
 import io
-import json
 
 import numpy as np
 import pytest
@@ -40,7 +39,7 @@ def run(request, tmp_path_factory):
     earlier = write_raster(folder / "a.tif", before, **kind)
     later = write_raster(folder / "b.tif", after, **(kind | ({"transform": place} if place else {})))
     geochange.detect(earlier, later, folder / "out", detector="change-vector", formats=("gpkg",), align=bool(place))
-    return open_run(folder / "out", json.loads((folder / "out" / "run.json").read_text()))
+    return open_run(folder / "out")
 
 
 def decoded(content):

@@ -64,6 +64,11 @@ export class Index {
     return [left, -bottom, right, -top];
   }
 
+  middle(place: number): [number, number] {
+    const [left, bottom, right, top] = this.box(place);
+    return [(left + right) / 2, (bottom + top) / 2];
+  }
+
   tally(): Record<Status, number> {
     const counts = new Uint32Array(STATUSES.length);
     for (const status of this.statuses) counts[status] += 1;

@@ -3,6 +3,7 @@
 import "ol/ol.css";
 import DragBox from "ol/interaction/DragBox";
 import { shiftKeyOnly } from "ol/events/condition";
+import { Cells } from "./cells";
 import { Imagery, type Mode } from "./imagery";
 import { Index, STATUSES, UNREVIEWED, UNSURE, type Status, type Told } from "./index";
 import { KEYS, listen } from "./keys";
@@ -11,6 +12,7 @@ import { Outbox, type Item } from "./outbox";
 import { beginSession, get, getBytes, type Scene } from "./scene";
 
 const AHEAD = 3; // changes whose tiles and outlines are fetched beforehand
+const CELL_ORDERS = ["cells", "random cells"];
 const WAIT = 2000; // ms between questions whether the pictures are there
 const SPARE = 4; // how many times as wide as the change the view is, where it has to be fitted
 
@@ -18,6 +20,7 @@ const element = <T extends HTMLElement>(id: string) => document.getElementById(i
 
 class Review {
   private readonly imagery: Imagery;
+  private readonly cells: Cells;
   private readonly marks: Marks;
   private readonly outbox: Outbox;
   private order: Uint32Array = new Uint32Array();
@@ -31,7 +34,8 @@ class Review {
   ) {
     this.seq = index.seq;
     this.imagery = new Imagery(element("map"), scene);
-    this.marks = new Marks(this.imagery, index);
+    this.cells = new Cells(scene, index);
+    this.marks = new Marks(this.imagery, index, this.cells, scene.cells.length);
     this.outbox = new Outbox(`geochange ${scene.name} ${scene.look}`, scene.reviewer, {
       learned: (told) => this.learn(told),
       refused: (message) => this.say(message),
@@ -61,7 +65,12 @@ class Review {
   }
 
   private async follow(name: string): Promise<void> {
-    if (name === "cells") return this.nextCell();
+    if (CELL_ORDERS.includes(name)) {
+      this.cells.follow(name === CELL_ORDERS[1]);
+      return this.nextCell(null);
+    }
+    this.cells.current = null;
+    this.marks.refresh();
     if (name === "unsure") {
       this.order = Uint32Array.from(this.index.ids.keys()).filter((place) => this.index.statuses[place] === UNSURE);
       this.at = -1;
@@ -69,15 +78,20 @@ class Review {
       else this.step(1, false);
       return;
     }
-    const ids = new Uint32Array(await getBytes(`/api/order/${name}`));
-    this.order = ids.map((id) => this.index.places.get(id)!);
+    await this.fetchOrder(name);
     this.at = -1;
     this.step(1, true);
+  }
+
+  private async fetchOrder(name: string): Promise<void> {
+    const ids = new Uint32Array(await getBytes(`/api/order/${name}`));
+    this.order = ids.map((id) => this.index.places.get(id)!);
   }
 
   /** Go on to the next change in the order: one that is not hidden and, where asked, not decided. */
   private step(by: 1 | -1, undecided: boolean): void {
     const next = this.find(this.at, by, undecided);
+    if (next === null && undecided && this.cells.current !== null) return this.rest();
     if (next === null) {
       this.say(undecided ? "everything here is decided" : "there is no further one");
       return;
@@ -87,8 +101,17 @@ class Review {
     void this.show();
   }
 
+  /** All changes of a cell are decided: what is left is to say that it was looked at. */
+  private rest(): void {
+    this.at = -1;
+    this.several = [];
+    this.describe();
+    void this.marks.choose([]);
+  }
+
   private find(from: number, by: 1 | -1, undecided: boolean): number | null {
     const count = this.order.length;
+    if (from < 0) from = by > 0 ? -1 : 0;
     for (let step = 1; step <= count; step += 1) {
       const at = (((from + by * step) % count) + count) % count;
       const place = this.order[at];
@@ -105,22 +128,19 @@ class Review {
   private async show(fit = false): Promise<void> {
     const view = this.imagery.map.getView();
     const resolution = this.resolutionFor(this.place, fit);
-    view.setResolution(resolution);
-    view.setCenter(this.middle(this.place));
+    if (this.cells.current === null || fit) {
+      view.setResolution(resolution);
+      view.setCenter(this.index.middle(this.place));
+    }
     this.describe();
     void this.marks.choose([this.place]);
     let at: number | null = this.at;
     for (let step = 0; step < AHEAD && at !== null; step += 1) {
       at = this.find(at, 1, true);
       if (at === null || at === this.at) break;
-      this.imagery.prefetch(this.middle(this.order[at]), this.resolutionFor(this.order[at], fit));
+      this.imagery.prefetch(this.index.middle(this.order[at]), this.resolutionFor(this.order[at], fit));
       this.marks.prefetch(this.order[at]);
     }
-  }
-
-  private middle(place: number): [number, number] {
-    const [left, bottom, right, top] = this.index.box(place);
-    return [(left + right) / 2, (bottom + top) / 2];
   }
 
   /** The view keeps its scale unless the change does not fit, or all of the scene is shown. New scales are powers of two,
@@ -136,7 +156,7 @@ class Review {
   }
 
   private decide(status: Status, label?: string): void {
-    const places = this.several.length > 0 ? this.several : [this.place];
+    const places = this.several.length > 0 ? this.several : this.at < 0 ? [] : [this.place];
     this.act(places, status, label);
     if (this.several.length > 0) {
       this.several = [];
@@ -157,30 +177,37 @@ class Review {
     this.refresh();
   }
 
+  /** Say that a cell was looked at: the current one, else the one in the middle of the view; and go on to the next. */
   private look(): void {
     const [x, y] = this.imagery.map.getView().getCenter()!;
-    const place = this.scene.cells.findIndex(([row, col, height, width]) => -y >= row && -y < row + height && x >= col && x < col + width);
-    if (place < 0) return;
-    const key = `cell ${Math.floor(place / this.scene.cell_columns)} ${place % this.scene.cell_columns}`;
-    const undecided = this.order.filter((each) => {
-      const [cx, cy] = this.middle(each);
-      const [row, col, height, width] = this.scene.cells[place];
-      return this.index.statuses[each] === UNREVIEWED && -cy >= row && -cy < row + height && cx >= col && cx < col + width;
-    }).length;
-    this.outbox.add("look", [{ key, rev: this.index.cellRevs[place], after: { looked: true } }]);
-    this.index.cellRevs[place] += 1;
-    this.index.looked[place] = 1;
-    this.say(undecided > 0 ? `looked at; ${undecided} changes in it are undecided and will not be labels` : "looked at");
-    this.nextCell();
+    const cell = this.cells.current ?? this.cells.holding(x, y);
+    const undecided = this.cells.undecided(cell);
+    if (this.index.looked[cell] === 0) {
+      this.outbox.add("look", [{ key: this.cells.key(cell), rev: this.index.cellRevs[cell], after: { looked: true } }]);
+      this.index.cellRevs[cell] += 1;
+      this.index.looked[cell] = 1;
+      this.say(undecided > 0 ? `looked at; ${undecided} changes in it are undecided and will not be labels` : "looked at");
+    }
+    this.nextCell(cell);
     this.showTally();
   }
 
-  /** Show the next cell that nobody has looked at. */
-  private nextCell(): void {
-    const next = this.scene.cells.findIndex((_, each) => this.index.looked[each] === 0);
-    if (next < 0) return this.say("all cells are looked at");
-    const [row, col, height, width] = this.scene.cells[next];
-    this.imagery.map.getView().fit([col, -row - height, col + width, -row]);
+  /** Show the next cell that nobody has looked at, and its first undecided change. */
+  private nextCell(after: number | null): void {
+    const order = element<HTMLSelectElement>("order");
+    if (!CELL_ORDERS.includes(order.value)) order.value = CELL_ORDERS[0];
+    const next = this.cells.next(after);
+    if (next === null) {
+      this.cells.current = null;
+      this.marks.refresh();
+      return this.say("all cells are looked at");
+    }
+    this.cells.current = next;
+    this.order = this.cells.changes(next);
+    this.imagery.map.getView().fit(this.cells.box(next), { padding: [24, 24, 24, 24] });
+    this.marks.refresh();
+    this.at = -1;
+    this.step(1, true);
   }
 
   private rejectHidden(): void {
@@ -266,7 +293,7 @@ class Review {
     for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-key]"))
       button.onclick = () => window.dispatchEvent(new KeyboardEvent("keydown", { key: button.dataset.key }));
     const order = element<HTMLSelectElement>("order");
-    order.replaceChildren(...[...this.scene.orders, "unsure", "cells"].map((name) => new Option(name)));
+    order.replaceChildren(...[...this.scene.orders, "unsure", ...CELL_ORDERS].map((name) => new Option(name)));
     order.onchange = () => {
       order.blur();
       void this.follow(order.value);
@@ -299,8 +326,8 @@ class Review {
     map.addInteraction(box);
     box.on("boxend", () => {
       const [left, bottom, right, top] = box.getGeometry().getExtent();
-      this.several = Array.from(this.order).filter((place) => {
-        const [x, y] = this.middle(place);
+      this.several = Array.from(this.index.ids.keys()).filter((place) => {
+        const [x, y] = this.index.middle(place);
         return x >= left && x <= right && y >= bottom && y <= top && this.index.scores[place] >= this.marks.least;
       });
       void this.marks.choose(this.several);
@@ -310,25 +337,34 @@ class Review {
     map.on("pointermove", (event) => void this.showPlace(event.coordinate));
     map.on("click", (event) => {
       const [x, y] = event.coordinate;
-      const inside = (at: number) => {
-        const [left, bottom, right, top] = this.index.box(this.order[at]);
+      const { areas, ids } = this.index;
+      const hits = Array.from(ids.keys()).filter((place) => {
+        const [left, bottom, right, top] = this.index.box(place);
         return x >= left - 2 && x <= right + 2 && y >= bottom - 2 && y <= top + 2;
-      };
-      const hit = Array.from(this.order.keys()).filter(inside);
-      if (hit.length === 0) return;
-      this.at = hit.reduce((least, at) => (this.index.areas[this.order[at]] < this.index.areas[this.order[least]] ? at : least));
-      this.several = [];
-      this.describe();
-      void this.marks.choose([this.place]);
+      });
+      if (hits.length > 0) void this.choose(hits.reduce((least, place) => (areas[place] < areas[least] ? place : least)));
     });
+  }
+
+  /** Make a change the current one; where the order does not hold it, go on in the first order. */
+  private async choose(place: number): Promise<void> {
+    if (!this.order.includes(place)) {
+      const [first] = this.scene.orders;
+      element<HTMLSelectElement>("order").value = first;
+      this.cells.current = null;
+      await this.fetchOrder(first);
+    }
+    this.at = this.order.indexOf(place);
+    this.several = [];
+    this.refresh();
+    void this.marks.choose([place]);
   }
 
   private goTo(): void {
     const wanted = Number(prompt("Change number"));
-    const at = this.order.indexOf(this.index.places.get(wanted) ?? -1);
-    if (at < 0) return this.say(`there is no change ${wanted}`);
-    this.at = at;
-    void this.show();
+    const place = this.index.places.get(wanted);
+    if (place === undefined) return this.say(`there is no change ${wanted}`);
+    void this.choose(place).then(() => this.show());
   }
 
   private describe(): void {
@@ -337,7 +373,10 @@ class Review {
       section.replaceChildren(heading(`${this.several.length} changes chosen`));
       return;
     }
-    if (this.at < 0) return;
+    if (this.at < 0) {
+      if (this.cells.current !== null) section.replaceChildren(...this.restOfCell(this.cells.current));
+      return;
+    }
     const { ids, scores, areas, statuses, labels } = this.index;
     const status = STATUSES[statuses[this.place]];
     const area = this.scene.gsd === null ? `${areas[this.place]} px` : `${(areas[this.place] * this.scene.gsd ** 2).toLocaleString("en", { maximumFractionDigits: 0 })} m²`;
@@ -348,9 +387,15 @@ class Review {
         ["Class", this.scene.classes[labels[this.place]]],
         ["Mean score", scores[this.place].toFixed(2)],
         ["Area", area],
-        ["In the order", `${this.at + 1} of ${this.order.length}`],
+        [this.cells.current === null ? "In the order" : `In cell ${this.cells.current + 1}`, `${this.at + 1} of ${this.order.length}`],
       ]),
     );
+  }
+
+  private restOfCell(cell: number): HTMLElement[] {
+    const count = this.cells.changes(cell).length;
+    const text = `${count} changes found in it are decided. Where nothing else has changed, press I.`;
+    return [heading(`Cell ${cell + 1} of ${this.scene.cells.length}`), Object.assign(document.createElement("p"), { textContent: text })];
   }
 
   private showTally(): void {

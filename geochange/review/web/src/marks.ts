@@ -9,6 +9,7 @@ import Feature from "ol/Feature";
 import { fromExtent } from "ol/geom/Polygon";
 import { Circle, Fill, Stroke, Style } from "ol/style";
 import Point from "ol/geom/Point";
+import type { Cells } from "./cells";
 import type { Imagery } from "./imagery";
 import { Index, STATUSES } from "./index";
 import { get } from "./scene";
@@ -18,6 +19,8 @@ const DASHES: Record<string, number[]> = { unreviewed: [], kept: [], rejected: [
 const SMALLEST = 2; // px of a mark on the screen
 const RING = 12; // px; a smaller change gets a ring
 const KEPT = 20; // outlines that are fetched beforehand
+const TICKED = 40; // px on the screen of a cell that has room for a tick
+const TICK = [[9, 16], [14, 21], [23, 10]];
 const NEAR = 2; // scene pixels to a screen pixel, from which on outlines are drawn
 
 export class Marks {
@@ -33,6 +36,8 @@ export class Marks {
   constructor(
     private readonly imagery: Imagery,
     private readonly index: Index,
+    private readonly cells: Cells,
+    private readonly cellCount: number,
   ) {
     this.painted = new ImageCanvas({
       ratio: 1.5,
@@ -141,6 +146,7 @@ export class Marks {
     const context = canvas.getContext("2d")!;
     const scale = ratio / resolution;
     const { boxes, scores, statuses } = this.index;
+    this.paintCells(context, extent, scale, ratio);
     if (resolution <= NEAR && this.outlines && this.near.getFeatures().length > 0) return canvas;
     for (const [code, status] of STATUSES.slice(0, 4).entries()) {
       context.fillStyle = COLOURS[status];
@@ -160,5 +166,28 @@ export class Marks {
       }
     }
     return canvas;
+  }
+
+  /** Paint the outlines of cells: full with a tick where somebody has looked, dashed where it is to be looked at now. */
+  private paintCells(context: CanvasRenderingContext2D, extent: number[], scale: number, ratio: number): void {
+    for (let cell = 0; cell < this.cellCount; cell += 1) {
+      const looked = this.index.looked[cell] === 1;
+      const current = this.cells.current === cell;
+      if (!looked && !current) continue;
+      const [left, bottom, right, top] = this.cells.box(cell);
+      const [x, y, width, height] = [(left - extent[0]) * scale, (extent[3] - top) * scale, (right - left) * scale, (top - bottom) * scale];
+      if (x + width < 0 || y + height < 0 || x > context.canvas.width || y > context.canvas.height) continue;
+      for (const [colour, thick] of [["#000000", 4], [looked ? COLOURS.kept : "#ffffff", 2]] as const) {
+        context.strokeStyle = colour;
+        context.lineWidth = thick * ratio;
+        context.setLineDash(looked || thick > 2 ? [] : [8 * ratio, 6 * ratio]);
+        context.strokeRect(x + 2 * ratio, y + 2 * ratio, width - 4 * ratio, height - 4 * ratio);
+        if (!looked || width < TICKED * ratio) continue;
+        context.beginPath();
+        for (const [dx, dy] of TICK) context.lineTo(x + dx * ratio, y + dy * ratio);
+        context.stroke();
+      }
+    }
+    context.setLineDash([]);
   }
 }

@@ -14,6 +14,7 @@ export interface Scene {
   orders: string[];
   cells: [number, number, number, number][];
   cell_columns: number;
+  cell_sample: number[];
   reviewer: string;
   read_only: string | null;
   preparing: boolean;
