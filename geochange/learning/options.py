@@ -195,7 +195,7 @@ class FinetuneOptions(TrainRunOptions):
     """Learning rate once all of the network is trained, relative to that before."""
 
     keep: float | None = None
-    """Weight of the checkpoint's own scores where nothing is labelled; None: 1 with reviews, else 0."""
+    """Weight of the checkpoint's own scores where nothing is labelled; None: 4 with reviews, else 0."""
 
     statistics: float = 0.5
     """Without labels: share of the target's own statistics in normalisation layers."""

@@ -56,6 +56,8 @@ from geochange.redaction import redact
 from geochange.review.material import ReviewMaterial, write_material
 from geochange.review.saved import SavedReview
 
+KEEP_WITH_REVIEWS = 4.0  # F1 of a synthetic scene after 100 decisions: 0.48 with 0, 0.92 with 1, 0.94 with 4
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -199,7 +201,7 @@ def finetune(
 
 def _anchor(start: Checkpoint, options: FinetuneOptions, *, reviews: bool) -> Anchor | None:
     """Return what is kept where nothing is labelled: decisions lie where something was found, and tell of no more."""
-    weight = options.keep if options.keep is not None else float(reviews)
+    weight = options.keep if options.keep is not None else KEEP_WITH_REVIEWS * reviews
     return Anchor(start.build().eval().requires_grad_(False), weight) if weight > 0 and not options.unlabelled else None
 
 

@@ -117,7 +117,8 @@ def _export(saved: SavedReview, path: Path, options: ReviewOptions, *, overwrite
     elif suffix == COCO:
         write_coco(path, saved, wanted)
     else:
-        layer = FeatureLayer(schema=SCHEMA, crs=saved.run.scene.grid.crs, style=status_style())
+        kind = saved.base.geometry_type
+        layer = FeatureLayer(schema=SCHEMA, crs=saved.run.scene.grid.crs, geometry_type=kind, style=status_style())
         write_features(path, _batches(saved, wanted), layer)
     return Reviewed(saved.run.out, saved.tally(), path)
 
@@ -155,12 +156,16 @@ class _Serving:
         try:
             with (
                 folder.owned(),
-                ReviewStore(self.saved.truth, self.saved.untouched, self.saved.facts()) as store,
+                self._store() as store,
                 self._kept_view(store),
             ):
                 self._answer(store, who, options, listener)
         except OutputInTheWay as error:
             raise OutputInTheWay(f"{error}{_where(self.run.folder / SERVER)}") from error
+
+    def _store(self) -> ReviewStore:
+        saved = self.saved
+        return ReviewStore(saved.truth, saved.untouched, saved.facts(), top=saved.changes.top)
 
     def _answer(self, store: ReviewStore, who: str, options: ReviewOptions, listener: Listener) -> None:
         import uvicorn
@@ -172,7 +177,7 @@ class _Serving:
             guard = Guard(port, options.host)
             pictures = Pictures(self.run)
             threading.Thread(target=pictures.prepare, args=[self.run.folder / CACHE], daemon=True).start()
-            page = Review(self.run, self.saved.base, store, pictures, self.saved.cells, guard, who)
+            page = Review(self.run, self.saved.changes, store, pictures, self.saved.cells, guard, who)
             address = f"http://{options.host or LOCAL}:{port}"
             write_whole(self.run.folder / SERVER, json.dumps({"address": address, "port": port}).encode())
             print(f"{address}/#token={guard.token}", flush=True)
@@ -190,8 +195,7 @@ class _Serving:
     @contextmanager
     def _kept_view(self, store: ReviewStore) -> Iterator[None]:
         """Keep the GeoPackage up to date from a thread of its own, and bring it up to date at the end."""
-        base = self.saved.base.path
-        view = GisView(self.run.out / VIEW, base, digest(base), self.run.scene.grid, self.saved.cells)
+        view = GisView(self.run.out / VIEW, self.saved.changes, digest(self.saved.base.path), self.saved.cells)
         news, ended = threading.Event(), threading.Event()
 
         def follow() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
@@ -19,11 +19,18 @@ Status = Literal["unreviewed", "kept", "rejected", "unsure", "deleted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 DECIDED: tuple[Status, ...] = ("kept", "rejected", "unsure")
 
-Kind = Literal["decide", "look", "undo", "redo"]
+Kind = Literal["decide", "look", "undo", "redo", "draw", "grow", "reshape", "delete", "split", "merge", "qgis"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Fields: TypeAlias = Mapping[str, str | bool]
-"""Values of some fields of a change or cell: status, label, comment; looked."""
+ORIGINS: Mapping[Kind, str] = {"draw": "drawn", "grow": "grown", "split": "split", "merge": "merged", "qgis": "qgis"}
+"""Where changes come from that were not found, by the kind of the action that adds them."""
+
+Fields: TypeAlias = Mapping[str, str | bool | None]
+"""Values of some fields of a change or cell: status, label, comment, origin, and geometry, which is WKB in map units as
+hexadecimal digits, or None as it was found; looked."""
+
+Outline: TypeAlias = Callable[[Any], str]
+"""Returns what a client has drawn as a geometry; raises BadShape."""
 
 MOST_ITEMS = 10_000
 LONGEST_COMMENT = 2000
@@ -32,6 +39,15 @@ LONGEST_NAME = 40
 
 class BadAction(BadOption):
     """An action that cannot be recorded; the message says why."""
+
+
+class BadShape(BadAction):
+    """An outline that cannot be one of a change."""
+
+    def __init__(self, message: str, place: tuple[float, float] | None = None) -> None:
+        super().__init__(message)
+        self.place = place
+        """Column and row of the fault, where it has one."""
 
 
 class StaleAction(BadAction):
@@ -75,6 +91,7 @@ class Wish:
     """New values of fields of one change or cell."""
 
     key: str
+    """Empty for a change that is new."""
     rev: int
     """Revision that the client saw."""
     after: Fields
@@ -125,13 +142,14 @@ class Action:
         return cls(seq, at, who, op, kind, items, saved["of"])
 
 
-def read_request(sent: Any, who: str, classes: Sequence[str]) -> Request:
+def read_request(sent: Any, who: str, classes: Sequence[str], outline: Outline | None = None) -> Request:
     """Check what a client sent.
 
     Args:
         sent: parsed JSON: `op`, `kind` and `items`, each with `key`, `rev` and `after`.
         who: the reviewer.
         classes: names that a label may have.
+        outline: makes geometries of what was drawn; None: nothing may be drawn.
 
     Raises:
         BadAction: something is missing, or is not what it must be.
@@ -139,14 +157,15 @@ def read_request(sent: Any, who: str, classes: Sequence[str]) -> Request:
     if not isinstance(sent, dict):
         raise BadAction("an action is a JSON object")
     op, kind, items = _op(sent.get("op")), sent.get("kind"), sent.get("items", [])
-    if kind not in KINDS:
-        raise BadAction(f"kind {kind!r} is not one of {', '.join(KINDS)}")
+    if kind not in KINDS or kind == "qgis":
+        raise BadAction(f"kind {str(kind)[:50]!r} is not one of {', '.join(KINDS[:-1])}")
     if not isinstance(items, list) or len(items) > MOST_ITEMS:
         raise BadAction(f"items must be a list of at most {MOST_ITEMS}")
     if (kind in ("undo", "redo")) == bool(items):
         raise BadAction(f"{kind} with {len(items)} items; undo and redo have none, all others some")
-    wishes = tuple(_wish(item, kind, classes) for item in items)
-    if len({wish.key for wish in wishes}) < len(wishes):
+    wishes = tuple(_wish(item, kind, classes, outline) for item in items)
+    keys = [wish.key for wish in wishes if wish.key]
+    if len({*keys}) < len(keys):
         raise BadAction("an action touches each change once")
     return Request(op, reviewer_name(who), kind, wishes)
 
@@ -170,23 +189,58 @@ def _op(value: Any) -> str:
         raise BadAction(f"op {str(value)[:50]!r} must be a UUID") from error
 
 
-def _wish(item: Any, kind: str, classes: Sequence[str]) -> Wish:
+ENDING = ("delete", "split", "merge")
+"""Kinds of actions after which some changes are no more."""
+
+TEXTS = ("status", "label", "comment")
+NEW = ("geometry", *TEXTS)
+
+
+def _wish(item: Any, kind: Kind, classes: Sequence[str], outline: Outline | None) -> Wish:
     if not isinstance(item, dict) or not isinstance(item.get("key"), str) or not isinstance(item.get("after"), dict):
         raise BadAction("an item is an object with key, rev and after")
-    rev = item.get("rev")
+    key, rev, asked = item["key"], item.get("rev"), item["after"]
     if not isinstance(rev, int) or isinstance(rev, bool) or not 0 <= rev < math.inf:
         raise BadAction(f"rev {rev!r} must be a whole number")
-    if (kind == "look") != is_cell(item["key"]):
-        raise BadAction(f"{item['key'][:50]!r} is not what an action of kind {kind!r} touches")
-    checks = {"looked": _looked} if kind == "look" else {"status": _status, "label": _label, "comment": _comment}
-    after = {}
-    for name, value in item["after"].items():
-        if name not in checks:
-            raise BadAction(f"field {name[:50]!r} is not one of {', '.join(checks)}")
-        after[name] = checks[name](value, classes)
-    if not after:
-        raise BadAction(f"nothing is asked of {item['key'][:50]!r}")
-    return Wish(item["key"], rev, after)
+    allowed = _allowed(kind, key)
+    for name in asked:
+        if name not in allowed:
+            raise BadAction(f"field {name[:50]!r} of {key[:50]!r} is not what an action of kind {kind!r} touches")
+    if not asked:
+        raise BadAction(f"nothing is asked of {key[:50]!r}")
+    after = {name: _value(name, value, kind, key, classes, outline) for name, value in asked.items()}
+    if not key and not {"geometry", "label"} <= after.keys():
+        raise BadAction("a new change has a geometry and a label")
+    return Wish(key, rev, after if key else {"status": "kept", "comment": "", **after, "origin": ORIGINS[kind]})
+
+
+def _allowed(kind: Kind, key: str) -> tuple[str, ...]:
+    """Return the fields that an action of a kind may give to a change, a new one or a cell."""
+    if is_cell(key):
+        return ("looked",) if kind == "look" else ()
+    if not key:
+        return NEW if kind in ORIGINS else ()
+    return {"decide": TEXTS, "reshape": ("geometry",)}.get(kind, ("status",) if kind in ENDING else ())
+
+
+def _value(  # noqa: PLR0917, all are needed
+    name: str, value: Any, kind: Kind, key: str, classes: Sequence[str], outline: Outline | None
+) -> str | bool:
+    if name == "geometry":
+        if outline is None:
+            raise BadAction("nothing can be drawn here")
+        return outline(value)
+    if name == "status" and key and kind in ENDING:
+        if value != "deleted":
+            raise BadAction(f"status {str(value)[:50]!r} must be deleted in an action of kind {kind!r}")
+        return "deleted"
+    checks: Mapping[str, Callable[[Any, Sequence[str]], str | bool]] = {
+        "looked": _looked,
+        "status": _status,
+        "label": _label,
+        "comment": _comment,
+    }
+    return checks[name](value, classes)
 
 
 def _looked(value: Any, classes: Sequence[str]) -> bool:

@@ -89,6 +89,22 @@ class Base:
                 found |= {number: wkb_of(blob) for number, blob in database.execute(query, part)}
         return found
 
+    def row(self, number: int) -> tuple[bytes, dict[str, Any]]:
+        """Return stored geometry and all attributes of one change."""
+        with self._opened() as database:
+            found = database.execute("SELECT * FROM changes WHERE id = ?", (number,))
+            values = dict(zip([each[0] for each in found.description], found.fetchone(), strict=True))
+        values.pop("fid")
+        return values.pop("geom"), values
+
+    @cached_property
+    def geometry_type(self) -> str:
+        """As GDAL names it: Polygon or MultiPolygon."""
+        query = "SELECT geometry_type_name FROM gpkg_geometry_columns WHERE table_name = 'changes'"
+        with self._opened() as database:
+            (name,) = database.execute(query).fetchone()
+        return {"POLYGON": "Polygon", "MULTIPOLYGON": "MultiPolygon"}[str(name)]
+
     def attributes(self, number: int) -> dict[str, Any]:
         """Attributes of one change, by name."""
         with self._opened() as database:

@@ -11,7 +11,7 @@ import shapely
 
 from geochange.arrays import Array
 from geochange.errors import GridMismatch
-from geochange.review.actions import DECIDED, Request, Wish
+from geochange.review.actions import DECIDED, ORIGINS, Request, Wish
 from geochange.review.saved import SavedReview
 from geochange.review.store import ReviewStore
 from geochange.scenes.grid import Tile
@@ -29,15 +29,16 @@ class Carried:
     """How much was carried over."""
 
     changes: int
+    missed: int
+    """Changes that were kept and are not found again: they are drawn."""
     cells: int
 
 
 def carry_over(old: SavedReview, new: SavedReview) -> Carried:
     """Decide on changes of a new run as on those of an old one with which they share an IoU of at least `LEAST_IOU`.
 
-    Of several such outlines the one with the largest IoU counts. A cell that was looked at counts as looked at again
-    where nothing is left to decide: each change in it that was kept is found again, and each that is found is carried
-    over.
+    Of several such outlines the one with the largest IoU counts. A change that was kept is drawn where nothing is found
+    now. A cell that was looked at counts as looked at again where nothing in it is left to decide.
 
     Args:
         old: a run that was reviewed.
@@ -53,21 +54,27 @@ def carry_over(old: SavedReview, new: SavedReview) -> Carried:
         for key, touched in old.state.touched.items()
         if key.isdecimal() and touched.fields["status"] in DECIDED
     ]
-    before, after = _outlines(old, decided), _outlines(new, new.base.columns.ids.tolist())
+    before = old.changes.shapes(old.state, decided)
+    after = new.changes.shapes(new.state, new.base.columns.ids.tolist())
     matches = _matches(before, after)
-    cells = _settled_cells(old, before, after, matches)
+    fresh = shapely.STRtree([shape for number, shape in after.items() if number not in matches])
+    found_again = {*matches.values()}
+    missed = {
+        number: shape
+        for number, shape in before.items()
+        if number not in found_again and _kept(old, number) and not fresh.query(shape, predicate="intersects").size
+    }
+    lost = [shape for number, shape in before.items() if number not in {*found_again, *missed} and _kept(old, number)]
+    cells = _settled_cells(old, [*lost, *fresh.geometries])
     requests = [_decision(old, new, matches)] if matches else []
+    if missed:
+        requests.append(_drawing(old, new, missed))
     if cells:
         requests.append(_looks(new, cells))
-    with ReviewStore(new.truth, new.untouched, new.facts()) as store:
+    with ReviewStore(new.truth, new.untouched, new.facts(), top=new.changes.top) as store:
         for request in requests:
             store.act(request).result()
-    return Carried(len(matches), len(cells))
-
-
-def _outlines(saved: SavedReview, numbers: list[int]) -> dict[int, Array]:
-    shapes = saved.base.shapes(numbers)
-    return dict(zip(numbers, shapely.from_wkb([shapes[number] for number in numbers]).tolist(), strict=True))
+    return Carried(len(matches), len(missed), len(cells))
 
 
 def _matches(before: Mapping[int, Array], after: Mapping[int, Array]) -> dict[int, int]:
@@ -81,14 +88,9 @@ def _matches(before: Mapping[int, Array], after: Mapping[int, Array]) -> dict[in
     return {ids[place[k]]: numbers[other[k]] for k in order.tolist() if iou[k] >= LEAST_IOU}
 
 
-def _settled_cells(
-    old: SavedReview, before: Mapping[int, Array], after: Mapping[int, Array], matches: Mapping[int, int]
-) -> list[int]:
-    """Return numbers of cells in which nothing is left to decide."""
-    found_again = {*matches.values()}
-    lost = [shape for number, shape in before.items() if number not in found_again and _kept(old, number)]
-    fresh = [shape for number, shape in after.items() if number not in matches]
-    open_places = shapely.STRtree(in_pixels(np.array([*lost, *fresh], object), old.run.scene.grid))
+def _settled_cells(old: SavedReview, undecided: list[Array]) -> list[int]:
+    """Return numbers of cells that were looked at, and in which nothing is undecided."""
+    open_places = shapely.STRtree(in_pixels(np.array(undecided, object), old.run.scene.grid))
     return [
         place
         for place, tile in enumerate(old.cells.tiles)
@@ -112,6 +114,15 @@ def _decision(old: SavedReview, new: SavedReview, matches: Mapping[int, int]) ->
         after = {name: fields[name] for name in ("status", "label", "comment")}
         wishes.append(Wish(str(number), _rev(new, str(number)), after))
     return Request(_op(new, "decide"), CARRIER, "decide", tuple(wishes))
+
+
+def _drawing(old: SavedReview, new: SavedReview, missed: Mapping[int, Array]) -> Request:
+    wishes = []
+    for number, shape in missed.items():
+        fields = old.state.touched[str(number)].fields
+        told = {name: fields[name] for name in ("status", "label", "comment")}
+        wishes.append(Wish("", 0, {**told, "geometry": shapely.to_wkb(shape, hex=True), "origin": ORIGINS["draw"]}))
+    return Request(_op(new, "draw"), CARRIER, "draw", tuple(wishes))
 
 
 def _looks(new: SavedReview, cells: list[int]) -> Request:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -25,8 +26,8 @@ from geochange.polygons.style import status_style
 from geochange.review.actions import Action, is_cell
 from geochange.review.base import wkb_of
 from geochange.review.cells import Cells
+from geochange.review.changes import Changes
 from geochange.review.state import ReviewState
-from geochange.scenes.grid import Grid
 
 NAME = "review.gpkg"
 BUSY_SECONDS = 0.2  # that a lock of a GIS is waited for
@@ -59,10 +60,9 @@ class GisView:
     """The file `review.gpkg` of a run."""
 
     path: Path
-    base: Path
+    changes: Changes
     layer: str
     """What tells the contents of the base from others."""
-    grid: Grid
     cells: Cells
 
     def catch_up(self, state: ReviewState) -> bool:
@@ -93,8 +93,10 @@ class GisView:
                 return False
             (applied,) = view.execute("SELECT applied FROM review_state").fetchone()
             news = [state.actions[seq] for seq in range(applied + 1, state.seq + 1)]
-            for key in dict.fromkeys(item.key for action in news for item in action.items):
-                self._show(view, key, state)
+            items = [item for action in news for item in action.items]
+            outlined = {item.key for item in items if "geometry" in item.after}
+            for key in dict.fromkeys(item.key for item in items):
+                self._show(view, key, state, outlined=key in outlined)
             view.executemany("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _history(news))
             view.execute("UPDATE review_state SET applied = ?", (state.seq,))
             view.execute("UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
@@ -113,7 +115,7 @@ class GisView:
         if left := [each for each in JOURNALS if self.path.with_name(self.path.name + each).exists()]:
             raise OutputInTheWay(f"{self.path}{left[0]} lies there without its file; close the GIS that has it open")
         with appearing(self.path) as temporary:
-            shutil.copyfile(self.base, temporary)
+            shutil.copyfile(self.changes.base.path, temporary)
             temporary.chmod(0o644)
             with closing(sqlite3.connect(temporary)) as view:
                 _add_functions(view)
@@ -127,12 +129,10 @@ class GisView:
     def _areas(self, view: sqlite3.Connection) -> Iterator[tuple[bytes, str]]:
         """Yield geometry and name of each cell."""
         (number,) = view.execute("SELECT srs_id FROM gpkg_contents WHERE table_name = 'changes'").fetchone()
-        header = b"GP\0\1" + int(number).to_bytes(4, "little", signed=True)
         tiles = self.cells.tiles
         boxes = [shapely.box(each.col, each.row, each.stop_col, each.stop_row) for each in tiles]
-        outlines = shapely.to_wkb(map_polygons(np.array(boxes), self.grid))
-        for place, wkb in enumerate(outlines):
-            yield header + wkb, self.cells.key(place)
+        for place, outline in enumerate(map_polygons(np.array(boxes), self.changes.grid)):
+            yield geopackage_blob(outline, int(number)), self.cells.key(place)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -140,7 +140,7 @@ class GisView:
             _add_functions(view)
             yield view
 
-    def _show(self, view: sqlite3.Connection, key: str, state: ReviewState) -> None:
+    def _show(self, view: sqlite3.Connection, key: str, state: ReviewState, *, outlined: bool) -> None:
         """Bring one row up to date, unless it was edited in a GIS."""
         now = state.of(key)
         assert now is not None
@@ -148,13 +148,40 @@ class GisView:
             view.execute("UPDATE areas SET looked = ?, rev = ? WHERE name = ?", (now.fields["looked"], now.rev, key))
             return
         row = view.execute(f"SELECT fid, digest, {_DIGESTED} FROM changes WHERE id = ? ORDER BY fid", (key,)).fetchone()
-        if row is None or row[1] != digest_of(*row[2:]):
+        if row is not None and row[1] != digest_of(*row[2:]):
             return
-        fields = tuple(str(now.fields[name]) for name in ("label", "status", "comment"))
-        view.execute(
-            "UPDATE changes SET label = ?, status = ?, comment = ?, rev = ?, digest = ? WHERE fid = ?",
-            (*fields, now.rev, digest_of(row[2], *fields), row[0]),
-        )
+        if now.fields["status"] == "deleted":
+            view.execute("DELETE FROM changes WHERE fid = ?", (row and row[0],))
+            return
+        fields = {name: str(now.fields[name]) for name in ("label", "status", "comment")}
+        values: dict[str, Any] = {**fields, "rev": now.rev}
+        shape = self.changes.edited(state).get(int(key))
+        if outlined or row is None:
+            values |= self._outlined(view, int(key), shape)
+        values["digest"] = digest_of(values.get("geom", row and row[2]), *fields.values())
+        if row is None:
+            names = ", ".join(values)
+            view.execute(f"INSERT INTO changes ({names}) VALUES ({', '.join('?' * len(values))})", (*values.values(),))
+            return
+        assigned = ", ".join(f"{name} = ?" for name in values)
+        view.execute(f"UPDATE changes SET {assigned} WHERE fid = ?", (*values.values(), row[0]))
+
+    def _outlined(self, view: sqlite3.Connection, number: int, shape: shapely.Geometry | None) -> dict[str, Any]:
+        """Return the columns of a change that depend on its outline: a drawn one, or None as it was found."""
+        if shape is None:
+            blob, values = self.changes.base.row(number)
+            return {**values, "id": number, "geom": blob}
+        (kind, srs) = view.execute(
+            "SELECT geometry_type_name, srs_id FROM gpkg_geometry_columns WHERE table_name = 'changes'"
+        ).fetchone()
+        if kind == "MULTIPOLYGON" and shape.geom_type == "Polygon":
+            shape = shapely.MultiPolygon([shape])
+        return {**self.changes.measured([shape])[0], "id": number, "geom": geopackage_blob(shape, int(srs))}
+
+
+def geopackage_blob(shape: shapely.Geometry, srs: int) -> bytes:
+    """Return a geometry as a GeoPackage stores it."""
+    return b"GP\0\1" + srs.to_bytes(4, "little", signed=True) + bytes(shapely.to_wkb(shape))
 
 
 def digest_of(geometry: bytes | None, label: str | None, status: str | None, comment: str | None) -> str:
@@ -167,7 +194,13 @@ def _history(actions: list[Action]) -> Iterator[tuple[int | str, ...]]:
     for action in actions:
         for item in action.items:
             for name, after in item.after.items():
-                yield action.seq, action.at, action.who, action.kind, item.key, name, str(item.before[name]), str(after)
+                before, now = (_shown(name, value) for value in (item.before[name], after))
+                yield action.seq, action.at, action.who, action.kind, item.key, name, before, now
+
+
+def _shown(name: str, value: str | bool | None) -> str:
+    """Return a value as the history has it: of outlines only that there is one."""
+    return ("as found" if value is None else "drawn") if name == "geometry" else str(value)
 
 
 def _add_functions(view: sqlite3.Connection) -> None:

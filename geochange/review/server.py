@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 import shapely
 from pyproj import Transformer
+from shapely.geometry.polygon import orient
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from geochange.arrays import Array
 from geochange.errors import DiskFull, GeochangeError
-from geochange.review.actions import Action, BadAction, StaleAction, read_request
-from geochange.review.base import Base
+from geochange.polygons.features import map_polygons
+from geochange.review.actions import Action, BadAction, BadShape, StaleAction, read_request
 from geochange.review.cells import Cells
+from geochange.review.changes import Changes
+from geochange.review.geometry import coordinates, cut_out, merge, read_line, read_polygon, split
+from geochange.review.grow import grow
 from geochange.review.guard import HEADERS, MOST_BYTES, Guard, Refusal
 from geochange.review.pictures import DATES, PROBABILITY, NotYet, Pictures
 from geochange.review.queue import ORDERS, cell_sample
@@ -48,13 +53,35 @@ class Review:
     """All that the server knows."""
 
     run: ReviewRun
-    base: Base
+    changes: Changes
     store: ReviewStore
     pictures: Pictures
     cells: Cells
     guard: Guard
     reviewer: str
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(TILE_THREADS, "tiles"))
+
+    def outline(self, sent: Any) -> str:
+        """Return what a client has drawn, in pixels of the scene, as a geometry in map units.
+
+        Raises:
+            BadShape: it is no outline of a change.
+        """
+        polygon = read_polygon(sent, self.run.scene.shape)
+        (mapped,) = map_polygons(np.array([polygon]), self.run.scene.grid)
+        return str(shapely.to_wkb(orient(mapped), hex=True))
+
+    def told_of(self, key: str) -> dict[str, Any]:
+        """Return what clients are told of a change or cell as it is now; with its box and area where it has one."""
+        state = self.store.state
+        now = state.of(key)
+        assert now is not None
+        found = _without_outline(present(key, now))
+        if key.isdecimal():
+            columns = self.changes.columns(state)
+            for place in np.flatnonzero(columns.ids == int(key)).tolist():
+                found |= {"box": columns.boxes[place].tolist(), "area": float(columns.areas[place])}
+        return found
 
     async def read(self, work: Callable[[], Any]) -> Any:
         """Run what reads files in a thread."""
@@ -74,6 +101,8 @@ def application(review: Review) -> Starlette:
         ("GET", "/api/events"): _events,
         ("GET", "/tiles/{layer}/{look}/{zoom:int}/{col:int}/{row:int}"): _tile,
         ("POST", "/api/actions"): _act,
+        ("POST", "/api/geometry"): _geometry,
+        ("POST", "/api/grow"): _grow,
     }
     routes = [
         Route(path, _guarded(review, partial(answer, review), own_page=method == "POST"), methods=[method])
@@ -102,8 +131,10 @@ def _guarded(review: Review, answer: Answer, *, own_page: bool = False, session:
         except Refusal as refusal:
             response = JSONResponse({"error": refusal.text}, refusal.status)
         except StaleAction as error:
-            states = [present(key, now) for key in error.ids if (now := review.store.state.of(key))]
+            states = [review.told_of(key) for key in error.ids]
             response = JSONResponse({"error": str(error), "now": states}, 409)
+        except BadShape as error:
+            response = JSONResponse({"error": str(error), "place": error.place}, 422)
         except BadAction as error:
             response = JSONResponse({"error": str(error)}, 422)
         except DiskFull as error:
@@ -168,6 +199,7 @@ async def _scene(review: Review, request: Request) -> Response:
             "look": await review.read(lambda: pictures.look),
             "deepest": pictures.lattice.deepest,
             "classes": run.classes,
+            "top": review.changes.top,
             "threshold": run.threshold,
             "orders": [*ORDERS],
             "cells": [[tile.row, tile.col, tile.height, tile.width] for tile in review.cells.tiles],
@@ -189,8 +221,9 @@ def _date(run: ReviewRun, name: str) -> dict[str, str | None]:
 
 async def _index(review: Review, request: Request) -> Response:
     """All changes as columns of numbers, and cells that have been looked at."""
-    columns = await review.read(lambda: review.base.columns)
     state = review.store.state
+    columns = await review.read(lambda: review.changes.columns(state))
+    places = {number: place for place, number in enumerate(columns.ids.tolist())}
     statuses, revs = np.zeros(len(columns.ids), np.uint8), np.zeros(len(columns.ids), np.uint32)
     labels = columns.labels.copy()
     numbers = {name: place for place, name in enumerate(review.run.classes)}
@@ -199,7 +232,8 @@ async def _index(review: Review, request: Request) -> Response:
         if (cell := review.cells.places.get(key)) is not None:
             looked[cell], cell_revs[cell] = bool(touched.fields["looked"]), touched.rev
             continue
-        place = review.base.places[int(key)]
+        if (place := places.get(int(key))) is None:  # drawn, and deleted since
+            continue
         statuses[place] = STATUS_CODES.index(str(touched.fields["status"]))
         labels[place], revs[place] = numbers.get(str(touched.fields["label"]), 0), touched.rev
     parts = [
@@ -222,16 +256,18 @@ async def _order(review: Review, request: Request) -> Response:
     name = request.path_params["order"]
     if name not in ORDERS:
         raise Refusal(404, f"the order is not one of {', '.join(ORDERS)}")
-    columns = await review.read(lambda: review.base.columns)
+    columns = await review.read(lambda: review.changes.base.columns)
     places = await review.read(lambda: ORDERS[name](columns))
     return Response(columns.ids[places].astype("<u4").tobytes(), media_type="application/octet-stream")
 
 
 async def _shapes(review: Review, request: Request) -> Response:
     """Outlines of changes in a box, or of some ids, in pixels of the scene."""
-    columns = await review.read(lambda: review.base.columns)
+    state = review.store.state
+    columns = await review.read(lambda: review.changes.columns(state))
     if "ids" in request.query_params:
-        wanted = [number for number in _numbers(request, "ids", int) if number in review.base.places]
+        asked = _numbers(request, "ids", int)
+        wanted = columns.ids[np.isin(columns.ids, asked)].tolist()
     else:
         left, top, right, bottom = _numbers(request, "box", float, 4)
         boxes = columns.boxes
@@ -239,12 +275,12 @@ async def _shapes(review: Review, request: Request) -> Response:
         wanted = columns.ids[meets].tolist()
     if len(wanted) > MOST_SHAPES:
         return JSONResponse({"too_many": len(wanted)})
-    found = await review.read(lambda: review.base.shapes(wanted))
+    found = await review.read(lambda: review.changes.shapes(state, wanted))
     return Response(_collection(found, review), media_type="application/geo+json")
 
 
-def _collection(found: dict[int, bytes], review: Review) -> str:
-    shapes = in_pixels(shapely.from_wkb(list(found.values())), review.run.scene.grid)
+def _collection(found: dict[int, Array], review: Review) -> str:
+    shapes = in_pixels(np.array([*found.values()], object), review.run.scene.grid)
     features = [
         f'{{"type":"Feature","id":{number},"geometry":{geometry}}}'
         for number, geometry in zip(found, shapely.to_geojson(shapes).tolist(), strict=True)
@@ -266,17 +302,18 @@ def _numbers(request: Request, name: str, kind: type[Any], count: int | None = N
 async def _change(review: Review, request: Request) -> Response:
     """All that is known of a change, with its history."""
     number = request.path_params["id"]
-    now = review.store.state.of(str(number))
+    state = review.store.state
+    now = state.of(str(number))
     if now is None:
         raise Refusal(404, f"there is no change {number}")
-    attributes = await review.read(lambda: review.base.attributes(number))
+    attributes = await review.read(lambda: review.changes.attributes(state, number))
     history = [
-        {"at": action.at, "who": action.who, "kind": action.kind, "after": item.after}
+        {"at": action.at, "who": action.who, "kind": action.kind, "after": _without_outline(item.after)}
         for action in list(review.store.state.actions.values())
         for item in action.items
         if item.key == str(number)
     ]
-    return JSONResponse({**attributes, **present(str(number), now), "history": history})
+    return JSONResponse({**attributes, **_without_outline(present(str(number), now)), "history": history})
 
 
 async def _at(review: Review, request: Request) -> Response:
@@ -292,7 +329,7 @@ async def _at(review: Review, request: Request) -> Response:
 
 
 async def _progress(review: Review, request: Request) -> Response:
-    tally = review.store.state.tally(len(review.base.places))
+    tally = review.store.state.tally(len(review.changes.base.places))
     return JSONResponse({**tally, "read_only": review.store.read_only, "preparing": review.pictures.preparing})
 
 
@@ -315,14 +352,62 @@ async def _act(review: Review, request: Request) -> Response:
     who = sent.get("who", review.reviewer)
     if not isinstance(who, str):
         raise BadAction("who must be a name")
-    asked = read_request(sent, who, review.run.classes)
+    asked = await review.read(lambda: read_request(sent, who, review.run.classes, review.outline))
     action = await asyncio.wrap_future(review.store.act(asked))
     return JSONResponse(_told(review, action))
 
 
+async def _geometry(review: Review, request: Request) -> Response:
+    """Answer what becomes of changes that are cut, merged or given a hole; nothing is recorded."""
+    sent = await _json(request)
+    return JSONResponse({"shapes": await review.read(lambda: _reshaped(review, sent))})
+
+
+def _reshaped(review: Review, sent: dict[str, Any]) -> list[Any]:
+    ids = sent.get("ids")
+    if not isinstance(ids, list) or not 0 < len(ids) <= MOST_SHAPES or not all(type(each) is int for each in ids):
+        raise Refusal(422, f"ids must be a list of 1 to {MOST_SHAPES} numbers")
+    found = review.changes.shapes(review.store.state, ids)
+    if missing := [each for each in ids if each not in found]:
+        raise Refusal(404, f"there is no change {missing[0]}")
+    shapes = in_pixels(np.array([found[each] for each in ids], object), review.run.scene.grid)
+    match sent.get("kind"):
+        case "split":
+            parts = split(shapes[0], read_line(sent.get("line")))
+        case "merge":
+            parts = [merge(shapes.tolist())]
+        case "hole":
+            parts = [cut_out(shapes[0], read_polygon(sent.get("polygon"), review.run.scene.shape))]
+        case kind:
+            raise Refusal(422, f"kind {str(kind)[:50]!r} is not one of split, merge, hole")
+    return [coordinates(part) for part in parts]
+
+
+async def _grow(review: Review, request: Request) -> Response:
+    """Answer the region of the probability about a pixel; nothing is recorded."""
+    sent = await _json(request)
+    place = sent.get("at")
+    if not isinstance(place, list) or len(place) != 2 or not all(type(each) in (int, float) for each in place):
+        raise Refusal(422, "at must be a column and a row")
+    rows, cols = review.run.scene.shape
+    if not (0 <= place[0] < cols and 0 <= place[1] < rows):
+        raise Refusal(404, "the place lies outside the scene")
+    row, col = int(place[1]), int(place[0])
+    region = await review.read(lambda: grow(review.run.scores, row, col, review.run.threshold))
+    return JSONResponse({"shapes": [coordinates(region)]})
+
+
+def _without_outline(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as clients are told of them: that there is another outline, not which."""
+    return {name: value is not None if name == "geometry" else value for name, value in fields.items()}
+
+
 def _told(review: Review, action: Action) -> dict[str, Any]:
     """Return what clients are told of an action."""
-    items = [{"key": item.key, "rev": item.rev, **item.after} for item in action.items]
+    items = [
+        review.told_of(item.key) if "geometry" in item.after else {"key": item.key, "rev": item.rev, **item.after}
+        for item in action.items
+    ]
     told = {"seq": action.seq, "who": action.who, "op": action.op, "kind": action.kind, "of": action.of}
     return {**told, "items": items}
 

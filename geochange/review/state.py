@@ -10,7 +10,7 @@ from typing import Any
 from geochange.polygons.features import UNREVIEWED
 from geochange.review.actions import Action, BadAction, Effect, Fields, Request, StaleAction, is_cell
 
-FOUND: Fields = {"status": UNREVIEWED, "comment": ""}
+FOUND: Fields = {"status": UNREVIEWED, "comment": "", "geometry": None, "origin": "found"}
 """Fields of a change that nobody has touched, but for its label."""
 
 LOOKED: Fields = {"looked": False}
@@ -46,6 +46,8 @@ class ReviewState:
     actions: MutableMapping[int, Action] = field(default_factory=dict)
     ops: MutableMapping[str, int] = field(default_factory=dict)
     seq: int = 0
+    top: int = 0
+    """The highest id of a change so far: new ones get those after it."""
 
     def draft(self) -> ReviewState:
         """Return a state that begins as this one, and leaves this one as it is."""
@@ -56,13 +58,14 @@ class ReviewState:
             ChainMap({}, self.actions),
             ChainMap({}, self.ops),
             self.seq,
+            self.top,
         )
 
     def take_over(self, draft: ReviewState) -> None:
         """Become what a draft of this state has become."""
         for name in ("touched", "stacks", "actions", "ops"):
             getattr(self, name).update(getattr(draft, name).maps[0])
-        self.seq = draft.seq
+        self.seq, self.top = draft.seq, draft.top
 
     def of(self, key: str) -> Touched | None:
         """Return a change or cell; None where there is none."""
@@ -82,12 +85,19 @@ class ReviewState:
             return self._reverse(request, at)
         items = []
         stale = []
+        top = self.top
         for wish in request.items:
+            if not wish.key:
+                top += 1
+                items.append(Effect(str(top), 1, {**wish.after, "status": "deleted"}, wish.after))
+                continue
             now = self.of(wish.key)
             if now is None:
                 raise BadAction(f"there is no {wish.key if is_cell(wish.key) else f'change {wish.key}'}")
             if now.rev != wish.rev:
                 stale.append(wish.key)
+            elif now.fields.get("status") == "deleted":
+                raise BadAction(f"change {wish.key} was deleted")
             before = {name: now.fields[name] for name in wish.after}
             items.append(Effect(wish.key, now.rev + 1, before, wish.after))
         if stale:
@@ -117,6 +127,8 @@ class ReviewState:
         """Go on to the state after an action."""
         for item in action.items:
             now = self.of(item.key)
+            if now is None and item.rev == 1 and "origin" in item.after and int(item.key) == self.top + 1:
+                now, self.top = Touched(0, {}), self.top + 1
             if now is None or item.rev != now.rev + 1:
                 raise ValueError(f"action {action.seq} does not follow from those before it")
             self.touched[item.key] = Touched(item.rev, {**now.fields, **item.after})
@@ -128,7 +140,7 @@ class ReviewState:
         """Count changes of each status, of so many in all, and cells looked at."""
         changes = {key: each for key, each in self.touched.items() if not is_cell(key)}
         counts = Counter(str(each.fields["status"]) for each in changes.values())
-        counts[UNREVIEWED] += total - len(changes)
+        counts[UNREVIEWED] += total - sum(each.fields["origin"] == "found" for each in changes.values())
         looked = sum(bool(each.fields.get("looked")) for key, each in self.touched.items() if is_cell(key))
         return {**{name: counts[name] for name in (UNREVIEWED, "kept", "rejected", "unsure")}, "cells": looked}
 
@@ -143,13 +155,18 @@ def _after(stacks: Stacks, action: Action) -> Stacks:
             return Stacks((*stacks.done, action.seq))
 
 
-def fold(untouched: Callable[[str], Fields | None], actions: Iterable[Action]) -> ReviewState:
+def fold(untouched: Callable[[str], Fields | None], actions: Iterable[Action], top: int = 0) -> ReviewState:
     """Return the state after actions, in their order.
+
+    Args:
+        untouched: as `ReviewState` has it.
+        actions: from the first on.
+        top: the highest id of a change that was found.
 
     Raises:
         ValueError: one of them does not follow from those before it.
     """
-    state = ReviewState(untouched)
+    state = ReviewState(untouched, top=top)
     for action in actions:
         state.apply(action)
     return state

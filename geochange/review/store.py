@@ -77,13 +77,16 @@ class ReviewStore:
     takes no actions until the disk takes them again.
     """
 
-    def __init__(self, path: Path, untouched: Untouched, facts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, path: Path, untouched: Untouched, facts: Mapping[str, str] | None = None, *, top: int = 0
+    ) -> None:
         """Open a review, or begin it.
 
         Args:
             path: the file.
             untouched: fields of a change or cell before anyone touched it; None where there is none.
             facts: what the review is of; it is kept with the first action, and must stay.
+            top: the highest id of a change that was found.
 
         Raises:
             UnreadableInput: the file is damaged, no review, or one of something else.
@@ -92,7 +95,7 @@ class ReviewStore:
         self.path = path
         self.read_only: str | None = None
         """Why nothing can be written at the moment."""
-        self._untouched = untouched
+        self._untouched, self._top = untouched, top
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._listeners: list[Callable[[Sequence[Action]], None]] = []
         self._make({"format": FORMAT, **(facts or {})})
@@ -155,7 +158,7 @@ class ReviewStore:
         return database
 
     def _state_of_file(self) -> ReviewState:
-        return fold(self._untouched, read_actions(self.path))
+        return fold(self._untouched, read_actions(self.path), self._top)
 
     def _write(self) -> None:
         database = self._connect()

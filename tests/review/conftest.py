@@ -37,15 +37,17 @@ def out(finished, tmp_path):
 
 
 def record(out, *requests, who="ada"):
-    """Put actions on a run's review, each as (kind, {key: fields}); return the review as it is then."""
+    """Put actions on a run's review, each as (kind, {key: fields}) or (kind, [(key, fields)]); return the review then.
+
+    Geometries are WKB in map units as hexadecimal digits; the key of a new change is empty.
+    """
     saved = SavedReview.open(out, beginning=True)
-    with ReviewStore(saved.truth, saved.untouched, saved.facts()) as store:
+    with ReviewStore(saved.truth, saved.untouched, saved.facts(), top=saved.changes.top) as store:
         for kind, wishes in requests:
-            items = [
-                {"key": str(key), "rev": store.state.of(str(key)).rev, "after": now} for key, now in wishes.items()
-            ]
+            pairs = wishes.items() if isinstance(wishes, dict) else wishes
+            items = [{"key": str(k), "rev": store.state.of(str(k)).rev if k else 0, "after": now} for k, now in pairs]
             sent = {"op": str(uuid4()), "kind": kind, "items": items}
-            store.act(read_request(sent, who, saved.run.classes)).result()
+            store.act(read_request(sent, who, saved.run.classes, str)).result()
     return SavedReview.open(out)
 
 

@@ -24,7 +24,7 @@ def opened(out):
 
 @pytest.fixture
 def view(opened):
-    return GisView(opened.run.out / "review.gpkg", opened.base.path, "layer", opened.run.scene.grid, opened.cells)
+    return GisView(opened.run.out / "review.gpkg", opened.changes, "layer", opened.cells)
 
 
 def do(state, key, **after):
@@ -51,7 +51,7 @@ def test_a_view_that_caught_up_is_one_made_anew(opened, view, tmp_path):
     do(state, "cell 0 0", looked=True)
     do(state, "1", status="unreviewed")
     assert view.catch_up(state)
-    anew = GisView(tmp_path / "anew.gpkg", view.base, view.layer, view.grid, view.cells)
+    anew = GisView(tmp_path / "anew.gpkg", view.changes, view.layer, view.cells)
     assert anew.catch_up(state)
     assert rows(anew.path) == rows(view.path)
     frame = read_file(view.path, layer="changes").set_index("id")
@@ -122,7 +122,7 @@ def test_the_view_is_a_layer_with_a_style_and_cells(opened, view):
     assert layers["changes"] == layers["areas"] == "Polygon"
     areas = open_layer(f"{view.path}|layername=areas").frame
     height, width = opened.run.scene.shape
-    assert areas.geometry.area.sum() == pytest.approx(height * width * abs(view.grid.transform.determinant))
+    assert areas.geometry.area.sum() == pytest.approx(height * width * abs(view.changes.grid.transform.determinant))
     with closing(sqlite3.connect(view.path)) as database:
         assert database.execute("SELECT count(*) FROM layer_styles WHERE f_table_name = 'changes'").fetchone() == (1,)
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

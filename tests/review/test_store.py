@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from geochange.errors import DiskFull, UnreadableInput
 from geochange.review.actions import BadAction, StaleAction, read_request
-from geochange.review.state import ReviewState, fold
+from geochange.review.state import FOUND, LOOKED, ReviewState, fold
 from geochange.review.store import ReviewStore, read_actions
 
 CLASSES = ("building", "road")
@@ -26,8 +26,8 @@ CHANGES = range(1, 6)
 
 def untouched(key):
     if key in map(str, CHANGES):
-        return {"status": "unreviewed", "label": "building", "comment": ""}
-    return {"looked": False} if key in ("cell 0 0", "cell 0 1") else None
+        return {**FOUND, "label": "building"}
+    return LOOKED if key in ("cell 0 0", "cell 0 1") else None
 
 
 def decide(key, rev, status="kept", who="ada", op=None, **more):
@@ -41,7 +41,7 @@ def take_back(kind="undo", who="ada"):
 
 @pytest.fixture
 def store(tmp_path):
-    with ReviewStore(tmp_path / "review.sqlite", untouched) as opened:
+    with ReviewStore(tmp_path / "review.sqlite", untouched, top=CHANGES[-1]) as opened:
         yield opened
 
 

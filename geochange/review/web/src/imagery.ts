@@ -46,7 +46,7 @@ export class Imagery {
     this.map = new Map({
       target,
       controls: [],
-      interactions: defaults({ keyboard: false, shiftDragZoom: false, altShiftDragRotate: false, pinchRotate: false }),
+      interactions: defaults({ keyboard: false, shiftDragZoom: false, altShiftDragRotate: false, doubleClickZoom: false, pinchRotate: false }),
       layers: Object.values(this.layers),
       view: new View({
         projection,

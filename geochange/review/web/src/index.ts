@@ -6,6 +6,7 @@ export const STATUSES = ["unreviewed", "kept", "rejected", "unsure", "deleted"] 
 export type Status = (typeof STATUSES)[number];
 export const UNREVIEWED = 0;
 export const UNSURE = 3;
+export const DELETED = 4;
 
 export interface Told {
   key: string;
@@ -14,6 +15,9 @@ export interface Told {
   label?: string;
   comment?: string;
   looked?: boolean;
+  geometry?: boolean;
+  box?: [number, number, number, number];
+  area?: number;
 }
 
 export class Index {
@@ -21,14 +25,14 @@ export class Index {
 
   constructor(
     readonly seq: number,
-    readonly ids: Uint32Array,
-    readonly revs: Uint32Array,
-    readonly areas: Float32Array,
-    readonly scores: Float32Array,
-    readonly boxes: Float32Array,
+    public ids: Uint32Array,
+    public revs: Uint32Array,
+    public areas: Float32Array,
+    public scores: Float32Array,
+    public boxes: Float32Array,
     readonly cellRevs: Uint32Array,
-    readonly statuses: Uint8Array,
-    readonly labels: Uint8Array,
+    public statuses: Uint8Array,
+    public labels: Uint8Array,
     readonly looked: Uint8Array,
   ) {
     this.places = new Map(Array.from(ids, (id, place) => [id, place]));
@@ -86,11 +90,34 @@ export class Index {
         this.looked[place] = Number(each.looked);
         continue;
       }
-      const place = this.places.get(Number(each.key));
+      const place = this.places.get(Number(each.key)) ?? (each.box === undefined ? undefined : this.append(Number(each.key)));
       if (place === undefined || each.rev < this.revs[place]) continue;
       this.revs[place] = each.rev;
+      if (each.box !== undefined) this.boxes.set(each.box, 4 * place);
+      if (each.area !== undefined) this.areas[place] = each.area;
       if (each.status !== undefined) this.statuses[place] = STATUSES.indexOf(each.status);
       if (each.label !== undefined) this.labels[place] = Math.max(0, classes.indexOf(each.label));
     }
+  }
+
+  /** Make room for a change that somebody has drawn. */
+  private append(id: number): number {
+    const place = this.ids.length;
+    const longer = <T extends Uint32Array | Float32Array | Uint8Array>(old: T, each = 1): T => {
+      const found = new (old.constructor as new (n: number) => T)(old.length + each);
+      found.set(old);
+      return found;
+    };
+    this.ids = longer(this.ids);
+    this.revs = longer(this.revs);
+    this.areas = longer(this.areas);
+    this.scores = longer(this.scores);
+    this.boxes = longer(this.boxes, 4);
+    this.statuses = longer(this.statuses);
+    this.labels = longer(this.labels);
+    this.ids[place] = id;
+    this.scores[place] = NaN; // nobody has scored it
+    this.places.set(id, place);
+    return place;
   }
 }

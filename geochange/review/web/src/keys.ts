@@ -16,6 +16,14 @@ export const KEYS: [string, string][] = [
   ["I", "this cell is looked at, next cell"],
   ["+ - 0", "zoom, fit the change"],
   ["Home", "whole scene"],
+  ["P R F", "draw a polygon, a rectangle, freehand"],
+  ["E", "move, add and remove corners"],
+  ["C H", "cut the change by a line, cut a hole"],
+  ["M", "merge those that are chosen"],
+  ["G", "grow a change from the pointer"],
+  ["Del", "delete; a change that was found is rejected"],
+  ["Arrows Enter", "with a tool: move the cross (Shift: tenfold), set a corner"],
+  ["T", "comment"],
   ["/", "go to an id"],
   ["Shift+drag", "choose several"],
   ["Esc", "leave"],
@@ -23,12 +31,13 @@ export const KEYS: [string, string][] = [
 
 export type Handlers = Record<string, (event: KeyboardEvent) => void>;
 
-export function listen(down: Handlers, up: Handlers): void {
-  window.addEventListener("keydown", (event) => press(event, down), { capture: true });
-  window.addEventListener("keyup", (event) => press(event, up), { capture: true });
+/** Have keys handled; `first` sees each before, and may take it. */
+export function listen(down: Handlers, up: Handlers, first: (event: KeyboardEvent) => boolean): void {
+  window.addEventListener("keydown", (event) => press(event, down, first), { capture: true });
+  window.addEventListener("keyup", (event) => press(event, up, () => false), { capture: true });
 }
 
-function press(event: KeyboardEvent, handlers: Handlers): void {
+function press(event: KeyboardEvent, handlers: Handlers, first: (event: KeyboardEvent) => boolean): void {
   const target = event.target as HTMLElement;
   const typing = target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "range");
   if (typing || event.isComposing || document.querySelector("dialog[open]") !== null) return;
@@ -36,6 +45,7 @@ function press(event: KeyboardEvent, handlers: Handlers): void {
   if ((event.ctrlKey || event.metaKey || event.altKey) && !undoing) return;
   if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
   if (target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter")) return;
+  if (first(event)) return event.preventDefault();
   const name = undoing && event.shiftKey ? "y" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const handler = handlers[name];
   if (handler === undefined) return;

@@ -5,13 +5,15 @@ import DragBox from "ol/interaction/DragBox";
 import { shiftKeyOnly } from "ol/events/condition";
 import { Cells } from "./cells";
 import { Imagery, type Mode } from "./imagery";
-import { Index, STATUSES, UNREVIEWED, UNSURE, type Status, type Told } from "./index";
+import { DELETED, Index, STATUSES, UNREVIEWED, UNSURE, type Status, type Told } from "./index";
 import { KEYS, listen } from "./keys";
 import { Marks } from "./marks";
 import { Outbox, type Item } from "./outbox";
-import { beginSession, get, getBytes, type Scene } from "./scene";
+import { beginSession, get, getBytes, post, type Scene } from "./scene";
+import { HINTS, Tools, type Place, type Rings, type Tool } from "./tools";
 
 const AHEAD = 3; // changes whose tiles and outlines are fetched beforehand
+const DRAWING = ["draw", "grow", "split", "merge"];
 const CELL_ORDERS = ["cells", "random cells"];
 const WAIT = 2000; // ms between questions whether the pictures are there
 const SPARE = 4; // how many times as wide as the change the view is, where it has to be fitted
@@ -23,24 +25,41 @@ class Review {
   private readonly cells: Cells;
   private readonly marks: Marks;
   private readonly outbox: Outbox;
+  private readonly tools: Tools;
+  private pointer: Place | null = null;
   private order: Uint32Array = new Uint32Array();
   private at = -1;
   private several: number[] = [];
   private seq: number;
+  private label: string;
 
   constructor(
     private readonly scene: Scene,
     private readonly index: Index,
   ) {
     this.seq = index.seq;
+    this.label = scene.classes[0];
     this.imagery = new Imagery(element("map"), scene);
     this.cells = new Cells(scene, index);
     this.marks = new Marks(this.imagery, index, this.cells, scene.cells.length);
     this.outbox = new Outbox(`geochange ${scene.name} ${scene.look}`, scene.reviewer, {
-      learned: (told) => this.learn(told),
+      learned: (told, kind) => this.acknowledged(told, kind),
       refused: (message) => this.say(message),
       waiting: (count, why) => this.showSaved(count, why),
     });
+    this.tools = new Tools(this.imagery, this.marks.near, {
+      drawn: (tool, places) => void this.drawn(tool, places),
+      reshaped: (rings) => this.reshape(rings),
+      say: (message) => this.say(message),
+    });
+  }
+
+  /** What the server has recorded of this page's own actions; what was drawn becomes the current change. */
+  private acknowledged(told: Told[], kind: string | null): void {
+    this.learn(told);
+    const drawn = told.filter((each) => each.box !== undefined && Number(each.key) > this.scene.top).map((each) => this.index.places.get(Number(each.key))!);
+    if (kind !== null && DRAWING.includes(kind) && drawn.length > 0) void this.choose(drawn[0]);
+    else if (kind === "reshape" && this.at >= 0) void this.marks.choose([this.place]);
   }
 
   async begin(): Promise<void> {
@@ -85,7 +104,9 @@ class Review {
 
   private async fetchOrder(name: string): Promise<void> {
     const ids = new Uint32Array(await getBytes(`/api/order/${name}`));
-    this.order = ids.map((id) => this.index.places.get(id)!);
+    const found = Array.from(ids, (id) => this.index.places.get(id)!);
+    const drawn = Array.from(this.index.ids.keys()).filter((place) => this.index.ids[place] > this.scene.top);
+    this.order = Uint32Array.from([...found, ...drawn]);
   }
 
   /** Go on to the next change in the order: one that is not hidden and, where asked, not decided. */
@@ -115,7 +136,7 @@ class Review {
     for (let step = 1; step <= count; step += 1) {
       const at = (((from + by * step) % count) + count) % count;
       const place = this.order[at];
-      if (this.index.scores[place] < this.marks.least) continue;
+      if (this.index.scores[place] < this.marks.least || this.index.statuses[place] === DELETED) continue;
       if (!undecided || this.index.statuses[place] === UNREVIEWED) return at;
     }
     return null;
@@ -126,6 +147,7 @@ class Review {
   }
 
   private async show(fit = false): Promise<void> {
+    if (this.tools.tool !== null) this.leave();
     const view = this.imagery.map.getView();
     const resolution = this.resolutionFor(this.place, fit);
     if (this.cells.current === null || fit) {
@@ -156,6 +178,8 @@ class Review {
   }
 
   private decide(status: Status, label?: string): void {
+    if (this.tools.tool !== null) return this.say("Esc leaves the tool first");
+    if (label !== undefined) this.label = label;
     const places = this.several.length > 0 ? this.several : this.at < 0 ? [] : [this.place];
     this.act(places, status, label);
     if (this.several.length > 0) {
@@ -220,7 +244,101 @@ class Review {
 
   private learn(told: Told[]): void {
     this.index.learn(told, this.scene.cell_columns, this.scene.classes);
+    this.order = withAll(this.order, told.filter((each) => each.box !== undefined).map((each) => this.index.places.get(Number(each.key))));
     this.refresh();
+    const shaped = told.filter((each) => each.geometry !== undefined || each.status === "deleted").map((each) => Number(each.key));
+    if (shaped.length > 0) void this.marks.renew(shaped);
+  }
+
+  /** Begin or leave a tool. */
+  private use(tool: Tool): void {
+    const corrects = tool === "cut" || tool === "hole" || tool === "vertices";
+    if (this.tools.tool === tool) return this.leave();
+    if (corrects && (this.at < 0 || this.several.length > 0)) return this.say("choose one change first");
+    const rings = corrects ? this.marks.rings() : [];
+    if (rings === null) return this.say("this change has several parts; it cannot be corrected here");
+    this.tools.begin(tool, rings);
+    element("tool").textContent = HINTS[tool];
+  }
+
+  private leave(): void {
+    this.tools.leave();
+    element("tool").textContent = "";
+  }
+
+  /** What was drawn becomes a change, or corrects the current one. */
+  private async drawn(tool: Tool, places: Place[]): Promise<void> {
+    if (tool === "cut") return this.become("split", { ids: [this.index.ids[this.place]], line: upright(places) });
+    if (tool === "hole") return this.become("hole", { ids: [this.index.ids[this.place]], polygon: [upright(places)] });
+    this.outbox.add("draw", [{ key: "", rev: 0, after: { geometry: [upright(places)], label: this.label, status: "kept" } }]);
+  }
+
+  private reshape(rings: Rings): void {
+    this.reshapeTo(rings.map(upright));
+  }
+
+  private reshapeTo(geometry: number[][][]): void {
+    const place = this.place;
+    this.outbox.add("reshape", [{ key: String(this.index.ids[place]), rev: this.index.revs[place], after: { geometry } }]);
+    this.index.revs[place] += 1;
+  }
+
+  /** Ask for what becomes of changes, and record it. */
+  private async become(kind: "split" | "merge" | "hole", asked: { ids: number[] } & Record<string, unknown>): Promise<void> {
+    let shapes: number[][][][];
+    try {
+      shapes = (await post("/api/geometry", { kind, ...asked })).shapes;
+    } catch (error) {
+      return this.say((error as Error).message);
+    }
+    this.leave();
+    if (kind === "hole") return this.reshapeTo(shapes[0]);
+    const olds = asked.ids.map((id) => this.index.places.get(id)!);
+    const status = STATUSES[this.index.statuses[olds[0]]];
+    const label = this.scene.classes[this.index.labels[olds[0]]];
+    const ended = olds.map((place) => ({ key: String(this.index.ids[place]), rev: this.index.revs[place], after: { status: "deleted" } }));
+    const begun = shapes.map((geometry) => ({ key: "", rev: 0, after: { geometry, label, status } }));
+    for (const place of olds) this.index.revs[place] += 1;
+    this.several = [];
+    this.outbox.add(kind, [...ended, ...begun]);
+  }
+
+  private merge(): void {
+    if (this.several.length < 2) return this.say("choose several changes first: Shift and drag");
+    void this.become("merge", { ids: this.several.map((place) => this.index.ids[place]) });
+  }
+
+  /** Grow a change from the pointer, or from the middle of the view. */
+  private async grow(): Promise<void> {
+    const [x, y] = this.pointer ?? (this.imagery.map.getView().getCenter() as Place);
+    try {
+      const { shapes } = await post("/api/grow", { at: [x, -y] });
+      this.outbox.add("grow", shapes.map((geometry: number[][][]) => ({ key: "", rev: 0, after: { geometry, label: this.label, status: "kept" } })));
+    } catch (error) {
+      this.say((error as Error).message);
+    }
+  }
+
+  /** Delete what was drawn; what was found is rejected. */
+  private remove(): void {
+    if (this.at < 0 || this.several.length > 0) return this.say("choose one change first");
+    const place = this.place;
+    if (this.index.ids[place] <= this.scene.top) return this.decide("rejected");
+    this.outbox.add("delete", [{ key: String(this.index.ids[place]), rev: this.index.revs[place], after: { status: "deleted" } }]);
+    this.index.statuses[place] = DELETED;
+    this.index.revs[place] += 1;
+    this.refresh();
+    this.step(1, true);
+  }
+
+  private async comment(): Promise<void> {
+    if (this.at < 0) return this.say("choose one change first");
+    const [id, rev] = [this.index.ids[this.place], this.index.revs[this.place]];
+    const before = String((await get(`/api/changes/${id}`)).comment);
+    const text = await ask(`Comment on change ${id}`, before, 2000);
+    if (text === null || text === before) return;
+    this.outbox.add("decide", [{ key: String(id), rev, after: { comment: text } }]);
+    this.index.revs[this.index.places.get(id)!] += 1;
   }
 
   private refresh(): void {
@@ -284,12 +402,22 @@ class Review {
       "-": zoom(2),
       "0": () => void this.show(true),
       Home: () => imagery.map.getView().fit(imagery.extent),
-      "/": () => this.goTo(),
+      p: () => this.use("polygon"),
+      r: () => this.use("rectangle"),
+      f: () => this.use("freehand"),
+      e: () => this.use("vertices"),
+      c: () => this.use("cut"),
+      h: () => this.use("hole"),
+      m: () => this.merge(),
+      g: () => void this.grow(),
+      t: () => void this.comment(),
+      Delete: () => this.remove(),
+      "/": () => void this.goTo(),
       "?": () => this.showKeys(),
-      Escape: () => element<HTMLDialogElement>("keys").close(),
+      Escape: () => this.leave(),
       ...Object.fromEntries(this.scene.classes.slice(0, 9).map((name, place) => [String(place + 1), () => this.decide("kept", name)])),
     };
-    listen(down, { " ": () => imagery.blink(false) });
+    listen(down, { " ": () => imagery.blink(false) }, (event) => this.tools.press(event));
     for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-key]"))
       button.onclick = () => window.dispatchEvent(new KeyboardEvent("keydown", { key: button.dataset.key }));
     const order = element<HTMLSelectElement>("order");
@@ -328,17 +456,23 @@ class Review {
       const [left, bottom, right, top] = box.getGeometry().getExtent();
       this.several = Array.from(this.index.ids.keys()).filter((place) => {
         const [x, y] = this.index.middle(place);
-        return x >= left && x <= right && y >= bottom && y <= top && this.index.scores[place] >= this.marks.least;
+        return x >= left && x <= right && y >= bottom && y <= top && !(this.index.scores[place] < this.marks.least) && this.index.statuses[place] !== DELETED;
       });
       void this.marks.choose(this.several);
       this.describe();
     });
     map.on("rendercomplete", () => (element("map").dataset.complete = String(performance.now()))); // all tiles are there
-    map.on("pointermove", (event) => void this.showPlace(event.coordinate));
+    map.on("pointermove", (event) => {
+      this.pointer = event.coordinate as Place;
+      void this.showPlace(event.coordinate);
+    });
+    map.getViewport()!.addEventListener("pointerleave", () => (this.pointer = null));
     map.on("click", (event) => {
+      if (this.tools.tool !== null) return;
       const [x, y] = event.coordinate;
       const { areas, ids } = this.index;
       const hits = Array.from(ids.keys()).filter((place) => {
+        if (this.index.statuses[place] === DELETED) return false;
         const [left, bottom, right, top] = this.index.box(place);
         return x >= left - 2 && x <= right + 2 && y >= bottom - 2 && y <= top + 2;
       });
@@ -360,15 +494,18 @@ class Review {
     void this.marks.choose([place]);
   }
 
-  private goTo(): void {
-    const wanted = Number(prompt("Change number"));
+  private async goTo(): Promise<void> {
+    const answer = await ask("Number of the change", "", 12);
+    if (answer === null) return;
+    const wanted = Number(answer);
     const place = this.index.places.get(wanted);
-    if (place === undefined) return this.say(`there is no change ${wanted}`);
+    if (place === undefined) return this.say(`there is no change ${answer}`);
     void this.choose(place).then(() => this.show());
   }
 
   private describe(): void {
     const section = element("change");
+    void this.showComment();
     if (this.several.length > 0) {
       section.replaceChildren(heading(`${this.several.length} changes chosen`));
       return;
@@ -385,11 +522,22 @@ class Review {
       list([
         ["Status", status, status],
         ["Class", this.scene.classes[labels[this.place]]],
-        ["Mean score", scores[this.place].toFixed(2)],
+        ["Mean score", Number.isNaN(scores[this.place]) ? "drawn" : scores[this.place].toFixed(2)],
         ["Area", area],
         [this.cells.current === null ? "In the order" : `In cell ${this.cells.current + 1}`, `${this.at + 1} of ${this.order.length}`],
       ]),
     );
+  }
+
+  /** Show what reviewers have said of the current change; a change that nobody has touched has no comment. */
+  private async showComment(): Promise<void> {
+    const place = this.at < 0 || this.several.length > 0 ? null : this.place;
+    if (place === null || this.index.revs[place] === 0) {
+      element("comment").textContent = "";
+      return;
+    }
+    const told = await get(`/api/changes/${this.index.ids[place]}`).catch(() => ({ comment: "" })); // it is shown next time
+    if (this.at >= 0 && this.place === place) element("comment").textContent = told.comment;
   }
 
   private restOfCell(cell: number): HTMLElement[] {
@@ -449,6 +597,36 @@ class Review {
       if (element("message").textContent === message) element("message").textContent = "";
     }, 4000);
   }
+}
+
+/** The order, with places that it lacks at its end. */
+function withAll(order: Uint32Array, places: (number | undefined)[]): Uint32Array {
+  const fresh = places.filter((place): place is number => place !== undefined && !order.includes(place));
+  return fresh.length > 0 ? Uint32Array.from([...order, ...fresh]) : order;
+}
+
+/** From the page's coordinates to columns and rows, and back. */
+function upright(places: Place[]): number[][] {
+  return places.map(([x, y]) => [x, -y]);
+}
+
+/** Ask for a text; null where the question is left. */
+async function ask(title: string, before: string, most: number): Promise<string | null> {
+  const dialog = element<HTMLDialogElement>("ask");
+  const field = element<HTMLTextAreaElement>("answer");
+  element("question").textContent = title;
+  field.value = before;
+  field.maxLength = most;
+  dialog.returnValue = "";
+  dialog.showModal();
+  field.select();
+  field.onkeydown = (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    dialog.close("given");
+  };
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  return dialog.returnValue === "given" ? field.value : null;
 }
 
 function heading(text: string): HTMLElement {

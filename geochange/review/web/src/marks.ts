@@ -6,13 +6,15 @@ import ImageCanvas from "ol/source/ImageCanvas";
 import VectorSource from "ol/source/Vector";
 import GeoJSON from "ol/format/GeoJSON";
 import Feature from "ol/Feature";
-import { fromExtent } from "ol/geom/Polygon";
+import MultiPolygon from "ol/geom/MultiPolygon";
+import Polygon, { fromExtent } from "ol/geom/Polygon";
 import { Circle, Fill, Stroke, Style } from "ol/style";
 import Point from "ol/geom/Point";
 import type { Cells } from "./cells";
 import type { Imagery } from "./imagery";
-import { Index, STATUSES } from "./index";
+import { DELETED, Index, STATUSES } from "./index";
 import { get } from "./scene";
+import type { Rings } from "./tools";
 
 const COLOURS: Record<string, string> = { unreviewed: "#ff0090", kept: "#2fd06a", rejected: "#ff6a5c", unsure: "#ffc400" };
 const DASHES: Record<string, number[]> = { unreviewed: [], kept: [], rejected: [2, 4], unsure: [8, 5] };
@@ -27,7 +29,7 @@ export class Marks {
   least = 0;
   outlines = true;
   private readonly painted: ImageCanvas;
-  private readonly near = new VectorSource();
+  readonly near = new VectorSource();
   private readonly chosen = new VectorSource();
   private readonly format = new GeoJSON();
   private readonly ahead = new Map<number, Promise<object>>();
@@ -117,13 +119,29 @@ export class Marks {
 
   private outline(id: number, width: number): Style | undefined {
     const place = this.index.places.get(id);
-    if (place === undefined || this.index.scores[place] < this.least) return undefined;
+    if (place === undefined || this.index.scores[place] < this.least || this.index.statuses[place] === DELETED) return undefined;
     const status = STATUSES[this.index.statuses[place]];
     return new Style({ stroke: new Stroke({ color: COLOURS[status], width, lineDash: DASHES[status] }) });
   }
 
-  private chosenStyle(feature: Feature, resolution: number): Style[] {
+  /** Rings of the change that is chosen, as it is drawn; null where it is not one outline. */
+  rings(): Rings | null {
+    const [feature, ...others] = this.chosen.getFeatures();
+    if (feature === undefined || others.length > 0 || feature.get("box")) return null;
+    const geometry = feature.getGeometry() as Polygon | MultiPolygon;
+    const parts = geometry instanceof MultiPolygon ? geometry.getCoordinates() : [geometry.getCoordinates()];
+    return parts.length === 1 ? (parts[0] as Rings) : null;
+  }
+
+  /** Fetch outlines anew after some have changed. */
+  async renew(ids: number[]): Promise<void> {
+    for (const id of ids) this.ahead.delete(id);
+    await this.fetchNear();
+  }
+
+  private chosenStyle(feature: Feature, resolution: number): Style[] | undefined {
     const place = feature.get("place") as number;
+    if (this.index.statuses[place] === DELETED) return undefined;
     const status = STATUSES[this.index.statuses[place]];
     const dash = feature.get("box") ? [] : DASHES[status];
     const styles = [

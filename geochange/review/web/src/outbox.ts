@@ -6,7 +6,7 @@ import type { Told } from "./index";
 export interface Item {
   key: string;
   rev: number;
-  after: Record<string, string | boolean>;
+  after: Record<string, string | boolean | number[][][]>;
 }
 
 interface Waiting {
@@ -18,7 +18,7 @@ interface Waiting {
 
 export interface Listener {
   /** What the server has recorded, or what is there instead. */
-  learned(told: Told[]): void;
+  learned(told: Told[], kind: string | null): void;
   refused(message: string): void;
   waiting(count: number, why: string | null): void;
 }
@@ -53,7 +53,7 @@ export class Outbox {
       const next = this.waiting[0];
       try {
         const answer = await post("/api/actions", next);
-        this.listener.learned(answer.items);
+        this.listener.learned(answer.items, next.kind);
       } catch (error) {
         const status = error instanceof Refused ? error.status : 0;
         if (status === 401) {
@@ -67,7 +67,7 @@ export class Outbox {
           continue;
         }
         const refused = error as Refused;
-        this.listener.learned((refused.answer.now as Told[] | undefined) ?? []);
+        this.listener.learned((refused.answer.now as Told[] | undefined) ?? [], null);
         this.listener.refused(refused.message);
       }
       pause = 500;

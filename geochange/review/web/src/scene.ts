@@ -11,6 +11,7 @@ export interface Scene {
   deepest: number;
   classes: string[];
   threshold: number;
+  top: number;
   orders: string[];
   cells: [number, number, number, number][];
   cell_columns: number;
