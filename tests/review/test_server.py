@@ -250,3 +250,117 @@ def test_answers_are_sent_at_once():
     with _listening("127.0.0.1", 0) as (port, (opened,)):
         assert opened.proto == socket.IPPROTO_TCP
         assert opened.getsockname()[1] == port
+
+
+SQUARE = [[[10, 20], [40, 20], [40, 60], [10, 60], [10, 20]]]
+POSTS = {
+    "/api/actions": {"op": "00000000-0000-0000-0000-000000000001", "kind": "decide", "items": [KEEP]},
+    "/api/geometry": {"kind": "hole", "ids": [1], "polygon": SQUARE},
+    "/api/grow": {"at": [10, 20]},
+}
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_every_request_that_is_sent_needs_cookie_name_and_origin(served, path):
+    sent = POSTS[path]
+    assert served.ask("POST", path, sent, cookie=False)[0] == 401
+    assert served.ask("POST", path, sent, Host="evil.example", Origin="http://evil.example")[0] == 403
+    assert served.ask("POST", path, sent, Origin="http://evil.example")[0] == 403
+    assert served.ask("POST", path, sent, Content_Type="text/plain")[0] == 415
+    assert served.ask("POST", path, b" " * (MOST_BYTES + 1))[0] == 413
+    assert served.ask("GET", path)[0] == 404
+    assert served.ask("POST", path, sent)[0] in (200, 422)
+
+
+def drawing(rings, **more):
+    return [{"key": "", "rev": 0, "after": {"geometry": rings, "label": "change", **more}}]
+
+
+def test_what_is_drawn_is_in_the_index_among_the_shapes_and_told(served):
+    top = served.get("/api/scene")["top"]
+    status, told = served.act("draw", drawing(SQUARE))
+    assert status == 200
+    (item,) = told["items"]
+    assert (item["key"], item["rev"], item["status"], item["origin"]) == (str(top + 1), 1, "kept", "drawn")
+    assert (item["box"], item["area"], item["geometry"]) == ([10, 20, 40, 60], 1200, True)
+    _, ids, revs, boxes, statuses = index_of(served)
+    assert (ids[-1], revs[-1], boxes[-1].tolist(), statuses[-1]) == (top + 1, 1, [10, 20, 40, 60], 1)
+    (shape,) = served.get(f"/api/shapes?ids={top + 1}")["features"]
+    assert sorted(shape["geometry"]["coordinates"][0][:-1]) == sorted(SQUARE[0][:-1])
+    assert top + 1 in [each["id"] for each in served.get("/api/shapes?box=11,21,12,22")["features"]]
+    known = served.get(f"/api/changes/{top + 1}")
+    assert (known["area_px"], known["score_mean"], known["geometry"]) == (1200, None, True)
+    assert [each["kind"] for each in known["history"]] == ["draw"]
+    served.act("undo")
+    assert index_of(served)[1].max() == top
+    assert served.get("/api/progress")["kept"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rings", "said"),
+    [
+        ([[[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]], "not valid"),
+        ([[[-5, 0], [10, 0], [10, 10], [-5, 0]]], "beyond the scene"),
+        ([[[0, 0], [2000, 0], [10, 10], [0, 0]]], "beyond the scene"),
+        ([[[0, 0], [1, 0], [1, None], [0, 0]]], "two finite numbers"),
+        ([[[k % 1000, k % 7] for k in range(100_002)]], "4 to 100000 vertices"),
+        ("POLYGON", "list of rings"),
+    ],
+)
+def test_outlines_that_cannot_be_are_refused_with_their_place(served, rings, said):
+    status, told = served.act("draw", drawing(rings))
+    assert status == 422
+    assert said in told["error"]
+    assert (told["place"] == [5, 5]) == (said == "not valid")
+    assert read_actions(served.out / "review" / "review.sqlite") == []
+
+
+def test_numbers_that_are_no_json_are_refused(served):
+    body = json.dumps(
+        {
+            "op": "00000000-0000-0000-0000-000000000001",
+            "kind": "draw",
+            "items": drawing([[[0, 0], [9, 0], [9, float("nan")], [0, 0]]]),
+        }
+    )
+    assert "NaN" in body
+    assert served.ask("POST", "/api/actions", body.encode())[0] == 422
+
+
+def test_cuts_holes_and_merges_are_answered_and_nothing_is_recorded(served):
+    (item,) = served.act("draw", drawing(SQUARE))[1]["items"]
+    number = int(item["key"])
+
+    def ask(**sent):
+        status, found, _ = served.ask("POST", "/api/geometry", {"ids": [number], **sent})
+        return status, json.loads(found)
+
+    status, told = ask(kind="split", line=[[0, 40], [100, 40]])
+    assert (status, len(told["shapes"])) == (200, 2)
+    status, told = ask(kind="hole", polygon=[[[20, 30], [30, 30], [30, 40], [20, 30]]])
+    assert (status, len(told["shapes"][0])) == (200, 2)
+    assert ask(kind="split", line=[[0, 0], [100, 0]])[0] == 422
+    assert ask(kind="merge", ids=[number, 1])[0] == 422
+    assert ask(kind="turn")[0] == 422
+    assert ask(kind="split", ids=[99999], line=[[0, 40], [100, 40]])[0] == 404
+    assert ask(kind="split", ids=["1"], line=[[0, 40], [100, 40]])[0] == 422
+    assert ask(kind="split", ids=[], line=[[0, 40], [100, 40]])[0] == 422
+    assert len(read_actions(served.out / "review" / "review.sqlite")) == 1
+
+
+@pytest.mark.parametrize(("at", "status"), [([-1, 5], 404), ([5, 5000], 404), ("x", 422), ([1], 422), ([True, 1], 422)])
+def test_a_region_grows_inside_the_scene_only(served, at, status):
+    assert served.ask("POST", "/api/grow", {"at": at})[0] == status
+
+
+def test_an_edit_of_what_somebody_else_has_changed_is_refused_with_what_is_there(served):
+    served.act("decide", [KEEP], who="ben")
+    status, told = served.act("reshape", [{"key": "1", "rev": 0, "after": {"geometry": SQUARE}}])
+    assert status == 409
+    assert (told["now"][0]["status"], told["now"][0]["geometry"]) == ("kept", False)
+    status, told = served.act("reshape", [{"key": "1", "rev": 1, "after": {"geometry": SQUARE}}])
+    assert (status, told["items"][0]["box"]) == (200, [10, 20, 40, 60])
+    status, told = served.act("delete", [{"key": "1", "rev": 2, "after": {"status": "deleted"}}])
+    assert status == 200
+    status, told = served.act("decide", [{**KEEP, "rev": 3}])
+    assert (status, told["error"]) == (422, "change 1 was deleted")
