@@ -460,11 +460,20 @@ def refine(
     threads: int | None = ...,
 ) -> Refined: ...
 def review(
-    run: str | os.PathLike[str],
+    run: str | os.PathLike[str] | None = ...,
     options: ReviewOptions | None = ...,
     *,
+    before: str | os.PathLike[str] | None = ...,
+    after: str | os.PathLike[str] | None = ...,
+    layer: str | os.PathLike[str] | None = ...,
+    out: str | os.PathLike[str] | None = ...,
     overwrite: bool = ...,
     listener: Listener | None = ...,
+    nodata: NodataRule | None = ...,
+    bands: tuple[int, ...] | None = ...,
+    aoi: str | tuple[float, float, float, float] | None = ...,
+    align: bool = ...,
+    resampling: ResamplingName = ...,
     port: int | None = ...,
     open: bool = ...,
     reviewer: str | None = ...,
@@ -473,6 +482,7 @@ def review(
     export: str | os.PathLike[str] | None = ...,
     only: Decided = ...,
     status: bool = ...,
+    classes: tuple[str, ...] = ...,
 ) -> Reviewed: ...
 def synthesize(
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

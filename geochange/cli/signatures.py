@@ -95,7 +95,7 @@ def signature_of(module: str, name: str) -> Signature:
     for place, argument in enumerate(node.args.args):
         if argument.arg in INTERNAL:
             continue
-        found = _parameter(argument, docs, required=place < optional)
+        found = _parameter(argument, docs, positional=True, required=place < optional)
         (keywords if argument.arg == "out" else positional).append(found)
     given = {argument.arg: argument for argument in (*node.args.args, *node.args.kwonlyargs)}
     keywords += [_parameter(each, docs) for each in node.args.kwonlyargs if each.arg not in INTERNAL]
@@ -123,9 +123,11 @@ def argument_docs(docstring: str) -> dict[str, str]:
     return docs
 
 
-def _parameter(argument: ast.arg, docs: dict[str, str], *, required: bool = False) -> Parameter:
+def _parameter(
+    argument: ast.arg, docs: dict[str, str], *, positional: bool = False, required: bool = False
+) -> Parameter:
     name, text = argument.arg, ast.unparse(argument.annotation) if argument.annotation else "str"
-    positional, required = required, required and not text.endswith("| None")
+    required = required and not text.endswith("| None")
     said = STANDARD[name] if name in ("overwrite", "resume") else docs.get(name, STANDARD.get(name, ""))
     words, unset = split_default(said[:1].upper() + said[1:])
     flags = () if positional and name != "out" else SHORT.get(name, (flag_of(name),))

@@ -350,8 +350,8 @@ Decided: TypeAlias = Literal["all", "decided", "kept"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewOptions(Options):
-    """How `review` serves its page, or what it writes in its place."""
+class ReviewOptions(SceneOptions):
+    """How `review` serves its page, or what it writes in its place; and how two dates without a run are opened."""
 
     port: int | None = None
     """Port of the page; 0: any free one; None: the one of last time."""
@@ -376,6 +376,9 @@ class ReviewOptions(Options):
 
     status: bool = False
     """Print what has been decided so far, and serve no page."""
+
+    classes: tuple[str, ...] = ()
+    """Names that a change may have, where two dates are annotated; None: those of the layer, or change."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

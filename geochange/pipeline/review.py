@@ -11,7 +11,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +26,20 @@ from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.features import SCHEMA
 from geochange.polygons.style import status_style
+from geochange.redaction import plain
 from geochange.review.actions import DECIDED, Status, reviewer_name
 from geochange.review.coco import SUFFIX as COCO
 from geochange.review.coco import write_coco
+from geochange.review.foreign import labels_in, read_changes, write_changes
 from geochange.review.gis_view import NAME as VIEW
 from geochange.review.gis_view import GisView
 from geochange.review.guard import Guard
 from geochange.review.material import write_labels, write_mask
-from geochange.review.run import ReviewRun, digest
+from geochange.review.run import LAYER, ReviewRun, digest
 from geochange.review.saved import SavedReview
 from geochange.review.store import ReviewStore
+from geochange.scenes.options import SceneOptions
+from geochange.scenes.pairing import open_scene
 from geochange.system import STOP_SIGNALS
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ SERVER = "server.json"
 CACHE = "cache"
 CATCH_UP_SECONDS = 2.0  # after an action, when the view is brought up to date
 LOCAL = "127.0.0.1"
+COMMAND = "review"
 RASTERS = (".tif", ".tiff")
 WANTED: Mapping[str, tuple[Status, ...] | None] = {"all": None, "decided": DECIDED, "kept": ("kept",)}
 """Statuses of changes that are written."""
@@ -67,9 +72,13 @@ class Reviewed:
 
 
 def review(
-    run: str | os.PathLike[str],
+    run: str | os.PathLike[str] | None = None,
     options: ReviewOptions | None = None,
     *,
+    before: str | os.PathLike[str] | None = None,
+    after: str | os.PathLike[str] | None = None,
+    layer: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
     **settings: Any,
@@ -77,10 +86,14 @@ def review(
     """Look at what `detect` found in the browser: both dates, one key a decision; or write what has been decided.
 
     The page is served until Ctrl-C. What it shows as saved is in OUT/review/review.sqlite; OUT/review.gpkg shows it in
-    QGIS meanwhile.
+    QGIS meanwhile. Two dates can be annotated without a run, too.
 
     Args:
-        run: folder of a finished run of `detect`.
+        run: folder of a finished run of `detect`, or of what was annotated before.
+        before: without a run, the earlier image.
+        after: without a run, the later image.
+        layer: any layer of polygons to review, in place of what was found.
+        out: without a run, the folder of the review.
         options: the server's, or what is written in its place; see `ReviewOptions`.
         overwrite: replace the file of `export`.
         listener: receives the address and notices.
@@ -94,13 +107,61 @@ def review(
     """
     options = choose_options(ReviewOptions, options, settings)
     serving = options.export is None and not options.status
-    saved = SavedReview.open(Path(run), remote=options.remote, beginning=serving)
+    folder = _folder(run, before, after, layer, out, options)
+    new = None if layer is None or run is None else Path(layer)
+    saved = SavedReview.open(folder, remote=options.remote, beginning=serving, layer=new)
     if options.export is not None:
         return _export(saved, Path(options.export), options, overwrite=overwrite)
     if serving:
         _Serving(saved).serve(options, listener or Silent())
         saved = replace(saved)  # with what has been decided meanwhile
     return Reviewed(saved.run.out, saved.tally())
+
+
+def _folder(  # noqa: PLR0917, as `review` has them
+    run: str | os.PathLike[str] | None,
+    before: str | os.PathLike[str] | None,
+    after: str | os.PathLike[str] | None,
+    layer: str | os.PathLike[str] | None,
+    out: str | os.PathLike[str] | None,
+    options: ReviewOptions,
+) -> Path:
+    """Return the folder of the run; made of two dates, where there is none."""
+    if run is not None:
+        if before is not None or after is not None or out is not None:
+            raise BadOption("give a run, or --before, --after and -o for two dates without one")
+        own = [each.name for each in fields(SceneOptions) if getattr(options, each.name) != each.default]
+        if own or options.classes:
+            raise BadOption(f"{(own or ['classes'])[0]} is that of the run; it is given where two dates are annotated")
+        return Path(run)
+    if before is None or after is None or out is None:
+        raise BadOption("a run is needed, or --before, --after and -o for two dates without one")
+    _annotate(os.fspath(before), os.fspath(after), None if layer is None else os.fspath(layer), Path(out), options)
+    return Path(out)
+
+
+def _annotate(before: str, after: str, layer: str | None, out: Path, options: ReviewOptions) -> None:
+    """Make the folder in which two dates are annotated, or go on with it."""
+    how = SceneOptions(**{each.name: getattr(options, each.name) for each in fields(SceneOptions)})
+    scene = open_scene([before, after], how)
+    classes = options.classes or (("change",) if layer is None else labels_in(layer))
+    identity = plain({"scene": scene.fingerprint(), "options": asdict(how), "classes": classes, "layer": layer})
+    folder = RunFolder(out.absolute(), COMMAND, [LAYER], [before, after, layer, how.aoi])
+    with folder.owned():
+        if folder.begin(identity, resume=(out / RECORD).exists(), overwrite=False):
+            return
+        changes = [] if layer is None else read_changes(layer, scene.grid, classes)
+        write_changes(folder.ready / LAYER, changes, scene.grid)
+        record = {
+            "inputs": [before, after],
+            "scene": {"shape": list(scene.shape), "removed_shift": [0.0, 0.0]},
+            "detector": {"name": None},
+            "classes": list(classes),
+            "identity": identity,
+            "changes": {"count": len(changes)},
+            "files": {"changes": [LAYER]},
+        }
+        folder.publish(plain(record))
 
 
 def _export(saved: SavedReview, path: Path, options: ReviewOptions, *, overwrite: bool) -> Reviewed:
@@ -152,7 +213,7 @@ class _Serving:
         """Serve the page until Ctrl-C, the one server of this run."""
         _require_page()
         who = reviewer_name(options.reviewer or getpass.getuser())
-        folder = RunFolder(self.run.out, "detect")
+        folder = RunFolder(self.run.out, self.run.record["command"])
         try:
             with (
                 folder.owned(),

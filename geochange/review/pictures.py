@@ -14,6 +14,7 @@ import numpy as np
 from geochange.arrays import Bools, Floats
 from geochange.errors import GeochangeError
 from geochange.polygons.preview import band_limits, common_limits
+from geochange.probability.raster import ScoreRaster
 from geochange.review.run import ReviewRun
 from geochange.review.tiles import Lattice, draw_colours, draw_probability
 from geochange.scenes.grid import Tile
@@ -107,7 +108,8 @@ class Pictures:
             return None
         part, shape = found
         if layer == PROBABILITY:
-            return draw_probability(*self._probability(part, shape))
+            assert self.run.scores is not None
+            return draw_probability(*self._probability(self.run.scores, part, shape))
         place = DATES.index(layer)
         source = self.ends[place]
         if part.size > MOST_WARPED and not reads_thinned(source):
@@ -122,10 +124,16 @@ class Pictures:
         for name, source in zip(DATES, (self.run.scene.sources[0], self.run.scene.sources[-1]), strict=True):
             values, valid = source.read(pixel)
             found[name] = values[:, 0, 0].tolist() if valid[0, 0] else None
-        codes, valid = self.run.scores.read(pixel)
-        found[PROBABILITY] = (codes[:, 0, 0] * self.run.scores.step).round(4).tolist() if valid[0, 0] else None
+        if (scores := self.run.scores) is not None:
+            codes, valid = scores.read(pixel)
+            found[PROBABILITY] = (codes[:, 0, 0] * scores.step).round(4).tolist() if valid[0, 0] else None
         return found
 
-    def _probability(self, part: Tile, shape: tuple[int, int]) -> tuple[Floats, Bools]:
-        values, valid = read_thinned(self.run.scores.source, part, shape)
-        return self.run.scores.probabilities(values, valid).max(axis=0), valid
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of what can be drawn."""
+        return DATES if self.run.scores is None else (*DATES, PROBABILITY)
+
+    def _probability(self, scores: ScoreRaster, part: Tile, shape: tuple[int, int]) -> tuple[Floats, Bools]:
+        values, valid = read_thinned(scores.source, part, shape)
+        return scores.probabilities(values, valid).max(axis=0), valid

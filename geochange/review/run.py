@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from geochange.errors import BadOption, UnreadableInput
+from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
 from geochange.files import appearing
 from geochange.names import is_elsewhere
 from geochange.parsing import parsing
 from geochange.probability.raster import ScoreRaster, open_scores
+from geochange.review.foreign import read_changes, write_changes
 from geochange.review.store import FOLDER, TRUTH, read_actions
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Opening, Scene
 
 BASE = "base.gpkg"
 LAYER = "changes.gpkg"
+COMMANDS = ("detect", "review")
 RECORD = "run.json"
 
 
@@ -31,7 +33,8 @@ class ReviewRun:
     out: Path
     record: Mapping[str, Any]
     scene: Scene
-    scores: ScoreRaster
+    scores: ScoreRaster | None
+    """None where nothing was detected: two dates are annotated."""
     opening: Opening
     """How the scene was opened."""
 
@@ -43,14 +46,16 @@ class ReviewRun:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names that a change may have."""
-        return self.scores.classes or ("change",)
+        listed: Sequence[str] = self.record.get("classes", ()) if self.scores is None else self.scores.classes
+        return tuple(listed) or ("change",)
 
     @property
     def threshold(self) -> float:
         """The probability from which pixels were predicted as change; with hysteresis the lower one."""
         found = self.record.get("threshold")
         low = found[0] if isinstance(found, list) and found else found
-        return float(low) if isinstance(low, int | float) else self.scores.thresholds.get("default", 0.5)
+        default = 0.5 if self.scores is None else self.scores.thresholds.get("default", 0.5)
+        return float(low) if isinstance(low, int | float) else default
 
 
 def read_record(out: Path) -> dict[str, Any]:
@@ -64,7 +69,7 @@ def read_record(out: Path) -> dict[str, Any]:
         raise UnreadableInput(f"{out} holds no finished run; run `geochange detect BEFORE AFTER -o {out}` first")
     with parsing(str(path), "the record of a finished run of `geochange detect`"):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if record["command"] != "detect" or not record.get("finished", True):
+        if record["command"] not in COMMANDS or not record.get("finished", True):
             raise ValueError("it is of another command, or not finished")
     return record
 
@@ -92,7 +97,8 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
     opening = Opening(SceneOptions(**given), (shift[0], shift[1]))
     scene = opening.open(names)
     _require_unchanged(scene, identity["scene"], out)
-    return ReviewRun(out, record, scene, open_scores(str(out / "probability.tif")), opening)
+    scores = open_scores(str(out / "probability.tif")) if record["command"] == "detect" else None
+    return ReviewRun(out, record, scene, scores, opening)
 
 
 def _require_unchanged(scene: Scene, before: Mapping[str, Any], out: Path) -> None:
@@ -115,10 +121,25 @@ def layer_of(run: ReviewRun) -> Path:
     return source
 
 
-def begin(run: ReviewRun) -> None:
-    """Copy the layer of the run as the review begins: until there are actions, a new one takes its place."""
+def begin(run: ReviewRun, layer: Path | None = None) -> None:
+    """Copy the layer of the run as the review begins: until there are actions, a new one takes its place.
+
+    Args:
+        run: what is reviewed.
+        layer: any layer of polygons to review in place of the run's.
+
+    Raises:
+        OutputInTheWay: another layer is wanted, and somebody has decided something already.
+    """
     base, source = run.folder / BASE, run.out / LAYER
     begun = (run.folder / TRUTH).exists() and read_actions(run.folder / TRUTH)
+    if layer is not None:
+        if begun:
+            raise OutputInTheWay(f"{run.folder} holds a review already; move it away to review {layer}")
+        run.folder.mkdir(exist_ok=True)
+        write_changes(base, read_changes(str(layer), run.scene.grid, run.classes), run.scene.grid)
+        base.chmod(0o444)
+        return
     if base.exists() and (begun or not source.is_file() or digest(base) == digest(source)):
         return
     run.folder.mkdir(exist_ok=True)

@@ -45,13 +45,16 @@ class SavedReview:
     """The last action that is known; None: all."""
 
     @classmethod
-    def open(cls, out: Path, *, remote: bool = False, beginning: bool = False) -> SavedReview:
+    def open(
+        cls, out: Path, *, remote: bool = False, beginning: bool = False, layer: Path | None = None
+    ) -> SavedReview:
         """Open the review of a run, beside a live server too.
 
         Args:
             out: folder of a finished run of `detect`.
             remote: whether images may be read over the network.
             beginning: whether a review begins, or goes on: its layer is copied.
+            layer: any layer of polygons that a review begins with, in place of the run's.
 
         Raises:
             UnreadableInput: the folder holds no finished run, or an input has changed since.
@@ -59,7 +62,7 @@ class SavedReview:
         """
         run = open_run(out.absolute(), remote=remote)
         if beginning:
-            begin(run)
+            begin(run, layer)
         return cls(run)
 
     @property

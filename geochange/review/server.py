@@ -30,7 +30,7 @@ from geochange.review.changes import Changes
 from geochange.review.geometry import coordinates, cut_out, merge, read_line, read_polygon, split
 from geochange.review.grow import grow
 from geochange.review.guard import HEADERS, MOST_BYTES, Guard, Refusal
-from geochange.review.pictures import DATES, PROBABILITY, NotYet, Pictures
+from geochange.review.pictures import DATES, NotYet, Pictures
 from geochange.review.queue import ORDERS, cell_sample
 from geochange.review.run import ReviewRun
 from geochange.review.state import present
@@ -195,7 +195,7 @@ async def _scene(review: Review, request: Request) -> Response:
             "dates": [_date(run, name) for name in DATES],
             "bands": [run.scene.bands[place] for place in pictures.shown],
             "limits": limits.tolist(),
-            "layers": [*DATES, PROBABILITY],
+            "layers": pictures.layers,
             "look": await review.read(lambda: pictures.look),
             "deepest": pictures.lattice.deepest,
             "classes": run.classes,
@@ -335,7 +335,7 @@ async def _progress(review: Review, request: Request) -> Response:
 
 async def _tile(review: Review, request: Request) -> Response:
     asked = request.path_params
-    if asked["layer"] not in (*DATES, PROBABILITY) or asked["look"] != review.pictures.look:
+    if asked["layer"] not in review.pictures.layers or asked["look"] != review.pictures.look:
         raise Refusal(404, "there is no such picture")
     if await request.is_disconnected():
         return Response(status_code=499)
@@ -392,8 +392,10 @@ async def _grow(review: Review, request: Request) -> Response:
     rows, cols = review.run.scene.shape
     if not (0 <= place[0] < cols and 0 <= place[1] < rows):
         raise Refusal(404, "the place lies outside the scene")
+    if (scores := review.run.scores) is None:
+        raise Refusal(422, "there is no probability that a change could grow in; draw it instead")
     row, col = int(place[1]), int(place[0])
-    region = await review.read(lambda: grow(review.run.scores, row, col, review.run.threshold))
+    region = await review.read(lambda: grow(scores, row, col, review.run.threshold))
     return JSONResponse({"shapes": [coordinates(region)]})
 
 

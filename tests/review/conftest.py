@@ -117,7 +117,8 @@ class Served:
 
 def serve(out, *more):
     code = "import sys; from geochange.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "review", str(out), "--no-open", "--reviewer", "ada", *more]
+    run = [] if out is None else [out]
+    command = [sys.executable, "-c", code, "review", *map(str, run), "--no-open", "--reviewer", "ada", *map(str, more)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = process.stdout.readline().strip()
     if not line:

@@ -41,6 +41,7 @@ export class Imagery {
         source: new XYZ({ url: this.address(name, "{z}", "{x}", "{y}"), projection, tileGrid, interpolate: false, transition: 0, wrapX: false }),
       });
     this.layers = { before: layer("before"), after: layer("after"), probability: layer("probability", 0) };
+    this.layers.probability.setVisible(false); // nothing is fetched of it
     this.layers.after.on("prerender", (event) => this.clip(event));
     this.layers.after.on("postrender", (event) => (event.context as CanvasRenderingContext2D).restore());
     this.map = new Map({
@@ -89,6 +90,7 @@ export class Imagery {
 
   set opacity(value: number) {
     this.layers.probability.setOpacity(value);
+    this.layers.probability.setVisible(value > 0);
   }
 
   get opacity(): number {

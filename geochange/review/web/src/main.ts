@@ -428,7 +428,7 @@ class Review {
     };
     element<HTMLInputElement>("least").oninput = (event) => this.hide(Number((event.target as HTMLInputElement).value));
     element("reject-hidden").onclick = () => this.rejectHidden();
-    element<HTMLInputElement>("opacity").oninput = (event) => (imagery.opacity = Number((event.target as HTMLInputElement).value));
+    element<HTMLInputElement>("opacity").oninput = (event) => this.showProbability(Number((event.target as HTMLInputElement).value));
     this.bindMap();
     this.bindLine();
   }
@@ -567,6 +567,7 @@ class Review {
   }
 
   private showProbability(opacity: number): void {
+    if (!this.scene.layers.includes("probability")) return this.say("there is no probability");
     this.imagery.opacity = opacity;
     element<HTMLInputElement>("opacity").value = String(opacity);
   }

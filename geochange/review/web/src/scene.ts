@@ -8,6 +8,7 @@ export interface Scene {
   gsd: number | null;
   dates: { name: string; date: string | null }[];
   look: string;
+  layers: string[];
   deepest: number;
   classes: string[];
   threshold: number;
