@@ -460,13 +460,13 @@ def refine(
     threads: int | None = ...,
 ) -> Refined: ...
 def review(
-    run: str | os.PathLike[str] | None = ...,
+    run: str | os.PathLike[str] | None,
     options: ReviewOptions | None = ...,
     *,
     before: str | os.PathLike[str] | None = ...,
     after: str | os.PathLike[str] | None = ...,
     layer: str | os.PathLike[str] | None = ...,
-    out: str | os.PathLike[str] | None = ...,
+    folder: str | os.PathLike[str] | None = ...,
     overwrite: bool = ...,
     listener: Listener | None = ...,
     nodata: NodataRule | None = ...,

@@ -25,7 +25,7 @@ STANDARD = {
     "overwrite": "Replace what is already there.",
     "resume": "Continue an interrupted run.",
 }
-SHORT = {"out": ("--output", "-o")}
+SHORT = {"out": ("--output", "-o"), "folder": ("--output", "-o")}
 INTERNAL = {"options", "cluster", "listener"}
 
 

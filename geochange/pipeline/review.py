@@ -35,7 +35,7 @@ from geochange.review.gis_view import NAME as VIEW
 from geochange.review.gis_view import GisView
 from geochange.review.guard import Guard
 from geochange.review.material import write_labels, write_mask
-from geochange.review.run import LAYER, ReviewRun, digest
+from geochange.review.run import LAYER, ReviewRun, digest, read_record
 from geochange.review.saved import SavedReview
 from geochange.review.store import ReviewStore
 from geochange.scenes.options import SceneOptions
@@ -72,13 +72,13 @@ class Reviewed:
 
 
 def review(
-    run: str | os.PathLike[str] | None = None,
+    run: str | os.PathLike[str] | None,
     options: ReviewOptions | None = None,
     *,
     before: str | os.PathLike[str] | None = None,
     after: str | os.PathLike[str] | None = None,
     layer: str | os.PathLike[str] | None = None,
-    out: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
     **settings: Any,
@@ -93,7 +93,7 @@ def review(
         before: without a run, the earlier image.
         after: without a run, the later image.
         layer: any layer of polygons to review, in place of what was found.
-        out: without a run, the folder of the review.
+        folder: without a run, the folder of the review.
         options: the server's, or what is written in its place; see `ReviewOptions`.
         overwrite: replace the file of `export`.
         listener: receives the address and notices.
@@ -107,9 +107,9 @@ def review(
     """
     options = choose_options(ReviewOptions, options, settings)
     serving = options.export is None and not options.status
-    folder = _folder(run, before, after, layer, out, options)
+    out = _folder(run, before, after, layer, folder, options)
     new = None if layer is None or run is None else Path(layer)
-    saved = SavedReview.open(folder, remote=options.remote, beginning=serving, layer=new)
+    saved = SavedReview.open(out, remote=options.remote, beginning=serving, layer=new)
     if options.export is not None:
         return _export(saved, Path(options.export), options, overwrite=overwrite)
     if serving:
@@ -144,13 +144,14 @@ def _annotate(before: str, after: str, layer: str | None, out: Path, options: Re
     """Make the folder in which two dates are annotated, or go on with it."""
     how = SceneOptions(**{each.name: getattr(options, each.name) for each in fields(SceneOptions)})
     scene = open_scene([before, after], how)
-    classes = options.classes or (("change",) if layer is None else labels_in(layer))
+    begun = (out / RECORD).exists()
+    classes = options.classes or (read_record(out).get("classes") if begun else None) or labels_in(layer)
+    changes = [] if begun or layer is None else read_changes(layer, scene.grid, classes)
     identity = plain({"scene": scene.fingerprint(), "options": asdict(how), "classes": classes, "layer": layer})
     folder = RunFolder(out.absolute(), COMMAND, [LAYER], [before, after, layer, how.aoi])
     with folder.owned():
-        if folder.begin(identity, resume=(out / RECORD).exists(), overwrite=False):
+        if folder.begin(identity, resume=begun, overwrite=False):
             return
-        changes = [] if layer is None else read_changes(layer, scene.grid, classes)
         write_changes(folder.ready / LAYER, changes, scene.grid)
         record = {
             "inputs": [before, after],

@@ -22,15 +22,15 @@ LABEL, SCORES = "label", ("score_mean", "score_max")
 MOST_LABELS = 50
 
 
-def labels_in(layer: str) -> tuple[str, ...]:
-    """Return the classes that a layer names in its column `label`, by name; ("change",) where it has none.
+def labels_in(layer: str | None) -> tuple[str, ...]:
+    """Return the classes that a layer names in its column `label`, by name; ("change",) where it, or a layer, has none.
 
     Raises:
         UnreadableInput: it is no layer of polygons.
         BadOption: there are more than `MOST_LABELS`.
     """
-    frame = open_layer(layer).frame
-    if LABEL not in frame.columns:
+    frame = None if layer is None else open_layer(layer).frame
+    if frame is None or LABEL not in frame.columns:
         return ("change",)
     found = sorted({str(value) for value in frame[LABEL].dropna()})
     if len(found) > MOST_LABELS:

@@ -73,7 +73,7 @@ def test_two_dates_alone_are_annotated(tmp_path):
 
 def test_what_was_annotated_teaches(tmp_path):
     out = tmp_path / "out"
-    geochange.review(**PAIR, out=out, status=True)
+    geochange.review(None, **PAIR, folder=out, status=True)
     record(out, drawn(out, geometry=at(out, (100, 100, 160, 150))), ("look", {"cell 0 0": {"looked": True}}))
     trained = geochange.finetune(
         None, tmp_path / "t", review=[out], start="landscape", steps=1, batch=1, loaders=0, bands=(1, 2, 3)
@@ -83,7 +83,7 @@ def test_what_was_annotated_teaches(tmp_path):
 
 def test_a_layer_is_reviewed_as_it_meets_the_scene(tmp_path, layer):
     out = tmp_path / "out"
-    reviewed = geochange.review(**PAIR, out=out, layer=f"{layer}|layername=any", status=True)
+    reviewed = geochange.review(None, **PAIR, folder=out, layer=f"{layer}|layername=any", status=True)
     assert reviewed.tally["unreviewed"] == 2
     saved = SavedReview.open(out)
     assert saved.run.classes == ("built", "felled")
@@ -118,27 +118,29 @@ def test_a_layer_takes_the_place_of_what_a_run_found(out, layer):
 def test_what_does_not_fit_is_refused(out, tmp_path, layer):
     for settings, error, said in (
         ({}, BadOption, "a run is needed, or --before, --after and -o"),
-        ({"before": PAIR["before"], "out": tmp_path / "o"}, BadOption, "a run is needed, or --before"),
+        ({"before": PAIR["before"], "folder": tmp_path / "o"}, BadOption, "a run is needed, or --before"),
         ({"run": out, **PAIR}, BadOption, "give a run, or --before"),
         ({"run": out, "align": True}, BadOption, "align is that of the run"),
         ({"run": out, "classes": ("a",)}, BadOption, "classes is that of the run"),
-        ({**PAIR, "out": out}, OutputInTheWay, "holds a run of `geochange detect`"),
-        ({**PAIR, "out": tmp_path / "o", "layer": tmp_path / "none.gpkg"}, UnreadableInput, r"none\.gpkg"),
-        ({**PAIR, "out": tmp_path / "o", "layer": layer, "classes": ("sea",)}, BadOption, "holds the class 'built'"),
-        ({"before": PAIR["before"], "after": tmp_path / "x.tif", "out": tmp_path / "o"}, UnreadableInput, r"x\.tif"),
+        ({**PAIR, "folder": out}, (BadOption, OutputInTheWay), "holds a run of `geochange detect`"),
+        ({**PAIR, "folder": tmp_path / "o", "layer": tmp_path / "none.gpkg"}, UnreadableInput, r"none\.gpkg"),
+        ({**PAIR, "folder": tmp_path / "o", "layer": layer, "classes": ("sea",)}, BadOption, "holds the class 'built'"),
+        ({"before": PAIR["before"], "after": tmp_path / "x.tif", "folder": tmp_path / "o"}, UnreadableInput, r"x\.tif"),
     ):
         with pytest.raises(error, match=said):
-            geochange.review(**settings, status=True)
+            geochange.review(settings.pop("run", None), **settings, status=True)
     naked = geopandas.read_file(layer).set_crs(None, allow_override=True)
     with pytest.warns(UserWarning, match="'crs' was not provided"):
         naked.to_file(tmp_path / "naked.gpkg")
     with pytest.raises(GridMismatch, match="has no CRS"):
-        geochange.review(**PAIR, out=tmp_path / "o", layer=tmp_path / "naked.gpkg", status=True)
+        geochange.review(None, **PAIR, folder=tmp_path / "o", layer=tmp_path / "naked.gpkg", status=True)
     assert not (tmp_path / "o").exists()
 
 
 def test_another_pair_in_the_folder_is_refused(tmp_path):
-    geochange.review(**PAIR, out=tmp_path / "out", status=True)
+    geochange.review(None, **PAIR, folder=tmp_path / "out", status=True)
     shutil.copy(PAIR["after"], tmp_path / "other.tif")
     with pytest.raises(OutputInTheWay, match="holds a run that differs in"):
-        geochange.review(before=PAIR["before"], after=tmp_path / "other.tif", out=tmp_path / "out", status=True)
+        geochange.review(
+            None, before=PAIR["before"], after=tmp_path / "other.tif", folder=tmp_path / "out", status=True
+        )
