@@ -482,6 +482,7 @@ def review(
     export: str | os.PathLike[str] | None = ...,
     only: Decided = ...,
     status: bool = ...,
+    take_in: bool = ...,
     classes: tuple[str, ...] = ...,
 ) -> Reviewed: ...
 def synthesize(

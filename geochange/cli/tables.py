@@ -108,6 +108,8 @@ def print_reviewed(reviewed: Reviewed) -> None:
         table.add_row("cells looked at" if name == "cells" else name, f"{count:,}")
     if reviewed.file is not None:
         table.add_row("", str(reviewed.file))
+    for conflict in reviewed.conflicts:
+        table.add_row("left", conflict)
     show(table)
 
 

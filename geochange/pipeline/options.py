@@ -377,6 +377,9 @@ class ReviewOptions(SceneOptions):
     status: bool = False
     """Print what has been decided so far, and serve no page."""
 
+    take_in: bool = False
+    """Record what was edited in review.gpkg with a GIS, and serve no page."""
+
     classes: tuple[str, ...] = ()
     """Names that a change may have, where two dates are annotated; None: those of the layer, or change."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import BadOption, OutputInTheWay
+from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
 from geochange.files import require_writable, write_whole
 from geochange.pipeline.options import ReviewOptions, choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
@@ -38,6 +38,7 @@ from geochange.review.material import write_labels, write_mask
 from geochange.review.run import LAYER, ReviewRun, digest, read_record
 from geochange.review.saved import SavedReview
 from geochange.review.store import ReviewStore
+from geochange.review.take_in import take_in
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import open_scene
 from geochange.system import STOP_SIGNALS
@@ -65,10 +66,14 @@ class Reviewed:
     """Changes of each status, and cells looked at."""
     file: Path | None = None
     """What was exported."""
+    conflicts: tuple[str, ...] = ()
+    """Edits of a GIS that were left, as somebody has decided otherwise meanwhile, or as they cannot be."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
-        return {"folder": str(self.folder), **self.tally, **({} if self.file is None else {"file": str(self.file)})}
+        found: dict[str, Any] = {"folder": str(self.folder), **self.tally}
+        found |= {} if self.file is None else {"file": str(self.file)}
+        return found | ({"conflicts": list(self.conflicts)} if self.conflicts else {})
 
 
 def review(
@@ -106,12 +111,15 @@ def review(
         DiskFull: the disk has no room for the review.
     """
     options = choose_options(ReviewOptions, options, settings)
-    serving = options.export is None and not options.status
+    serving = options.export is None and not options.status and not options.take_in
     out = _folder(run, before, after, layer, folder, options)
     new = None if layer is None or run is None else Path(layer)
     saved = SavedReview.open(out, remote=options.remote, beginning=serving, layer=new)
     if options.export is not None:
         return _export(saved, Path(options.export), options, overwrite=overwrite)
+    if options.take_in:
+        conflicts = _Serving(saved).take_in()
+        return Reviewed(out, replace(saved).tally(), conflicts=conflicts)
     if serving:
         _Serving(saved).serve(options, listener or Silent())
         saved = replace(saved)  # with what has been decided meanwhile
@@ -214,22 +222,36 @@ class _Serving:
         """Serve the page until Ctrl-C, the one server of this run."""
         _require_page()
         who = reviewer_name(options.reviewer or getpass.getuser())
-        folder = RunFolder(self.run.out, self.run.record["command"])
+        with self._owned(), self._store() as store, self._kept_view(store) as view:
+            self._answer(store, view, who, options, listener)
+
+    def take_in(self) -> tuple[str, ...]:
+        """Record what was edited in a GIS; return what was left."""
+        view = self._view()
+        if not view.path.exists():
+            raise UnreadableInput(f"{view.path} does not exist; `geochange review {self.run.out}` makes it")
+        with self._owned(), self._store() as store:
+            return take_in(view, store, self.run.classes).conflicts
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        """Keep other servers out, and say where one is."""
         try:
-            with (
-                folder.owned(),
-                self._store() as store,
-                self._kept_view(store),
-            ):
-                self._answer(store, who, options, listener)
+            with RunFolder(self.run.out, self.run.record["command"]).owned():
+                yield
         except OutputInTheWay as error:
-            raise OutputInTheWay(f"{error}{_where(self.run.folder / SERVER)}") from error
+            where = _where(self.run.folder / SERVER) if "in use" in str(error) else ""
+            raise OutputInTheWay(f"{error}{where}") from error
+
+    def _view(self) -> GisView:
+        saved = self.saved
+        return GisView(self.run.out / VIEW, saved.changes, digest(saved.base.path), saved.cells)
 
     def _store(self) -> ReviewStore:
         saved = self.saved
         return ReviewStore(saved.truth, saved.untouched, saved.facts(), top=saved.changes.top)
 
-    def _answer(self, store: ReviewStore, who: str, options: ReviewOptions, listener: Listener) -> None:
+    def _answer(self, store: ReviewStore, view: GisView, who: str, options: ReviewOptions, listener: Listener) -> None:
         import uvicorn
 
         from geochange.review.pictures import Pictures
@@ -239,7 +261,7 @@ class _Serving:
             guard = Guard(port, options.host)
             pictures = Pictures(self.run)
             threading.Thread(target=pictures.prepare, args=[self.run.folder / CACHE], daemon=True).start()
-            page = Review(self.run, self.saved.changes, store, pictures, self.saved.cells, guard, who)
+            page = Review(self.run, self.saved.changes, store, pictures, self.saved.cells, guard, who, view)
             address = f"http://{options.host or LOCAL}:{port}"
             write_whole(self.run.folder / SERVER, json.dumps({"address": address, "port": port}).encode())
             print(f"{address}/#token={guard.token}", flush=True)
@@ -255,9 +277,9 @@ class _Serving:
                 server.run(sockets)
 
     @contextmanager
-    def _kept_view(self, store: ReviewStore) -> Iterator[None]:
+    def _kept_view(self, store: ReviewStore) -> Iterator[GisView]:
         """Keep the GeoPackage up to date from a thread of its own, and bring it up to date at the end."""
-        view = GisView(self.run.out / VIEW, self.saved.changes, digest(self.saved.base.path), self.saved.cells)
+        view = self._view()
         news, ended = threading.Event(), threading.Event()
 
         def follow() -> None:
@@ -274,7 +296,7 @@ class _Serving:
         thread.start()
         store.listen(lambda actions: news.set())
         try:
-            yield
+            yield view
         finally:
             ended.set()
             news.set()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from geochange.files import appearing
 from geochange.parsing import parsing
 from geochange.polygons.features import map_polygons
 from geochange.polygons.style import status_style
-from geochange.review.actions import Action, is_cell
+from geochange.review.actions import Action, Effect, is_cell
 from geochange.review.base import wkb_of
 from geochange.review.cells import Cells
 from geochange.review.changes import Changes
@@ -48,6 +50,7 @@ INSERT INTO gpkg_geometry_columns SELECT 'areas', 'geom', 'POLYGON', srs_id, 0, 
     FROM gpkg_geometry_columns WHERE table_name = 'changes';
 CREATE TABLE history (seq INTEGER, at TEXT, who TEXT, kind TEXT, change TEXT, field TEXT, before TEXT, after TEXT);
 CREATE TABLE review_state (applied INTEGER NOT NULL, layer TEXT NOT NULL);
+CREATE TABLE review_left (change TEXT PRIMARY KEY);
 INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id)
     VALUES ('history', 'attributes', 'history', 'what was decided, by whom', 0),
            ('review_state', 'attributes', 'review_state', 'the last action that this file shows', 0);
@@ -84,24 +87,53 @@ class GisView:
         if stale:
             self.path.unlink()
             self._make()
-        with self._read_safely(), self._opened() as view:
+        with self.lock, self.reading() as view:
             try:
                 view.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
                     raise
                 return False
-            (applied,) = view.execute("SELECT applied FROM review_state").fetchone()
-            news = [state.actions[seq] for seq in range(applied + 1, state.seq + 1)]
-            items = [item for action in news for item in action.items]
-            outlined = {item.key for item in items if "geometry" in item.after}
-            for key in dict.fromkeys(item.key for item in items):
-                self._show(view, key, state, outlined=key in outlined)
-            view.executemany("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _history(news))
-            view.execute("UPDATE review_state SET applied = ?", (state.seq,))
-            view.execute("UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
+            self.bring_up(view, state)
             view.execute("COMMIT")
         return True
+
+    def bring_up(self, view: sqlite3.Connection, state: ReviewState, edited: Sequence[str] = ()) -> None:
+        """Bring rows up to date that actions have touched since, but for those that a GIS has edited.
+
+        Args:
+            view: opened by `reading`, in a transaction.
+            state: of the review.
+            edited: keys of changes that are brought up to date though a GIS has edited them.
+        """
+        (applied,) = view.execute("SELECT applied FROM review_state").fetchone()
+        news = [state.actions[seq] for seq in range(applied + 1, state.seq + 1)]
+        items = [item for action in news for item in action.items]
+        outlined = {item.key for item in items if "geometry" in item.after}
+        first: dict[str, Effect] = {}
+        for item in items:
+            first.setdefault(item.key, item)
+        for key in edited:
+            self._show(view, key, state, outlined=True, edited=True)
+        for key, item in first.items():
+            if item.before.get("status") != "deleted" and self._removed(view, key):
+                view.execute("INSERT OR IGNORE INTO review_left VALUES (?)", (key,))
+            else:
+                self._show(view, key, state, outlined=key in outlined)
+        view.executemany("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _history(news))
+        view.execute("UPDATE review_state SET applied = ?", (state.seq,))
+        view.execute("UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Open the file; what is wrong with it is said in a line."""
+        with self._read_safely(), self._opened() as view:
+            yield view
+
+    @cached_property
+    def lock(self) -> threading.Lock:
+        """Held while the file is written here."""
+        return threading.Lock()
 
     def _read_safely(self) -> AbstractContextManager[None]:
         return parsing(str(self.path), "the view of a review; remove it, and it is made again")
@@ -140,7 +172,13 @@ class GisView:
             _add_functions(view)
             yield view
 
-    def _show(self, view: sqlite3.Connection, key: str, state: ReviewState, *, outlined: bool) -> None:
+    def _removed(self, view: sqlite3.Connection, key: str) -> bool:
+        """Whether a GIS has removed the row of a change that was in the view."""
+        return not is_cell(key) and view.execute("SELECT 1 FROM changes WHERE id = ?", (key,)).fetchone() is None
+
+    def _show(
+        self, view: sqlite3.Connection, key: str, state: ReviewState, *, outlined: bool, edited: bool = False
+    ) -> None:
         """Bring one row up to date, unless it was edited in a GIS."""
         now = state.of(key)
         assert now is not None
@@ -148,7 +186,7 @@ class GisView:
             view.execute("UPDATE areas SET looked = ?, rev = ? WHERE name = ?", (now.fields["looked"], now.rev, key))
             return
         row = view.execute(f"SELECT fid, digest, {_DIGESTED} FROM changes WHERE id = ? ORDER BY fid", (key,)).fetchone()
-        if row is not None and row[1] != digest_of(*row[2:]):
+        if row is not None and not edited and row[1] != digest_of(*row[2:]):
             return
         if now.fields["status"] == "deleted":
             view.execute("DELETE FROM changes WHERE fid = ?", (row and row[0],))
@@ -157,7 +195,7 @@ class GisView:
         values: dict[str, Any] = {**fields, "rev": now.rev}
         shape = self.changes.edited(state).get(int(key))
         if outlined or row is None:
-            values |= self._outlined(view, int(key), shape)
+            values = self._outlined(view, int(key), shape) | values
         values["digest"] = digest_of(values.get("geom", row and row[2]), *fields.values())
         if row is None:
             names = ", ".join(values)

@@ -22,12 +22,13 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from geochange.arrays import Array
-from geochange.errors import DiskFull, GeochangeError
+from geochange.errors import DiskFull, GeochangeError, OutputInTheWay
 from geochange.polygons.features import map_polygons
 from geochange.review.actions import Action, BadAction, BadShape, StaleAction, read_request
 from geochange.review.cells import Cells
 from geochange.review.changes import Changes
 from geochange.review.geometry import coordinates, cut_out, merge, read_line, read_polygon, split
+from geochange.review.gis_view import GisView
 from geochange.review.grow import grow
 from geochange.review.guard import HEADERS, MOST_BYTES, Guard, Refusal
 from geochange.review.pictures import DATES, NotYet, Pictures
@@ -35,6 +36,7 @@ from geochange.review.queue import ORDERS, cell_sample
 from geochange.review.run import ReviewRun
 from geochange.review.state import present
 from geochange.review.store import ReviewStore
+from geochange.review.take_in import take_in
 from geochange.scenes.layers import in_pixels
 
 PAGE = Path(__file__).with_name("page")
@@ -59,6 +61,7 @@ class Review:
     cells: Cells
     guard: Guard
     reviewer: str
+    view: GisView
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(TILE_THREADS, "tiles"))
 
     def outline(self, sent: Any) -> str:
@@ -103,6 +106,7 @@ def application(review: Review) -> Starlette:
         ("POST", "/api/actions"): _act,
         ("POST", "/api/geometry"): _geometry,
         ("POST", "/api/grow"): _grow,
+        ("POST", "/api/take-in"): _take_in,
     }
     routes = [
         Route(path, _guarded(review, partial(answer, review), own_page=method == "POST"), methods=[method])
@@ -139,6 +143,8 @@ def _guarded(review: Review, answer: Answer, *, own_page: bool = False, session:
             response = JSONResponse({"error": str(error)}, 422)
         except DiskFull as error:
             response = JSONResponse({"error": str(error)}, 507)
+        except OutputInTheWay as error:
+            response = JSONResponse({"error": str(error)}, 409)
         except NotYet:
             response = JSONResponse({"error": "the picture is being prepared"}, 503, {"Retry-After": "2"})
         except GeochangeError as error:
@@ -397,6 +403,13 @@ async def _grow(review: Review, request: Request) -> Response:
     row, col = int(place[1]), int(place[0])
     region = await review.read(lambda: grow(scores, row, col, review.run.threshold))
     return JSONResponse({"shapes": [coordinates(region)]})
+
+
+async def _take_in(review: Review, request: Request) -> Response:
+    """Record what was edited in a GIS."""
+    await _json(request)
+    taken = await review.read(lambda: take_in(review.view, review.store, review.run.classes))
+    return JSONResponse({"count": taken.count, "conflicts": taken.conflicts})
 
 
 def _without_outline(fields: Mapping[str, Any]) -> dict[str, Any]:

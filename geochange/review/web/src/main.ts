@@ -331,6 +331,19 @@ class Review {
     this.step(1, true);
   }
 
+  /** Record what was edited in review.gpkg with a GIS; what was left is listed. */
+  private async takeIn(): Promise<void> {
+    try {
+      const { count, conflicts } = await post("/api/take-in", {});
+      if (conflicts.length === 0) return this.say(count === 0 ? "nothing was edited" : `${count} edits taken in`);
+      const lines = (conflicts as string[]).map((text) => Object.assign(document.createElement("p"), { textContent: text }));
+      element("keys").replaceChildren(heading(`${count} edits taken in, ${conflicts.length} left`), ...lines);
+      element<HTMLDialogElement>("keys").showModal();
+    } catch (error) {
+      this.say((error as Error).message);
+    }
+  }
+
   private async comment(): Promise<void> {
     if (this.at < 0) return this.say("choose one change first");
     const [id, rev] = [this.index.ids[this.place], this.index.revs[this.place]];
@@ -428,6 +441,7 @@ class Review {
     };
     element<HTMLInputElement>("least").oninput = (event) => this.hide(Number((event.target as HTMLInputElement).value));
     element("reject-hidden").onclick = () => this.rejectHidden();
+    element("take-in").onclick = () => void this.takeIn();
     element<HTMLInputElement>("opacity").oninput = (event) => this.showProbability(Number((event.target as HTMLInputElement).value));
     this.bindMap();
     this.bindLine();
