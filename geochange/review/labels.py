@@ -1,8 +1,9 @@
 """Labels out of a review: only what somebody has looked at is one. Pure.
 
 Ground is labelled as unchanged where a cell was looked at, or a change rejected; changes that were kept are labelled by
-their class. What is undecided or unsure is not labelled, nor is the pixel around a change that was kept, which may
-belong to it.
+their class. What is undecided or unsure is not labelled, nor is a pixel along each edge of a change that was kept,
+outside and inside: the outline is where a detector drew the line, and a network that is taught it to the pixel calls
+more and more around it changed. Parts of a change that are too thin for that stay labelled.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.layers import VectorLabels
 
 UNCHANGED = 0
+MARGIN = 3  # px around a tile that its labels depend on
+AROUND = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class ReviewLabels:
             tile: of the scene.
             valid: (y, x) whether all dates hold data.
         """
-        wide = Tile(tile.row - 1, tile.col - 1, tile.height + 2, tile.width + 2)
+        wide = tile.grow(MARGIN)
         labels = np.full(wide.shape, IGNORE, np.uint8)
         for cell in self._cells.query(_box(wide)):
             part = self.looked[cell].intersect(wide)
@@ -61,8 +64,10 @@ class ReviewLabels:
         drawn, _ = self._burnt.read(wide)  # 0 where there is no change
         labels[drawn > 0] = drawn[drawn > 0] - 1
         kept = (drawn > 1) & (drawn <= IGNORE)
+        inside = ndimage.binary_erosion(kept, border_value=1)
         labels[ndimage.binary_dilation(kept) & ~kept] = IGNORE
-        inner = labels[1:-1, 1:-1]
+        labels[kept & ~inside & ndimage.binary_dilation(inside, AROUND)] = IGNORE
+        inner = labels[MARGIN:-MARGIN, MARGIN:-MARGIN]
         inner[~valid] = IGNORE
         return inner
 

@@ -11,6 +11,7 @@ from geochange.errors import BadOption, NothingValid
 from geochange.probability.options import ThresholdOptions
 from geochange.review.material import HELD_OUT, TRAINING, hold_out, write_labels
 from geochange.review.saved import SavedReview
+from geochange.scenes.layer_files import is_layer
 
 HELD_OUT_SHARE = 0.25  # of the cells that were looked at: one number needs few to be chosen by
 
@@ -24,7 +25,7 @@ def review_of(options: ThresholdOptions) -> SavedReview | None:
         UnreadableInput: the folder holds no finished run of `detect`.
         BadOption: a column is wanted of it.
     """
-    if options.labels is None or not Path(options.labels).is_dir():
+    if options.labels is None or is_layer(options.labels) or not Path(options.labels).is_dir():
         return None
     if options.label_column is not None:
         raise BadOption(f"{options.labels} is a run that was reviewed, which has no column {options.label_column!r}")

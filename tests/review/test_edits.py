@@ -133,7 +133,7 @@ def test_an_export_has_what_is_there_now(edited, tmp_path):
 def test_what_was_drawn_is_a_label_and_what_is_deleted_is_none(edited):
     out, _, _ = edited
     left, top = free_place(out)
-    inside = np.s_[top + 10 : top + 20, left + 10 : left + 40]
+    inside = np.s_[top + 11 : top + 19, left + 11 : left + 39]
     saved = record(
         out,
         ("look", {"cell 0 0": {"looked": True}}),

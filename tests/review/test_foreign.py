@@ -78,7 +78,10 @@ def test_what_was_annotated_teaches(tmp_path):
     trained = geochange.finetune(
         None, tmp_path / "t", review=[out], start="landscape", steps=1, batch=1, loaders=0, bands=(1, 2, 3)
     )
-    assert trained.record["reviews"][0]["pixels"] == {"unchanged": 512 * 512 - 60 * 50 - 2 * (60 + 50), "change": 3000}
+    assert trained.record["reviews"][0]["pixels"] == {
+        "unchanged": 512 * 512 - 60 * 50 - 2 * (60 + 50),
+        "change": 58 * 48,
+    }
 
 
 def test_a_layer_is_reviewed_as_it_meets_the_scene(tmp_path, layer):
