@@ -136,7 +136,7 @@ def scenes(given: argparse.Namespace) -> Iterator[Halves]:
 
 
 def join(dsifn: Path, folder: Path) -> None:
-    """Join tiles of DSIFN, in the order of their names, to a scene."""
+    """Join tiles of DSIFN, in the order of their names, to a scene; they have no place, and get pixels of a metre."""
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted(path.stem for path in (dsifn / "A").iterdir())[: TILES * TILES]
     for part, name, mode in (("A", "before", "RGB"), ("B", "after", "RGB"), ("label", "truth", "L")):
@@ -147,7 +147,7 @@ def join(dsifn: Path, folder: Path) -> None:
             whole[row : row + SIDE, col : col + SIDE] = tile if part != "label" else (tile > 127)
         bands = whole[None] if whole.ndim == 2 else whole.transpose(2, 0, 1)
         profile = {"driver": "GTiff", "width": whole.shape[1], "height": whole.shape[0], "count": len(bands)}
-        place = {"crs": "EPSG:32650", "transform": Affine(2, 0, 400000, 0, -2, 4000000)}
+        place = {"crs": "EPSG:32650", "transform": Affine(1, 0, 400000, 0, -1, 4000000)}
         with rasterio.open(folder / f"{name}.tif", "w", dtype="uint8", **profile, **place) as dataset:
             dataset.write(bands)
 

@@ -33,6 +33,15 @@ def main() -> None:
                 page.keyboard.press(key)
             page.locator("#tally", has_text="5 kept · 1 rejected · 1 unsure").wait_for()
             picture(page, Path(folder) / "page.png", ROOT / "docs" / "review.jpg")
+            page.select_option("#order", "cells")
+            page.wait_for_timeout(500)
+            page.keyboard.press("i")
+            page.wait_for_timeout(500)
+            page.keyboard.press("p")
+            for corner in ((330, 330), (430, 310), (450, 420), (350, 440)):
+                page.mouse.click(*corner)
+            page.mouse.move(330, 390)
+            picture(page, Path(folder) / "drawing.png", ROOT / "docs" / "review_drawing.jpg")
 
 
 @contextmanager
