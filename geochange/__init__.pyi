@@ -482,6 +482,7 @@ def review(
     export: str | os.PathLike[str] | None = ...,
     only: Decided = ...,
     status: bool = ...,
+    compare: str | os.PathLike[str] | None = ...,
     take_in: bool = ...,
     classes: tuple[str, ...] = ...,
 ) -> Reviewed: ...

@@ -108,6 +108,13 @@ def print_reviewed(reviewed: Reviewed) -> None:
         table.add_row("cells looked at" if name == "cells" else name, f"{count:,}")
     if reviewed.file is not None:
         table.add_row("", str(reviewed.file))
+    if (sample := reviewed.sample) is not None:
+        low, high = sample["interval"]
+        table.add_row("right, of a random sample", f"{sample['kept']} of {sample['changes']}: {low:.2f} to {high:.2f}")
+    if (agreement := reviewed.agreement) is not None:
+        table.add_row("decided by both", f"{agreement.decided}, alike {agreement.same}")
+        table.add_row("Cohen's kappa", "none" if agreement.kappa is None else f"{agreement.kappa:.3f}")
+        table.add_row("IoU of what was kept", "none" if agreement.kept_iou is None else f"{agreement.kept_iou:.3f}")
     for conflict in reviewed.conflicts:
         table.add_row("left", conflict)
     show(table)

@@ -377,6 +377,9 @@ class ReviewOptions(SceneOptions):
     status: bool = False
     """Print what has been decided so far, and serve no page."""
 
+    compare: str | os.PathLike[str] | None = None
+    """Another review of the same layer, to say how far both agree; no page is served."""
+
     take_in: bool = False
     """Record what was edited in review.gpkg with a GIS, and serve no page."""
 

@@ -28,6 +28,7 @@ from geochange.polygons.features import SCHEMA
 from geochange.polygons.style import status_style
 from geochange.redaction import plain
 from geochange.review.actions import DECIDED, Status, reviewer_name
+from geochange.review.agreement import Agreement, compare, sampled_precision
 from geochange.review.coco import SUFFIX as COCO
 from geochange.review.coco import write_coco
 from geochange.review.foreign import labels_in, read_changes, write_changes
@@ -66,6 +67,10 @@ class Reviewed:
     """Changes of each status, and cells looked at."""
     file: Path | None = None
     """What was exported."""
+    sample: dict[str, Any] | None = None
+    """What a random sample of the changes says of all; None where it is too small."""
+    agreement: Agreement | None = None
+    """With another review."""
     conflicts: tuple[str, ...] = ()
     """Edits of a GIS that were left, as somebody has decided otherwise meanwhile, or as they cannot be."""
 
@@ -73,6 +78,8 @@ class Reviewed:
         """Return what `--json` prints."""
         found: dict[str, Any] = {"folder": str(self.folder), **self.tally}
         found |= {} if self.file is None else {"file": str(self.file)}
+        found |= {} if self.sample is None else {"sample": self.sample}
+        found |= {} if self.agreement is None else {"agreement": self.agreement.to_dict()}
         return found | ({"conflicts": list(self.conflicts)} if self.conflicts else {})
 
 
@@ -111,19 +118,22 @@ def review(
         DiskFull: the disk has no room for the review.
     """
     options = choose_options(ReviewOptions, options, settings)
-    serving = options.export is None and not options.status and not options.take_in
+    serving = options.export is None and options.compare is None and not options.status and not options.take_in
     out = _folder(run, before, after, layer, folder, options)
     new = None if layer is None or run is None else Path(layer)
     saved = SavedReview.open(out, remote=options.remote, beginning=serving, layer=new)
     if options.export is not None:
         return _export(saved, Path(options.export), options, overwrite=overwrite)
+    if options.compare is not None:
+        other = SavedReview.open(Path(options.compare), remote=options.remote)
+        return Reviewed(saved.run.out, saved.tally(), agreement=compare(saved, other))
     if options.take_in:
         conflicts = _Serving(saved).take_in()
         return Reviewed(out, replace(saved).tally(), conflicts=conflicts)
     if serving:
         _Serving(saved).serve(options, listener or Silent())
         saved = replace(saved)  # with what has been decided meanwhile
-    return Reviewed(saved.run.out, saved.tally())
+    return Reviewed(saved.run.out, saved.tally(), sample=sampled_precision(saved))
 
 
 def _folder(  # noqa: PLR0917, as `review` has them
