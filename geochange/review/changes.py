@@ -39,7 +39,8 @@ class Changes:
 
     def edited(self, state: ReviewState) -> Mapping[int, Any]:
         """Id -> geometry in map units, of those that were reshaped or drawn and are not deleted, by ascending id."""
-        if self._last.get("seq") != state.seq:
+        seq = state.seq  # before all else: an action that comes meanwhile is looked at again
+        if self._last.get("seq") != seq:
             told = {
                 int(key): str(touched.fields["geometry"])
                 for key, touched in list(state.touched.items())
@@ -47,7 +48,7 @@ class Changes:
             }
             shapes = shapely.from_wkb([bytes.fromhex(told[number]) for number in sorted(told)])
             edited = dict(zip(sorted(told), shapes.tolist(), strict=True))
-            self._last.update(edited=edited, columns=self._columns(edited), seq=state.seq)
+            self._last.update(edited=edited, columns=self._columns(edited), seq=seq)
         found: Mapping[int, Array] = self._last["edited"]
         return found
 

@@ -103,11 +103,12 @@ class GisView:
 
         Args:
             view: opened by `reading`, in a transaction.
-            state: of the review.
+            state: of the review, which may go on meanwhile.
             edited: keys of changes that are brought up to date though a GIS has edited them.
         """
         (applied,) = view.execute("SELECT applied FROM review_state").fetchone()
-        news = [state.actions[seq] for seq in range(applied + 1, state.seq + 1)]
+        last = state.seq
+        news = [state.actions[seq] for seq in range(applied + 1, last + 1)]
         items = [item for action in news for item in action.items]
         outlined = {item.key for item in items if "geometry" in item.after}
         first: dict[str, Effect] = {}
@@ -121,7 +122,7 @@ class GisView:
             else:
                 self._show(view, key, state, outlined=key in outlined)
         view.executemany("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _history(news))
-        view.execute("UPDATE review_state SET applied = ?", (state.seq,))
+        view.execute("UPDATE review_state SET applied = ?", (last,))
         view.execute("UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
 
     @contextmanager

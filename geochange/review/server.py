@@ -228,6 +228,7 @@ def _date(run: ReviewRun, name: str) -> dict[str, str | None]:
 async def _index(review: Review, request: Request) -> Response:
     """All changes as columns of numbers, and cells that have been looked at."""
     state = review.store.state
+    seq = state.seq  # before all else: the page hears of what comes after it
     columns = await review.read(lambda: review.changes.columns(state))
     places = {number: place for place, number in enumerate(columns.ids.tolist())}
     statuses, revs = np.zeros(len(columns.ids), np.uint8), np.zeros(len(columns.ids), np.uint32)
@@ -243,7 +244,7 @@ async def _index(review: Review, request: Request) -> Response:
         statuses[place] = STATUS_CODES.index(str(touched.fields["status"]))
         labels[place], revs[place] = numbers.get(str(touched.fields["label"]), 0), touched.rev
     parts = [
-        struct.pack("<IIQ", len(columns.ids), len(looked), state.seq),
+        struct.pack("<IIQ", len(columns.ids), len(looked), seq),
         columns.ids.astype("<u4").tobytes(),
         revs.astype("<u4").tobytes(),
         columns.areas.astype("<f4").tobytes(),

@@ -138,10 +138,11 @@ class ReviewState:
 
     def tally(self, total: int) -> dict[str, int]:
         """Count changes of each status, of so many in all, and cells looked at."""
-        changes = {key: each for key, each in self.touched.items() if not is_cell(key)}
+        touched = list(self.touched.items())  # at once: another thread may go on with it
+        changes = {key: each for key, each in touched if not is_cell(key)}
         counts = Counter(str(each.fields["status"]) for each in changes.values())
         counts[UNREVIEWED] += total - sum(each.fields["origin"] == "found" for each in changes.values())
-        looked = sum(bool(each.fields.get("looked")) for key, each in self.touched.items() if is_cell(key))
+        looked = sum(bool(each.fields.get("looked")) for key, each in touched if is_cell(key))
         return {**{name: counts[name] for name in (UNREVIEWED, "kept", "rejected", "unsure")}, "cells": looked}
 
 

@@ -92,7 +92,9 @@ def _edits(view: GisView, database: sqlite3.Connection, state: ReviewState, clas
     decided_since = {str(key) for (key,) in database.execute("SELECT change FROM review_left").fetchall()}
     decided_since |= {item.key for seq in range(applied + 1, state.seq + 1) for item in state.actions[seq].items}
     taken = {
-        str(each.fields["geometry"]) for each in state.touched.values() if each.fields.get("origin") == ORIGINS["qgis"]
+        str(each.fields["geometry"])
+        for each in list(state.touched.values())
+        if each.fields.get("origin") == ORIGINS["qgis"]
     }
     for fid, number, rev, digest, blob, *texts in database.execute(_ROWS).fetchall():
         told = dict(zip(("label", "status", "comment"), texts, strict=True))

@@ -14,6 +14,7 @@ from geochange.polygons.style import status_style
 from geochange.review.actions import read_request
 from geochange.review.gis_view import GisView, _add_functions
 from geochange.review.saved import SavedReview
+from geochange.review.state import ReviewState
 from geochange.scenes.layers import open_layer
 
 
@@ -150,3 +151,24 @@ def test_qgis_shows_the_view_by_status(opened, view):
     assert styles == {"changes": status_style()}
     for status in ("unreviewed", "kept", "rejected", "unsure"):
         assert f'value="{status}"' in styles["changes"]
+
+
+def test_what_is_decided_while_the_view_is_written_is_shown_the_next_time(opened, view):
+    """The state goes on in another thread; an action must be neither shown twice nor passed over."""
+
+    class Going(ReviewState):
+        def of(self, key):
+            if key == "1" and self.seq == 1:
+                do(self, "2", status="rejected")
+            return super().of(key)
+
+    state = Going(opened.untouched, top=opened.changes.top)
+    do(state, "1", status="kept")
+    assert state.seq == 1
+    assert view.catch_up(state)
+    assert state.seq == 2
+    assert view.catch_up(state)
+    shown = rows(view.path)
+    assert [row[0] for row in shown["history"]] == [1, 2]
+    frame = read_file(view.path, layer="changes").set_index("id")
+    assert frame.loc[[1, 2], "status"].tolist() == ["kept", "rejected"]
