@@ -133,6 +133,11 @@ def test_all_of_it_by_the_keyboard_alone(close, served):
     moved = changed_by("Enter", *["ArrowLeft"] * 5, "Enter")[number][0]
     assert moved.area != square.area
     assert tuple(corner - (5, 0)) in set(map(tuple, shapely.get_coordinates(moved).tolist()))
+    assert changed_by("z")[number][0].equals(square)
+    close.wait_for_timeout(500)
+    again = changed_by(*["ArrowRight"] * 5, "Enter", *["ArrowUp"] * 3, "Enter")[number][0]
+    assert tuple(corner - (0, 3)) in set(map(tuple, shapely.get_coordinates(again).tolist()))
+    assert tuple(corner - (5, 0)) not in set(map(tuple, shapely.get_coordinates(again).tolist()))  # it was taken back
     changed_by("z")
     close.keyboard.press("Escape")
     assert shapes_of(served)[number][0].equals(square)

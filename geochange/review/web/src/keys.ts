@@ -44,8 +44,8 @@ function press(event: KeyboardEvent, handlers: Handlers, first: (event: Keyboard
   const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
   if ((event.ctrlKey || event.metaKey || event.altKey) && !undoing) return;
   if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
-  if (target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter")) return;
   if (first(event)) return event.preventDefault();
+  if (target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter")) return;
   const name = undoing && event.shiftKey ? "y" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const handler = handlers[name];
   if (handler === undefined) return;

@@ -59,7 +59,6 @@ class Review {
     this.learn(told);
     const drawn = told.filter((each) => each.box !== undefined && Number(each.key) > this.scene.top).map((each) => this.index.places.get(Number(each.key))!);
     if (kind !== null && DRAWING.includes(kind) && drawn.length > 0) void this.choose(drawn[0]);
-    else if (kind === "reshape" && this.at >= 0) void this.marks.choose([this.place]);
   }
 
   async begin(): Promise<void> {
@@ -247,7 +246,16 @@ class Review {
     this.order = withAll(this.order, told.filter((each) => each.box !== undefined).map((each) => this.index.places.get(Number(each.key))));
     this.refresh();
     const shaped = told.filter((each) => each.geometry !== undefined || each.status === "deleted").map((each) => Number(each.key));
-    if (shaped.length > 0) void this.marks.renew(shaped);
+    if (shaped.length > 0) void this.renew(shaped);
+  }
+
+  /** Fetch outlines anew; corners that are being corrected are those of the new outline. */
+  private async renew(ids: number[]): Promise<void> {
+    await this.marks.renew(ids);
+    if (this.at < 0 || !ids.includes(this.index.ids[this.place])) return;
+    await this.marks.choose([this.place]);
+    const rings = this.marks.rings();
+    if (rings !== null) this.tools.renew(rings);
   }
 
   /** Begin or leave a tool. */
@@ -432,7 +440,10 @@ class Review {
     };
     listen(down, { " ": () => imagery.blink(false) }, (event) => this.tools.press(event));
     for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-key]"))
-      button.onclick = () => window.dispatchEvent(new KeyboardEvent("keydown", { key: button.dataset.key }));
+      button.onclick = (event) => {
+        if (event.detail > 0) button.blur(); // of the pointer: keys go on to be those of the map
+        window.dispatchEvent(new KeyboardEvent("keydown", { key: button.dataset.key }));
+      };
     const order = element<HTMLSelectElement>("order");
     order.replaceChildren(...[...this.scene.orders, "unsure", ...CELL_ORDERS].map((name) => new Option(name)));
     order.onchange = () => {

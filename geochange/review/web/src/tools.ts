@@ -70,6 +70,13 @@ export class Tools {
     this.draw();
   }
 
+  /** The outline that is corrected has become another one: by undo, or by somebody else. */
+  renew(rings: Rings): void {
+    if (this.tool !== "vertices" || this.grabbed !== null) return;
+    this.rings = rings.map((ring) => ring.slice(0, -1));
+    this.draw();
+  }
+
   leave(): void {
     this.tool = null;
     this.places = [];
