@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b, file_digest
@@ -24,6 +25,7 @@ from geochange.system import locked, replace
 from geochange.verification import require_readable
 
 GEOTIFF_SUFFIXES = (".tif", ".tiff")
+REMOVALS, REMOVAL_PAUSE = 8, 0.05  # times that a folder is removed, and seconds more between each two
 HIDDEN = ".geochange-"  # begins the names of all temporary files and folders beside outputs
 ROOM_BYTES = 64 << 20  # a disk that cannot take these any more is full
 
@@ -227,14 +229,23 @@ def _own_scratch(place: Path, name: str) -> Iterator[Path]:
             scratch.mkdir()
             yield scratch
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove_folder(scratch)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder, again where a thread that has not ended yet put something into it meanwhile."""
+    for attempt in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(REMOVAL_PAUSE * attempt)
 
 
 def discard_folder(folder: Path) -> None:
     """Remove a folder at once, by a hidden name; what a killed process leaves of it goes with the next run's start."""
     doomed = folder.with_name(f"{HIDDEN}{_mark(folder.name)}-{uuid4().hex[:8]}")
     replace(folder, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    _remove_folder(doomed)
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
@@ -255,7 +266,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
     for scratch in (folder / each for each in sorted(found)):
         try:
             with locked(_lock_of(scratch)):
-                shutil.rmtree(scratch, ignore_errors=True)
+                _remove_folder(scratch)
         except OSError:  # its process lives, or it is another user's
             continue
 

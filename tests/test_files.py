@@ -1,8 +1,11 @@
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -197,3 +200,22 @@ def test_contents_and_times_of_change_are_seen(tmp_path):
     assert files_digest([str(path)]) != files
     (tmp_path / "a.dbf").write_text("two")
     assert content_digest(path) != content
+
+
+def test_a_scratch_into_which_a_thread_still_writes_is_gone_at_the_end(tmp_path):
+    """As threads of a command that a signal has stopped: they end a little later than what made the scratch."""
+    ended = threading.Event()
+
+    def write(scratch):
+        while not ended.wait(0.001) and scratch.exists():
+            with contextlib.suppress(OSError):  # the folder may be gone by now
+                (scratch / f"{uuid4().hex}.tif").touch()
+
+    with scratch_beside(tmp_path / "x.tif") as scratch:
+        for number in range(2000):
+            (scratch / f"{number}.tif").touch()
+        thread = threading.Thread(target=write, args=[scratch])
+        thread.start()
+        threading.Timer(0.2, ended.set).start()
+    thread.join()
+    assert list(tmp_path.iterdir()) == []
