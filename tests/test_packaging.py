@@ -166,7 +166,8 @@ def test_dependencies_are_what_the_library_imports():
     assert found == modules_of(PROJECT["dependencies"]) | modules_of(optional)
 
 
-SERVED = {("detectors", "networks"), ("datasets", "augment.py"), ("review", "server.py")}
+SERVER = ("server.py", "served.py", "looking.py", "acting.py")
+SERVED = {("detectors", "networks"), ("datasets", "augment.py"), *(("review", name) for name in SERVER)}
 """Beside learning: what is loaded where the extras are needed."""
 
 

@@ -178,7 +178,7 @@ def finetune(
         record = first_record(folder, identity, material, network, about, options.start)
         record |= {"fresh_weights": list(fresh), "reviews": [each.record for each in reviewed]}
         folder.start(record, overwrite=overwrite)
-        material = _settled(material, scratch, folder.out / LABELS)
+        material = _moved(material, scratch, folder.out / LABELS)
         _say(reviewed, options, listener)
         if fresh:
             listener.notice(
@@ -229,7 +229,7 @@ def _write_reviews(saved: Sequence[SavedReview], folder: Path, options: Finetune
     ]
 
 
-def _settled(material: Material, scratch: Path, folder: Path) -> Material:
+def _moved(material: Material, scratch: Path, folder: Path) -> Material:
     """Move the labels of reviews into the folder of the run; return the material that reads them there."""
     names = {}
     for path in sorted(scratch.rglob("*.tif")):

@@ -23,7 +23,7 @@ from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
 from geochange.files import require_writable, write_whole
 from geochange.pipeline.options import ReviewOptions, choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
-from geochange.polygons.export import FeatureLayer, write_features, writer_of
+from geochange.polygons.export import LAYER_WRITERS, FeatureLayer, write_features
 from geochange.polygons.features import SCHEMA
 from geochange.polygons.style import status_style
 from geochange.redaction import plain
@@ -54,6 +54,7 @@ CATCH_UP_SECONDS = 2.0  # after an action, when the view is brought up to date
 LOCAL = "127.0.0.1"
 COMMAND = "review"
 RASTERS = (".tif", ".tiff")
+EXPORTS = (*LAYER_WRITERS, COCO, *RASTERS)
 WANTED: Mapping[str, tuple[Status, ...] | None] = {"all": None, "decided": DECIDED, "kept": ("kept",)}
 """Statuses of changes that are written."""
 
@@ -186,8 +187,8 @@ def _annotate(before: str, after: str, layer: str | None, out: Path, options: Re
 def _export(saved: SavedReview, path: Path, options: ReviewOptions, *, overwrite: bool) -> Reviewed:
     """Write the changes with what was decided of them: as a layer, as COCO, or as a raster of labels."""
     suffix = path.suffix.lower()
-    if suffix not in (*RASTERS, COCO):
-        writer_of(path)
+    if suffix not in EXPORTS:
+        raise BadOption(f"{path.name}: exports end in {', '.join(EXPORTS)}; choose one of these")
     if path.absolute() == saved.run.out / VIEW:
         raise BadOption(f"{path} is kept up to date by the review itself; give another name")
     require_writable([path], overwrite=overwrite, inputs=_files_of(saved))
@@ -265,7 +266,8 @@ class _Serving:
         import uvicorn
 
         from geochange.review.pictures import Pictures
-        from geochange.review.server import Review, application
+        from geochange.review.served import Review
+        from geochange.review.server import application
 
         with _listening(options.host or LOCAL, _port_of(options, self.run.folder / SERVER)) as (port, sockets):
             guard = Guard(port, options.host)

@@ -65,7 +65,7 @@ def carry_over(old: SavedReview, new: SavedReview) -> Carried:
         if number not in found_again and _kept(old, number) and not fresh.query(shape, predicate="intersects").size
     }
     lost = [shape for number, shape in before.items() if number not in {*found_again, *missed} and _kept(old, number)]
-    cells = _settled_cells(old, [*lost, *fresh.geometries])
+    cells = _decided_cells(old, [*lost, *fresh.geometries])
     requests = [_decision(old, new, matches)] if matches else []
     if missed:
         requests.append(_drawing(old, new, missed))
@@ -88,7 +88,7 @@ def _matches(before: Mapping[int, Array], after: Mapping[int, Array]) -> dict[in
     return {ids[place[k]]: numbers[other[k]] for k in order.tolist() if iou[k] >= LEAST_IOU}
 
 
-def _settled_cells(old: SavedReview, undecided: list[Array]) -> list[int]:
+def _decided_cells(old: SavedReview, undecided: list[Array]) -> list[int]:
     """Return numbers of cells that were looked at, and in which nothing is undecided."""
     open_places = shapely.STRtree(in_pixels(np.array(undecided, object), old.run.scene.grid))
     return [

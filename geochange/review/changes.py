@@ -39,7 +39,7 @@ class Changes:
 
     def edited(self, state: ReviewState) -> Mapping[int, Any]:
         """Id -> geometry in map units, of those that were reshaped or drawn and are not deleted, by ascending id."""
-        seq = state.seq  # before all else: an action that comes meanwhile is looked at again
+        seq = state.seq  # read first: actions that come meanwhile are read again
         if self._last.get("seq") != seq:
             told = {
                 int(key): str(touched.fields["geometry"])

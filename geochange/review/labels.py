@@ -2,8 +2,8 @@
 
 Ground is labelled as unchanged where a cell was looked at, or a change rejected; changes that were kept are labelled by
 their class. What is undecided or unsure is not labelled, nor is a pixel along each edge of a change that was kept,
-outside and inside: the outline is where a detector drew the line, and a network that is taught it to the pixel calls
-more and more around it changed. Parts of a change that are too thin for that stay labelled.
+outside and inside: outlines follow a detector's threshold, and a network that is trained on them to the pixel predicts
+larger changes each time. Parts of a change that are too thin for that stay labelled.
 """
 
 from __future__ import annotations

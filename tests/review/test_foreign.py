@@ -71,7 +71,7 @@ def test_two_dates_alone_are_annotated(tmp_path):
     assert found.date_before[0].startswith("2021")
 
 
-def test_what_was_annotated_teaches(tmp_path):
+def test_a_network_is_trained_on_what_was_annotated(tmp_path):
     out = tmp_path / "out"
     geochange.review(None, **PAIR, folder=out, status=True)
     record(out, drawn(out, geometry=at(out, (100, 100, 160, 150))), ("look", {"cell 0 0": {"looked": True}}))

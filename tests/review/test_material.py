@@ -44,7 +44,7 @@ def test_labels_are_those_of_the_rules_and_their_nodata_is_tagged(looked, tmp_pa
     assert sum(part.counts for part in parts).tolist() == [int((written == label).sum()) for label in (0, 1, IGNORE)]
 
 
-def test_a_review_with_nothing_kept_teaches_no_change(out, tmp_path):
+def test_a_review_with_nothing_kept_has_no_label_of_change(out, tmp_path):
     """Untagged, a raster of 0 and 255 alone is a mask in which 255 has changed."""
     saved = record(out, ("decide", {number: {"status": "rejected"} for number in range(1, 40)}))
     material = write_material(tmp_path, saved, share=0.15, bands=None)
@@ -167,7 +167,7 @@ def test_an_interrupted_training_goes_on_with_the_labels_that_it_began_with(look
         )
 
 
-def test_what_cannot_teach_is_refused_in_a_line(out, finished, tmp_path):
+def test_reviews_that_cannot_be_trained_on_are_refused_in_a_line(out, finished, tmp_path):
     settings = {"start": "landscape", "steps": 1}
     with pytest.raises(BadOption, match=r"there is nothing to train on; .* or --review"):
         geochange.finetune(None, tmp_path / "t", **settings)

@@ -59,6 +59,17 @@ def tally(page, text):
     page.locator("#saved", has_text="all saved").wait_for(timeout=WAIT)
 
 
+def choose_in_box(page, first, second):
+    """Drag a box with Shift, between two places on the screen."""
+    page.keyboard.down("Shift")
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.mouse.move(*second, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.locator("#change h2", has_text="changes chosen").wait_for(timeout=WAIT)
+
+
 def statuses(served):
     found = {}
     for action in read_actions(served.out / "review" / "review.sqlite"):
@@ -229,13 +240,7 @@ def test_what_is_unsure_is_gone_through_again(page, served):
 
 def test_several_in_a_box_are_decided_by_one_action(page, served):
     page.keyboard.press("Home")
-    page.keyboard.down("Shift")
-    page.mouse.move(420, 300)
-    page.mouse.down()
-    page.mouse.move(640, 500, steps=4)
-    page.mouse.up()
-    page.keyboard.up("Shift")
-    page.locator("#change h2", has_text="changes chosen").wait_for(timeout=WAIT)
+    choose_in_box(page, (420, 300), (640, 500))
     count = int(page.inner_text("#change h2").split()[0])
     assert count > 1
     page.keyboard.press("x")

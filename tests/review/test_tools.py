@@ -38,7 +38,7 @@ def near(page, x, y):
     return 200 + 600 * (x - left - 0.5) / (right - left), 200 + 400 * (y - top - 0.5) / (bottom - top)
 
 
-def settle(page, text):
+def wait_until_saved(page, text):
     tally(page, text)
     page.locator("#change h2").wait_for(timeout=WAIT)
 
@@ -65,7 +65,7 @@ def test_a_polygon_is_drawn_by_the_pointer(close, served):
     for corner in corners[:-1]:
         close.mouse.click(*corner)
     close.mouse.dblclick(*corners[-1])
-    settle(close, "1 kept")
+    wait_until_saved(close, "1 kept")
     ((number, (shape, fields)),) = shapes_of(served).items()
     assert number > SavedReview.open(served.out).changes.top
     assert (fields["origin"], fields["status"], fields["label"]) == ("drawn", "kept", "change")
@@ -81,14 +81,14 @@ def test_a_rectangle_and_a_freehand_outline(close, served):
     first, second = place_of(close, 250, 320), place_of(close, 400, 450)
     for corner in ((250, 320), (400, 450)):
         close.mouse.click(*corner)
-    settle(close, "1 kept")
+    wait_until_saved(close, "1 kept")
     close.keyboard.press("f")
     close.mouse.move(500, 300)
     close.mouse.down()
     for angle in np.linspace(0, 2 * np.pi, 40):
         close.mouse.move(460 + 40 * np.cos(angle), 300 + 40 * np.sin(angle))
     close.mouse.up()
-    settle(close, "2 kept")
+    wait_until_saved(close, "2 kept")
     (rectangle, _), (circle, _) = shapes_of(served).values()
     assert rectangle.equals(shapely.box(*rectangle.bounds))
     assert tuple(np.floor(rectangle.bounds).astype(int)) == (*first, *second)
@@ -110,7 +110,7 @@ def test_all_of_it_by_the_keyboard_alone(close, served):
             close.keyboard.press(key)
     close.keyboard.press("Enter")
     close.keyboard.press("Enter")
-    settle(close, "1 kept")
+    wait_until_saved(close, "1 kept")
     close.keyboard.press("Escape")
     number = max(shapes_of(served))
     square = shapes_of(served)[number][0]
@@ -147,17 +147,17 @@ def test_all_of_it_by_the_keyboard_alone(close, served):
     assert view.contains(shapely.Point(x, y))
     close.keyboard.press("Escape")
     close.keyboard.press("Delete")
-    settle(close, "0 kept")
+    wait_until_saved(close, "0 kept")
     assert shapes_of(served)[number][1]["status"] == "deleted"
     close.keyboard.press("z")
-    settle(close, "1 kept")
+    wait_until_saved(close, "1 kept")
 
 
 def test_cutting_a_hole_and_merging(close, served):
     close.keyboard.press("r")
     for corner in ((250, 320), (400, 450)):
         close.mouse.click(*corner)
-    settle(close, "1 kept")
+    wait_until_saved(close, "1 kept")
     (whole,) = [shape for shape, _ in shapes_of(served).values()]
     close.keyboard.press("h")
     for corner in ((300, 360), (340, 360), (340, 400)):
@@ -172,20 +172,14 @@ def test_cutting_a_hole_and_merging(close, served):
     close.keyboard.press("c")
     close.mouse.click(325, 280)
     close.mouse.dblclick(325, 500)
-    settle(close, "2 kept")
+    wait_until_saved(close, "2 kept")
     parts = [(shape, fields) for shape, fields in shapes_of(served).values() if fields["status"] != "deleted"]
     assert [fields["origin"] for _, fields in parts] == ["split", "split"]
     assert shapely.union_all([shape for shape, _ in parts]).symmetric_difference(holed).area < 1e-6
     close.keyboard.press("Escape")
-    close.keyboard.down("Shift")
-    close.mouse.move(230, 300)
-    close.mouse.down()
-    close.mouse.move(430, 480, steps=4)
-    close.mouse.up()
-    close.keyboard.up("Shift")
-    close.locator("#change h2", has_text="changes chosen").wait_for(timeout=WAIT)
+    test_page.choose_in_box(close, (230, 300), (430, 480))
     close.keyboard.press("m")
-    settle(close, "1 kept")
+    wait_until_saved(close, "1 kept")
     merged = [
         (shape, fields)
         for shape, fields in shapes_of(served).values()
@@ -201,7 +195,7 @@ def test_a_change_grows_from_the_pointer(close, served):
     inside = found.representative_point()
     close.mouse.move(*near(close, inside.x, inside.y))
     close.keyboard.press("g")
-    settle(close, "1 kept")
+    wait_until_saved(close, "1 kept")
     ((_, (shape, fields)),) = shapes_of(served).items()
     assert fields["origin"] == "grown"
     assert shape.equals(shapely.Polygon(found.exterior))

@@ -1,0 +1,78 @@
+"""Answers of a review's server to what reviewers send: actions, outlines to be made, edits of a GIS."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from geochange.review.actions import BadAction, read_request
+from geochange.review.geometry import coordinates, cut_out, merge, read_line, read_polygon, split
+from geochange.review.grow import grow
+from geochange.review.guard import Refusal
+from geochange.review.served import MOST_SHAPES, Review, read_json, told
+from geochange.review.take_in import take_in
+from geochange.scenes.layers import in_pixels
+
+
+async def act(review: Review, request: Request) -> Response:
+    """Record an action; the answer comes when it is on the disk."""
+    sent = await read_json(request)
+    who = sent.get("who", review.reviewer)
+    if not isinstance(who, str):
+        raise BadAction("who must be a name")
+    asked = await review.read(lambda: read_request(sent, who, review.run.classes, review.outline))
+    action = await asyncio.wrap_future(review.store.act(asked))
+    return JSONResponse(told(review, action))
+
+
+async def geometry(review: Review, request: Request) -> Response:
+    """Answer what becomes of changes that are cut, merged or given a hole; nothing is recorded."""
+    sent = await read_json(request)
+    return JSONResponse({"shapes": await review.read(lambda: _reshaped(review, sent))})
+
+
+def _reshaped(review: Review, sent: dict[str, Any]) -> list[Any]:
+    ids = sent.get("ids")
+    if not isinstance(ids, list) or not 0 < len(ids) <= MOST_SHAPES or not all(type(each) is int for each in ids):
+        raise Refusal(422, f"ids must be a list of 1 to {MOST_SHAPES} numbers")
+    found = review.changes.shapes(review.store.state, ids)
+    if missing := [each for each in ids if each not in found]:
+        raise Refusal(404, f"there is no change {missing[0]}")
+    shapes = in_pixels(np.array([found[each] for each in ids], object), review.run.scene.grid)
+    match sent.get("kind"):
+        case "split":
+            parts = split(shapes[0], read_line(sent.get("line")))
+        case "merge":
+            parts = [merge(shapes.tolist())]
+        case "hole":
+            parts = [cut_out(shapes[0], read_polygon(sent.get("polygon"), review.run.scene.shape))]
+        case kind:
+            raise Refusal(422, f"kind {str(kind)[:50]!r} is not one of split, merge, hole")
+    return [coordinates(part) for part in parts]
+
+
+async def region(review: Review, request: Request) -> Response:
+    """Answer the region of the probability about a pixel; nothing is recorded."""
+    sent = await read_json(request)
+    place = sent.get("at")
+    if not isinstance(place, list) or len(place) != 2 or not all(type(each) in (int, float) for each in place):
+        raise Refusal(422, "at must be a column and a row")
+    rows, cols = review.run.scene.shape
+    if not (0 <= place[0] < cols and 0 <= place[1] < rows):
+        raise Refusal(404, "the place lies outside the scene")
+    if (scores := review.run.scores) is None:
+        raise Refusal(422, "there is no probability that a change could grow in; draw it instead")
+    row, col = int(place[1]), int(place[0])
+    region = await review.read(lambda: grow(scores, row, col, review.run.threshold))
+    return JSONResponse({"shapes": [coordinates(region)]})
+
+
+async def take_in_edits(review: Review, request: Request) -> Response:
+    """Record what was edited in a GIS."""
+    await read_json(request)
+    taken = await review.read(lambda: take_in(review.view, review.store, review.run.classes))
+    return JSONResponse({"count": taken.count, "conflicts": taken.conflicts})

@@ -1,0 +1,219 @@
+"""Answers of a review's server that record nothing: the scene, pictures, changes, news."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import shapely
+from pyproj import Transformer
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from geochange.arrays import Array
+from geochange.review.actions import Action
+from geochange.review.guard import Refusal
+from geochange.review.pictures import DATES
+from geochange.review.queue import ORDERS, cell_sample
+from geochange.review.run import ReviewRun
+from geochange.review.served import MOST_SHAPES, Review, read_numbers, told, without_outline
+from geochange.review.state import present
+from geochange.scenes.layers import in_pixels
+
+KEEP_ALIVE_SECONDS = 15.0
+FOR_EVER = "private, max-age=31536000, immutable"
+KINDS = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
+STATUS_CODES = ("unreviewed", "kept", "rejected", "unsure", "deleted")
+
+
+async def scene(review: Review, request: Request) -> Response:
+    """Answer what stays the same while the page is open: the scene, its dates, classes, cells and orders."""
+    run, pictures = review.run, review.pictures
+    grid = run.scene.grid
+    limits = await review.read(lambda: pictures.limits)
+    return JSONResponse(
+        {
+            "name": run.out.name,
+            "shape": grid.shape,
+            "transform": list(grid.transform)[:6],
+            "crs": None if grid.crs is None else grid.crs.name,
+            "gsd": grid.gsd,
+            "dates": [_date(run, name) for name in DATES],
+            "bands": [run.scene.bands[place] for place in pictures.shown],
+            "limits": limits.tolist(),
+            "layers": pictures.layers,
+            "look": await review.read(lambda: pictures.look),
+            "deepest": pictures.lattice.deepest,
+            "classes": run.classes,
+            "top": review.changes.top,
+            "threshold": run.threshold,
+            "orders": [*ORDERS],
+            "cells": [[tile.row, tile.col, tile.height, tile.width] for tile in review.cells.tiles],
+            "cell_columns": review.cells.columns,
+            "cell_sample": cell_sample(len(review.cells.tiles)).tolist(),
+            "reviewer": review.reviewer,
+            "read_only": review.store.read_only,
+            "preparing": pictures.preparing,
+        }
+    )
+
+
+def _date(run: ReviewRun, name: str) -> dict[str, str | None]:
+    place = 0 if name == DATES[0] else -1
+    source = run.scene.sources[place]
+    said = run.record["identity"]["options"].get(f"date_{name}")
+    return {"name": Path(source.name).name, "date": said or source.date}
+
+
+async def index(review: Review, request: Request) -> Response:
+    """All changes as columns of numbers, and cells that have been looked at."""
+    state = review.store.state
+    seq = state.seq  # read first: the page is told of every later action
+    columns = await review.read(lambda: review.changes.columns(state))
+    places = {number: place for place, number in enumerate(columns.ids.tolist())}
+    statuses, revs = np.zeros(len(columns.ids), np.uint8), np.zeros(len(columns.ids), np.uint32)
+    labels = columns.labels.copy()
+    numbers = {name: place for place, name in enumerate(review.run.classes)}
+    looked, cell_revs = np.zeros(len(review.cells.tiles), np.uint8), np.zeros(len(review.cells.tiles), np.uint32)
+    for key, touched in list(state.touched.items()):
+        if (cell := review.cells.places.get(key)) is not None:
+            looked[cell], cell_revs[cell] = bool(touched.fields["looked"]), touched.rev
+            continue
+        if (place := places.get(int(key))) is None:  # drawn, and deleted since
+            continue
+        statuses[place] = STATUS_CODES.index(str(touched.fields["status"]))
+        labels[place], revs[place] = numbers.get(str(touched.fields["label"]), 0), touched.rev
+    parts = [
+        struct.pack("<IIQ", len(columns.ids), len(looked), seq),
+        columns.ids.astype("<u4").tobytes(),
+        revs.astype("<u4").tobytes(),
+        columns.areas.astype("<f4").tobytes(),
+        columns.scores.astype("<f4").tobytes(),
+        columns.boxes.astype("<f4").tobytes(),
+        cell_revs.astype("<u4").tobytes(),
+        statuses.tobytes(),
+        labels.tobytes(),
+        looked.tobytes(),
+    ]
+    return Response(b"".join(parts), media_type="application/octet-stream")
+
+
+async def order(review: Review, request: Request) -> Response:
+    """Ids of all changes in the order of a queue."""
+    name = request.path_params["order"]
+    if name not in ORDERS:
+        raise Refusal(404, f"the order is not one of {', '.join(ORDERS)}")
+    columns = await review.read(lambda: review.changes.base.columns)
+    places = await review.read(lambda: ORDERS[name](columns))
+    return Response(columns.ids[places].astype("<u4").tobytes(), media_type="application/octet-stream")
+
+
+async def shapes(review: Review, request: Request) -> Response:
+    """Outlines of changes in a box, or of some ids, in pixels of the scene."""
+    state = review.store.state
+    columns = await review.read(lambda: review.changes.columns(state))
+    if "ids" in request.query_params:
+        asked = read_numbers(request, "ids", int)
+        wanted = columns.ids[np.isin(columns.ids, asked)].tolist()
+    else:
+        left, top, right, bottom = read_numbers(request, "box", float, 4)
+        boxes = columns.boxes
+        meets = (boxes[:, 0] <= right) & (boxes[:, 2] >= left) & (boxes[:, 1] <= bottom) & (boxes[:, 3] >= top)
+        wanted = columns.ids[meets].tolist()
+    if len(wanted) > MOST_SHAPES:
+        return JSONResponse({"too_many": len(wanted)})
+    found = await review.read(lambda: review.changes.shapes(state, wanted))
+    return Response(_collection(found, review), media_type="application/geo+json")
+
+
+def _collection(found: dict[int, Array], review: Review) -> str:
+    shapes = in_pixels(np.array([*found.values()], object), review.run.scene.grid)
+    features = [
+        f'{{"type":"Feature","id":{number},"geometry":{geometry}}}'
+        for number, geometry in zip(found, shapely.to_geojson(shapes).tolist(), strict=True)
+    ]
+    return f'{{"type":"FeatureCollection","features":[{",".join(features)}]}}'
+
+
+async def change(review: Review, request: Request) -> Response:
+    """All that is known of a change, with its history."""
+    number = request.path_params["id"]
+    state = review.store.state
+    now = state.of(str(number))
+    if now is None:
+        raise Refusal(404, f"there is no change {number}")
+    attributes = await review.read(lambda: review.changes.attributes(state, number))
+    history = [
+        {"at": action.at, "who": action.who, "kind": action.kind, "after": without_outline(item.after)}
+        for action in list(review.store.state.actions.values())
+        for item in action.items
+        if item.key == str(number)
+    ]
+    return JSONResponse({**attributes, **without_outline(present(str(number), now)), "history": history})
+
+
+async def at(review: Review, request: Request) -> Response:
+    """Pixel values of both dates, the probability, and the place on the ground, at a pixel."""
+    col, row = (int(each) for each in read_numbers(request, "xy", float, 2))
+    grid = review.run.scene.grid
+    if not (0 <= row < grid.shape[0] and 0 <= col < grid.shape[1]):
+        raise Refusal(404, "the place lies outside the scene")
+    values = await review.read(lambda: review.pictures.values_at(row, col))
+    x, y = grid.transform @ (col + 0.5, row + 0.5)
+    place = None if grid.crs is None else Transformer.from_crs(grid.crs, 4326, always_xy=True).transform(x, y)
+    return JSONResponse({**values, "x": x, "y": y, "lonlat": place})
+
+
+async def progress(review: Review, request: Request) -> Response:
+    """Answer how many changes are of each status, and whether pictures are being prepared."""
+    tally = review.store.state.tally(len(review.changes.base.places))
+    return JSONResponse({**tally, "read_only": review.store.read_only, "preparing": review.pictures.preparing})
+
+
+async def tile(review: Review, request: Request) -> Response:
+    """Answer a tile of a date or of the probability."""
+    asked = request.path_params
+    if asked["layer"] not in review.pictures.layers or asked["look"] != review.pictures.look:
+        raise Refusal(404, "there is no such picture")
+    if await request.is_disconnected():
+        return Response(status_code=499)
+    place = asked["layer"], asked["zoom"], asked["col"], asked["row"]
+    drawn = await review.read(lambda: review.pictures.tile(*place))
+    if drawn is None:
+        raise Refusal(404, "there is no such tile")
+    return Response(drawn, media_type=KINDS[drawn[:2]], headers={"Cache-Control": FOR_EVER})
+
+
+async def events(review: Review, request: Request) -> Response:
+    """Actions after a number, as they are recorded."""
+    (after,) = read_numbers(request, "after", int, 1)
+    loop, news = asyncio.get_running_loop(), asyncio.Queue[list[Action]]()
+
+    def tell(actions: Sequence[Action]) -> None:
+        loop.call_soon_threadsafe(news.put_nowait, list(actions))
+
+    review.store.listen(tell)
+
+    async def stream() -> AsyncIterator[str]:
+        seen = after
+        try:
+            for action in [each for each in list(review.store.state.actions.values()) if each.seq > after]:
+                seen = action.seq
+                yield f"data: {json.dumps(told(review, action))}\n\n"
+            while not await request.is_disconnected():
+                try:
+                    actions = await asyncio.wait_for(news.get(), KEEP_ALIVE_SECONDS)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                for action in actions:
+                    if action.seq > seen:
+                        yield f"data: {json.dumps(told(review, action))}\n\n"
+        finally:
+            review.store.forget(tell)
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
