@@ -9,7 +9,8 @@ that an interrupted benchmark goes on; weights are removed. Prints one table: F1
 
 - `network`: `landscape` on three bands, fine-tuned for so many steps on what was decided;
 - `threshold`: the default detector of the scene, at the threshold that the same decisions choose;
-- `cells`: as `threshold`, and the reviewer has looked at the cells of the first decisions and found nothing missing.
+- `network, cells` and `threshold, cells`: the reviewer has also looked at the cells that hold these changes, and drawn
+  what was missed there.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ ROOT = Path(__file__).parents[1]
 COUNTS = (50, 100, 200)
 SEEDS = (0, 1)
 QUEUES = ("doubtful", "random")
+LOOPS: dict[str, dict[str, Any]] = {"network": {"detector": "landscape", "bands": (1, 2, 3)}, "threshold": {}}
+LOOKING = ", cells"
+SMALLEST = 16  # px of what is drawn
 SIZE = 3072  # of drawn scenes, px
 TILES = 12  # of DSIFN, a side
 SIDE = 256  # of a tile of DSIFN, px
@@ -55,6 +59,10 @@ class Row:
     loop: str
     order: str
     decisions: int
+    looked: int
+    """Cells that were looked at."""
+    drawn: int
+    """Changes that were drawn in them."""
     seed: int
     f1: float
     low: float
@@ -159,53 +167,77 @@ def measure(scene: Halves, done: list[Row]) -> Iterator[Row]:
     def missing(*key: Any) -> bool:
         return (scene.name, *key) not in known
 
-    def row(figures: dict[str, float], *key: Any) -> Row:
-        return Row(scene.name, *key, **figures)
-
-    network = {"detector": "landscape", "bands": (1, 2, 3)}
-    starts: dict[str, dict[str, Any]] = {"network": network, "threshold": {}, "cells": {}}
-    for loop, settings in starts.items():
+    for loop, settings in LOOPS.items():
         if missing(loop, "none", 0, 0):
-            yield row(scene.score(scene.detect(1, f"{loop}-start", **settings)), loop, "none", 0, 0)
+            yield Row(scene.name, loop, "none", 0, 0, 0, 0, **scene.score(scene.detect(1, f"{loop}-start", **settings)))
     for order in QUEUES:
         for count in COUNTS:
-            for loop, settings in starts.items():
-                seeds = SEEDS if loop == "network" else SEEDS[:1]
-                if not any(missing(loop, order, count, seed) for seed in seeds):
+            for loop in (f"{each}{look}" for look in ("", LOOKING) for each in LOOPS):
+                seeds = [seed for seed in SEEDS[: 2 if "network" in loop else 1] if missing(loop, order, count, seed)]
+                if not seeds:
                     continue
-                left = scene.detect(0, f"{loop}-left", **settings)
-                reviewed = decide(scene, left, order, count, look=loop == "cells")
+                start = loop.removesuffix(LOOKING)
+                left = scene.detect(0, f"{start}-left", **LOOPS[start])
+                reviewed, looked, drawn = decide(scene, left, order, count, look=loop.endswith(LOOKING))
                 for seed in seeds:
-                    if missing(loop, order, count, seed):
-                        yield row(learn(scene, loop, reviewed, seed), loop, order, count, seed)
+                    yield Row(
+                        scene.name, loop, order, count, looked, drawn, seed, **learn(scene, start, reviewed, seed)
+                    )
                 shutil.rmtree(reviewed)
 
 
-def decide(scene: Halves, left: Path, order: str, count: int, *, look: bool) -> Path:
-    """Decide on the first changes of an order by the truth, in a copy of a run."""
+def decide(scene: Halves, left: Path, order: str, count: int, *, look: bool) -> tuple[Path, int, int]:
+    """Decide on the first changes of an order by the truth, in a copy of a run.
+
+    Where `look`, the cells that hold them are looked at, all that was found there is decided on, and what was missed is
+    drawn. Returns the copy, how many cells were looked at, and how many changes drawn.
+    """
     reviewed = left.with_name(f"{left.name}-reviewed")
     shutil.rmtree(reviewed, ignore_errors=True)
     shutil.copytree(left, reviewed)
     saved = SavedReview.open(reviewed, beginning=True)
-    columns = saved.base.columns
-    ids = columns.ids[ORDERS[order](columns)][:count].tolist()
-    shapes = saved.base.shapes(ids)
+    grid = saved.run.scene.grid.transform
     with rasterio.open(scene.truth) as dataset:
-        truth = dataset.read(1)
-        inverse = ~dataset.transform
-    items = []
-    for number in ids:
-        shape = shapely.transform(shapely.from_wkb(shapes[number]), lambda xy: np.stack(inverse @ xy.T, axis=1))
-        inside = rasterio.features.geometry_mask([shape], truth.shape, Affine.identity(), invert=True)
-        status = "kept" if truth[inside].mean() >= 0.5 else "rejected"
-        items.append({"key": str(number), "rev": 0, "after": {"status": status}})
-    cells = sorted({int(cell) for cell in saved.cells.holding(columns.boxes[ORDERS[order](columns)][:count])})
-    looks = [{"key": saved.cells.key(cell), "rev": 0, "after": {"looked": True}} for cell in cells] if look else []
-    with ReviewStore(saved.truth, saved.untouched, saved.facts()) as store:
-        for kind, told in (("decide", items), ("look", looks)):
+        row, col = (round(each) for each in reversed(~dataset.transform @ (grid.c, grid.f)))
+        truth = dataset.read(1, window=((row, row + saved.cells.shape[0]), (col, col + saved.cells.shape[1])))
+    columns = saved.base.columns
+    first = ORDERS[order](columns)[:count]
+    cells = np.unique(saved.cells.holding(columns.boxes[first])) if look else np.array([], np.int64)
+    looked = np.zeros(truth.shape, bool)
+    for cell in cells.tolist():
+        looked[saved.cells.tiles[cell].slices()] = True
+    within = np.isin(saved.cells.holding(columns.boxes), cells)
+    within[first] = True
+    shapes = saved.base.shapes(columns.ids.tolist())
+    items, missed = [], looked & (truth > 0)
+    for number, asked in zip(columns.ids.tolist(), within.tolist(), strict=True):
+        inside = mask(shapely.from_wkb(shapes[number]), grid, truth.shape)
+        kept = truth[inside].mean() >= 0.5
+        if asked:
+            items.append({"key": str(number), "rev": 0, "after": {"status": "kept" if kept else "rejected"}})
+        if kept or not asked:
+            missed &= ~inside
+    outlines = [
+        shapely.geometry.shape(outline)
+        for outline, value in rasterio.features.shapes(missed.astype(np.uint8), mask=missed, transform=grid)
+    ]
+    drawn = [
+        {"key": "", "rev": 0, "after": {"geometry": shapely.to_wkb(outline, hex=True), "label": "change"}}
+        for outline in outlines
+        if outline.area >= SMALLEST * abs(grid.determinant)
+    ]
+    looks = [{"key": saved.cells.key(cell), "rev": 0, "after": {"looked": True}} for cell in cells.tolist()]
+    with ReviewStore(saved.truth, saved.untouched, saved.facts(), top=saved.changes.top) as store:
+        for kind, told in (("decide", items), ("look", looks), ("draw", drawn)):
             if told:
-                store.act(read_request({"op": str(uuid4()), "kind": kind, "items": told}, "x", ("change",))).result()
-    return reviewed
+                sent = {"op": str(uuid4()), "kind": kind, "items": told}
+                store.act(read_request(sent, "x", ("change",), outline=str)).result()
+    return reviewed, len(looks), len(drawn)
+
+
+def mask(outline: shapely.Geometry, grid: Affine, shape: tuple[int, int]) -> np.ndarray:
+    """(y, x) whether a pixel of a raster lies inside an outline in map units."""
+    return rasterio.features.geometry_mask([outline], shape, grid, invert=True)
 
 
 def learn(scene: Halves, loop: str, reviewed: Path, seed: int) -> dict[str, float]:
@@ -242,10 +274,12 @@ def learn(scene: Halves, loop: str, reviewed: Path, seed: int) -> dict[str, floa
 
 def table(rows: list[Row]) -> None:
     """Print rows as a table of Markdown."""
-    print("| scene | loop | order | decisions | seed | F1 | 95 % | precision | recall |\n" + "|---" * 9 + "|")
+    names = "scene | loop | order | decisions | looked at | drawn | seed | F1 | 95 % | precision | recall"
+    print(f"| {names} |\n" + "|---" * (names.count("|") + 1) + "|")
     for row in rows:
-        told = f"{row.f1:.3f} | {row.low:.3f} to {row.high:.3f} | {row.precision:.3f} | {row.recall:.3f}"
-        print(f"| {row.scene} | {row.loop} | {row.order} | {row.decisions} | {row.seed} | {told} |")
+        first = (row.scene, row.loop, row.order, row.decisions, row.looked, row.drawn, row.seed, f"{row.f1:.3f}")
+        print("|", " | ".join(map(str, first)), end="")
+        print(f" | {row.low:.3f} to {row.high:.3f} | {row.precision:.3f} | {row.recall:.3f} |")
 
 
 if __name__ == "__main__":

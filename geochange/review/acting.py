@@ -9,24 +9,44 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from geochange.review.actions import BadAction, read_request
+from geochange.review.actions import BadAction, read_request, reviewer_name
 from geochange.review.geometry import coordinates, cut_out, merge, read_line, read_polygon, split
 from geochange.review.grow import grow
 from geochange.review.guard import Refusal
+from geochange.review.leases import Lease, tell
 from geochange.review.served import MOST_SHAPES, Review, read_json, told
 from geochange.review.take_in import take_in
 from geochange.scenes.layers import in_pixels
+
+LONGEST_PAGE = 40
 
 
 async def act(review: Review, request: Request) -> Response:
     """Record an action; the answer comes when it is on the disk."""
     sent = await read_json(request)
-    who = sent.get("who", review.reviewer)
-    if not isinstance(who, str):
-        raise BadAction("who must be a name")
+    who = _who(review, sent)
     asked = await review.read(lambda: read_request(sent, who, review.run.classes, review.outline))
     action = await asyncio.wrap_future(review.store.act(asked))
     return JSONResponse(told(review, action))
+
+
+def _who(review: Review, sent: dict[str, Any]) -> str:
+    who = sent.get("who", review.reviewer)
+    if not isinstance(who, str):
+        raise BadAction("who must be a name")
+    return reviewer_name(who)
+
+
+async def lease(review: Review, request: Request) -> Response:
+    """Note that a page is at a change or cell, or at none, and answer where all pages are; nothing is recorded."""
+    sent = await read_json(request)
+    page, key = sent.get("page"), sent.get("key")
+    if not isinstance(page, str) or not 0 < len(page) <= LONGEST_PAGE or not isinstance(key, str):
+        raise Refusal(422, f"a lease is of a page of at most {LONGEST_PAGE} characters, at a key")
+    if key and review.store.state.of(key) is None:
+        raise Refusal(404, f"there is no {key[:50]!r}")
+    review.leases.take(Lease(page, _who(review, sent), key))
+    return JSONResponse({"pages": tell(review.leases.now)})
 
 
 async def geometry(review: Review, request: Request) -> Response:

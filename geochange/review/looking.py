@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from geochange.arrays import Array
 from geochange.review.actions import Action
 from geochange.review.guard import Refusal
+from geochange.review.leases import Lease, tell
 from geochange.review.pictures import DATES
 from geochange.review.queue import ORDERS, cell_sample
 from geochange.review.run import ReviewRun
@@ -189,31 +191,39 @@ async def tile(review: Review, request: Request) -> Response:
 
 
 async def events(review: Review, request: Request) -> Response:
-    """Actions after a number, as they are recorded."""
+    """Actions after a number, as they are recorded, and where other pages are."""
     (after,) = read_numbers(request, "after", int, 1)
-    loop, news = asyncio.get_running_loop(), asyncio.Queue[list[Action]]()
+    loop, news = asyncio.get_running_loop(), asyncio.Queue[Sequence[Action] | Sequence[Lease]]()
 
-    def tell(actions: Sequence[Action]) -> None:
-        loop.call_soon_threadsafe(news.put_nowait, list(actions))
+    def hear(what: Sequence[Action] | Sequence[Lease]) -> None:
+        loop.call_soon_threadsafe(news.put_nowait, what)
 
-    review.store.listen(tell)
+    review.store.listen(hear)
+    review.leases.listen(hear)
 
     async def stream() -> AsyncIterator[str]:
         seen = after
         try:
             for action in [each for each in list(review.store.state.actions.values()) if each.seq > after]:
                 seen = action.seq
-                yield f"data: {json.dumps(told(review, action))}\n\n"
+                yield _event(told(review, action))
             while not await request.is_disconnected():
                 try:
-                    actions = await asyncio.wait_for(news.get(), KEEP_ALIVE_SECONDS)
+                    heard = await asyncio.wait_for(news.get(), KEEP_ALIVE_SECONDS)
                 except TimeoutError:
                     yield ": still here\n\n"
                     continue
+                actions = [each for each in heard if isinstance(each, Action) and each.seq > seen]
                 for action in actions:
-                    if action.seq > seen:
-                        yield f"data: {json.dumps(told(review, action))}\n\n"
+                    yield _event(told(review, action))
+                if leases := [each for each in heard if isinstance(each, Lease)]:
+                    yield _event(tell(leases), "pages")
         finally:
-            review.store.forget(tell)
+            review.store.forget(hear)
+            review.leases.forget(hear)
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _event(content: Any, name: str = "message") -> str:
+    return f"event: {name}\ndata: {json.dumps(content)}\n\n"

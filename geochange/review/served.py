@@ -21,6 +21,7 @@ from geochange.review.changes import Changes
 from geochange.review.geometry import read_polygon
 from geochange.review.gis_view import GisView
 from geochange.review.guard import MOST_BYTES, Guard, Refusal
+from geochange.review.leases import Leases
 from geochange.review.pictures import Pictures
 from geochange.review.run import ReviewRun
 from geochange.review.state import present
@@ -42,6 +43,7 @@ class Review:
     guard: Guard
     reviewer: str
     view: GisView
+    leases: Leases = field(default_factory=Leases)
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(TILE_THREADS, "tiles"))
 
     def outline(self, sent: Any) -> str:

@@ -36,6 +36,7 @@ def application(review: Review) -> Starlette:
         ("GET", "/api/events"): looking.events,
         ("GET", "/tiles/{layer}/{look}/{zoom:int}/{col:int}/{row:int}"): looking.tile,
         ("POST", "/api/actions"): acting.act,
+        ("POST", "/api/lease"): acting.lease,
         ("POST", "/api/geometry"): acting.geometry,
         ("POST", "/api/grow"): acting.region,
         ("POST", "/api/take-in"): acting.take_in_edits,

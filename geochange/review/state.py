@@ -156,7 +156,7 @@ def _after(stacks: Stacks, action: Action) -> Stacks:
             return Stacks((*stacks.done, action.seq))
 
 
-def fold(untouched: Callable[[str], Fields | None], actions: Iterable[Action], top: int = 0) -> ReviewState:
+def fold(untouched: Callable[[str], Fields | None], actions: Iterable[Action], top: int) -> ReviewState:
     """Return the state after actions, in their order.
 
     Args:

@@ -77,9 +77,7 @@ class ReviewStore:
     takes no actions until the disk takes them again.
     """
 
-    def __init__(
-        self, path: Path, untouched: Untouched, facts: Mapping[str, str] | None = None, *, top: int = 0
-    ) -> None:
+    def __init__(self, path: Path, untouched: Untouched, facts: Mapping[str, str] | None = None, *, top: int) -> None:
         """Open a review, or begin it.
 
         Args:
@@ -165,7 +163,7 @@ class ReviewStore:
         try:
             while (batch := self._next_batch()) is not None:
                 if batch:
-                    self._treat(database, batch)
+                    self._treat_or_answer(database, batch)
                 else:
                     self._probe(database)
         finally:
@@ -186,6 +184,16 @@ class ReviewStore:
                 break
             batch.append(another)
         return batch or None
+
+    def _treat_or_answer(self, database: sqlite3.Connection, batch: Sequence[_Asked]) -> None:
+        """Treat a batch; whatever goes wrong, everyone who waits is answered, and the writer goes on."""
+        try:
+            self._treat(database, batch)
+        except Exception as error:
+            log.exception("an action could not be treated")
+            for asked in batch:
+                if not asked.answer.done():
+                    asked.answer.set_exception(error)
 
     def _treat(self, database: sqlite3.Connection, batch: Sequence[_Asked]) -> None:
         """Plan actions one after another, commit those that can be, and only then answer."""

@@ -257,6 +257,7 @@ POSTS = {
     "/api/actions": {"op": "00000000-0000-0000-0000-000000000001", "kind": "decide", "items": [KEEP]},
     "/api/geometry": {"kind": "hole", "ids": [1], "polygon": SQUARE},
     "/api/grow": {"at": [10, 20]},
+    "/api/lease": {"page": "a", "key": "1"},
 }
 
 
@@ -270,6 +271,27 @@ def test_every_request_that_is_sent_needs_cookie_name_and_origin(served, path):
     assert served.ask("POST", path, b" " * (MOST_BYTES + 1))[0] == 413
     assert served.ask("GET", path)[0] == 404
     assert served.ask("POST", path, sent)[0] in (200, 422)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"page": "a", "key": ""}, 200),
+        ({"page": "a", "key": "cell 0 0", "who": "ben"}, 200),
+        ({"page": "a", "key": "999999"}, 404),
+        ({"page": "a", "key": "x"}, 404),
+        ({"page": "a", "key": 1}, 422),
+        ({"page": "", "key": "1"}, 422),
+        ({"page": "x" * 41, "key": "1"}, 422),
+        ({"page": "a", "key": "1", "who": "x" * 41}, 422),
+    ],
+)
+def test_where_a_page_is_is_told_and_nothing_is_recorded(served, sent, status):
+    answered, found, _ = served.ask("POST", "/api/lease", sent)
+    assert answered == status
+    if status == 200:
+        assert json.loads(found)["pages"] == [{"page": "a", "who": sent.get("who", "ada"), "key": sent["key"]}]
+    assert read_actions(served.out / "review" / "review.sqlite") == []
 
 
 def drawing(rings, **more):

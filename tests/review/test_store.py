@@ -125,12 +125,25 @@ def test_what_does_not_exist_is_refused(store, key):
         store.act(read_request(sent, "ada", CLASSES)).result()
 
 
+def test_everyone_is_answered_where_the_layer_cannot_be_read_and_the_store_goes_on(tmp_path):
+    def unplugged(key):
+        if key == "2":
+            raise OSError("the disk is gone")
+        return untouched(key)
+
+    with ReviewStore(tmp_path / "review.sqlite", unplugged, top=CHANGES[-1]) as store:
+        with pytest.raises(OSError, match="the disk is gone"):
+            store.act(decide(2, 0)).result(timeout=10)
+        assert store.act(decide(1, 0)).result(timeout=10).seq == 1
+        assert [action.seq for action in read_actions(store.path)] == [1]
+
+
 def test_a_review_goes_on_where_it_was(store):
     store.act(decide(1, 0)).result()
     store.act(decide(2, 0)).result()
     store.act(take_back()).result()
     store.close()
-    with ReviewStore(store.path, untouched) as again:
+    with ReviewStore(store.path, untouched, top=CHANGES[-1]) as again:
         assert [status_of(again, key) for key in (1, 2)] == ["kept", "unreviewed"]
         assert again.act(take_back("redo")).result().seq == 4
 
@@ -149,7 +162,7 @@ def test_a_damaged_file_is_refused_in_a_line_and_left(tmp_path, content):
     path = tmp_path / "review.sqlite"
     path.write_bytes(content)
     with pytest.raises(UnreadableInput, match="damaged, or not a review"):
-        ReviewStore(path, untouched)
+        ReviewStore(path, untouched, top=CHANGES[-1])
     assert path.read_bytes() == content
 
 
@@ -188,7 +201,7 @@ def test_the_state_is_what_the_actions_make_it(wanted):
         assert {key: state.of(key).fields for key in before} == before  # a draft leaves its state as it is
         state.take_over(draft)
         actions.append(action)
-    again = fold(untouched, actions)
+    again = fold(untouched, actions, CHANGES[-1])
     assert again.touched == state.touched
     assert again.stacks == state.stacks
     assert sum(again.tally(len(CHANGES))[name] for name in ("unreviewed", "kept", "rejected", "unsure")) == len(CHANGES)
@@ -244,12 +257,12 @@ def test_a_full_disk_makes_it_read_only_until_there_is_room(store):
 CLIENTS = """
 import json, sys, threading
 from pathlib import Path
-from tests.review.test_store import CLASSES, untouched
+from tests.review.test_store import CHANGES, CLASSES, untouched
 from geochange.review.actions import read_request
 from geochange.review.store import ReviewStore
 
 path, first = Path(sys.argv[1]), int(sys.argv[2])
-store, lock = ReviewStore(path, untouched), threading.Lock()
+store, lock = ReviewStore(path, untouched, top=CHANGES[-1]), threading.Lock()
 
 def client(number):
     for turn in range(10_000):
@@ -287,7 +300,7 @@ def test_nothing_acknowledged_is_lost_where_the_server_is_killed(tmp_path):
     assert set(told) <= set(kept)
     assert len({op for _, op in kept}) == len(kept)
     assert [seq for seq, _ in kept] == [*range(1, len(kept) + 1)]
-    fold(untouched, read_actions(path))
+    fold(untouched, read_actions(path), CHANGES[-1])
 
 
 def test_many_clients_at_once_lose_nothing(store):
@@ -344,11 +357,11 @@ def test_reviewers_have_names(who):
 
 def test_a_review_stays_one_of_what_it_began_with(tmp_path):
     path = tmp_path / "review.sqlite"
-    with ReviewStore(path, untouched, {"layer": "a"}):
+    with ReviewStore(path, untouched, {"layer": "a"}, top=CHANGES[-1]):
         pass
-    with ReviewStore(path, untouched, {"layer": "b"}) as store:  # nothing has been decided yet
+    with ReviewStore(path, untouched, {"layer": "b"}, top=CHANGES[-1]) as store:  # nothing has been decided yet
         store.act(decide("1", 0)).result()
     with pytest.raises(UnreadableInput, match=r"review\.sqlite is a review of layer b, now a; move it away"):
-        ReviewStore(path, untouched, {"layer": "a"})
-    with ReviewStore(path, untouched, {"layer": "b"}) as store:
+        ReviewStore(path, untouched, {"layer": "a"}, top=CHANGES[-1])
+    with ReviewStore(path, untouched, {"layer": "b"}, top=CHANGES[-1]) as store:
         assert status_of(store, "1") == "kept"

@@ -55,14 +55,13 @@ export class Cells {
     this.sequence = random ? this.scene.cell_sample : [...this.scene.cells.keys()];
   }
 
-  /** The next cell, after another one or from the first on, that nobody has looked at; null where all are. */
-  next(after: number | null): number | null {
+  /** The next cell, after another one or from the first on, that nobody has looked at, at best one that nobody is at; null
+   * where all are looked at. */
+  next(after: number | null, taken: Set<string>): number | null {
     const count = this.sequence.length;
     const from = after === null ? -1 : this.sequence.indexOf(after);
-    for (let step = 1; step <= count; step += 1) {
-      const cell = this.sequence[(from + step) % count];
-      if (this.index.looked[cell] === 0) return cell;
-    }
-    return null;
+    const following = Array.from({ length: count }, (_, step) => this.sequence[(from + 1 + step) % count]);
+    const open = following.filter((cell) => this.index.looked[cell] === 0);
+    return open.find((cell) => !taken.has(this.key(cell))) ?? open[0] ?? null;
   }
 }

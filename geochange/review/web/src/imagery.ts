@@ -1,4 +1,4 @@
-// Both dates and the probability as tiles in the scene's pixels, with a swipe between the dates.
+// Both dates and the probability as tiles in the scene's pixels, with a swipe between the dates, or side by side.
 
 import Map from "ol/Map";
 import View from "ol/View";
@@ -11,13 +11,15 @@ import { getRenderPixel } from "ol/render";
 import type RenderEvent from "ol/render/Event";
 import type { Scene } from "./scene";
 
-export type Mode = "before" | "both" | "after";
+export type Mode = "before" | "both" | "after" | "side";
 
 const TILE = 256;
 const CLOSEST = 1 / 16; // pixels of the scene to one of the screen
 
 export class Imagery {
   readonly map: Map;
+  /** The map, and the one that shows the later date beside it; both have one view. */
+  readonly maps: [Map, Map];
   readonly extent: [number, number, number, number];
   mode: Mode = "both";
   split = 0.5;
@@ -26,6 +28,7 @@ export class Imagery {
 
   constructor(
     target: HTMLElement,
+    private readonly beside: HTMLElement,
     private readonly scene: Scene,
   ) {
     const [rows, cols] = scene.shape;
@@ -44,10 +47,13 @@ export class Imagery {
     this.layers.probability.setVisible(false); // nothing is fetched of it
     this.layers.after.on("prerender", (event) => this.clip(event));
     this.layers.after.on("postrender", (event) => (event.context as CanvasRenderingContext2D).restore());
-    this.map = new Map({
-      target,
+    const settings = () => ({
       controls: [],
       interactions: defaults({ keyboard: false, shiftDragZoom: false, altShiftDragRotate: false, doubleClickZoom: false, pinchRotate: false }),
+    });
+    this.map = new Map({
+      ...settings(),
+      target,
       layers: Object.values(this.layers),
       view: new View({
         projection,
@@ -63,6 +69,8 @@ export class Imagery {
       }),
     });
     this.map.getView().fit(this.extent);
+    const later = new TileLayer({ extent: this.extent, source: this.layers.after.getSource()! });
+    this.maps = [this.map, new Map({ ...settings(), layers: [later], view: this.map.getView() })];
   }
 
   /** Fetch what could not be had before. */
@@ -70,9 +78,11 @@ export class Imagery {
     for (const layer of Object.values(this.layers)) layer.getSource()!.refresh();
   }
 
-  /** Show one date, or both beside the swipe's line. */
+  /** Show one date, both at the swipe's line, or both side by side. */
   show(mode: Mode): void {
     this.mode = mode;
+    this.beside.hidden = mode !== "side";
+    this.maps[1].setTarget(mode === "side" ? this.beside : undefined);
     this.map.render();
   }
 
@@ -84,8 +94,7 @@ export class Imagery {
 
   moveSplit(to: number): void {
     this.split = Math.min(1, Math.max(0, to));
-    this.mode = "both";
-    this.map.render();
+    this.show("both");
   }
 
   set opacity(value: number) {
@@ -116,7 +125,7 @@ export class Imagery {
   /** How much of the width, from the left, shows the earlier date. */
   private shareOfBefore(): number {
     if (this.mode === "both") return this.blinking ? (this.split > 0.5 ? 0 : 1) : this.split;
-    return (this.mode === "before") !== this.blinking ? 1 : 0;
+    return (this.mode !== "after") !== this.blinking ? 1 : 0;
   }
 
   private clip(event: RenderEvent): void {

@@ -79,19 +79,19 @@ export class Index {
     return Object.fromEntries(STATUSES.map((name, code) => [name, counts[code]])) as Record<Status, number>;
   }
 
-  /** Take over what the server says of changes and cells, unless more is known already. */
-  learn(told: Told[], columns: number, classes: string[]): void {
+  /** Take over what the server says of changes and cells, unless more is known already; `all`: in any case. */
+  learn(told: Told[], columns: number, classes: string[], all = false): void {
     for (const each of told) {
       if (each.key.startsWith("cell ")) {
         const [row, col] = each.key.slice(5).split(" ").map(Number);
         const place = row * columns + col;
-        if (each.rev < this.cellRevs[place]) continue;
+        if (!all && each.rev < this.cellRevs[place]) continue;
         this.cellRevs[place] = each.rev;
         this.looked[place] = Number(each.looked);
         continue;
       }
       const place = this.places.get(Number(each.key)) ?? (each.box === undefined ? undefined : this.append(Number(each.key)));
-      if (place === undefined || each.rev < this.revs[place]) continue;
+      if (place === undefined || (!all && each.rev < this.revs[place])) continue;
       this.revs[place] = each.rev;
       if (each.box !== undefined) this.boxes.set(each.box, 4 * place);
       if (each.area !== undefined) this.areas[place] = each.area;

@@ -8,6 +8,7 @@ export const KEYS: [string, string][] = [
   ["Z Y", "undo, redo"],
   ["1 … 9", "class, and keep"],
   ["A S D", "before, both, after"],
+  ["V", "side by side"],
   ["Space", "held: the other date"],
   [", .", "swipe left, right"],
   ["Q", "probability"],
@@ -25,8 +26,10 @@ export const KEYS: [string, string][] = [
   ["Arrows Enter", "with a tool: move the cross (Shift: tenfold), set a corner"],
   ["T", "comment"],
   ["/", "go to an id"],
-  ["Shift+drag", "choose several"],
-  ["Esc", "leave"],
+  ["B", "choose several: adds the change, or takes it out"],
+  ["Shift+drag", "choose all in a box"],
+  ["W", "your version, where somebody was faster"],
+  ["Esc", "leave the tool, the choice, your version"],
 ];
 
 export type Handlers = Record<string, (event: KeyboardEvent) => void>;

@@ -6,19 +6,23 @@ import { shiftKeyOnly } from "ol/events/condition";
 import { Cells } from "./cells";
 import { Imagery, type Mode } from "./imagery";
 import { DELETED, Index, STATUSES, UNREVIEWED, UNSURE, type Status, type Told } from "./index";
-import { KEYS, listen } from "./keys";
+import { divide, showConflict, type Conflict } from "./conflicts";
+import { listen } from "./keys";
 import { Marks } from "./marks";
-import { Outbox, type Item } from "./outbox";
-import { beginSession, get, getBytes, post, type Scene } from "./scene";
+import { Others } from "./others";
+import { Outbox, type Item, type Waiting } from "./outbox";
+import { ask, element, heading, paragraph, Panel } from "./panel";
+import { beginSession, get, getBytes, post, Refused, type Scene } from "./scene";
 import { HINTS, Tools, type Place, type Rings, type Tool } from "./tools";
 
 const AHEAD = 3; // changes whose tiles and outlines are fetched beforehand
 const DRAWING = ["draw", "grow", "split", "merge"];
 const CELL_ORDERS = ["cells", "random cells"];
+const MOST_ITEMS = 10_000; // of one action
 const WAIT = 2000; // ms between questions whether the pictures are there
 const SPARE = 4; // how many times as wide as the change the view is, where it has to be fitted
-
-const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
+const NAME = "geochange reviewer"; // where a browser keeps its user's name
+const LONGEST_NAME = 40;
 
 class Review {
   private readonly imagery: Imagery;
@@ -26,6 +30,9 @@ class Review {
   private readonly marks: Marks;
   private readonly outbox: Outbox;
   private readonly tools: Tools;
+  private readonly panel: Panel;
+  private readonly others: Others;
+  private conflicts: Conflict[] = [];
   private pointer: Place | null = null;
   private order: Uint32Array = new Uint32Array();
   private at = -1;
@@ -39,14 +46,17 @@ class Review {
   ) {
     this.seq = index.seq;
     this.label = scene.classes[0];
-    this.imagery = new Imagery(element("map"), scene);
+    this.imagery = new Imagery(element("map"), element("beside"), scene);
     this.cells = new Cells(scene, index);
     this.marks = new Marks(this.imagery, index, this.cells, scene.cells.length);
-    this.outbox = new Outbox(`geochange ${scene.name} ${scene.look}`, scene.reviewer, {
+    this.panel = new Panel(scene, index, this.cells, this.imagery);
+    const who = localStorage.getItem(NAME) ?? scene.reviewer;
+    this.outbox = new Outbox(`geochange ${scene.name} ${scene.look}`, who, {
       learned: (told, kind) => this.acknowledged(told, kind),
-      refused: (message) => this.say(message),
-      waiting: (count, why) => this.showSaved(count, why),
+      refused: (asked, now, why) => this.refused(asked, now, why),
+      waiting: (count, why) => this.panel.showSaved(count, why),
     });
+    this.others = new Others(who, () => this.describe());
     this.tools = new Tools(this.imagery, this.marks.near, {
       drawn: (tool, places) => void this.drawn(tool, places),
       reshaped: (rings) => this.reshape(rings),
@@ -55,23 +65,76 @@ class Review {
   }
 
   /** What the server has recorded of this page's own actions; what was drawn becomes the current change. */
-  private acknowledged(told: Told[], kind: string | null): void {
+  private acknowledged(told: Told[], kind: string): void {
     this.learn(told);
     const drawn = told.filter((each) => each.box !== undefined && Number(each.key) > this.scene.top).map((each) => this.index.places.get(Number(each.key))!);
-    if (kind !== null && DRAWING.includes(kind) && drawn.length > 0) void this.choose(drawn[0]);
+    if (DRAWING.includes(kind) && drawn.length > 0) void this.choose(drawn[0]);
+  }
+
+  /** What the server has refused, because somebody was faster or it cannot be; returns what is asked for again. */
+  private refused(asked: Waiting, now: Told[], why: string): Item[] {
+    this.learn(now, true);
+    const { again, conflict } = divide(asked, now);
+    if (conflict === null) this.say(again.length > 0 || now.length > 0 ? "somebody was faster, and agrees" : why);
+    else {
+      this.conflicts.push(conflict);
+      if (this.conflicts.length === 1) this.showConflict();
+    }
+    return again;
+  }
+
+  private showConflict(): void {
+    const conflict = this.conflicts[0] ?? null;
+    const outlines = conflict?.items.map((item) => item.after.geometry).filter((shape): shape is number[][][] => Array.isArray(shape));
+    this.marks.showMine(outlines ?? []);
+    void showConflict(conflict, this.index, this.scene.classes);
+  }
+
+  /** End the conflict that is shown: with what this page asked for, or with what is there. */
+  private resolve(mine: boolean): void {
+    const conflict = this.conflicts.shift();
+    if (conflict === undefined) return;
+    if (mine) this.insist(conflict);
+    this.showConflict();
+  }
+
+  /** Ask again for what was refused, of what is there now; an outline of what was deleted becomes a new change. */
+  private insist({ kind, items }: Conflict): void {
+    const placeOf = (item: Item) => this.index.places.get(Number(item.key));
+    const gone = (item: Item) => item.key !== "" && this.index.statuses[placeOf(item)!] === DELETED;
+    const there = items.filter((item) => !gone(item)).map((item) => (item.key === "" ? item : { ...item, rev: this.index.revs[placeOf(item)!] }));
+    const lost = items.filter((item) => gone(item) && item.after.geometry !== undefined);
+    const begun = lost.map(({ key, after }) => ({ key: "", rev: 0, after: { ...after, label: this.scene.classes[this.index.labels[this.index.places.get(Number(key))!]] } }));
+    if (there.length > 0) this.outbox.add(kind, there);
+    if (begun.length > 0) this.outbox.add("draw", begun);
+    if (there.length + begun.length === 0) this.say("it is deleted");
   }
 
   async begin(): Promise<void> {
-    element("name").textContent = this.scene.name;
-    document.title = `${this.scene.name} · geochange review`;
     this.bind();
-    this.showMode();
-    this.showTally();
-    this.showSaved(this.outbox.count, this.scene.read_only);
+    this.panel.showMode();
+    this.panel.showTally();
+    this.panel.showSaved(this.outbox.count, this.scene.read_only);
+    this.showName();
     if (this.scene.preparing) void this.await();
+    await this.others.say();
     await this.follow(this.scene.orders[0]);
     await this.outbox.send();
     this.hear();
+    if (this.others.namesake) this.say(`${this.others.who} is here already: give another name, at the top`);
+  }
+
+  private showName(): void {
+    element("reviewer").textContent = this.others.who;
+  }
+
+  private async rename(): Promise<void> {
+    const answer = (await ask("Name of the reviewer", this.others.who, LONGEST_NAME))?.trim();
+    if (answer === undefined || answer === "") return;
+    localStorage.setItem(NAME, answer);
+    this.others.who = this.outbox.who = answer;
+    this.showName();
+    await this.others.say();
   }
 
   /** Wait until all of the scene can be shown fast. */
@@ -108,34 +171,43 @@ class Review {
     this.order = Uint32Array.from([...found, ...drawn]);
   }
 
-  /** Go on to the next change in the order: one that is not hidden and, where asked, not decided. */
+  /** Go on to the next change in the order: one that is not hidden and, where asked, not decided; at best one that nobody
+   * else is at. */
   private step(by: 1 | -1, undecided: boolean): void {
-    const next = this.find(this.at, by, undecided);
+    const next = (undecided ? this.find(this.at, by, undecided, this.others.keys) : null) ?? this.find(this.at, by, undecided);
     if (next === null && undecided && this.cells.current !== null) return this.rest();
     if (next === null) {
       this.say(undecided ? "everything here is decided" : "there is no further one");
       return;
     }
     this.at = next;
-    this.several = [];
     void this.show();
   }
 
   /** All changes of a cell are decided: what is left is to say that it was looked at. */
   private rest(): void {
     this.at = -1;
-    this.several = [];
     this.describe();
-    void this.marks.choose([]);
+    this.mark();
   }
 
-  private find(from: number, by: 1 | -1, undecided: boolean): number | null {
+  /** Outline the current change and those that are chosen, and tell others where this page is. */
+  private mark(): void {
+    const place = this.at < 0 ? null : this.place;
+    if (this.several.length > 0) void this.marks.choose(this.several, place);
+    else void this.marks.choose(place === null ? [] : [place]);
+    const { current } = this.cells;
+    this.others.move(current !== null ? this.cells.key(current) : place === null ? "" : String(this.index.ids[place]));
+  }
+
+  private find(from: number, by: 1 | -1, undecided: boolean, taken?: Set<string>): number | null {
     const count = this.order.length;
     if (from < 0) from = by > 0 ? -1 : 0;
     for (let step = 1; step <= count; step += 1) {
       const at = (((from + by * step) % count) + count) % count;
       const place = this.order[at];
       if (this.index.scores[place] < this.marks.least || this.index.statuses[place] === DELETED) continue;
+      if (taken?.has(String(this.index.ids[place]))) continue;
       if (!undecided || this.index.statuses[place] === UNREVIEWED) return at;
     }
     return null;
@@ -154,7 +226,7 @@ class Review {
       view.setCenter(this.index.middle(this.place));
     }
     this.describe();
-    void this.marks.choose([this.place]);
+    this.mark();
     let at: number | null = this.at;
     for (let step = 0; step < AHEAD && at !== null; step += 1) {
       at = this.find(at, 1, true);
@@ -188,15 +260,17 @@ class Review {
   }
 
   private act(places: number[], status: Status, label?: string): void {
-    if (places.length === 0) return;
     const after: Record<string, string> = label === undefined ? { status } : { status, label };
-    const items: Item[] = places.map((place) => ({ key: String(this.index.ids[place]), rev: this.index.revs[place], after }));
-    for (const place of places) {
-      this.index.statuses[place] = STATUSES.indexOf(status);
-      this.index.revs[place] += 1; // what the server will say
-      if (label !== undefined) this.index.labels[place] = this.scene.classes.indexOf(label);
+    for (let start = 0; start < places.length; start += MOST_ITEMS) {
+      const part = places.slice(start, start + MOST_ITEMS);
+      const items: Item[] = part.map((place) => ({ key: String(this.index.ids[place]), rev: this.index.revs[place], after }));
+      for (const place of part) {
+        this.index.statuses[place] = STATUSES.indexOf(status);
+        this.index.revs[place] += 1; // what the server will say
+        if (label !== undefined) this.index.labels[place] = this.scene.classes.indexOf(label);
+      }
+      this.outbox.add("decide", items);
     }
-    this.outbox.add("decide", items);
     this.refresh();
   }
 
@@ -212,14 +286,14 @@ class Review {
       this.say(undecided > 0 ? `looked at; ${undecided} changes in it are undecided and will not be labels` : "looked at");
     }
     this.nextCell(cell);
-    this.showTally();
+    this.panel.showTally();
   }
 
   /** Show the next cell that nobody has looked at, and its first undecided change. */
   private nextCell(after: number | null): void {
     const order = element<HTMLSelectElement>("order");
     if (!CELL_ORDERS.includes(order.value)) order.value = CELL_ORDERS[0];
-    const next = this.cells.next(after);
+    const next = this.cells.next(after, this.others.keys);
     if (next === null) {
       this.cells.current = null;
       this.marks.refresh();
@@ -237,12 +311,12 @@ class Review {
     const hidden = Array.from(this.index.ids.keys()).filter(
       (place) => this.index.statuses[place] === UNREVIEWED && this.index.scores[place] < this.marks.least,
     );
-    for (let start = 0; start < hidden.length; start += 10_000) this.act(hidden.slice(start, start + 10_000), "rejected");
+    this.act(hidden, "rejected");
     this.say(`${hidden.length} rejected`);
   }
 
-  private learn(told: Told[]): void {
-    this.index.learn(told, this.scene.cell_columns, this.scene.classes);
+  private learn(told: Told[], all = false): void {
+    this.index.learn(told, this.scene.cell_columns, this.scene.classes, all);
     this.order = withAll(this.order, told.filter((each) => each.box !== undefined).map((each) => this.index.places.get(Number(each.key))));
     this.refresh();
     const shaped = told.filter((each) => each.geometry !== undefined || each.status === "deleted").map((each) => Number(each.key));
@@ -254,16 +328,16 @@ class Review {
     await this.marks.renew(ids);
     if (this.at < 0 || !ids.includes(this.index.ids[this.place])) return;
     await this.marks.choose([this.place]);
-    const rings = this.marks.rings();
+    const rings = await this.marks.rings();
     if (rings !== null) this.tools.renew(rings);
   }
 
   /** Begin or leave a tool. */
-  private use(tool: Tool): void {
+  private async use(tool: Tool): Promise<void> {
     const corrects = tool === "cut" || tool === "hole" || tool === "vertices";
     if (this.tools.tool === tool) return this.leave();
     if (corrects && (this.at < 0 || this.several.length > 0)) return this.say("choose one change first");
-    const rings = corrects ? this.marks.rings() : [];
+    const rings = corrects ? await this.marks.rings() : [];
     if (rings === null) return this.say("this change has several parts; it cannot be corrected here");
     this.tools.begin(tool, rings);
     element("tool").textContent = HINTS[tool];
@@ -311,8 +385,26 @@ class Review {
     this.outbox.add(kind, [...ended, ...begun]);
   }
 
+  /** Add the current change to those that are chosen, or take it out. */
+  private gather(): void {
+    if (this.at < 0) return this.say("choose one change first");
+    const { place } = this;
+    this.several = this.several.includes(place) ? this.several.filter((each) => each !== place) : [...this.several, place];
+    this.describe();
+    this.mark();
+  }
+
+  /** Leave what was begun last: a tool, a choice, a conflict. */
+  private escape(): void {
+    if (this.tools.tool !== null) return this.leave();
+    if (this.several.length === 0) return this.resolve(false);
+    this.several = [];
+    this.describe();
+    this.mark();
+  }
+
   private merge(): void {
-    if (this.several.length < 2) return this.say("choose several changes first: Shift and drag");
+    if (this.several.length < 2) return this.say("choose several changes first: B, or Shift and drag");
     void this.become("merge", { ids: this.several.map((place) => this.index.ids[place]) });
   }
 
@@ -344,7 +436,7 @@ class Review {
     try {
       const { count, conflicts } = await post("/api/take-in", {});
       if (conflicts.length === 0) return this.say(count === 0 ? "nothing was edited" : `${count} edits taken in`);
-      const lines = (conflicts as string[]).map((text) => Object.assign(document.createElement("p"), { textContent: text }));
+      const lines = (conflicts as string[]).map(paragraph);
       element("keys").replaceChildren(heading(`${count} edits taken in, ${conflicts.length} left`), ...lines);
       element<HTMLDialogElement>("keys").showModal();
     } catch (error) {
@@ -365,7 +457,7 @@ class Review {
   private refresh(): void {
     this.marks.refresh();
     this.describe();
-    this.showTally();
+    this.panel.showTally();
   }
 
   /** Hear of what others decide, and of what this page has undone. */
@@ -376,6 +468,7 @@ class Review {
       this.seq = action.seq;
       this.learn(action.items);
     };
+    events.addEventListener("pages", (event) => this.others.hear(JSON.parse(event.data)));
   }
 
   private hide(least: number): void {
@@ -389,11 +482,11 @@ class Review {
     const { imagery, marks } = this;
     const mode = (name: Mode) => () => {
       imagery.show(name);
-      this.showMode();
+      this.panel.showMode();
     };
     const swipe = (by: number) => () => {
       imagery.moveSplit(imagery.split + by);
-      this.showMode();
+      this.panel.showMode();
     };
     const zoom = (by: number) => () => imagery.map.getView().setResolution(imagery.map.getView().getResolution()! * by);
     const down = {
@@ -408,9 +501,10 @@ class Review {
       s: mode("both"),
       d: mode("after"),
       " ": () => imagery.blink(true),
+      v: () => mode(imagery.mode === "side" ? "both" : "side")(),
       ",": swipe(-0.05),
       ".": swipe(0.05),
-      q: () => this.showProbability(imagery.opacity > 0 ? 0 : 0.7),
+      q: () => this.panel.showProbability(imagery.opacity > 0 ? 0 : 0.7),
       o: () => {
         marks.outlines = !marks.outlines;
         void marks.fetchNear();
@@ -423,19 +517,21 @@ class Review {
       "-": zoom(2),
       "0": () => void this.show(true),
       Home: () => imagery.map.getView().fit(imagery.extent),
-      p: () => this.use("polygon"),
-      r: () => this.use("rectangle"),
-      f: () => this.use("freehand"),
-      e: () => this.use("vertices"),
-      c: () => this.use("cut"),
-      h: () => this.use("hole"),
+      p: () => void this.use("polygon"),
+      r: () => void this.use("rectangle"),
+      f: () => void this.use("freehand"),
+      e: () => void this.use("vertices"),
+      c: () => void this.use("cut"),
+      h: () => void this.use("hole"),
+      b: () => this.gather(),
       m: () => this.merge(),
+      w: () => this.resolve(true),
       g: () => void this.grow(),
       t: () => void this.comment(),
       Delete: () => this.remove(),
       "/": () => void this.goTo(),
-      "?": () => this.showKeys(),
-      Escape: () => this.leave(),
+      "?": () => this.panel.showKeys(),
+      Escape: () => this.escape(),
       ...Object.fromEntries(this.scene.classes.slice(0, 9).map((name, place) => [String(place + 1), () => this.decide("kept", name)])),
     };
     listen(down, { " ": () => imagery.blink(false) }, (event) => this.tools.press(event));
@@ -453,7 +549,12 @@ class Review {
     element<HTMLInputElement>("least").oninput = (event) => this.hide(Number((event.target as HTMLInputElement).value));
     element("reject-hidden").onclick = () => this.rejectHidden();
     element("take-in").onclick = () => void this.takeIn();
-    element<HTMLInputElement>("opacity").oninput = (event) => this.showProbability(Number((event.target as HTMLInputElement).value));
+    element("reviewer").onclick = () => void this.rename();
+    element("show-conflict").onclick = () => {
+      const place = this.index.places.get(this.conflicts[0].ids[0])!;
+      void this.choose(place).then(() => this.show());
+    };
+    element<HTMLInputElement>("opacity").oninput = (event) => this.panel.showProbability(Number((event.target as HTMLInputElement).value));
     this.bindMap();
     this.bindLine();
   }
@@ -469,44 +570,54 @@ class Review {
       if (!line.hasPointerCapture(event.pointerId)) return;
       const { left, width } = element("map").getBoundingClientRect();
       this.imagery.moveSplit((event.clientX - left) / width);
-      this.showMode();
+      this.panel.showMode();
     };
   }
 
   private bindMap(): void {
-    const { map } = this.imagery;
-    const box = new DragBox({ condition: shiftKeyOnly });
-    map.addInteraction(box);
-    box.on("boxend", () => {
-      const [left, bottom, right, top] = box.getGeometry().getExtent();
-      this.several = Array.from(this.index.ids.keys()).filter((place) => {
-        const [x, y] = this.index.middle(place);
-        return x >= left && x <= right && y >= bottom && y <= top && !(this.index.scores[place] < this.marks.least) && this.index.statuses[place] !== DELETED;
-      });
-      void this.marks.choose(this.several);
-      this.describe();
-    });
+    const { map, maps } = this.imagery;
     map.on("rendercomplete", () => (element("map").dataset.complete = String(performance.now()))); // all tiles are there
-    map.on("pointermove", (event) => {
-      this.pointer = event.coordinate as Place;
-      void this.showPlace(event.coordinate);
-    });
-    map.getViewport()!.addEventListener("pointerleave", () => (this.pointer = null));
-    map.on("click", (event) => {
-      if (this.tools.tool !== null) return;
-      const [x, y] = event.coordinate;
-      const { areas, ids } = this.index;
-      const hits = Array.from(ids.keys()).filter((place) => {
-        if (this.index.statuses[place] === DELETED) return false;
-        const [left, bottom, right, top] = this.index.box(place);
-        return x >= left - 2 && x <= right + 2 && y >= bottom - 2 && y <= top + 2;
+    maps.forEach((each, number) => {
+      const box = new DragBox({ condition: shiftKeyOnly });
+      each.addInteraction(box);
+      box.on("boxend", () => this.chooseIn(box.getGeometry()!.getExtent()));
+      each.on("pointermove", (event) => {
+        this.pointer = event.coordinate as Place;
+        this.panel.showPlace(event.coordinate);
+        this.panel.showTwin(event.pixel, number);
       });
-      if (hits.length > 0) void this.choose(hits.reduce((least, place) => (areas[place] < areas[least] ? place : least)));
+      each.getViewport()!.addEventListener("pointerleave", () => {
+        this.pointer = null;
+        this.panel.showTwin(null, number);
+      });
+      each.on("click", (event) => this.click(event.coordinate));
     });
   }
 
+  /** Choose all changes whose middle lies in a box. */
+  private chooseIn([left, bottom, right, top]: number[]): void {
+    this.several = Array.from(this.index.ids.keys()).filter((place) => {
+      const [x, y] = this.index.middle(place);
+      return x >= left && x <= right && y >= bottom && y <= top && !(this.index.scores[place] < this.marks.least) && this.index.statuses[place] !== DELETED;
+    });
+    this.mark();
+    this.describe();
+  }
+
+  /** Choose the smallest change at a place. */
+  private click([x, y]: number[]): void {
+    if (this.tools.tool !== null) return;
+    const { areas, ids } = this.index;
+    const hits = Array.from(ids.keys()).filter((place) => {
+      if (this.index.statuses[place] === DELETED) return false;
+      const [left, bottom, right, top] = this.index.box(place);
+      return x >= left - 2 && x <= right + 2 && y >= bottom - 2 && y <= top + 2;
+    });
+    if (hits.length > 0) void this.choose(hits.reduce((least, place) => (areas[place] < areas[least] ? place : least)));
+  }
+
   /** Make a change the current one; where the order does not hold it, go on in the first order. */
-  private async choose(place: number): Promise<void> {
+  private async choose(place: number, several: number[] = []): Promise<void> {
     if (!this.order.includes(place)) {
       const [first] = this.scene.orders;
       element<HTMLSelectElement>("order").value = first;
@@ -514,9 +625,9 @@ class Review {
       await this.fetchOrder(first);
     }
     this.at = this.order.indexOf(place);
-    this.several = [];
+    this.several = several;
     this.refresh();
-    void this.marks.choose([place]);
+    this.mark();
   }
 
   private async goTo(): Promise<void> {
@@ -525,103 +636,17 @@ class Review {
     const wanted = Number(answer);
     const place = this.index.places.get(wanted);
     if (place === undefined) return this.say(`there is no change ${answer}`);
-    void this.choose(place).then(() => this.show());
+    void this.choose(place, this.several).then(() => this.show());
+  }
+
+  say(message: string): void {
+    this.panel.say(message);
   }
 
   private describe(): void {
-    const section = element("change");
-    void this.showComment();
-    if (this.several.length > 0) {
-      section.replaceChildren(heading(`${this.several.length} changes chosen`));
-      return;
-    }
-    if (this.at < 0) {
-      if (this.cells.current !== null) section.replaceChildren(...this.restOfCell(this.cells.current));
-      return;
-    }
-    const { ids, scores, areas, statuses, labels } = this.index;
-    const status = STATUSES[statuses[this.place]];
-    const area = this.scene.gsd === null ? `${areas[this.place]} px` : `${(areas[this.place] * this.scene.gsd ** 2).toLocaleString("en", { maximumFractionDigits: 0 })} m²`;
-    section.replaceChildren(
-      heading(`Change ${ids[this.place]}`),
-      list([
-        ["Status", status, status],
-        ["Class", this.scene.classes[labels[this.place]]],
-        ["Mean score", Number.isNaN(scores[this.place]) ? "drawn" : scores[this.place].toFixed(2)],
-        ["Area", area],
-        [this.cells.current === null ? "In the order" : `In cell ${this.cells.current + 1}`, `${this.at + 1} of ${this.order.length}`],
-      ]),
-    );
-  }
-
-  /** Show what reviewers have said of the current change; a change that nobody has touched has no comment. */
-  private async showComment(): Promise<void> {
-    const place = this.at < 0 || this.several.length > 0 ? null : this.place;
-    if (place === null || this.index.revs[place] === 0) {
-      element("comment").textContent = "";
-      return;
-    }
-    const told = await get(`/api/changes/${this.index.ids[place]}`).catch(() => ({ comment: "" })); // it is shown next time
-    if (this.at >= 0 && this.place === place) element("comment").textContent = told.comment;
-  }
-
-  private restOfCell(cell: number): HTMLElement[] {
-    const count = this.cells.changes(cell).length;
-    const text = `${count} changes found in it are decided. Where nothing else has changed, press I.`;
-    return [heading(`Cell ${cell + 1} of ${this.scene.cells.length}`), Object.assign(document.createElement("p"), { textContent: text })];
-  }
-
-  private showTally(): void {
-    const counts = this.index.tally();
-    const looked = this.index.looked.reduce((sum, each) => sum + each, 0);
-    element("tally").textContent =
-      `${counts.kept} kept · ${counts.rejected} rejected · ${counts.unsure} unsure · ${counts.unreviewed} to do · ` +
-      `${looked} of ${this.scene.cells.length} cells looked at`;
-  }
-
-  private showMode(): void {
-    const [before, after] = this.scene.dates.map((each, place) => each.date?.slice(0, 10) ?? ["before", "after"][place]);
-    const { mode, split } = this.imagery;
-    const parts = mode === "before" ? [before] : mode === "after" ? [after] : [`${before} ◂`, `▸ ${after}`];
-    element("shown").replaceChildren(...parts.map((text) => Object.assign(document.createElement("b"), { textContent: text })));
-    element("shown").style.left = mode === "both" ? `${100 * split}%` : "50%";
-    const line = element("line");
-    line.hidden = mode !== "both";
-    line.style.left = `${100 * split}%`;
-    line.setAttribute("aria-valuenow", String(Math.round(100 * split)));
-  }
-
-  private showProbability(opacity: number): void {
-    if (!this.scene.layers.includes("probability")) return this.say("there is no probability");
-    this.imagery.opacity = opacity;
-    element<HTMLInputElement>("opacity").value = String(opacity);
-  }
-
-  private showSaved(count: number, why: string | null): void {
-    element("saved").textContent = why ?? (count > 0 ? `${count} being saved` : "all saved");
-  }
-
-  private async showPlace([x, y]: number[]): Promise<void> {
-    const [a, b, c, d, e, f] = this.scene.transform;
-    const [col, row] = [x, -y];
-    const inside = col >= 0 && row >= 0 && col < this.scene.shape[1] && row < this.scene.shape[0];
-    const [mx, my] = [a * col + b * row + c, d * col + e * row + f];
-    element("place").textContent = inside ? `${mx.toFixed(1)}, ${my.toFixed(1)} · row ${Math.floor(row)}, column ${Math.floor(col)}` : "";
-  }
-
-  private showKeys(): void {
-    const dialog = element<HTMLDialogElement>("keys");
-    const table = document.createElement("dl");
-    for (const [key, what] of KEYS) table.append(...pair(key, what));
-    dialog.replaceChildren(heading("Keys"), table);
-    dialog.showModal();
-  }
-
-  private say(message: string): void {
-    element("message").textContent = message;
-    setTimeout(() => {
-      if (element("message").textContent === message) element("message").textContent = "";
-    }, 4000);
+    const place = this.at < 0 ? null : this.place;
+    const others = place === null ? [] : this.others.at(String(this.index.ids[place]));
+    this.panel.describe(place === null ? null : { place, at: this.at, count: this.order.length, others }, this.several.length);
   }
 }
 
@@ -636,47 +661,17 @@ function upright(places: Place[]): number[][] {
   return places.map(([x, y]) => [x, -y]);
 }
 
-/** Ask for a text; null where the question is left. */
-async function ask(title: string, before: string, most: number): Promise<string | null> {
-  const dialog = element<HTMLDialogElement>("ask");
-  const field = element<HTMLTextAreaElement>("answer");
-  element("question").textContent = title;
-  field.value = before;
-  field.maxLength = most;
-  dialog.returnValue = "";
-  dialog.showModal();
-  field.select();
-  field.onkeydown = (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    dialog.close("given");
-  };
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  return dialog.returnValue === "given" ? field.value : null;
-}
-
-function heading(text: string): HTMLElement {
-  return Object.assign(document.createElement("h2"), { textContent: text });
-}
-
-function pair(name: string, value: string, kind = ""): HTMLElement[] {
-  return [
-    Object.assign(document.createElement("dt"), { textContent: name }),
-    Object.assign(document.createElement("dd"), { textContent: value, className: kind }),
-  ];
-}
-
-function list(rows: [string, string, string?][]): HTMLElement {
-  const found = document.createElement("dl");
-  for (const [name, value, kind] of rows) found.append(...pair(name, value, kind));
-  return found;
-}
-
 async function main(): Promise<void> {
   try {
     await beginSession();
     const [scene, index] = await Promise.all([get("/api/scene") as Promise<Scene>, Index.load()]);
-    await new Review(scene, index).begin();
+    const review = new Review(scene, index);
+    window.addEventListener("unhandledrejection", (event) => {
+      if (!(event.reason instanceof Refused)) return; // a fault of the page's own
+      event.preventDefault();
+      review.say(event.reason.message);
+    });
+    await review.begin();
   } catch (error) {
     element("message").textContent = (error as Error).message;
   }

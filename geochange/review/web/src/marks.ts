@@ -25,15 +25,23 @@ const TICKED = 40; // px on the screen of a cell that has room for a tick
 const TICK = [[9, 16], [14, 21], [23, 10]];
 const NEAR = 2; // scene pixels to a screen pixel, from which on outlines are drawn
 
+const MINE = [
+  new Style({ stroke: new Stroke({ color: "#000000", width: 5 }) }),
+  new Style({ stroke: new Stroke({ color: "#59c2ff", width: 3, lineDash: [10, 6] }) }),
+];
+
 export class Marks {
   least = 0;
   outlines = true;
   private readonly painted: ImageCanvas;
   readonly near = new VectorSource();
   private readonly chosen = new VectorSource();
+  private readonly mine = new VectorSource();
   private readonly format = new GeoJSON();
   private readonly ahead = new Map<number, Promise<object>>();
   private asked = 0;
+  private beside: number | null = null;
+  private arriving: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly imagery: Imagery,
@@ -46,15 +54,19 @@ export class Marks {
       projection: imagery.map.getView().getProjection(),
       canvasFunction: (extent, resolution, ratio, size) => this.paint(extent, resolution, ratio, size),
     });
-    imagery.map.addLayer(new ImageLayer({ source: this.painted }));
-    imagery.map.addLayer(new VectorLayer({ source: this.near, style: (feature) => this.outline(Number(feature.getId()), 2) }));
-    imagery.map.addLayer(
-      new VectorLayer({
-        source: this.chosen,
-        style: (feature, resolution) => this.chosenStyle(feature as Feature, resolution),
-      }),
-    );
+    for (const map of imagery.maps) {
+      map.addLayer(new ImageLayer({ source: this.painted }));
+      map.addLayer(new VectorLayer({ source: this.near, style: (feature) => this.outline(Number(feature.getId()), 2) }));
+      map.addLayer(new VectorLayer({ source: this.chosen, style: (feature, resolution) => this.chosenStyle(feature as Feature, resolution) }));
+      map.addLayer(new VectorLayer({ source: this.mine, style: MINE }));
+    }
     imagery.map.on("moveend", () => void this.fetchNear());
+  }
+
+  /** Draw this page's own outlines, as columns and rows, where those of the changes are somebody else's. */
+  showMine(shapes: number[][][][]): void {
+    this.mine.clear();
+    this.mine.addFeatures(shapes.map((rings) => new Feature(new Polygon(rings.map((ring) => ring.map(([x, y]) => [x, -y]))))));
   }
 
   refresh(): void {
@@ -63,10 +75,17 @@ export class Marks {
     this.chosen.changed();
   }
 
-  /** Mark some changes as those that the next decision is about. */
-  async choose(places: number[]): Promise<void> {
+  /** Mark some changes as those that the next decision is about, and another one that it is not about. */
+  choose(decided: number[], beside: number | null = null): Promise<void> {
+    this.arriving = this.fetchChosen(decided, beside);
+    return this.arriving;
+  }
+
+  private async fetchChosen(decided: number[], beside: number | null): Promise<void> {
     this.chosen.clear();
     const turn = ++this.asked;
+    this.beside = beside === null || decided.includes(beside) ? null : beside;
+    const places = this.beside === null ? decided : [...decided, this.beside];
     this.chosen.addFeatures(places.map((place) => new Feature({ geometry: fromExtent(this.index.box(place)), place, box: true })));
     const ids = places.slice(0, 1500).map((place) => this.index.ids[place]);
     if (ids.length === 0) return;
@@ -124,8 +143,9 @@ export class Marks {
     return new Style({ stroke: new Stroke({ color: COLOURS[status], width, lineDash: DASHES[status] }) });
   }
 
-  /** Rings of the change that is chosen, as it is drawn; null where it is not one outline. */
-  rings(): Rings | null {
+  /** Rings of the change that is chosen, once they are there; null where it is not one outline. */
+  async rings(): Promise<Rings | null> {
+    await this.arriving;
     const [feature, ...others] = this.chosen.getFeatures();
     if (feature === undefined || others.length > 0 || feature.get("box")) return null;
     const geometry = feature.getGeometry() as Polygon | MultiPolygon;
@@ -144,11 +164,12 @@ export class Marks {
     if (this.index.statuses[place] === DELETED) return undefined;
     const status = STATUSES[this.index.statuses[place]];
     const dash = feature.get("box") ? [] : DASHES[status];
-    const styles = [
+    const line = new Style({ stroke: new Stroke({ color: COLOURS[status], width: 2, lineDash: dash }) });
+    const halo = [
       new Style({ stroke: new Stroke({ color: "#000000", width: 5 }) }),
       new Style({ stroke: new Stroke({ color: "#ffffff", width: 3.5 }), fill: new Fill({ color: "rgba(0,0,0,0.01)" }) }),
-      new Style({ stroke: new Stroke({ color: COLOURS[status], width: 2, lineDash: dash }) }),
     ];
+    const styles = place === this.beside ? [line] : [...halo, line];
     const [left, bottom, right, top] = this.index.box(place);
     if (Math.max(right - left, top - bottom) / resolution < RING) {
       const middle = new Point([(left + right) / 2, (bottom + top) / 2]);

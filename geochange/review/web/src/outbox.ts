@@ -3,13 +3,16 @@
 import { post, Refused } from "./scene";
 import type { Told } from "./index";
 
+const SHORTEST = 500; // ms until it is tried again
+const LONGEST = 8000;
+
 export interface Item {
   key: string;
   rev: number;
   after: Record<string, string | boolean | number[][][]>;
 }
 
-interface Waiting {
+export interface Waiting {
   op: string;
   kind: string;
   who: string;
@@ -17,19 +20,21 @@ interface Waiting {
 }
 
 export interface Listener {
-  /** What the server has recorded, or what is there instead. */
-  learned(told: Told[], kind: string | null): void;
-  refused(message: string): void;
+  /** What the server has recorded. */
+  learned(told: Told[], kind: string): void;
+  /** What cannot be recorded, what is there instead, and why; returns what of it is to be asked for again. */
+  refused(asked: Waiting, now: Told[], why: string): Item[];
   waiting(count: number, why: string | null): void;
 }
 
 export class Outbox {
   private waiting: Waiting[] = [];
   private sending = false;
+  private pause = SHORTEST;
 
   constructor(
     private readonly place: string,
-    private readonly who: string,
+    public who: string,
     private readonly listener: Listener,
   ) {
     this.waiting = JSON.parse(localStorage.getItem(place) ?? "[]");
@@ -48,33 +53,51 @@ export class Outbox {
   async send(): Promise<void> {
     if (this.sending) return;
     this.sending = true;
-    let pause = 500;
-    while (this.waiting.length > 0) {
-      const next = this.waiting[0];
-      try {
-        const answer = await post("/api/actions", next);
-        this.listener.learned(answer.items, next.kind);
-      } catch (error) {
-        const status = error instanceof Refused ? error.status : 0;
-        if (status === 401) {
-          this.listener.waiting(this.count, "open the address that was printed last; nothing is lost");
-          break;
-        }
-        if (status !== 409 && status !== 422) {
-          this.listener.waiting(this.count, status === 507 ? (error as Error).message : "no connection; trying again");
-          await new Promise((done) => setTimeout(done, pause));
-          pause = Math.min(2 * pause, 8000);
-          continue;
-        }
-        const refused = error as Refused;
-        this.listener.learned((refused.answer.now as Told[] | undefined) ?? [], null);
-        this.listener.refused(refused.message);
-      }
-      pause = 500;
-      this.waiting.shift();
-      this.keep();
+    try {
+      while (this.waiting.length > 0 && (await this.sendFirst()));
+    } finally {
+      this.sending = false;
     }
-    this.sending = false;
+  }
+
+  /** Send what waits first; whether to go on. */
+  private async sendFirst(): Promise<boolean> {
+    const [next] = this.waiting;
+    let items: Told[];
+    try {
+      items = (await post("/api/actions", next)).items;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      return this.notTaken(next, error);
+    }
+    this.replaceFirst([]);
+    this.listener.learned(items, next.kind);
+    return true;
+  }
+
+  /** Wait where the server cannot be reached or cannot write; what it will never take goes out. */
+  private async notTaken(asked: Waiting, refusal: Refused): Promise<boolean> {
+    const { status, message } = refusal;
+    if (status === 401) {
+      this.listener.waiting(this.count, "open the address that was printed last; nothing is lost");
+      return false;
+    }
+    if (status < 400 || status >= 500) {
+      this.listener.waiting(this.count, status === 507 ? message : "no connection; trying again");
+      await new Promise((done) => setTimeout(done, this.pause));
+      this.pause = Math.min(2 * this.pause, LONGEST);
+      return true;
+    }
+    const again = this.listener.refused(asked, (refusal.answer.now as Told[] | undefined) ?? [], message);
+    this.replaceFirst(again.length > 0 ? [{ ...asked, op: crypto.randomUUID(), items: again }] : []);
+    return true;
+  }
+
+  /** Put what is to be asked for in the place of what waited first. */
+  private replaceFirst(instead: Waiting[]): void {
+    this.pause = SHORTEST;
+    this.waiting.splice(0, 1, ...instead);
+    this.keep();
   }
 
   private keep(): void {

@@ -24,6 +24,7 @@ export interface Scene {
 
 export class Refused extends Error {
   constructor(
+    /** Of HTTP; 0 where there is no connection. */
     readonly status: number,
     message: string,
     readonly answer: Record<string, unknown>,
@@ -33,22 +34,26 @@ export class Refused extends Error {
 }
 
 export async function post(path: string, body: unknown): Promise<Record<string, any>> {
-  const response = await fetch(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Geochange": "1" },
-    body: JSON.stringify(body),
-  });
-  return answerOf(response);
+  const headers = { "Content-Type": "application/json", "X-Geochange": "1" };
+  return answerOf(await reach(path, { method: "POST", headers, body: JSON.stringify(body) }));
 }
 
 export async function get(path: string): Promise<any> {
-  return answerOf(await fetch(path));
+  return answerOf(await reach(path));
 }
 
 export async function getBytes(path: string): Promise<ArrayBuffer> {
-  const response = await fetch(path);
+  const response = await reach(path);
   if (!response.ok) await answerOf(response);
   return response.arrayBuffer();
+}
+
+async function reach(path: string, init?: RequestInit): Promise<Response> {
+  try {
+    return await fetch(path, init);
+  } catch {
+    throw new Refused(0, "no connection", {});
+  }
 }
 
 async function answerOf(response: Response): Promise<any> {

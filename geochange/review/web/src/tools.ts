@@ -52,10 +52,11 @@ export class Tools {
     near: VectorSource,
     private readonly finished: Finished,
   ) {
-    const { map } = imagery;
-    map.addLayer(new VectorLayer({ source: this.source, style: (feature) => styleOf(feature.get("kind")) }));
-    map.addInteraction(new Interaction({ handleEvent: (event) => this.handle(event) }));
-    for (const source of [near, this.snapped]) map.addInteraction(new Snap({ source, pixelTolerance: SNAP }));
+    for (const map of imagery.maps) {
+      map.addLayer(new VectorLayer({ source: this.source, style: (feature) => styleOf(feature.get("kind")) }));
+      map.addInteraction(new Interaction({ handleEvent: (event) => this.handle(event) }));
+      for (const source of [near, this.snapped]) map.addInteraction(new Snap({ source, pixelTolerance: SNAP }));
+    }
   }
 
   /** Begin with a tool; `rings` is the outline that is corrected. */

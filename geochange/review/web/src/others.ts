@@ -1,0 +1,69 @@
+// Who else has the review open, and where they are: a hint, so that two do not look at the same change.
+
+import { post, Refused } from "./scene";
+
+const LASTS = 60_000; // ms that somebody is taken to be where they said
+const AGAIN = 25_000; // ms until this page says again where it is
+const SETTLED = 150; // ms at one place, before this page says so
+
+interface At {
+  page: string;
+  who: string;
+  key: string;
+}
+
+export class Others {
+  private readonly page = crypto.randomUUID();
+  private told: At[] = [];
+  private heard = 0;
+  private timer = 0;
+  private key = "";
+
+  constructor(
+    public who: string,
+    private readonly changed: () => void,
+  ) {
+    setInterval(() => document.visibilityState === "visible" && void this.say(), AGAIN);
+  }
+
+  /** Say where this page is, once it has been there for a moment. */
+  move(key: string): void {
+    if (key === this.key) return;
+    this.key = key;
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => void this.say(), SETTLED);
+  }
+
+  async say(): Promise<void> {
+    try {
+      this.hear((await post("/api/lease", { page: this.page, who: this.who, key: this.key })).pages);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error; // a hint that does not arrive is no loss
+    }
+  }
+
+  hear(pages: At[]): void {
+    this.told = pages.filter((each) => each.page !== this.page);
+    this.heard = performance.now();
+    this.changed();
+  }
+
+  private get now(): At[] {
+    return performance.now() - this.heard < LASTS ? this.told : [];
+  }
+
+  /** Names of those who are at a change or cell. */
+  at(key: string): string[] {
+    return this.now.filter((each) => each.key === key).map((each) => each.who);
+  }
+
+  /** Keys of all that others are at. */
+  get keys(): Set<string> {
+    return new Set(this.now.map((each) => each.key));
+  }
+
+  /** Whether another page reviews under the same name, and so takes back what this one has done. */
+  get namesake(): boolean {
+    return this.now.some((each) => each.who === this.who);
+  }
+}
