@@ -255,7 +255,13 @@ def tiles(address: str, browser: Browser) -> list[float]:
         zoom = chosen.randint(0, scene["deepest"])
         side = 256 << (scene["deepest"] - zoom)
         rows, cols = (-(-length // side) for length in scene["shape"])
-        names = chosen.choice(scene["layers"]), scene["look"], zoom, chosen.randrange(cols), chosen.randrange(rows)
+        names = (
+            chosen.choice(scene["layers"]),
+            scene["look"]["name"],
+            zoom,
+            chosen.randrange(cols),
+            chosen.randrange(rows),
+        )
         began = time.perf_counter()
         connection.request(
             "GET", "/tiles/{}/{}/{}/{}/{}".format(*names), headers={"Cookie": f"{cookie['name']}={cookie['value']}"}

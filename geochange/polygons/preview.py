@@ -17,6 +17,7 @@ INK = (40, 44, 52)
 NODATA = (232, 232, 236)
 PANEL_GAP = 14
 PANEL = 900  # px; longest side of a panel
+CUT = 2.0  # per cent of the pixels that are drawn black, and white
 LEAST_SEEN = 0.1  # share of the range from black to white, of which a date that can be seen holds more
 OWN_STRETCH = " · own stretch"
 TINY = 1e-12
@@ -47,32 +48,43 @@ def render_preview(before: Floats, after: Floats, changed: Bools, captions: Capt
         captions: texts over the panels.
     """
     factor = max(1, PANEL // max(changed.shape))
-    common = common_limits(before, after)
-    limits = (band_limits(before), band_limits(after)) if common is None else (common, common)
+    limits = limits_of_dates(before, after)
     pictures = [enlarge_pixels(stretch(date, own), factor) for date, own in zip((before, after), limits, strict=True)]
     pictures.append(outline_changes(pictures[1], enlarge_pixels(changed, factor)))
-    alone = OWN_STRETCH if common is None else ""
+    alone = OWN_STRETCH if (limits[0] != limits[1]).any() else ""
     return _arrange(pictures, [captions.before + alone, captions.after + alone, captions.changes])
 
 
-def common_limits(before: Floats, after: Floats) -> Floats | None:
+def limits_of_dates(before: Floats, after: Floats, cut: float = CUT) -> Floats:
+    """(date, band, 2) values that are drawn black and white: common ones, unless a date could not be seen then.
+
+    Args:
+        before: (band, y, x), NaN where not valid.
+        after: the same.
+        cut: per cent of the pixels that are drawn black, and white.
+    """
+    common = common_limits(before, after, cut)
+    return np.stack([band_limits(before, cut), band_limits(after, cut)] if common is None else [common, common])
+
+
+def common_limits(before: Floats, after: Floats, cut: float = CUT) -> Floats | None:
     """(band, 2) values that are drawn black and white at both dates, so that equal ground looks equal.
 
     None where one date would be all black or all white, as where the sensors differ.
     """
-    limits = band_limits(np.concatenate([before, after], axis=1))
+    limits = band_limits(np.concatenate([before, after], axis=1), cut)
     width = np.maximum(limits[:, 1] - limits[:, 0], TINY)
     low, high = np.moveaxis(
-        (np.stack([band_limits(before), band_limits(after)]) - limits[:, :1]) / width[:, None], -1, 0
+        (np.stack([band_limits(before, cut), band_limits(after, cut)]) - limits[:, :1]) / width[:, None], -1, 0
     )
     lost = (high < LEAST_SEEN).all(axis=1) | (low > 1 - LEAST_SEEN).all(axis=1)
     return None if lost.any() else limits
 
 
-def band_limits(date: Floats) -> Floats:
-    """(band, 2) 2nd and 98th percentile of each band of a (band, y, x) date; 0 and 1 where nothing is valid."""
+def band_limits(date: Floats, cut: float = CUT) -> Floats:
+    """(band, 2) percentiles of each band of a (band, y, x) date, `cut` and 100 - `cut`; 0, 1 where nothing is valid."""
     seen = [band[np.isfinite(band)] for band in date]
-    return np.array([np.percentile(band, (2, 98)) if band.size else (0.0, 1.0) for band in seen])
+    return np.array([np.percentile(band, (cut, 100 - cut)) if band.size else (0.0, 1.0) for band in seen])
 
 
 def stretch(date: Floats, limits: Floats) -> Array:

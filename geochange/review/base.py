@@ -57,14 +57,14 @@ class Base:
     @cached_property
     def columns(self) -> Columns:
         """What the page knows of every change."""
-        query = """
-            SELECT changes.id, label, score_mean, area_px, minx, maxx, miny, maxy
+        number = " ".join(["CASE label", *(f"WHEN ? THEN {place}" for place in range(len(self.classes))), "ELSE 0 END"])
+        query = f"""
+            SELECT changes.id, {number}, score_mean, area_px, minx, maxx, miny, maxy
             FROM changes JOIN rtree_changes_geom AS box ON box.id = changes.fid ORDER BY changes.id
         """
         with self._opened() as database:
-            rows = database.execute(query).fetchall()
-        numbers = {name: place for place, name in enumerate(self.classes)}
-        table = np.array([(row[0], numbers.get(row[1], 0), *row[2:]) for row in rows], float).reshape(-1, 8)
+            rows = database.execute(query, self.classes).fetchall()
+        table = np.array(rows, float).reshape(-1, 8)
         return Columns(
             table[:, 0].astype(np.int64),
             table[:, 1].astype(np.uint8),

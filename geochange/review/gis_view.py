@@ -81,8 +81,8 @@ class GisView:
             self._make()
         with self._read_safely(), self._opened() as view:
             (stale,) = view.execute("SELECT layer != ? FROM review_state", (self.layer,)).fetchone()
-            edited = self._edited(view)
-        if stale and edited:
+            edited = self._edited(view) if stale else 0
+        if edited:
             raise OutputInTheWay(f"{self.path} holds {edited} edits of an earlier layer; move it away")
         if stale:
             self.path.unlink()

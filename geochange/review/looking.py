@@ -19,7 +19,7 @@ from geochange.arrays import Array
 from geochange.review.actions import Action
 from geochange.review.guard import Refusal
 from geochange.review.leases import Lease, tell
-from geochange.review.pictures import DATES
+from geochange.review.pictures import DATES, Look
 from geochange.review.queue import ORDERS, cell_sample
 from geochange.review.run import ReviewRun
 from geochange.review.served import MOST_SHAPES, Review, read_numbers, told, without_outline
@@ -27,6 +27,8 @@ from geochange.review.state import present
 from geochange.scenes.layers import in_pixels
 
 KEEP_ALIVE_SECONDS = 15.0
+MOST_CUT = 20.0  # per cent
+MOST_LOOKS = 10_000
 FOR_EVER = "private, max-age=31536000, immutable"
 KINDS = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
 STATUS_CODES = ("unreviewed", "kept", "rejected", "unsure", "deleted")
@@ -36,7 +38,7 @@ async def scene(review: Review, request: Request) -> Response:
     """Answer what stays the same while the page is open: the scene, its dates, classes, cells and orders."""
     run, pictures = review.run, review.pictures
     grid = run.scene.grid
-    limits = await review.read(lambda: pictures.limits)
+    look = await review.read(lambda: pictures.look)
     return JSONResponse(
         {
             "name": run.out.name,
@@ -45,10 +47,9 @@ async def scene(review: Review, request: Request) -> Response:
             "crs": None if grid.crs is None else grid.crs.name,
             "gsd": grid.gsd,
             "dates": [_date(run, name) for name in DATES],
-            "bands": [run.scene.bands[place] for place in pictures.shown],
-            "limits": limits.tolist(),
+            "bands": [*run.scene.bands],
             "layers": pictures.layers,
-            "look": await review.read(lambda: pictures.look),
+            "look": tell_look(review, look),
             "deepest": pictures.lattice.deepest,
             "classes": run.classes,
             "top": review.changes.top,
@@ -62,6 +63,24 @@ async def scene(review: Review, request: Request) -> Response:
             "preparing": pictures.preparing,
         }
     )
+
+
+def tell_look(review: Review, look: Look) -> dict[str, Any]:
+    """Return what clients are told of how dates are drawn."""
+    bands = [review.run.scene.bands[place] for place in look.places]
+    return {"name": look.name, "bands": bands, "limits": look.limits.tolist()}
+
+
+async def look(review: Review, request: Request) -> Response:
+    """Answer under which name dates can be had in other bands, or with another stretch."""
+    bands = read_numbers(request, "bands", int)
+    (cut,) = read_numbers(request, "cut", float, 1)
+    if len(bands) not in (1, 3) or not {*bands} <= {*review.run.scene.bands} or not 0 <= cut <= MOST_CUT:
+        raise Refusal(422, f"bands are one or three of {review.run.scene.bands}, and cut is 0 to {MOST_CUT} per cent")
+    if len(review.pictures.looks) >= MOST_LOOKS:
+        raise Refusal(422, "too many stretches were asked for; start the review again")
+    found = await review.read(lambda: review.pictures.look_of(bands, cut))
+    return JSONResponse(tell_look(review, found))
 
 
 def _date(run: ReviewRun, name: str) -> dict[str, str | None]:
@@ -179,12 +198,13 @@ async def progress(review: Review, request: Request) -> Response:
 async def tile(review: Review, request: Request) -> Response:
     """Answer a tile of a date or of the probability."""
     asked = request.path_params
-    if asked["layer"] not in review.pictures.layers or asked["look"] != review.pictures.look:
+    look = review.pictures.looks.get(asked["look"])
+    if asked["layer"] not in review.pictures.layers or look is None:
         raise Refusal(404, "there is no such picture")
     if await request.is_disconnected():
         return Response(status_code=499)
-    place = asked["layer"], asked["zoom"], asked["col"], asked["row"]
-    drawn = await review.read(lambda: review.pictures.tile(*place))
+    layer, *place = (asked[name] for name in ("layer", "zoom", "col", "row"))
+    drawn = await review.read(lambda: review.pictures.tile(layer, look, *place))
     if drawn is None:
         raise Refusal(404, "there is no such tile")
     return Response(drawn, media_type=KINDS[drawn[:2]], headers={"Cache-Control": FOR_EVER})

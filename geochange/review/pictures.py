@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -13,7 +14,7 @@ import numpy as np
 
 from geochange.arrays import Bools, Floats
 from geochange.errors import GeochangeError
-from geochange.polygons.preview import band_limits, common_limits
+from geochange.polygons.preview import CUT, limits_of_dates
 from geochange.probability.raster import ScoreRaster
 from geochange.review.run import ReviewRun
 from geochange.review.tiles import Lattice, draw_colours, draw_probability
@@ -39,6 +40,18 @@ def sample_windows(shape: tuple[int, int]) -> list[Tile]:
     return [Tile(row, col, min(SAMPLE, shape[0]), min(SAMPLE, shape[1])) for row in starts[0] for col in starts[1]]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How dates are drawn."""
+
+    name: str
+    """Addresses of tiles have it, so that these may be kept for ever."""
+    places: tuple[int, ...]
+    """Of the bands that are drawn red, green and blue, or grey, among those of the scene."""
+    limits: Floats
+    """(date, band, 2) values that are drawn black and white."""
+
+
 @dataclass
 class Pictures:
     """All pictures of a run, as bytes of tiles."""
@@ -47,6 +60,8 @@ class Pictures:
     ends: list[Source] = field(init=False)
     """The first and the last date, as they are shown."""
     preparing: bool = field(init=False, default=False)
+    looks: dict[str, Look] = field(init=False, default_factory=dict)
+    """Those that were asked for, by name."""
 
     def __post_init__(self) -> None:
         self.ends = [self.run.scene.sources[0], self.run.scene.sources[-1]]
@@ -68,36 +83,38 @@ class Pictures:
         return Lattice(self.run.scene.shape)
 
     @cached_property
-    def shown(self) -> tuple[int, ...]:
-        """Places, among the bands of the scene, of those that are shown: three, or one."""
+    def look(self) -> Look:
+        """How dates are drawn at first: in the colours of the file, else its first three bands, or its only one."""
         scene = self.run.scene
         colours = scene.sources[0].colours or (1, 2, 3)
-        if all(colour in scene.bands for colour in colours):
-            return tuple(scene.bands.index(colour) for colour in colours)
-        return (0, 1, 2) if len(scene.bands) >= 3 else (0,)
+        named = all(colour in scene.bands for colour in colours)
+        return self.look_of(colours if named else scene.bands[: 3 if len(scene.bands) >= 3 else 1], CUT)
+
+    def look_of(self, bands: Sequence[int], cut: float) -> Look:
+        """Return how dates are drawn in three bands, or in one, from now on.
+
+        Args:
+            bands: numbers of bands of the scene.
+            cut: per cent of the pixels that are drawn black, and white.
+        """
+        places = tuple(self.run.scene.bands.index(band) for band in bands)
+        before, after = (values[list(places)] for values in self._samples)
+        limits = limits_of_dates(before, after, cut)
+        told = f"{self.run.scene.fingerprint()} {places} {limits.tolist()}"
+        name = blake2b(told.encode(), digest_size=8).hexdigest()
+        return self.looks.setdefault(name, Look(name, places, limits))
 
     @cached_property
-    def limits(self) -> Floats:
-        """(date, band, 2) values that are drawn black and white: common ones, unless a date could not be seen then."""
-        dates = []
+    def _samples(self) -> list[Floats]:
+        """(band, 1, pixel) values of both dates in windows all over the scene, NaN where not valid."""
+        dates: list[Floats] = []
         for source in (self.run.scene.sources[0], self.run.scene.sources[-1]):
             parts = [source.read(window) for window in sample_windows(self.run.scene.shape)]
-            seen = [
-                np.where(valid, values[list(self.shown)], np.nan).reshape(len(self.shown), -1)
-                for values, valid in parts
-            ]
+            seen = [np.where(valid, values, np.nan).reshape(len(values), -1) for values, valid in parts]
             dates.append(np.concatenate(seen, axis=1).astype(np.float64)[:, None])
-        before, after = dates
-        common = common_limits(before, after)
-        return np.stack([band_limits(before), band_limits(after)] if common is None else [common, common])
+        return dates
 
-    @cached_property
-    def look(self) -> str:
-        """What tiles depend on: their addresses have it, so that they may be kept for ever."""
-        told = f"{self.run.scene.fingerprint()} {self.shown} {self.limits.tolist()}"
-        return blake2b(told.encode(), digest_size=8).hexdigest()
-
-    def tile(self, layer: str, zoom: int, col: int, row: int) -> bytes | None:
+    def tile(self, layer: str, look: Look, zoom: int, col: int, row: int) -> bytes | None:
         """Return a JPEG or PNG; None where there is no such tile.
 
         Raises:
@@ -115,7 +132,7 @@ class Pictures:
         if part.size > MOST_WARPED and not reads_thinned(source):
             raise NotYet
         values, valid = read_thinned(source, part, shape)
-        return draw_colours(values[list(self.shown)], valid, self.limits[place])
+        return draw_colours(values[list(look.places)], valid, look.limits[place])
 
     def values_at(self, row: int, col: int) -> dict[str, Any]:
         """Values of all bands of both dates, and of all classes, at a pixel of the scene; None where not valid."""

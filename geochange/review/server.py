@@ -27,6 +27,7 @@ def application(review: Review) -> Starlette:
     """Return the server of a review."""
     api = {
         ("GET", "/api/scene"): looking.scene,
+        ("GET", "/api/look"): looking.look,
         ("GET", "/api/index"): looking.index,
         ("GET", "/api/shapes"): looking.shapes,
         ("GET", "/api/changes/{id:int}"): looking.change,

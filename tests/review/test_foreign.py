@@ -54,8 +54,8 @@ def test_two_dates_alone_are_annotated(tmp_path):
     server = annotate(tmp_path / "out")
     scene = server.get("/api/scene")
     assert (scene["layers"], scene["classes"], scene["shape"]) == (["before", "after"], ["change"], [1024, 1024])
-    assert server.ask("GET", f"/tiles/after/{scene['look']}/0/0/0")[0] == 200
-    assert server.ask("GET", f"/tiles/probability/{scene['look']}/0/0/0")[0] == 404
+    assert server.ask("GET", f"/tiles/after/{scene['look']['name']}/0/0/0")[0] == 200
+    assert server.ask("GET", f"/tiles/probability/{scene['look']['name']}/0/0/0")[0] == 404
     assert server.ask("POST", "/api/grow", {"at": [5, 5]})[0] == 422
     rings = [[[10, 20], [40, 20], [40, 60], [10, 60], [10, 20]]]
     status, told = server.act("draw", [{"key": "", "rev": 0, "after": {"geometry": rings, "label": "change"}}])

@@ -290,3 +290,28 @@ def test_the_keys_are_shown_and_no_key_decides_while_they_are(page, served):
     page.locator("#keys").wait_for(state="hidden", timeout=WAIT)
     page.keyboard.press("k")
     tally(page, "1 kept · 0 rejected")
+
+
+def drawn_anew(page, act, asked):
+    """What the map shows when it has been drawn in other bands, or with another stretch."""
+    before = page.evaluate("document.getElementById('map').dataset.complete")
+    with page.expect_response(lambda answer: asked in answer.url):
+        act()
+    page.wait_for_function("before => document.getElementById('map').dataset.complete !== before", arg=before)
+    return colours(page)
+
+
+def test_other_bands_and_another_stretch_are_drawn(page):
+    page.keyboard.press("o")
+    seen = [colours(page)]
+    page.click("summary")
+    page.select_option("#red", "2")
+    page.select_option("#blue", "2")
+    seen.append(drawn_anew(page, lambda: page.select_option("#green", "2"), "bands=2,2,2"))
+    page.focus("#cut")
+    seen.append(drawn_anew(page, lambda: page.keyboard.press("End"), "cut=10"))
+    grey = [(np.ptp(each, axis=2) <= 6).mean() for each in seen]
+    assert grey[0] < 0.7
+    assert min(grey[1:]) > 0.85  # all but the marks
+    black = [(each.max(axis=2) == 0).mean() for each in seen]
+    assert black[2] > 2 * black[1] > 0

@@ -55,14 +55,16 @@ def as_jpeg(colours):
 
 @pytest.mark.parametrize(("row", "col"), [(0, 0), (1, 1), (2, 2), (0, 2)])
 @pytest.mark.parametrize("date", ["before", "after"])
-def test_a_tile_at_full_scale_is_the_scene(run, date, row, col):
+@pytest.mark.parametrize("bands", [None, (4, 3, 2), (4,)])
+def test_a_tile_at_full_scale_is_the_scene(run, bands, date, row, col):
     pictures = Pictures(run)
-    content = pictures.tile(date, pictures.lattice.deepest, col, row)
+    look = pictures.look if bands is None else pictures.look_of(bands, 5)
+    content = pictures.tile(date, look, pictures.lattice.deepest, col, row)
     part = Tile(row * TILE, col * TILE, TILE, TILE).intersect(run.scene.grid.area)
     values, valid = run.scene.read(part)
     place = 0 if date == "before" else -1
-    shown = np.where(valid[place], values[place][list(pictures.shown)], np.nan).astype(float)
-    wanted = stretch(shown, pictures.limits[place])
+    shown = np.where(valid[place], values[place][[each - 1 for each in bands or (1, 2, 3)]], np.nan).astype(float)
+    wanted = stretch(shown, look.limits[place])
     colours, opaque = decoded(content)
     rows, cols = part.shape
     np.testing.assert_array_equal(opaque[:rows, :cols], valid[place])
@@ -73,6 +75,18 @@ def test_a_tile_at_full_scale_is_the_scene(run, date, row, col):
     np.testing.assert_array_equal(colours[:rows, :cols][valid[place]], wanted[valid[place]])
 
 
+def test_the_stretch_is_that_of_both_dates_and_wider_where_less_is_cut(run):
+    pictures = Pictures(run)
+    widths = []
+    for cut in (0, 2, 10):
+        before, after = pictures.look_of((4,), cut).limits
+        np.testing.assert_array_equal(before, after)
+        widths.append(float(before[0, 1] - before[0, 0]))
+    assert widths[0] > widths[1] > widths[2] > 0
+    assert pictures.look_of((4,), 2) is pictures.look_of((4,), 2)
+    assert len({pictures.look_of(bands, 2).name for bands in ((1,), (4,), (1, 2, 3), (3, 2, 1))}) == 4
+
+
 def test_copies_for_display_show_the_same(run, tmp_path):
     pictures, plain = Pictures(run), Pictures(run)
     pictures.prepare(tmp_path / "cache")
@@ -81,17 +95,17 @@ def test_copies_for_display_show_the_same(run, tmp_path):
     for date in ("before", "after"):
         for zoom in range(pictures.lattice.deepest + 1):
             try:
-                wanted = plain.tile(date, zoom, 0, 0)
+                wanted = plain.tile(date, plain.look, zoom, 0, 0)
             except NotYet:
                 continue
-            np.testing.assert_array_equal(decoded(pictures.tile(date, zoom, 0, 0))[1], decoded(wanted)[1])
+            np.testing.assert_array_equal(decoded(pictures.tile(date, plain.look, zoom, 0, 0))[1], decoded(wanted)[1])
         deepest = pictures.lattice.deepest
-        assert pictures.tile(date, deepest, 1, 1) == plain.tile(date, deepest, 1, 1)
+        assert pictures.tile(date, plain.look, deepest, 1, 1) == plain.tile(date, plain.look, deepest, 1, 1)
 
 
 def test_probabilities_are_seen_through_where_they_are_low(run):
     pictures = Pictures(run)
-    colours, _ = decoded(pictures.tile("probability", pictures.lattice.deepest, 0, 0))
+    colours, _ = decoded(pictures.tile("probability", pictures.look, pictures.lattice.deepest, 0, 0))
     assert colours.shape == (TILE, TILE, 3)
     drawn = np.asarray(
         Image.open(io.BytesIO(draw_probability(np.array([[0, 0.5, 1.0, 1.0]]), np.array([[1, 1, 1, 0]], bool))))

@@ -24,6 +24,7 @@ GETS = [
     "/api/shapes?ids=1",
     "/api/changes/1",
     "/api/at?xy=3,4",
+    "/api/look?bands=3,2,1&cut=1",
     "/api/progress",
     "/tiles/before/{look}/0/0/0",
     "/tiles/after/{look}/0/0/0",
@@ -33,7 +34,7 @@ KEEP = {"key": "1", "rev": 0, "after": {"status": "kept"}}
 
 
 def test_everything_but_the_page_needs_the_cookie_and_this_machine_s_name(served):
-    look = served.get("/api/scene")["look"]
+    look = served.get("/api/scene")["look"]["name"]
     for path in [each.format(look=look) for each in GETS]:
         assert served.ask("GET", path)[0] == 200, path
         assert served.ask("GET", path, cookie=False)[0] == 401, path
@@ -107,7 +108,7 @@ def test_headers_keep_other_pages_and_scripts_out(served):
     ],
 )
 def test_no_name_leads_anywhere_else(served, path):
-    look = served.get("/api/scene")["look"]
+    look = served.get("/api/scene")["look"]["name"]
     status, found, _ = served.ask("GET", path.format(look=look))
     assert status == 404
     assert list(json.loads(found)) == ["error"] or found == b"Not Found"
@@ -136,7 +137,7 @@ def test_looking_changes_nothing(served):
     def state():
         return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if "-shm" not in path.name}
 
-    before, look = state(), served.get("/api/scene")["look"]
+    before, look = state(), served.get("/api/scene")["look"]["name"]
     for path in GETS:
         served.ask("GET", path.format(look=look))
     assert state() == before
@@ -271,6 +272,11 @@ def test_every_request_that_is_sent_needs_cookie_name_and_origin(served, path):
     assert served.ask("POST", path, b" " * (MOST_BYTES + 1))[0] == 413
     assert served.ask("GET", path)[0] == 404
     assert served.ask("POST", path, sent)[0] in (200, 422)
+
+
+@pytest.mark.parametrize("asked", ["bands=9&cut=2", "bands=1,2&cut=2", "bands=1&cut=50", "bands=1&cut=nan", "bands=1"])
+def test_bands_that_are_none_are_refused(served, asked):
+    assert served.ask("GET", f"/api/look?{asked}")[0] == 422
 
 
 @pytest.mark.parametrize(

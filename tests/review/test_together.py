@@ -165,7 +165,7 @@ def test_several_are_chosen_by_keys_and_merged(close, served):
         close.keyboard.press("b")
     close.locator("#change h2", has_text="2 changes chosen").wait_for(timeout=WAIT)
     close.keyboard.press("b")  # takes it out, and in again
-    close.locator("#change h2", has_text="1 changes chosen").wait_for(timeout=WAIT)
+    close.locator("#change h2", has_text="1 change chosen").wait_for(timeout=WAIT)
     close.keyboard.press("b")
     close.keyboard.press("m")
     close.locator("#change h2", has_text=f"Change {top + 3}").wait_for(timeout=WAIT)

@@ -24,13 +24,15 @@ export class Imagery {
   mode: Mode = "both";
   split = 0.5;
   private blinking = false;
+  private look: string;
   private readonly layers: Record<"before" | "after" | "probability", TileLayer>;
 
   constructor(
     target: HTMLElement,
     private readonly beside: HTMLElement,
-    private readonly scene: Scene,
+    scene: Scene,
   ) {
+    this.look = scene.look.name;
     const [rows, cols] = scene.shape;
     this.extent = [0, -rows, cols, 0];
     const projection = new Projection({ code: "SCENE", units: "pixels", extent: this.extent, metersPerUnit: scene.gsd ?? 1 });
@@ -78,6 +80,12 @@ export class Imagery {
     for (const layer of Object.values(this.layers)) layer.getSource()!.refresh();
   }
 
+  /** Draw the dates in other bands, or with another stretch. */
+  draw(look: string): void {
+    this.look = look;
+    for (const name of ["before", "after"] as const) (this.layers[name].getSource() as XYZ).setUrl(this.address(name, "{z}", "{x}", "{y}"));
+  }
+
   /** Show one date, both at the swipe's line, or both side by side. */
   show(mode: Mode): void {
     this.mode = mode;
@@ -119,7 +127,7 @@ export class Imagery {
   }
 
   private address(layer: string, zoom: string, x: string, y: string): string {
-    return `/tiles/${layer}/${this.scene.look}/${zoom}/${x}/${y}`;
+    return `/tiles/${layer}/${this.look}/${zoom}/${x}/${y}`;
   }
 
   /** How much of the width, from the left, shows the earlier date. */

@@ -51,7 +51,7 @@ class Review {
     this.marks = new Marks(this.imagery, index, this.cells, scene.cells.length);
     this.panel = new Panel(scene, index, this.cells, this.imagery);
     const who = localStorage.getItem(NAME) ?? scene.reviewer;
-    this.outbox = new Outbox(`geochange ${scene.name} ${scene.look}`, who, {
+    this.outbox = new Outbox(`geochange ${scene.name} ${scene.look.name}`, who, {
       learned: (told, kind) => this.acknowledged(told, kind),
       refused: (asked, now, why) => this.refused(asked, now, why),
       waiting: (count, why) => this.panel.showSaved(count, why),
@@ -555,8 +555,29 @@ class Review {
       void this.choose(place).then(() => this.show());
     };
     element<HTMLInputElement>("opacity").oninput = (event) => this.panel.showProbability(Number((event.target as HTMLInputElement).value));
+    this.bindPicture();
     this.bindMap();
     this.bindLine();
+  }
+
+  /** Have the bands that are shown, and their stretch, chosen. */
+  private bindPicture(): void {
+    const { bands, look } = this.scene;
+    const choices = ["red", "green", "blue"].map((name) => element<HTMLSelectElement>(name));
+    const cut = element<HTMLInputElement>("cut");
+    const draw = async () => {
+      const chosen = choices.map((choice) => choice.value);
+      this.imagery.draw((await get(`/api/look?bands=${chosen.join(",")}&cut=${cut.value}`)).name);
+    };
+    choices.forEach((choice, place) => {
+      choice.replaceChildren(...bands.map((band) => new Option(String(band))));
+      choice.value = String(look.bands[place] ?? look.bands[0]);
+      choice.onchange = () => {
+        choice.blur();
+        void draw();
+      };
+    });
+    cut.onchange = () => void draw();
   }
 
   /** Have the line between the dates follow the pointer that holds it. */

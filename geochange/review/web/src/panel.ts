@@ -76,7 +76,7 @@ export class Panel {
     this.place = standing?.place ?? null;
     void this.showComment();
     const parts = standing === null ? [] : this.change(standing);
-    if (chosen > 0) parts.unshift(heading(`${chosen} changes chosen`), paragraph("What you decide now holds for all of them. B adds or removes the current one, Esc lets them go."));
+    if (chosen > 0) parts.unshift(heading(chosen === 1 ? "1 change chosen" : `${chosen} changes chosen`), paragraph("What you decide now holds for all of them. B adds or removes the current one, Esc lets them go."));
     if (parts.length === 0 && this.cells.current !== null) parts.push(...this.restOfCell(this.cells.current));
     if (parts.length > 0) element("change").replaceChildren(...parts);
   }

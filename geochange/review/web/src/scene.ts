@@ -1,5 +1,11 @@
 // What the server knows of the scene, and how it is asked.
 
+/** How dates are drawn: in three bands, or in one. */
+export interface Look {
+  name: string;
+  bands: number[];
+}
+
 export interface Scene {
   name: string;
   shape: [number, number];
@@ -7,7 +13,8 @@ export interface Scene {
   crs: string | null;
   gsd: number | null;
   dates: { name: string; date: string | null }[];
-  look: string;
+  look: Look;
+  bands: number[];
   layers: string[];
   deepest: number;
   classes: string[];
