@@ -38,11 +38,14 @@ def _who(review: Review, sent: dict[str, Any]) -> str:
 
 
 async def lease(review: Review, request: Request) -> Response:
-    """Note that a page is at a change or cell, or at none, and answer where all pages are; nothing is recorded."""
+    """Note that a page is at a change or cell, at none, or closed, and answer where all are; nothing is recorded."""
     sent = await read_json(request)
     page, key = sent.get("page"), sent.get("key")
-    if not isinstance(page, str) or not 0 < len(page) <= LONGEST_PAGE or not isinstance(key, str):
+    if not isinstance(page, str) or not 0 < len(page) <= LONGEST_PAGE or not (key is None or isinstance(key, str)):
         raise Refusal(422, f"a lease is of a page of at most {LONGEST_PAGE} characters, at a key")
+    if key is None:
+        review.leases.end(page)
+        return JSONResponse({"pages": tell(review.leases.now)})
     if key and review.store.state.of(key) is None:
         raise Refusal(404, f"there is no {key[:50]!r}")
     review.leases.take(Lease(page, _who(review, sent), key))

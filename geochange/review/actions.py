@@ -33,6 +33,7 @@ Outline: TypeAlias = Callable[[Any], str]
 """Returns what a client has drawn as a geometry; raises BadShape."""
 
 MOST_ITEMS = 10_000
+MOST_ALIKE = 1_000_000  # items of one action that all get the same values
 LONGEST_COMMENT = 2000
 LONGEST_NAME = 40
 
@@ -146,7 +147,8 @@ def read_request(sent: Any, who: str, classes: Sequence[str], outline: Outline |
     """Check what a client sent.
 
     Args:
-        sent: parsed JSON: `op`, `kind` and `items`, each with `key`, `rev` and `after`.
+        sent: parsed JSON: `op`, `kind` and `items`, each with `key`, `rev` and `after`; or, to decide on many changes
+            alike, `ids`, `revs` and one `after`.
         who: the reviewer.
         classes: names that a label may have.
         outline: makes geometries of what was drawn; None: nothing may be drawn.
@@ -159,6 +161,8 @@ def read_request(sent: Any, who: str, classes: Sequence[str], outline: Outline |
     op, kind, items = _op(sent.get("op")), sent.get("kind"), sent.get("items", [])
     if kind not in KINDS or kind == "qgis":
         raise BadAction(f"kind {str(kind)[:50]!r} is not one of {', '.join(KINDS[:-1])}")
+    if "ids" in sent:
+        return Request(op, reviewer_name(who), kind, _alike(sent, kind, classes))
     if not isinstance(items, list) or len(items) > MOST_ITEMS:
         raise BadAction(f"items must be a list of at most {MOST_ITEMS}")
     if (kind in ("undo", "redo")) == bool(items):
@@ -212,6 +216,21 @@ def _wish(item: Any, kind: Kind, classes: Sequence[str], outline: Outline | None
     if not key and not {"geometry", "label"} <= after.keys():
         raise BadAction("a new change has a geometry and a label")
     return Wish(key, rev, after if key else {"status": "kept", "comment": "", **after, "origin": ORIGINS[kind]})
+
+
+def _alike(sent: Mapping[str, Any], kind: Kind, classes: Sequence[str]) -> tuple[Wish, ...]:
+    """Read wishes for many changes, which all get the same values."""
+    ids, revs = (_whole_numbers(sent.get(name), name) for name in ("ids", "revs"))
+    if kind != "decide" or not 0 < len(ids) <= MOST_ALIKE or len(ids) != len(revs) or len({*ids}) < len(ids):
+        raise BadAction(f"ids are for decisions, 1 to {MOST_ALIKE} of them, each once, with as many revs")
+    first = _wish({"key": change_key(ids[0]), "rev": revs[0], "after": sent.get("after")}, kind, classes, None)
+    return tuple(Wish(change_key(number), rev, first.after) for number, rev in zip(ids, revs, strict=True))
+
+
+def _whole_numbers(value: Any, name: str) -> list[int]:
+    if not isinstance(value, list) or not all(type(each) is int and each >= 0 for each in value):
+        raise BadAction(f"{name} must be whole numbers")
+    return value
 
 
 def _allowed(kind: Kind, key: str) -> tuple[str, ...]:

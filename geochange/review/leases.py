@@ -36,6 +36,15 @@ class Leases:
         self._taken[lease.page] = self.clock() + SECONDS, lease
         while len(self._taken) > MOST_PAGES:
             del self._taken[next(iter(self._taken))]
+        self._tell(before)
+
+    def end(self, page: str) -> None:
+        """Note that a page was closed."""
+        before = self.now
+        self._taken.pop(page, None)
+        self._tell(before)
+
+    def _tell(self, before: list[Lease]) -> None:
         if (now := self.now) != before:
             for listener in [*self._listeners]:
                 listener(now)

@@ -41,6 +41,7 @@ async def scene(review: Review, request: Request) -> Response:
     look = await review.read(lambda: pictures.look)
     return JSONResponse(
         {
+            "review": review.store.id,
             "name": run.out.name,
             "shape": grid.shape,
             "transform": list(grid.transform)[:6],

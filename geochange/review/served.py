@@ -15,7 +15,7 @@ from shapely.geometry.polygon import orient
 from starlette.requests import Request
 
 from geochange.polygons.features import map_polygons
-from geochange.review.actions import Action
+from geochange.review.actions import Action, Effect
 from geochange.review.cells import Cells
 from geochange.review.changes import Changes
 from geochange.review.geometry import read_polygon
@@ -105,10 +105,15 @@ def without_outline(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value is not None if name == "geometry" else value for name, value in fields.items()}
 
 
+def _reshapes(item: Effect) -> bool:
+    """Whether a change has another outline now, or is there again."""
+    return "geometry" in item.after or item.before.get("status") == "deleted"
+
+
 def told(review: Review, action: Action) -> dict[str, Any]:
     """Return what clients are told of an action."""
     items = [
-        review.told_of(item.key) if "geometry" in item.after else {"key": item.key, "rev": item.rev, **item.after}
+        review.told_of(item.key) if _reshapes(item) else {"key": item.key, "rev": item.rev, **item.after}
         for item in action.items
     ]
     told = {"seq": action.seq, "who": action.who, "op": action.op, "kind": action.kind, "of": action.of}

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from geochange.errors import DiskFull, GeochangeError, UnreadableInput
 from geochange.review.actions import Action, Fields, Request
@@ -91,6 +92,8 @@ class ReviewStore:
             DiskFull: it cannot be written.
         """
         self.path = path
+        self.id = ""
+        """What tells this review from all others."""
         self.read_only: str | None = None
         """Why nothing can be written at the moment."""
         self._untouched, self._top = untouched, top
@@ -139,11 +142,13 @@ class ReviewStore:
                 (begun,) = database.execute("SELECT count(*) FROM actions").fetchone()
                 way = "IGNORE" if begun else "REPLACE"
                 database.executemany(f"INSERT OR {way} INTO about VALUES (?, ?)", facts.items())
+                database.execute("INSERT OR IGNORE INTO about VALUES ('id', ?)", (uuid4().hex,))
                 found = dict(database.execute("SELECT name, value FROM about").fetchall())
         except sqlite3.OperationalError as error:
             raise _full(self.path, error) from error
         except sqlite3.DatabaseError as error:
             raise UnreadableInput(f"{self.path} is damaged, or not a review: {error}; move it away") from error
+        self.id = str(found["id"])
         if changed := [f"{name} {found[name]}, now {value}" for name, value in facts.items() if found[name] != value]:
             raise UnreadableInput(f"{self.path} is a review of {changed[0]}; move it away to begin another")
 

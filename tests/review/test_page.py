@@ -121,6 +121,8 @@ def test_all_that_is_hidden_is_rejected_by_one_action_without_a_question(page, s
 
 
 def test_a_cell_is_looked_at(page, served):
+    page.keyboard.press("i")  # shows the cell
+    page.locator("#message", has_text="I again").wait_for(timeout=WAIT)
     page.keyboard.press("i")
     tally(page, "1 of")
     assert statuses(served) == ["True"]

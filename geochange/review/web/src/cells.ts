@@ -2,23 +2,19 @@
 
 import type { Index } from "./index";
 import type { Scene } from "./scene";
-import { UNREVIEWED } from "./index";
+import { DELETED, UNREVIEWED } from "./index";
 
 export class Cells {
   /** The cell that is being looked at; null while changes are gone through in another order. */
   current: number | null = null;
   /** The order in which cells are gone through. */
   private sequence: number[];
-  private readonly members: Uint32Array[];
 
   constructor(
     private readonly scene: Scene,
     private readonly index: Index,
   ) {
     this.sequence = [...scene.cells.keys()];
-    const found: number[][] = scene.cells.map(() => []);
-    for (const place of index.ids.keys()) found[this.holding(...index.middle(place))].push(place);
-    this.members = found.map((places) => Uint32Array.from(places));
   }
 
   /** Number of the cell that holds a place, or of the nearest one. */
@@ -41,13 +37,19 @@ export class Cells {
     return [col, -row - height, col + width, -row];
   }
 
+  /** Whether the middle of a change lies in a cell. */
+  holds(cell: number, place: number): boolean {
+    return this.holding(...this.index.middle(place)) === cell;
+  }
+
   /** Changes whose middle lies in a cell. */
   changes(cell: number): Uint32Array {
-    return this.members[cell];
+    const there = (place: number) => this.index.statuses[place] !== DELETED && this.holds(cell, place);
+    return Uint32Array.from(Array.from(this.index.ids.keys()).filter(there));
   }
 
   undecided(cell: number): number {
-    return this.members[cell].filter((place) => this.index.statuses[place] === UNREVIEWED).length;
+    return this.changes(cell).filter((place) => this.index.statuses[place] === UNREVIEWED).length;
   }
 
   /** Go through cells row by row, or at random. */

@@ -23,7 +23,7 @@ export class Imagery {
   readonly extent: [number, number, number, number];
   mode: Mode = "both";
   split = 0.5;
-  private blinking = false;
+  blinking = false;
   private look: string;
   private readonly layers: Record<"before" | "after" | "probability", TileLayer>;
 

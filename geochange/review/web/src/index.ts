@@ -1,5 +1,6 @@
 // All changes and cells: the page's whole state, which depends on nothing that is drawn.
 
+import type { Waiting } from "./outbox";
 import { getBytes } from "./scene";
 
 export const STATUSES = ["unreviewed", "kept", "rejected", "unsure", "deleted"] as const;
@@ -20,8 +21,13 @@ export interface Told {
   area?: number;
 }
 
+/** Columns hold what is recorded, with what waits on top of it; revisions are those recorded. */
 export class Index {
   readonly places: Map<number, number>;
+  private waiting: Waiting[] = [];
+  /** What is recorded where something waits: place -> status and class, and cell -> whether it was looked at. */
+  private readonly recorded = new Map<number, [number, number]>();
+  private readonly recordedCells = new Map<number, number>();
 
   constructor(
     readonly seq: number,
@@ -79,25 +85,60 @@ export class Index {
     return Object.fromEntries(STATUSES.map((name, code) => [name, counts[code]])) as Record<Status, number>;
   }
 
-  /** Take over what the server says of changes and cells, unless more is known already; `all`: in any case. */
-  learn(told: Told[], columns: number, classes: string[], all = false): void {
+  /** Show what waits on top of what is recorded. */
+  show(waiting: Waiting[], columns: number, classes: string[]): void {
+    this.restore();
+    this.waiting = waiting;
+    this.lay(columns, classes);
+  }
+
+  private restore(): void {
+    for (const [place, [status, label]] of this.recorded) [this.statuses[place], this.labels[place]] = [status, label];
+    for (const [cell, looked] of this.recordedCells) this.looked[cell] = looked;
+    this.recorded.clear();
+    this.recordedCells.clear();
+  }
+
+  private lay(columns: number, classes: string[]): void {
+    const undone = new Set(this.waiting.map((each) => each.of));
+    for (const { op, items } of this.waiting) {
+      if (undone.has(op)) continue;
+      for (const { key, after } of items) {
+        if (key.startsWith("cell ")) {
+          const cell = cellOf(key, columns);
+          if (!this.recordedCells.has(cell)) this.recordedCells.set(cell, this.looked[cell]);
+          this.looked[cell] = Number(after.looked);
+          continue;
+        }
+        const place = this.places.get(Number(key));
+        if (place === undefined) continue;
+        if (!this.recorded.has(place)) this.recorded.set(place, [this.statuses[place], this.labels[place]]);
+        if (after.status !== undefined) this.statuses[place] = STATUSES.indexOf(after.status as Status);
+        if (after.label !== undefined) this.labels[place] = classes.indexOf(after.label as string);
+      }
+    }
+  }
+
+  /** Take over what the server says of changes and cells, unless more is known already. */
+  learn(told: Told[], columns: number, classes: string[]): void {
+    this.restore();
     for (const each of told) {
       if (each.key.startsWith("cell ")) {
-        const [row, col] = each.key.slice(5).split(" ").map(Number);
-        const place = row * columns + col;
-        if (!all && each.rev < this.cellRevs[place]) continue;
-        this.cellRevs[place] = each.rev;
-        this.looked[place] = Number(each.looked);
+        const cell = cellOf(each.key, columns);
+        if (each.rev < this.cellRevs[cell]) continue;
+        this.cellRevs[cell] = each.rev;
+        this.looked[cell] = Number(each.looked);
         continue;
       }
       const place = this.places.get(Number(each.key)) ?? (each.box === undefined ? undefined : this.append(Number(each.key)));
-      if (place === undefined || (!all && each.rev < this.revs[place])) continue;
+      if (place === undefined || each.rev < this.revs[place]) continue;
       this.revs[place] = each.rev;
       if (each.box !== undefined) this.boxes.set(each.box, 4 * place);
       if (each.area !== undefined) this.areas[place] = each.area;
       if (each.status !== undefined) this.statuses[place] = STATUSES.indexOf(each.status);
       if (each.label !== undefined) this.labels[place] = Math.max(0, classes.indexOf(each.label));
     }
+    this.lay(columns, classes);
   }
 
   /** Make room for a change that somebody has drawn. */
@@ -120,4 +161,9 @@ export class Index {
     this.places.set(id, place);
     return place;
   }
+}
+
+function cellOf(key: string, columns: number): number {
+  const [row, col] = key.slice(5).split(" ").map(Number);
+  return row * columns + col;
 }

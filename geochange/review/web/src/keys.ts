@@ -14,7 +14,7 @@ export const KEYS: [string, string][] = [
   ["Q", "probability"],
   ["O", "outlines"],
   ["[ ]", "hide below a score"],
-  ["I", "this cell is looked at, next cell"],
+  ["I", "shows a cell; again: it is looked at, next cell"],
   ["+ - 0", "zoom, fit the change"],
   ["Home", "whole scene"],
   ["P R F", "draw a polygon, a rectangle, freehand"],
@@ -32,12 +32,29 @@ export const KEYS: [string, string][] = [
   ["Esc", "leave the tool, the choice, your version"],
 ];
 
-export type Handlers = Record<string, (event: KeyboardEvent) => void>;
+const REPEATING = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", ",", ".", "+", "=", "-", "[", "]"]; // while they are held
+const SLIDING = ["Home", "End", "PageUp", "PageDown"];
+
+export type Handlers = Record<string, (event: { shiftKey: boolean }) => void>;
 
 /** Have keys handled; `first` sees each before, and may take it. */
 export function listen(down: Handlers, up: Handlers, first: (event: KeyboardEvent) => boolean): void {
   window.addEventListener("keydown", (event) => press(event, down, first), { capture: true });
   window.addEventListener("keyup", (event) => press(event, up, () => false), { capture: true });
+  leaveAfterPointing();
+}
+
+/** What was pressed by the pointer does not keep the focus: keys go on to be those of the review. */
+function leaveAfterPointing(): void {
+  let pointed = false;
+  window.addEventListener("pointerdown", () => (pointed = true), { capture: true });
+  window.addEventListener("keydown", () => (pointed = false), { capture: true });
+  window.addEventListener("click", (event) => {
+    if (event.detail > 0) (event.target as Element).closest<HTMLElement>("button, summary")?.blur();
+  });
+  window.addEventListener("change", (event) => {
+    if (pointed) (event.target as HTMLElement).closest<HTMLElement>("select, input[type=range]")?.blur();
+  });
 }
 
 function press(event: KeyboardEvent, handlers: Handlers, first: (event: KeyboardEvent) => boolean): void {
@@ -46,9 +63,12 @@ function press(event: KeyboardEvent, handlers: Handlers, first: (event: Keyboard
   if (typing || event.isComposing || document.querySelector("dialog[open]") !== null) return;
   const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
   if ((event.ctrlKey || event.metaKey || event.altKey) && !undoing) return;
-  if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
+  const slider = target instanceof HTMLInputElement || target.getAttribute("role") === "slider";
+  if (slider && (event.key.startsWith("Arrow") || SLIDING.includes(event.key))) return;
+  if (event.repeat && !REPEATING.includes(event.key)) return event.preventDefault();
   if (first(event)) return event.preventDefault();
-  if (target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter")) return;
+  const pressed = target instanceof HTMLButtonElement || target.tagName === "SUMMARY";
+  if (pressed && (event.key === " " || event.key === "Enter")) return;
   const name = undoing && event.shiftKey ? "y" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const handler = handlers[name];
   if (handler === undefined) return;

@@ -40,6 +40,7 @@ export class Marks {
   private readonly format = new GeoJSON();
   private readonly ahead = new Map<number, Promise<object>>();
   private asked = 0;
+  private nearAsked = 0;
   private beside: number | null = null;
   private arriving: Promise<void> = Promise.resolve();
 
@@ -67,6 +68,12 @@ export class Marks {
   showMine(shapes: number[][][][]): void {
     this.mine.clear();
     this.mine.addFeatures(shapes.map((rings) => new Feature(new Polygon(rings.map((ring) => ring.map(([x, y]) => [x, -y]))))));
+  }
+
+  /** Show outlines, or hide them, and the boxes. */
+  toggle(): void {
+    this.outlines = !this.outlines;
+    void this.fetchNear();
   }
 
   refresh(): void {
@@ -114,11 +121,15 @@ export class Marks {
   async fetchNear(): Promise<void> {
     const view = this.imagery.map.getView();
     if (!this.outlines || view.getResolution()! > NEAR) {
+      this.nearAsked += 1;
       this.near.clear();
+      this.painted.changed();
       return;
     }
     const [left, bottom, right, top] = view.calculateExtent();
+    const turn = ++this.nearAsked;
     const answer = await get(`/api/shapes?box=${left},${-top},${right},${-bottom}`);
+    if (turn !== this.nearAsked) return; // another view has been asked for since
     this.near.clear();
     if (!("too_many" in answer)) this.near.addFeatures(this.upright(answer));
     this.painted.changed();
@@ -186,7 +197,7 @@ export class Marks {
     const scale = ratio / resolution;
     const { boxes, scores, statuses } = this.index;
     this.paintCells(context, extent, scale, ratio);
-    if (resolution <= NEAR && this.outlines && this.near.getFeatures().length > 0) return canvas;
+    if (!this.outlines || (resolution <= NEAR && this.near.getFeatures().length > 0)) return canvas;
     for (const [code, status] of STATUSES.slice(0, 4).entries()) {
       context.fillStyle = COLOURS[status];
       for (let place = 0; place < scores.length; place += 1) {

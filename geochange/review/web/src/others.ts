@@ -2,6 +2,7 @@
 
 import { post, Refused } from "./scene";
 
+const PAGE = "geochange page";
 const LASTS = 60_000; // ms that somebody is taken to be where they said
 const AGAIN = 25_000; // ms until this page says again where it is
 const SETTLED = 150; // ms at one place, before this page says so
@@ -13,7 +14,7 @@ interface At {
 }
 
 export class Others {
-  private readonly page = crypto.randomUUID();
+  private readonly page = pageOf();
   private told: At[] = [];
   private heard = 0;
   private timer = 0;
@@ -34,12 +35,20 @@ export class Others {
     this.timer = window.setTimeout(() => void this.say(), SETTLED);
   }
 
-  async say(): Promise<void> {
+  /** Say where this page is; whether the server takes its name. */
+  async say(): Promise<boolean> {
     try {
       this.hear((await post("/api/lease", { page: this.page, who: this.who, key: this.key })).pages);
     } catch (error) {
       if (!(error instanceof Refused)) throw error; // a hint that does not arrive is no loss
+      return error.status !== 422;
     }
+    return true;
+  }
+
+  /** Say that this page is being closed. */
+  leave(): void {
+    void post("/api/lease", { page: this.page, key: null }, true).catch(() => undefined);
   }
 
   hear(pages: At[]): void {
@@ -66,4 +75,12 @@ export class Others {
   get namesake(): boolean {
     return this.now.some((each) => each.who === this.who);
   }
+}
+
+/** The name of this page: the same after it was loaded again, another one in a copy of its tab. */
+function pageOf(): string {
+  const kept = performance.getEntriesByType("navigation").some((each) => (each as PerformanceNavigationTiming).type === "reload") ? sessionStorage.getItem(PAGE) : null;
+  const page = kept ?? crypto.randomUUID();
+  sessionStorage.setItem(PAGE, page);
+  return page;
 }

@@ -6,7 +6,7 @@ import { STATUSES, type Index } from "./index";
 import { KEYS } from "./keys";
 import { get, type Scene } from "./scene";
 
-const READ = 4000; // ms that a message stands
+const READ = 6000; // ms that a message stands
 
 export const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
 
@@ -60,6 +60,8 @@ export interface Standing {
 
 export class Panel {
   private place: number | null = null;
+  private saved: string | null = null;
+  private connected = true;
 
   constructor(
     private readonly scene: Scene,
@@ -77,8 +79,31 @@ export class Panel {
     void this.showComment();
     const parts = standing === null ? [] : this.change(standing);
     if (chosen > 0) parts.unshift(heading(chosen === 1 ? "1 change chosen" : `${chosen} changes chosen`), paragraph("What you decide now holds for all of them. B adds or removes the current one, Esc lets them go."));
-    if (parts.length === 0 && this.cells.current !== null) parts.push(...this.restOfCell(this.cells.current));
-    if (parts.length > 0) element("change").replaceChildren(...parts);
+    if (parts.length === 0) parts.push(...(this.cells.current === null ? this.nothing() : this.restOfCell(this.cells.current)));
+    element("change").replaceChildren(...parts);
+  }
+
+  private nothing(): HTMLElement[] {
+    return [heading("No change is chosen"), paragraph("P draws one that was missed; another order may hold more.")];
+  }
+
+  /** Make a button of each class, where there are several. */
+  makeClasses(choose: (name: string) => void): void {
+    const { classes } = this.scene;
+    const buttons = classes.map((name, place) => {
+      const button = Object.assign(document.createElement("button"), { onclick: () => choose(name) });
+      if (place < 9) button.append(Object.assign(document.createElement("kbd"), { textContent: String(place + 1) }));
+      button.append(name);
+      return button;
+    });
+    element("classes").hidden = classes.length < 2;
+    element("classes").replaceChildren(...buttons);
+  }
+
+  /** Mark the class that is drawn. */
+  showClasses(drawn: string): void {
+    const { classes } = this.scene;
+    [...element("classes").children].forEach((button, place) => button.setAttribute("aria-pressed", String(classes[place] === drawn)));
   }
 
   private change({ place, at, count, others }: Standing): HTMLElement[] {
@@ -110,7 +135,9 @@ export class Panel {
 
   private restOfCell(cell: number): HTMLElement[] {
     const count = this.cells.changes(cell).length;
-    const text = `${count} changes found in it are decided. Where nothing else has changed, press I.`;
+    const undecided = this.cells.undecided(cell);
+    const decided = undecided > 0 ? `${undecided} of ${count} changes in it are undecided.` : `${count} changes in it are decided.`;
+    const text = `${decided} Where nothing else has changed, press I.`;
     return [heading(`Cell ${cell + 1} of ${this.scene.cells.length}`), paragraph(text)];
   }
 
@@ -124,11 +151,12 @@ export class Panel {
 
   showMode(): void {
     const [before, after] = this.scene.dates.map((each, place) => each.date?.slice(0, 10) ?? ["before", "after"][place]);
-    const { mode, split } = this.imagery;
-    const parts = mode === "before" ? [before] : mode === "after" ? [after] : [`${before} ◂`, `▸ ${after}`];
+    const { mode, split, blinking } = this.imagery;
+    const single = mode === "before" || mode === "after" ? (mode === "before") !== blinking : null;
+    const parts = single === null ? [`${before} ◂`, `▸ ${after}`] : [single ? before : after];
     element("main").className = mode;
     element("shown").replaceChildren(...parts.map((text) => Object.assign(document.createElement("b"), { textContent: text })));
-    element("shown").style.left = mode === "both" ? `${100 * split}%` : "50%";
+    element("shown").style.left = mode === "both" ? `clamp(7.5rem, ${100 * split}%, calc(100% - 7.5rem))` : "50%";
     if (mode !== "side") element("twin").hidden = true;
     const line = element("line");
     line.hidden = mode !== "both";
@@ -144,7 +172,18 @@ export class Panel {
   }
 
   showSaved(count: number, why: string | null): void {
-    element("saved").textContent = why ?? (count > 0 ? `${count} being saved` : "all saved");
+    this.saved = why ?? (count > 0 ? `${count} being saved` : null);
+    this.showState();
+  }
+
+  /** Show whether what others decide is heard of. */
+  showConnected(connected: boolean): void {
+    this.connected = connected;
+    this.showState();
+  }
+
+  private showState(): void {
+    element("saved").textContent = this.saved ?? (this.connected ? "all saved" : "no connection");
   }
 
   showPlace([x, y]: number[]): void {
@@ -166,10 +205,17 @@ export class Panel {
   }
 
   showKeys(): void {
-    const dialog = element<HTMLDialogElement>("keys");
     const table = document.createElement("dl");
     for (const [key, what] of KEYS) table.append(...pair(key, what));
-    dialog.replaceChildren(heading("Keys"), table);
+    this.open(heading("Keys"), table);
+  }
+
+  /** Show something in a dialogue, until it is closed. */
+  open(...parts: HTMLElement[]): void {
+    const dialog = element<HTMLDialogElement>("keys");
+    const close = Object.assign(document.createElement("button"), { textContent: "Close", onclick: () => dialog.close() });
+    dialog.onclick = (event) => event.target === dialog && dialog.close();
+    dialog.replaceChildren(...parts, close);
     dialog.showModal();
   }
 

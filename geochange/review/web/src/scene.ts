@@ -7,6 +7,8 @@ export interface Look {
 }
 
 export interface Scene {
+  /** What tells this review from all others. */
+  review: string;
   name: string;
   shape: [number, number];
   transform: [number, number, number, number, number, number];
@@ -40,9 +42,10 @@ export class Refused extends Error {
   }
 }
 
-export async function post(path: string, body: unknown): Promise<Record<string, any>> {
+/** Send something; `keepalive`: although the page is being closed. */
+export async function post(path: string, body: unknown, keepalive = false): Promise<Record<string, any>> {
   const headers = { "Content-Type": "application/json", "X-Geochange": "1" };
-  return answerOf(await reach(path, { method: "POST", headers, body: JSON.stringify(body) }));
+  return answerOf(await reach(path, { method: "POST", headers, body: JSON.stringify(body), keepalive }));
 }
 
 export async function get(path: string): Promise<any> {

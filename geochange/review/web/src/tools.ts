@@ -86,6 +86,11 @@ export class Tools {
     this.draw();
   }
 
+  /** Where the cross of the tool is; null where there is none. */
+  get at(): Place | null {
+    return this.tool === null ? null : this.cross;
+  }
+
   /** Keys that a tool has for itself; whether it took the key. */
   press(event: KeyboardEvent): boolean {
     if (this.tool === null) return false;
@@ -94,6 +99,7 @@ export class Tools {
     if (event.key in moves) this.moveCross(moves[event.key]);
     else if (event.key === "Enter") this.enter();
     else if (event.key === "Delete" || event.key === "Backspace") this.remove();
+    else if (event.key.toLowerCase() === "z" && this.places.length > 0) this.places.pop();
     else return false;
     this.draw();
     return true;
