@@ -397,11 +397,9 @@ class Review {
   private async rename(): Promise<void> {
     const answer = (await ask("Name of the reviewer", this.others.who, LONGEST_NAME))?.replace(/\s+/g, " ").trim();
     if (answer === undefined || answer === "") return;
-    const before = this.others.who;
+    if (!(await this.others.say(answer))) return this.say("that cannot be a name");
+    localStorage.setItem(NAME, answer);
     this.call(answer);
-    if (await this.others.say()) return localStorage.setItem(NAME, answer);
-    this.call(before);
-    this.say("that cannot be a name");
   }
 
   private call(who: string): void {

@@ -35,10 +35,10 @@ export class Others {
     this.timer = window.setTimeout(() => void this.say(), SETTLED);
   }
 
-  /** Say where this page is; whether the server takes its name. */
-  async say(): Promise<boolean> {
+  /** Say where this page is, and who; whether the server takes the name. */
+  async say(who = this.who): Promise<boolean> {
     try {
-      this.hear((await post("/api/lease", { page: this.page, who: this.who, key: this.key })).pages);
+      this.hear((await post("/api/lease", { page: this.page, who, key: this.key })).pages);
     } catch (error) {
       if (!(error instanceof Refused)) throw error; // a hint that does not arrive is no loss
       return error.status !== 422;
