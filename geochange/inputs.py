@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from geochange.names import file_of
+from geochange.names import file_of, is_elsewhere
 
 _VRT_HEADS = (b"<VRTDataset", b"<OGRVRTDataSource")
 _SOURCE_TAGS = {"SourceFilename", "SourceDataset", "SrcDataSource"}
@@ -87,7 +87,20 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def sources_elsewhere(name: str) -> list[str]:
+    """List what of an input, and of the VRTs that it is made of, is a URL or lies in a virtual file system."""
+    inside = [element.text or "" for path in files_read([name]) for element in _vrt_elements(path)]
+    return [each for each in (name, *inside) if is_elsewhere(each)]
+
+
 def _vrt_sources(path: Path) -> list[Path]:
+    return [each for source in _vrt_elements(path) for each in _sources_of(source, path.parent)]
+
+
+def _vrt_elements(path: Path) -> list[ET.Element]:
+    """Return the elements of a VRT that name its sources; none where it is no VRT."""
+    if not path.is_file():
+        return []
     try:
         with path.open("rb") as file:
             if not file.read(_HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<?xml", *_VRT_HEADS)):
@@ -97,7 +110,7 @@ def _vrt_sources(path: Path) -> list[Path]:
         return []
     if f"<{root.tag}".encode() not in _VRT_HEADS:
         return []
-    return [each for source in root.iter() if source.tag in _SOURCE_TAGS for each in _sources_of(source, path.parent)]
+    return [element for element in root.iter() if element.tag in _SOURCE_TAGS]
 
 
 def _sources_of(element: ET.Element, folder: Path) -> Iterator[Path]:

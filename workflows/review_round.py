@@ -21,6 +21,7 @@ import geochange
 from geochange.cli.program import run_command
 from geochange.cli.progress import progress_bar
 from geochange.errors import BadOption
+from geochange.pipeline.run_folder import RunFolder
 from geochange.review.carrying import carry_over
 from geochange.review.run import ReviewRun, layer_of
 from geochange.review.saved import SavedReview
@@ -44,7 +45,8 @@ def review_round(
         old = SavedReview.open(folder)
         found = _detect_again(old, output / old.run.out.name, checkpoint)
         new = SavedReview.open(found.folder, beginning=True)
-        carried = carry_over(old, new)
+        with RunFolder(found.folder, "review").owned():  # a server of it would write the same file
+            carried = carry_over(old, new)
         typer.echo(f"{found.folder}: {carried.changes} decisions and {carried.cells} cells carried over")
         if checkpoint is None:
             typer.echo(f"threshold {found.record['threshold']}")
@@ -65,7 +67,9 @@ def _train(folders: list[Path], out: Path, **settings: Any) -> Path:
 def _detect_again(old: SavedReview, out: Path, checkpoint: Path | None) -> geochange.Detection:
     """Detect with a checkpoint, or with the same detector at the threshold that its review chooses."""
     options = old.run.record["identity"]["options"]
-    taken = {name: options[name] for name in KEPT_OPTIONS} | asdict(old.run.opening.options)
+    if checkpoint is None and options.get("detector") is None:
+        raise BadOption(f"{old.run.out} was annotated, not detected; name weights with --from")
+    taken = {name: options[name] for name in KEPT_OPTIONS if name in options} | asdict(old.run.opening.options)
     if checkpoint is None:
         same = {"detector": options["detector"], "detector_options": options["detector_options"]}
         taken |= {**same, "labels": str(old.run.out), "threshold": "f1"}

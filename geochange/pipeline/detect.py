@@ -150,7 +150,7 @@ def detect(
         scene = scene.stored()
     _require_options(scene, options)
     review = review_of(options)
-    identity = _identity(scene, options) | ({} if review is None else {"review": review.identity()})
+    identity = _identity(scene, options, review)
     inputs = [before, *between, after, options.aoi, options.labels]
     inputs += options.own_options().values()
     folder = RunFolder(Path(out).absolute(), COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
@@ -205,10 +205,12 @@ def _without_shift(scene: Scene, options: DetectOptions, cluster: ClusterOptions
     return scene.move(1, (shift.row, shift.col), RESAMPLINGS[options.resampling])
 
 
-def _identity(scene: Scene, options: DetectOptions) -> dict[str, Any]:
-    named = {"aoi": options.aoi, "labels": options.labels, **options.own_options()}
+def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) -> dict[str, Any]:
+    labels = options.labels if review is None else None  # a review tells itself what has been decided
+    named = {"aoi": options.aoi, "labels": labels, **options.own_options()}
     return plain(
-        {
+        ({} if review is None else {"review": review.identity()})
+        | {
             "geochange": version("geochange"),
             "scene": scene.fingerprint(),
             "options": asdict(options),

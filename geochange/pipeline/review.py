@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from geochange.engine.progress import Listener, Silent
-from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
+from geochange.errors import BadOption, GeochangeError, OutputInTheWay, UnreadableInput
 from geochange.files import require_writable, write_whole
 from geochange.pipeline.options import ReviewOptions, choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
@@ -36,7 +36,7 @@ from geochange.review.gis_view import NAME as VIEW
 from geochange.review.gis_view import GisView
 from geochange.review.guard import Guard
 from geochange.review.material import write_labels, write_mask
-from geochange.review.run import LAYER, ReviewRun, digest, read_record
+from geochange.review.run import LAYER, ReviewRun, begin, digest, read_record
 from geochange.review.saved import SavedReview
 from geochange.review.store import ReviewStore
 from geochange.review.take_in import take_in
@@ -52,6 +52,7 @@ SERVER = "server.json"
 CACHE = "cache"
 CATCH_UP_SECONDS = 2.0  # after an action, when the view is brought up to date
 LOCAL = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::", "")
 COMMAND = "review"
 RASTERS = (".tif", ".tiff")
 EXPORTS = (*LAYER_WRITERS, COCO, *RASTERS)
@@ -122,7 +123,8 @@ def review(
     serving = options.export is None and options.compare is None and not options.status and not options.take_in
     out = _folder(run, before, after, layer, folder, options)
     new = None if layer is None or run is None else Path(layer)
-    saved = SavedReview.open(out, remote=options.remote, beginning=serving, layer=new)
+    _require_one_answer(options, new, serving=serving)
+    saved = SavedReview.open(out, remote=options.remote)
     if options.export is not None:
         return _export(saved, Path(options.export), options, overwrite=overwrite)
     if options.compare is not None:
@@ -132,9 +134,19 @@ def review(
         conflicts = _Serving(saved).take_in()
         return Reviewed(out, replace(saved).tally(), conflicts=conflicts)
     if serving:
-        _Serving(saved).serve(options, listener or Silent())
+        _Serving(saved).serve(new, options, listener or Silent())
         saved = replace(saved)  # with what has been decided meanwhile
     return Reviewed(saved.run.out, saved.tally(), sample=sampled_precision(saved))
+
+
+def _require_one_answer(options: ReviewOptions, layer: Path | None, *, serving: bool) -> None:
+    """Refuse options of which only one would have an effect."""
+    given = {name: getattr(options, name) for name in ("export", "compare", "take_in", "status")}
+    asked = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if len(asked) > 1:
+        raise BadOption(f"{' and '.join(asked)} go one at a time")
+    if layer is not None and not serving:
+        raise BadOption(f"--layer begins a review, which {asked[0]} does not; leave it out")
 
 
 def _folder(  # noqa: PLR0917, as `review` has them
@@ -229,20 +241,21 @@ class _Serving:
     def run(self) -> ReviewRun:
         return self.saved.run
 
-    def serve(self, options: ReviewOptions, listener: Listener) -> None:
-        """Serve the page until Ctrl-C, the one server of this run."""
+    def serve(self, layer: Path | None, options: ReviewOptions, listener: Listener) -> None:
+        """Serve the page until Ctrl-C, the one server of this run; a review begins with its layer, or another one."""
         _require_page()
         who = reviewer_name(options.reviewer or getpass.getuser())
-        with self._owned(), self._store() as store, self._kept_view(store) as view:
-            self._answer(store, view, who, options, listener)
+        with self._owned():
+            begin(self.run, layer)
+            with self._store() as store, self._kept_view(store, listener) as view:
+                self._answer(store, view, who, options, listener)
 
     def take_in(self) -> tuple[str, ...]:
         """Record what was edited in a GIS; return what was left."""
-        view = self._view()
-        if not view.path.exists():
-            raise UnreadableInput(f"{view.path} does not exist; `geochange review {self.run.out}` makes it")
+        if not (path := self.run.out / VIEW).exists():
+            raise UnreadableInput(f"{path} does not exist; `geochange review {self.run.out}` makes it")
         with self._owned(), self._store() as store:
-            return take_in(view, store, self.run.classes).conflicts
+            return take_in(self._view(store), store, self.run.classes).conflicts
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -254,9 +267,9 @@ class _Serving:
             where = _where(self.run.folder / SERVER) if "in use" in str(error) else ""
             raise OutputInTheWay(f"{error}{where}") from error
 
-    def _view(self) -> GisView:
+    def _view(self, store: ReviewStore) -> GisView:
         saved = self.saved
-        return GisView(self.run.out / VIEW, saved.changes, digest(saved.base.path), saved.cells)
+        return GisView(self.run.out / VIEW, saved.changes, f"{digest(saved.base.path)} {store.id}", saved.cells)
 
     def _store(self) -> ReviewStore:
         saved = self.saved
@@ -269,12 +282,15 @@ class _Serving:
         from geochange.review.served import Review
         from geochange.review.server import application
 
-        with _listening(options.host or LOCAL, _port_of(options, self.run.folder / SERVER)) as (port, sockets):
+        host, asked = options.host or LOCAL, options.port is not None
+        if host in EVERYWHERE:
+            raise BadOption(f"host {host} is no name that a browser could open; give that of this machine")
+        with _listening(host, _port_of(options, self.run.folder / SERVER), asked=asked) as (port, sockets):
             guard = Guard(port, options.host)
             pictures = Pictures(self.run)
             threading.Thread(target=pictures.prepare, args=[self.run.folder / CACHE], daemon=True).start()
             page = Review(self.run, self.saved.changes, store, pictures, self.saved.cells, guard, who, view)
-            address = f"http://{options.host or LOCAL}:{port}"
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             write_whole(self.run.folder / SERVER, json.dumps({"address": address, "port": port}).encode())
             print(f"{address}/#token={guard.token}", flush=True)
             if options.host is not None:
@@ -289,9 +305,9 @@ class _Serving:
                 server.run(sockets)
 
     @contextmanager
-    def _kept_view(self, store: ReviewStore) -> Iterator[GisView]:
+    def _kept_view(self, store: ReviewStore, listener: Listener) -> Iterator[GisView]:
         """Keep the GeoPackage up to date from a thread of its own, and bring it up to date at the end."""
-        view = self._view()
+        view = self._view(store)
         news, ended = threading.Event(), threading.Event()
 
         def follow() -> None:
@@ -300,8 +316,11 @@ class _Serving:
                 news.clear()
                 if ended.wait(CATCH_UP_SECONDS):
                     break
-                if not view.catch_up(store.state):
-                    news.set()
+                try:
+                    if not view.catch_up(store.state):
+                        news.set()  # a GIS has it: later
+                except GeochangeError as error:  # decisions are kept all the same
+                    listener.notice(f"{VIEW} is not brought up to date: {error}")
 
         view.catch_up(store.state)
         thread = threading.Thread(target=follow, name="review-view", daemon=True)
@@ -337,21 +356,24 @@ def _port_of(options: ReviewOptions, server: Path) -> int:
     if options.port is not None:
         return options.port
     try:
-        return int(json.loads(server.read_text())["port"])
+        port = int(json.loads(server.read_text())["port"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
+    return port if 0 < port < 1 << 16 else 0
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[tuple[int, list[socket.socket]]]:
-    """Listen at a port; where it is the one of last time and is taken, at any free one."""
+def _listening(host: str, port: int, *, asked: bool) -> Iterator[tuple[int, list[socket.socket]]]:
+    """Listen at a port; where nobody has asked for it and it is taken, at any free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # by which asyncio knows to send at once
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         try:
             opened.bind((host, port))
-        except OSError:
+        except OSError as error:
+            if asked:
+                raise BadOption(f"port {port} of {host} cannot be listened at: {error.strerror}") from error
             opened.bind((host, 0))
         opened.listen()  # from now on requests wait, also those that come before the server is ready
         yield int(opened.getsockname()[1]), [opened]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -18,6 +19,8 @@ from geochange.polygons.features import UNREVIEWED
 Status = Literal["unreviewed", "kept", "rejected", "unsure", "deleted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 DECIDED: tuple[Status, ...] = ("kept", "rejected", "unsure")
+
+_NUMBER = re.compile("[1-9][0-9]{0,9}")
 
 Kind = Literal["decide", "look", "undo", "redo", "draw", "grow", "reshape", "delete", "split", "merge", "qgis"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -58,6 +61,11 @@ class StaleAction(BadAction):
         super().__init__(message)
         self.ids = tuple(ids)
         """Keys of what has been touched."""
+
+
+def is_change(key: str) -> bool:
+    """Whether a key names a change."""
+    return _NUMBER.fullmatch(key) is not None
 
 
 def change_key(number: int) -> str:
@@ -210,6 +218,8 @@ def _wish(item: Any, kind: Kind, classes: Sequence[str], outline: Outline | None
     for name in asked:
         if name not in allowed:
             raise BadAction(f"field {name[:50]!r} of {key[:50]!r} is not what an action of kind {kind!r} touches")
+    if key and not is_cell(key) and not is_change(key):
+        raise BadAction(f"there is no change {key[:50]!r}")
     if not asked:
         raise BadAction(f"nothing is asked of {key[:50]!r}")
     after = {name: _value(name, value, kind, key, classes, outline) for name, value in asked.items()}
@@ -283,4 +293,6 @@ def _label(value: Any, classes: Sequence[str]) -> str:
 def _comment(value: Any, classes: Sequence[str]) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_COMMENT:
         raise BadAction(f"a comment is a text of at most {LONGEST_COMMENT} characters")
+    if any("\ud800" <= each <= "\udfff" for each in value):
+        raise BadAction("a comment holds half a character")
     return value

@@ -90,8 +90,9 @@ def kept_shapes(saved: SavedReview) -> list[Any]:
 def sampled_precision(saved: SavedReview) -> dict[str, Any] | None:
     """Estimate the share of right changes in all that was found, by those that come first in the random order.
 
-    The sample ends with the first change of that order that nobody has decided on; those that somebody was unsure of
-    count as wrong at the lower end of the interval (Wilson 1927, 95 %), and as right at the upper one.
+    The sample ends with the first change of that order that nobody has decided on; those that somebody was unsure of,
+    or has cut, merged or deleted, count as wrong at the lower end of the interval (Wilson 1927, 95 %), and as right at
+    the upper one.
 
     Returns:
         `changes` in the sample, `kept`, `unsure`, `precision` and `interval`; None with fewer than `FEWEST`.
@@ -100,9 +101,10 @@ def sampled_precision(saved: SavedReview) -> dict[str, Any] | None:
     columns = saved.base.columns
     for number in columns.ids[random_sample(columns)].tolist():
         now = saved.state.of(str(number))
-        if now is None or now.fields["status"] not in DECIDED:
+        status = "unreviewed" if now is None else str(now.fields["status"])
+        if status not in (*DECIDED, "deleted"):
             break
-        statuses.append(str(now.fields["status"]))
+        statuses.append("unsure" if status == "deleted" else status)
     if len(statuses) < FEWEST:
         return None
     count, kept, unsure = len(statuses), statuses.count("kept"), statuses.count("unsure")

@@ -19,6 +19,8 @@ from geochange.parsing import parsing
 GPKG_HEADER = 8  # bytes of a geometry before its envelope
 ENVELOPE_BYTES = (0, 32, 48, 48, 64)
 
+MOST = 1 << 32  # no id lies beyond
+
 ATTRIBUTES = ("label", "score_mean", "score_max", "area_m2", "area_px", "perimeter_m", "on_edge")
 
 
@@ -64,7 +66,11 @@ class Base:
         """
         with self._opened() as database:
             rows = database.execute(query, self.classes).fetchall()
-        table = np.array(rows, float).reshape(-1, 8)
+        with parsing(str(self.path), "a layer of changes"):
+            table = np.array(rows, float).reshape(-1, 8)
+            ids = table[:, 0]
+            if not ((ids > 0) & (ids < MOST)).all() or (np.diff(ids) == 0).any():
+                raise ValueError("its ids are not whole numbers from 1 on, each once")
         return Columns(
             table[:, 0].astype(np.int64),
             table[:, 1].astype(np.uint8),

@@ -11,7 +11,7 @@ import shapely
 
 from geochange.arrays import Array
 from geochange.errors import GridMismatch
-from geochange.review.actions import DECIDED, ORIGINS, Request, Wish
+from geochange.review.actions import DECIDED, ORIGINS, Request, Wish, is_change
 from geochange.review.saved import SavedReview
 from geochange.review.store import ReviewStore
 from geochange.scenes.grid import Tile
@@ -50,19 +50,21 @@ def carry_over(old: SavedReview, new: SavedReview) -> Carried:
     if old.run.scene.grid != new.run.scene.grid:
         raise GridMismatch(f"{old.run.out} and {new.run.out} are not on one grid; decisions cannot be carried over")
     decided = [
-        int(key)
-        for key, touched in old.state.touched.items()
-        if key.isdecimal() and touched.fields["status"] in DECIDED
+        int(key) for key, touched in old.state.touched.items() if is_change(key) and touched.fields["status"] in DECIDED
     ]
     before = old.changes.shapes(old.state, decided)
     after = new.changes.shapes(new.state, new.base.columns.ids.tolist())
     matches = _matches(before, after)
     fresh = shapely.STRtree([shape for number, shape in after.items() if number not in matches])
+    matched = shapely.STRtree([after[number] for number in matches])
     found_again = {*matches.values()}
     missed = {
         number: shape
         for number, shape in before.items()
-        if number not in found_again and _kept(old, number) and not fresh.query(shape, predicate="intersects").size
+        if number not in found_again
+        and _kept(old, number)
+        and not fresh.query(shape, predicate="intersects").size
+        and _share_covered(shape, matched) < LEAST_IOU
     }
     lost = [shape for number, shape in before.items() if number not in {*found_again, *missed} and _kept(old, number)]
     cells = _decided_cells(old, [*lost, *fresh.geometries])
@@ -86,6 +88,12 @@ def _matches(before: Mapping[int, Array], after: Mapping[int, Array]) -> dict[in
     ids, numbers = [*after], [*before]
     order = np.argsort(iou, kind="stable")
     return {ids[place[k]]: numbers[other[k]] for k in order.tolist() if iou[k] >= LEAST_IOU}
+
+
+def _share_covered(shape: Array, others: shapely.STRtree) -> float:
+    """Return how much of an outline others cover."""
+    near = others.geometries[others.query(shape, predicate="intersects")]
+    return float(shapely.area(shapely.intersection(shape, shapely.union_all(near))) / shapely.area(shape))
 
 
 def _decided_cells(old: SavedReview, undecided: list[Array]) -> list[int]:

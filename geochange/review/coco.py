@@ -70,7 +70,8 @@ def _annotations(saved: SavedReview, wanted: Sequence[Status] | None) -> Iterato
 
 def _outward(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     left, top, right, bottom = np.round(bounds, 6)  # what lies on the edges of pixels may be off by a rounding
-    return np.floor(left), np.floor(top), np.ceil(right), np.ceil(bottom)
+    left, top = np.floor(left), np.floor(top)
+    return left, top, max(np.ceil(right), left + 1), max(np.ceil(bottom), top + 1)
 
 
 def runs_of(mask: Bools, origin: tuple[int, int], shape: tuple[int, int]) -> list[int]:

@@ -12,6 +12,7 @@ import shapely
 
 from geochange.arrays import Array
 from geochange.errors import BadOption
+from geochange.parsing import parsing
 from geochange.polygons.export import FeatureLayer, write_features
 from geochange.polygons.features import SCHEMA, UNREVIEWED, map_polygons, measure
 from geochange.polygons.style import status_style
@@ -59,7 +60,10 @@ def read_changes(layer: str, grid: Grid, classes: Sequence[str]) -> list[dict[st
     labels = [str(value) for value in frame[LABEL].fillna(classes[0])] if LABEL in frame else [classes[0]] * len(frame)
     if unknown := sorted({*labels} - {*classes}):
         raise BadOption(f"{layer} holds the class {unknown[0]!r}; it is not one of {', '.join(classes)}")
-    scores = {name: frame[name].to_numpy(float) if name in frame else np.full(len(frame), np.nan) for name in SCORES}
+    with parsing(layer, "a layer whose scores are numbers"):
+        scores = {
+            name: frame[name].to_numpy(float) if name in frame else np.full(len(frame), np.nan) for name in SCORES
+        }
     rows, cols = grid.shape
     cut = shapely.intersection(shapely.make_valid(polygons), shapely.box(0, 0, cols, rows))
     found = []

@@ -5,7 +5,6 @@ Coordinates are columns and rows of the scene's pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,8 @@ from geochange.review.actions import BadShape
 MOST_VERTICES = 100_000
 LEAST_AREA = 1.0  # px²
 TOUCHING = 1e-6  # px
+SNAPPED = 1e-6  # px, between vertices of changes that are merged: they lie on one grid
+FAR = 1e15  # no number of a request lies beyond
 
 
 def read_polygon(sent: Any, shape: tuple[int, int]) -> shapely.Polygon:
@@ -43,16 +44,20 @@ def read_polygon(sent: Any, shape: tuple[int, int]) -> shapely.Polygon:
 def _ring(sent: Any) -> Array:
     if not isinstance(sent, list) or len(sent) < 4 or len(sent) > MOST_VERTICES:
         raise BadShape(f"a ring has 4 to {MOST_VERTICES} vertices, the last one like the first")
-    for each in sent:
-        if not isinstance(each, list) or len(each) != 2 or not all(_is_number(value) for value in each):
-            raise BadShape("a vertex is two finite numbers, column and row")
+    _require_vertices(sent)
     if sent[0] != sent[-1]:
         raise BadShape("a ring ends where it begins")
     return np.array(sent, float)
 
 
+def _require_vertices(sent: list[Any]) -> None:
+    for each in sent:
+        if not isinstance(each, list) or len(each) != 2 or not all(_is_number(value) for value in each):
+            raise BadShape("a vertex is two finite numbers, column and row")
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < FAR
 
 
 def require_polygon(polygon: shapely.Geometry, shape: tuple[int, int]) -> shapely.Polygon:
@@ -61,7 +66,7 @@ def require_polygon(polygon: shapely.Geometry, shape: tuple[int, int]) -> shapel
         text = explain_validity(polygon)
         reason, _, place = text.partition("[")
         raise BadShape(f"the outline is not valid: {reason.lower()}", _place(place.rstrip("]")))
-    if polygon.area < LEAST_AREA:
+    if polygon.area < LEAST_AREA - TOUCHING:
         raise BadShape("an outline covers at least a pixel")
     rows, cols = shape
     left, top, right, bottom = polygon.bounds
@@ -86,9 +91,7 @@ def read_line(sent: Any) -> shapely.LineString:
     """
     if not isinstance(sent, list) or not 2 <= len(sent) <= MOST_VERTICES:
         raise BadShape(f"a line has 2 to {MOST_VERTICES} vertices")
-    for each in sent:
-        if not isinstance(each, list) or len(each) != 2 or not all(_is_number(value) for value in each):
-            raise BadShape("a vertex is two finite numbers, column and row")
+    _require_vertices(sent)
     return shapely.LineString(sent)
 
 
@@ -110,7 +113,8 @@ def merge(polygons: Sequence[shapely.Geometry]) -> shapely.Polygon:
     Raises:
         BadShape: they lie apart.
     """
-    return _single(shapely.union_all(polygons), "the changes lie apart; only those that touch can be merged")
+    whole = shapely.union_all(polygons, grid_size=SNAPPED)
+    return _single(whole, "the changes lie apart; only those that touch can be merged")
 
 
 def cut_out(polygon: shapely.Geometry, hole: shapely.Polygon) -> shapely.Polygon:

@@ -23,7 +23,7 @@ import shapely
 from geochange.errors import OutputInTheWay
 from geochange.files import appearing
 from geochange.parsing import parsing
-from geochange.polygons.features import map_polygons
+from geochange.polygons.features import UNREVIEWED, map_polygons
 from geochange.polygons.style import status_style
 from geochange.review.actions import Action, Effect, is_cell
 from geochange.review.base import wkb_of
@@ -34,7 +34,6 @@ from geochange.review.state import ReviewState
 NAME = "review.gpkg"
 BUSY_SECONDS = 0.2  # that a lock of a GIS is waited for
 JOURNALS = ("-wal", "-journal")
-AREAS = "areas"
 
 _COLUMNS = """
 ALTER TABLE changes ADD COLUMN rev INTEGER NOT NULL DEFAULT 0;
@@ -58,6 +57,10 @@ INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_i
 _DIGESTED = "geom, label, status, comment"
 
 
+class Busy(OutputInTheWay):
+    """The file is being read or written by another program at the moment."""
+
+
 @dataclass(frozen=True)
 class GisView:
     """The file `review.gpkg` of a run."""
@@ -65,21 +68,27 @@ class GisView:
     path: Path
     changes: Changes
     layer: str
-    """What tells the contents of the base from others."""
+    """What tells this review, and the contents of its base, from others."""
     cells: Cells
 
     def catch_up(self, state: ReviewState) -> bool:
         """Bring the file up to date, in one transaction; make it where there is none.
 
         Returns:
-            False where a GIS is writing it at the moment.
+            False where a GIS is reading or writing it at the moment.
 
         Raises:
             OutputInTheWay: it was removed, while a journal of it was left; or it holds edits of another layer.
         """
+        try:
+            return self._caught_up(state)
+        except Busy:
+            return False
+
+    def _caught_up(self, state: ReviewState) -> bool:
         if not self.path.exists():
             self._make()
-        with self._read_safely(), self._opened() as view:
+        with self.reading() as view:
             (stale,) = view.execute("SELECT layer != ? FROM review_state", (self.layer,)).fetchone()
             edited = self._edited(view) if stale else 0
         if edited:
@@ -88,12 +97,7 @@ class GisView:
             self.path.unlink()
             self._make()
         with self.lock, self.reading() as view:
-            try:
-                view.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
-                    raise
-                return False
+            view.execute("BEGIN IMMEDIATE")
             self.bring_up(view, state)
             view.execute("COMMIT")
         return True
@@ -127,9 +131,19 @@ class GisView:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Open the file; what is wrong with it is said in a line."""
+        """Open the file; what is wrong with it is said in a line.
+
+        Raises:
+            Busy: another program holds it; nothing was changed.
+            UnreadableInput: it is damaged.
+        """
         with self._read_safely(), self._opened() as view:
-            yield view
+            try:
+                yield view
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                raise Busy(f"{self.path} is in use by another program; save its edits, and try again") from error
 
     @cached_property
     def lock(self) -> threading.Lock:
@@ -153,7 +167,7 @@ class GisView:
             with closing(sqlite3.connect(temporary)) as view:
                 _add_functions(view)
                 view.executescript(_COLUMNS)
-                view.execute(f"UPDATE changes SET digest = digest_of({_DIGESTED})")
+                view.execute("UPDATE changes SET digest = digest_of(geom, label, ?, '')", (UNREVIEWED,))
                 view.execute("INSERT INTO review_state VALUES (0, ?)", (self.layer,))
                 view.execute("UPDATE layer_styles SET styleQML = ? WHERE f_table_name = 'changes'", (status_style(),))
                 view.executemany("INSERT INTO areas (geom, name, looked, rev) VALUES (?, ?, 0, 0)", self._areas(view))

@@ -12,7 +12,6 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 MOST_BYTES = 8 << 20  # of a request
@@ -56,7 +55,8 @@ class Guard:
     def require_host(self, host: str) -> None:
         """Refuse a request to a name that is not this server's, with any port."""
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name.lower() not in {*LOCAL_NAMES, *([self.host.lower()] if self.host else [])}:
+        own = [] if self.host is None else [self.host.lower(), f"[{self.host.lower()}]"]
+        if name.lower() not in {*LOCAL_NAMES, *own}:
             raise Refusal(403, "this name is not the review's; open the printed address")
 
     def require_session(self, cookies: Mapping[str, str]) -> None:
@@ -67,7 +67,7 @@ class Guard:
     def require_own_page(self, headers: Mapping[str, str]) -> None:
         """Refuse a request that changes something and does not come from the page."""
         origin, host = headers.get("origin", ""), headers.get("host", "")
-        if urlsplit(origin).scheme != "http" or urlsplit(origin).netloc != host:
+        if origin != f"http://{host}":
             raise Refusal(403, "the request does not come from the review's page")
         if headers.get("x-geochange") != "1":
             raise Refusal(403, "the request lacks the header X-Geochange")
@@ -76,6 +76,6 @@ class Guard:
 
     def session_for(self, token: object) -> str:
         """Return the cookie's value for a token; refuse a wrong one."""
-        if not isinstance(token, str) or not hmac.compare_digest(token.encode(), self.token.encode()):
+        if not isinstance(token, str) or not hmac.compare_digest(token.encode(errors="replace"), self.token.encode()):
             raise Refusal(401, "the token is not this review's; open the address that was printed last")
         return self.session

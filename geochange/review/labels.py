@@ -23,6 +23,8 @@ from geochange.scenes.layers import VectorLabels
 UNCHANGED = 0
 MARGIN = 3  # px around a tile that its labels depend on
 AROUND = np.ones((3, 3), bool)
+CROSS = ndimage.generate_binary_structure(2, 1)
+MOST = 1 << 10  # no label lies beyond
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class ReviewLabels:
         inside = ndimage.binary_erosion(kept, border_value=1)
         labels[ndimage.binary_dilation(kept) & ~kept] = IGNORE
         labels[kept & ~inside & ndimage.binary_dilation(inside, AROUND)] = IGNORE
+        labels[kept & _beside_another(np.where(kept, drawn, 0))] = IGNORE
         inner = labels[MARGIN:-MARGIN, MARGIN:-MARGIN]
         inner[~valid] = IGNORE
         return inner
@@ -80,6 +83,15 @@ class ReviewLabels:
         """Whether anything is known of a tile."""
         box = _box(tile)
         return bool(self._cells.query(box).size or self._known.query(box).size)
+
+
+def _beside_another(values: Ints) -> Bools:
+    """(y, x) whether a neighbour holds another value; 0 is none."""
+    values = values.astype(np.int32)
+    high = ndimage.maximum_filter(values, footprint=CROSS)
+    low = ndimage.minimum_filter(np.where(values == 0, MOST, values), footprint=CROSS)
+    beside: Bools = high != low
+    return beside
 
 
 def _box(tile: Tile) -> shapely.Geometry:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import shapely
-from pyproj import Transformer
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -186,8 +187,18 @@ async def at(review: Review, request: Request) -> Response:
         raise Refusal(404, "the place lies outside the scene")
     values = await review.read(lambda: review.pictures.values_at(row, col))
     x, y = grid.transform @ (col + 0.5, row + 0.5)
-    place = None if grid.crs is None else Transformer.from_crs(grid.crs, 4326, always_xy=True).transform(x, y)
-    return JSONResponse({**values, "x": x, "y": y, "lonlat": place})
+    return JSONResponse({**values, "x": x, "y": y, "lonlat": _lonlat(grid.crs, x, y)})
+
+
+def _lonlat(crs: CRS | None, x: float, y: float) -> tuple[float, float] | None:
+    """Return longitude and latitude of a place; None where the CRS has none."""
+    if crs is None:
+        return None
+    try:
+        lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
+    except ProjError:  # of a local CRS
+        return None
+    return (lon, lat) if np.isfinite([lon, lat]).all() else None
 
 
 async def progress(review: Review, request: Request) -> Response:

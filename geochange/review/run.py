@@ -10,9 +10,11 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
-from geochange.files import appearing
-from geochange.names import is_elsewhere
+from geochange.files import appearing, write_whole
+from geochange.inputs import sources_elsewhere
 from geochange.parsing import parsing
 from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.review.foreign import read_changes, write_changes
@@ -21,6 +23,7 @@ from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Opening, Scene
 
 BASE = "base.gpkg"
+GIVEN = "layer.txt"  # names the layer that the review began with, where it is not the run's
 LAYER = "changes.gpkg"
 COMMANDS = ("detect", "review")
 RECORD = "run.json"
@@ -90,21 +93,25 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
         identity = record["identity"]
         names = [str(date["name"]) for date in identity["scene"]["dates"]]
         saved = {each.name: identity["options"][each.name] for each in fields(SceneOptions)}
+        samples = [str(date["sample"]) for date in identity["scene"]["dates"]]
         shift = tuple(float(each) for each in record["scene"]["removed_shift"])
-    if (elsewhere := [name for name in names if is_elsewhere(name)]) and not remote:
+        if len(names) < 2 or len(shift) != 2 or not np.isfinite(shift).all():
+            raise ValueError("it is not that of two dates")
+    read = [*names, *([saved["aoi"]] if isinstance(saved.get("aoi"), str) else [])]
+    if (elsewhere := [inner for name in read for inner in sources_elsewhere(name)]) and not remote:
         raise BadOption(f"{elsewhere[0]} is read over the network; add --remote where you trust this run.json")
     given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()}
     opening = Opening(SceneOptions(**given), (shift[0], shift[1]))
     scene = opening.open(names)
-    _require_unchanged(scene, identity["scene"], out)
+    _require_unchanged(scene, samples, out)
     scores = open_scores(str(out / "probability.tif")) if record["command"] == "detect" else None
     return ReviewRun(out, record, scene, scores, opening)
 
 
-def _require_unchanged(scene: Scene, before: Mapping[str, Any], out: Path) -> None:
+def _require_unchanged(scene: Scene, before: Sequence[str], out: Path) -> None:
     now = json.loads(json.dumps(scene.fingerprint()))
-    for then, date in zip(before["dates"], now["dates"], strict=True):
-        if then["sample"] != date["sample"]:
+    for then, date in zip(before, now["dates"], strict=True):
+        if then != str(date["sample"]):
             raise UnreadableInput(f"{date['name']} has changed since {out} was made; detect again in another folder")
 
 
@@ -131,7 +138,9 @@ def begin(run: ReviewRun, layer: Path | None = None) -> None:
     Raises:
         OutputInTheWay: another layer is wanted, and somebody has decided something already.
     """
-    base, source = run.folder / BASE, run.out / LAYER
+    base, source, given = run.folder / BASE, run.out / LAYER, run.folder / GIVEN
+    if link := next((each for each in (run.folder, base, given, run.folder / TRUTH) if each.is_symlink()), None):
+        raise OutputInTheWay(f"{link} is a link; a review lies in the folder of its run itself")
     begun = (run.folder / TRUTH).exists() and read_actions(run.folder / TRUTH)
     if layer is not None:
         if begun:
@@ -139,8 +148,9 @@ def begin(run: ReviewRun, layer: Path | None = None) -> None:
         run.folder.mkdir(exist_ok=True)
         write_changes(base, read_changes(str(layer), run.scene.grid, run.classes), run.scene.grid)
         base.chmod(0o444)
+        write_whole(given, f"{layer}\n".encode(errors="surrogateescape"))
         return
-    if base.exists() and (begun or not source.is_file() or digest(base) == digest(source)):
+    if base.exists() and (begun or given.exists() or not source.is_file() or digest(base) == digest(source)):
         return
     run.folder.mkdir(exist_ok=True)
     with appearing(base) as temporary:

@@ -13,14 +13,14 @@ import numpy as np
 import shapely
 
 from geochange.arrays import IGNORE, Bools
-from geochange.review.actions import STATUSES, TEXTS, Action, Fields, Status
+from geochange.review.actions import STATUSES, TEXTS, Action, Fields, Status, is_change
 from geochange.review.base import Base, Columns, wkb_of
 from geochange.review.cells import Cells
 from geochange.review.changes import SCORES, Changes
 from geochange.review.labels import UNCHANGED, ReviewLabels
 from geochange.review.run import ReviewRun, begin, digest, layer_of, open_run
 from geochange.review.state import FOUND, LOOKED, ReviewState, fold
-from geochange.review.store import FOLDER, TRUTH, read_actions
+from geochange.review.store import TRUTH, read_actions
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels
 
@@ -29,11 +29,6 @@ LAYERED = {"rejected": 0, "kept": 1, "unreviewed": 2, "unsure": 2}
 
 DECIDED_FIELDS = ("geometry", *TEXTS)
 """Attributes that reviewers decide."""
-
-
-def is_reviewed(path: Path) -> bool:
-    """Whether a path names a run that has a review."""
-    return (path / FOLDER / TRUTH).is_file()
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class SavedReview:
         """Fields of a change as it was found, or of a cell."""
         if key in self.cells.places:
             return LOOKED
-        if not key.isdecimal() or (place := self.base.places.get(int(key))) is None:
+        if not is_change(key) or (place := self.base.places.get(int(key))) is None:
             return None
         return {**FOUND, "label": self.run.classes[self.base.columns.labels[place]]}
 

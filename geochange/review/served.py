@@ -18,7 +18,7 @@ from geochange.polygons.features import map_polygons
 from geochange.review.actions import Action, Effect
 from geochange.review.cells import Cells
 from geochange.review.changes import Changes
-from geochange.review.geometry import read_polygon
+from geochange.review.geometry import FAR, read_polygon
 from geochange.review.gis_view import GisView
 from geochange.review.guard import MOST_BYTES, Guard, Refusal
 from geochange.review.leases import Leases
@@ -95,7 +95,7 @@ def read_numbers(request: Request, name: str, kind: type[Any], count: int | None
         found = [kind(each) for each in request.query_params.get(name, "").split(",")]
     except ValueError as error:
         raise Refusal(422, f"{name} must be numbers with commas between them") from error
-    if (count is not None and len(found) != count) or len(found) > MOST_SHAPES or not np.isfinite(found).all():
+    if (count is not None and len(found) != count) or len(found) > MOST_SHAPES or not all(abs(n) < FAR for n in found):
         raise Refusal(422, f"{name} must be {count or f'at most {MOST_SHAPES}'} numbers")
     return found
 

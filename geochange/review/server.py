@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from geochange.review.pictures import NotYet
 from geochange.review.served import Review, read_json
 
 PAGE = Path(__file__).with_name("page")
+
+log = logging.getLogger("geochange")
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -83,6 +86,9 @@ def _guarded(review: Review, answer: Answer, *, own_page: bool = False, session:
             response = JSONResponse({"error": "the picture is being prepared"}, 503, {"Retry-After": "2"})
         except GeochangeError as error:
             response = JSONResponse({"error": str(error)}, 500)
+        except Exception:
+            log.exception("%s %s", request.method, request.url.path)
+            response = JSONResponse({"error": "the review has a fault; its log says which"}, 500)
         response.headers.update(HEADERS)
         return response
 

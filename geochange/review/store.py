@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,8 +172,8 @@ class ReviewStore:
                 else:
                     self._probe(database)
         finally:
-            database.execute("PRAGMA journal_mode = DELETE")  # so that whoever reads the file leaves nothing beside it
-            database.close()
+            with closing(database), suppress(sqlite3.OperationalError):  # where somebody reads it just now, it stays
+                database.execute("PRAGMA journal_mode = DELETE")  # whoever reads the file leaves nothing beside it
 
     def _next_batch(self) -> list[_Asked] | None:
         """Take all that waits; nothing where it is time to look at a full disk; None at the end."""
@@ -206,6 +206,8 @@ class ReviewStore:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         answers: list[tuple[Future[Action], Action | GeochangeError]] = []
         for asked in batch:
+            if not asked.answer.set_running_or_notify_cancel():
+                continue
             try:
                 action = self._planned(draft, asked.request, at)
             except GeochangeError as error:
@@ -218,7 +220,7 @@ class ReviewStore:
         try:
             self._commit(database, planned)
         except sqlite3.Error as error:
-            self._fail(error, [asked.answer for asked in batch])
+            self._fail(error, [asked.answer for asked in batch if not asked.answer.cancelled()])
             return
         self.state.take_over(draft)
         for answer, outcome in answers:
@@ -244,7 +246,7 @@ class ReviewStore:
                 row = (each.seq, each.at, each.who, each.op, each.kind, each.items_json())
                 database.execute(_INSERT, row)
             database.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 import numpy as np
 import shapely
+from shapely.geometry.polygon import orient
 
-from geochange.errors import GeochangeError, OutputInTheWay
+from geochange.errors import GeochangeError
 from geochange.polygons.features import UNREVIEWED
 from geochange.review.actions import (
     DECIDED,
@@ -68,14 +69,11 @@ def take_in(view: GisView, store: ReviewStore, classes: Sequence[str]) -> TakenI
         classes: that a change may have.
 
     Raises:
-        OutputInTheWay: a GIS is writing it at the moment.
+        Busy: a GIS is reading or writing it at the moment.
         DiskFull: the action cannot be written.
     """
     with view.lock, view.reading() as database:
-        try:
-            database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise OutputInTheWay(f"{view.path} is being written by another program; save its edits first") from error
+        database.execute("BEGIN IMMEDIATE")
         edits = _edits(view, database, store.state, classes)
         if edits.wishes:
             store.act(Request(str(uuid4()), GIS, "qgis", tuple(edits.wishes))).result()
@@ -94,7 +92,7 @@ def _edits(view: GisView, database: sqlite3.Connection, state: ReviewState, clas
     taken = {
         str(each.fields["geometry"])
         for each in list(state.touched.values())
-        if each.fields.get("origin") == ORIGINS["qgis"]
+        if each.fields.get("origin") == ORIGINS["qgis"] and each.fields["status"] != "deleted"
     }
     for fid, number, rev, digest, blob, *texts in database.execute(_ROWS).fetchall():
         told = dict(zip(("label", "status", "comment"), texts, strict=True))
@@ -106,12 +104,12 @@ def _edits(view: GisView, database: sqlite3.Connection, state: ReviewState, clas
         if digest == digest_of(blob, *texts):
             continue
         key = change_key(number)
+        shown = _shown(view, state, number)
         try:
-            wanted = {**_texts(told, now.fields, classes), "geometry": _geometry(view, blob)}
+            wanted = {**_texts(told, now.fields, classes), "geometry": _geometry(view, blob, shown["geometry"])}
         except GeochangeError as error:
             found.conflicts.append(f"change {number} is left: {error}")
             continue
-        shown = _shown(view, state, number)
         after = {name: value for name, value in wanted.items() if value != shown[name]}
         if after and (rev != now.rev or now.fields["status"] == "deleted"):
             here = "deleted" if now.fields["status"] == "deleted" else _said({name: shown[name] for name in after})
@@ -171,21 +169,26 @@ def _texts(told: dict[str, Any], otherwise: Fields, classes: Sequence[str]) -> d
     return texts
 
 
-def _geometry(view: GisView, blob: bytes | None) -> str:
-    """Check the outline of a row, in map units; return it as actions have it.
+def _geometry(view: GisView, blob: bytes | None, shown: str | None = None) -> str:
+    """Check the outline of a row, in map units, unless it is that which is shown; return it as actions have it.
 
     Raises:
         BadShape: it cannot be that of a change.
     """
     if blob is None:
         raise BadShape("it has no outline")
-    shape = shapely.from_wkb(wkb_of(blob))
+    shape = shapely.force_2d(shapely.from_wkb(wkb_of(blob)))
+    outline = str(shapely.to_wkb(shape, hex=True))
+    if outline == shown:
+        return outline
     parts = shapely.get_parts(shape)
     if any(part.geom_type != "Polygon" for part in parts) or not len(parts):
         raise BadShape("its outline is not a polygon")
     for part in in_pixels(np.array(parts, object), view.changes.grid):
         require_polygon(part, view.changes.grid.shape)
-    return str(shapely.to_wkb(shapely.force_2d(shape), hex=True))
+    oriented = [orient(part) for part in parts]
+    whole = oriented[0] if shape.geom_type == "Polygon" else shapely.MultiPolygon(oriented)
+    return str(shapely.to_wkb(whole, hex=True))
 
 
 def _shown(view: GisView, state: ReviewState, number: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import rasterio.shutil
 from rasterio.enums import Resampling
 
 from geochange.arrays import Array, Bools
-from geochange.files import appearing
+from geochange.files import appearing, scratch_beside
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import FileSource, open_file, rasterio_crs, readable
 from geochange.scenes.source import Source
@@ -76,12 +76,14 @@ def _with_overviews(source: FileSource, factors: list[int], folder: Path) -> Sou
     """Return a source of a virtual copy, beside which the overviews lie."""
     path = folder / f"{_mark(source)}.vrt"
     overviews = path.with_suffix(".vrt.ovr")
-    if not (path.exists() and overviews.exists()):
-        path.unlink(missing_ok=True)
-        with readable(source.path):
+    if not overviews.exists():
+        with readable(source.path), scratch_beside(path) as scratch:
             rasterio.shutil.copy(source.path, path, driver="VRT")
-            with rasterio.Env(COMPRESS_OVERVIEW="ZSTD", GDAL_NUM_THREADS="1"), rasterio.open(path) as dataset:
+            copy = scratch / path.name
+            rasterio.shutil.copy(source.path, copy, driver="VRT")
+            with rasterio.Env(COMPRESS_OVERVIEW="ZSTD", GDAL_NUM_THREADS="1"), rasterio.open(copy, "r+") as dataset:
                 dataset.build_overviews(factors, Resampling.nearest)
+            copy.with_suffix(".vrt.ovr").replace(overviews)  # whole, or not there
     opened = open_file(str(path), bands=source.bands, nodata=source.nodata)
     part = Tile(*source.origin, *source.grid.shape)
     return replace(opened.crop(part), scaling=source.scaling)
@@ -121,5 +123,8 @@ def _as_mask(valid: Array) -> Array:
 
 def _mark(source: Source) -> str:
     """Name a copy by what it shows."""
-    shown = f"{source.name} {source.grid} {source.bands} {source.shift} {source.nodata} {source.scaling}"
-    return blake2b(shown.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    path = Path(source.path or source.name)
+    written = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+    resampling = getattr(source, "resampling", None)
+    read = (source.name, written, source.grid, source.bands, source.nodata, source.scaling, source.shift, resampling)
+    return blake2b(" ".join(map(str, read)).encode(errors="surrogateescape"), digest_size=8).hexdigest()

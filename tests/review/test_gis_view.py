@@ -72,13 +72,15 @@ def test_a_gis_that_writes_is_waited_for(opened, view):
     assert read_file(view.path, layer="changes").set_index("id").loc[1, "status"] == "kept"
 
 
-def test_a_gis_that_reads_is_no_hindrance(opened, view):
+def test_a_gis_that_reads_is_waited_for(opened, view):
     state = opened.state
     view.catch_up(state)
     do(state, "1", status="kept")
     with closing(sqlite3.connect(view.path)) as gis:
-        gis.execute("SELECT * FROM changes").fetchone()
-        view.catch_up(state)
+        cursor = gis.execute("SELECT * FROM changes")
+        cursor.fetchone()  # half-way: it holds a lock
+        assert not view.catch_up(state)
+        cursor.close()
     assert view.catch_up(state)
     assert read_file(view.path, layer="changes").set_index("id").loc[1, "status"] == "kept"
 

@@ -248,7 +248,7 @@ def test_other_names_are_not(host):
 
 def test_answers_are_sent_at_once():
     """Of a socket whose protocol is not named, asyncio lets answers wait for more to send."""
-    with _listening("127.0.0.1", 0) as (port, (opened,)):
+    with _listening("127.0.0.1", 0, asked=True) as (port, (opened,)):
         assert opened.proto == socket.IPPROTO_TCP
         assert opened.getsockname()[1] == port
 
