@@ -171,7 +171,7 @@ def test_a_gis_that_writes_is_in_the_way(viewed):
     out, view = viewed
     with closing(sqlite3.connect(view.path, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OutputInTheWay, match="is being written by another program; save its edits first"):
+        with pytest.raises(OutputInTheWay, match="is in use by another program; save its edits"):
             taken(out, view)
 
 
