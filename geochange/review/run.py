@@ -146,9 +146,10 @@ def begin(run: ReviewRun, layer: Path | None = None) -> None:
         if begun:
             raise OutputInTheWay(f"{run.folder} holds a review already; move it away to review {layer}")
         run.folder.mkdir(exist_ok=True)
-        write_changes(base, read_changes(str(layer), run.scene.grid, run.classes), run.scene.grid)
-        base.chmod(0o444)
+        changes = read_changes(str(layer), run.scene.grid, run.classes)
         write_whole(given, f"{layer}\n".encode(errors="surrogateescape"))
+        write_changes(base, changes, run.scene.grid)
+        base.chmod(0o444)
         return
     if base.exists() and (begun or given.exists() or not source.is_file() or digest(base) == digest(source)):
         return

@@ -119,19 +119,22 @@ export class Index {
     }
   }
 
-  /** Take over what the server says of changes and cells, unless more is known already. */
-  learn(told: Told[], columns: number, classes: string[]): void {
+  /** Take over what the server says of changes and cells, unless as much is known already; whether anything is new. */
+  learn(told: Told[], columns: number, classes: string[]): boolean {
+    let news = false;
     this.restore();
     for (const each of told) {
       if (each.key.startsWith("cell ")) {
         const cell = cellOf(each.key, columns);
-        if (each.rev < this.cellRevs[cell]) continue;
+        if (each.rev <= this.cellRevs[cell]) continue;
+        news = true;
         this.cellRevs[cell] = each.rev;
         this.looked[cell] = Number(each.looked);
         continue;
       }
       const place = this.places.get(Number(each.key)) ?? (each.box === undefined ? undefined : this.append(Number(each.key)));
-      if (place === undefined || each.rev < this.revs[place]) continue;
+      if (place === undefined || each.rev <= this.revs[place]) continue;
+      news = true;
       this.revs[place] = each.rev;
       if (each.box !== undefined) this.boxes.set(each.box, 4 * place);
       if (each.area !== undefined) this.areas[place] = each.area;
@@ -139,6 +142,7 @@ export class Index {
       if (each.label !== undefined) this.labels[place] = Math.max(0, classes.indexOf(each.label));
     }
     this.lay(columns, classes);
+    return news;
   }
 
   /** Make room for a change that somebody has drawn. */

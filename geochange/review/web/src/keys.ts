@@ -58,7 +58,7 @@ function leaveAfterPointing(): void {
 }
 
 function press(event: KeyboardEvent, handlers: Handlers, first: (event: KeyboardEvent) => boolean): void {
-  const target = event.target as HTMLElement;
+  const target = event.target instanceof HTMLElement ? event.target : document.body;
   const typing = target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "range");
   if (typing || event.isComposing || document.querySelector("dialog[open]") !== null) return;
   const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";

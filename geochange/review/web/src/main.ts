@@ -114,9 +114,9 @@ class Review {
 
   private learn(told: Told[]): void {
     const known = this.index.ids.length;
-    this.index.learn(told, this.scene.cell_columns, this.scene.classes);
+    if (!this.index.learn(told, this.scene.cell_columns, this.scene.classes)) return; // of this page's own actions
     const { current } = this.cells;
-    const fresh = Array.from(this.index.ids.keys()).slice(known);
+    const fresh = Array.from({ length: this.index.ids.length - known }, (_, place) => known + place);
     const here = current === null ? fresh.filter(() => this.name !== UNSURE_ORDER) : fresh.filter((place) => this.cells.holds(current, place));
     if (here.length > 0) this.order = Uint32Array.from([...this.order, ...here]);
     this.refresh();
