@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
-from math import ceil, isfinite, sqrt
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -26,22 +26,16 @@ from geochange.detectors.boxes import boxes_of
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.options import NetworkOptions
-from geochange.detectors.statistics import matching_of, scene_moments
-from geochange.errors import BadOption, BandMismatch, NothingValid
-from geochange.scenes.grid import Tile
+from geochange.detectors.preparation import Coefficients, Preparation, prepare_for
+from geochange.errors import BadOption
 from geochange.scenes.options import STORED, Values
 
 if TYPE_CHECKING:
-    from geochange.detectors.networks.checkpoint import About
     from geochange.detectors.networks.scorer import Scorer
 
 WEIGHTS = "network.pt"
-FINEST_RATIO = 4  # the scene's pixels and the network's stand in ratios of whole numbers, one of them up to this
-LARGEST_ZOOM = 8
-SPARE = 1.25  # how far a pixel size may lie outside the range of training before it counts as foreign
 OVERLAP = 64  # pixels
 OBJECT_TILE = 1024  # pixels per side, where tiles overlap by all that a box depends on
-DIM, BRIGHT = 0.05, 1.2  # share of the range of training that the largest value must reach, and may
 
 _loading = threading.Lock()
 
@@ -53,9 +47,8 @@ class Recipe:
     checkpoint: str
     digest: str
     """Of the checkpoint's bytes."""
-    gain: tuple[tuple[float, ...], ...]
-    offset: tuple[tuple[float, ...], ...]
-    """(date, band); a single row for all dates."""
+    gain: Coefficients
+    offset: Coefficients
     zoom: Fraction = Fraction(1)
     dates: int = 2
     device: str = "auto"
@@ -181,14 +174,16 @@ class NetworkDetector(NetworkOptions):
         """Match the network to the scene's bands, values and pixel size."""
         require_torch(self.name)
         from geochange.detectors.networks.checkpoint import load_checkpoint
-        from geochange.detectors.networks.scorer import find_device, input_stride
+        from geochange.detectors.networks.scorer import find_device
 
         path = Path(self.weights()).absolute()
         checkpoint = load_checkpoint(path)
         about, network = checkpoint.about, checkpoint.build()
-        self._require_fit(about, network.dates, series)
-        zoom = self._zoom(about, series)
-        gain, offset = self._values(about, series, map_blocks)
+        if network.dates is not None and series.dates != network.dates:
+            raise BadOption(f"{self.name} compares {network.dates} dates, but {series.dates} were given")
+        prepared = prepare_for(
+            about.training, series, map_blocks, name=self.name, scale=self.scale, match_gsd=self.match_gsd
+        )
         batch = self.batch or (8 if find_device(self.device).type == "cuda" else 1)
         options = {key: getattr(self, key) for key in ("device", "precision", "engine", "augment")}
         if network.objects and (self.augment or self.engine != "torch"):
@@ -196,9 +191,9 @@ class NetworkDetector(NetworkOptions):
         recipe = Recipe(
             checkpoint=str(path),
             digest=blake2b(path.read_bytes(), digest_size=16).hexdigest(),
-            gain=gain,
-            offset=offset,
-            zoom=zoom,
+            gain=prepared.gain,
+            offset=prepared.offset,
+            zoom=prepared.zoom,
             dates=series.dates,
             batch=batch,
             **options,
@@ -207,8 +202,8 @@ class NetworkDetector(NetworkOptions):
         return NetworkFitted(
             recipe=recipe,
             classes=about.classes,
-            receptive_radius=ceil((network.receptive_radius + 2) / zoom) if zoom != 1 else network.receptive_radius,
-            stride=int(input_stride(network.stride, zoom)),
+            receptive_radius=prepared.radius(network.receptive_radius),
+            stride=prepared.stride(network.stride),
             thresholds=dict(about.thresholds) or {"default": 0.5},
             layers=network.layers(series.dates) if self.engine == "torch" else {},
             objects=network.objects,
@@ -220,115 +215,6 @@ class NetworkDetector(NetworkOptions):
                 "metrics": dict(about.metrics),
             },
         )
-
-    def _require_fit(self, about: About, dates: int | None, series: Series) -> None:
-        if len(series.bands) != len(about.bands):
-            raise BandMismatch(
-                f"{self.name} needs {len(about.bands)} bands ({', '.join(about.bands)}), the images have "
-                f"{len(series.bands)}; pick them in that order with --bands"
-            )
-        if dates is not None and series.dates != dates:
-            raise BadOption(f"{self.name} compares {dates} dates, but {series.dates} were given")
-
-    def _zoom(self, about: About, series: Series) -> Fraction:
-        """Pixels of the network for one of the scene."""
-        if about.gsd is None or series.gsd is None:
-            return Fraction(1)
-        low, high = about.gsd
-        if low / SPARE <= series.gsd <= high * SPARE:
-            return Fraction(1)
-        trained = f"{low:.3g} to {high:.3g} m" if low < high else f"{low:.3g} m"
-        if not self.match_gsd:
-            raise BadOption(
-                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was trained with {trained}; "
-                "add --match-gsd to score the scene at that size"
-            )
-        wanted = series.gsd / sqrt(low * high)
-        if not 1 / LARGEST_ZOOM <= wanted <= LARGEST_ZOOM:
-            raise BadOption(
-                f"the scene has pixels of {series.gsd:.3g} m, {self.name} was trained with {trained}: more than "
-                f"{LARGEST_ZOOM} times apart, too far to resample"
-            )
-        return simple_ratio(wanted)
-
-    def _values(
-        self, about: About, series: Series, map_blocks: MapBlocks
-    ) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
-        """Gain and offset of each date and band."""
-        gain, offset = self._gain_and_offset(about, series, map_blocks)
-        if about.matched:
-            matching = matching_of(scene_moments(map_blocks), series.dates)
-            gain, offset = gain * matching.gain, matching.offset * gain + offset
-        rows = (np.atleast_2d(each).tolist() for each in (gain, offset))
-        first, second = (tuple(map(tuple, each)) for each in rows)
-        return first, second
-
-    def _gain_and_offset(self, about: About, series: Series, map_blocks: MapBlocks) -> tuple[Floats, Floats]:
-        """(band,) both; where dates are matched, of the first date's values."""
-        mean, spread = np.array(about.normalisation.mean), np.array(about.normalisation.spread)
-        if self.scale == "auto":
-            return standardising(map_blocks, series, matched=about.matched)
-        if self.scale is not None:
-            low, high = parse_scale(self.scale)
-            steps = (about.value_range[1] - about.value_range[0]) / (high - low)
-            gain, offset = np.full(len(mean), steps), np.full(len(mean), about.value_range[0] - low * steps)
-        else:
-            self._require_range(about, series, map_blocks)
-            gain, offset = np.ones(len(mean)), np.zeros(len(mean))
-        return gain / spread, (offset - mean) / spread
-
-    def _require_range(self, about: About, series: Series, map_blocks: MapBlocks) -> None:
-        low, high = about.value_range
-        if series.largest <= high:
-            return  # by the type alone values fit, as with 8 bits
-        greatest = max((found for found in map_blocks(block_maximum) if found is not None), default=None)
-        if greatest is None:
-            raise NothingValid("no pixel holds data at every date; check --nodata and --aoi")
-        if not low + DIM * (high - low) <= greatest <= high * BRIGHT:
-            raise BadOption(
-                f"the scene's values reach {greatest:g}, {self.name} was trained with {low:g} to {high:g}; add --scale "
-                f"LOW:HIGH, the values that stand for {low:g} and {high:g}, or --scale auto"
-            )
-
-
-def block_maximum(dates: Floats, valid: Bools, tile: Tile) -> float | None:
-    """Kernel: the largest value where all dates hold data; None where they do nowhere."""
-    seen = valid.all(axis=0)
-    return float(dates[:, :, seen].max()) if seen.any() else None
-
-
-def standardising(map_blocks: MapBlocks, series: Series, *, matched: bool) -> tuple[Floats, Floats]:
-    """Find gain and offset that bring each band to mean 0 and deviation 1, over all dates or the one others match."""
-    moments = scene_moments(map_blocks)
-    means, variances = moments.mean.reshape(series.dates, -1), moments.variance.reshape(series.dates, -1)
-    if matched:
-        means, variances = means[:1], variances[:1]
-    gain = 1 / np.maximum(np.sqrt(variances.mean(axis=0) + means.var(axis=0)), 1e-6)
-    return gain, -means.mean(axis=0) * gain
-
-
-def parse_scale(text: str) -> tuple[float, float]:
-    """LOW:HIGH as numbers.
-
-    Raises:
-        BadOption: it is not that.
-    """
-    try:
-        low, high = (float(part) for part in text.split(":"))
-    except ValueError as error:
-        raise BadOption(f"scale {text!r} must be LOW:HIGH, as in 0:3000, or auto") from error
-    if not isfinite(high - low):
-        raise BadOption(f"scale {text!r} must be two finite numbers")
-    if not low < high:
-        raise BadOption(f"scale {text!r} must rise: its first value stands for the darkest")
-    return low, high
-
-
-def simple_ratio(ratio: float) -> Fraction:
-    """Return the nearest ratio with a small denominator, or a small numerator where it is below 1."""
-    if ratio >= 1:
-        return Fraction(ratio).limit_denominator(FINEST_RATIO)
-    return 1 / Fraction(1 / ratio).limit_denominator(FINEST_RATIO)
 
 
 def require_torch(name: str) -> None:
@@ -347,7 +233,7 @@ def scorer_of(recipe: Recipe) -> Scorer:
 @lru_cache(maxsize=2)
 def _make(recipe: Recipe) -> Scorer:
     from geochange.detectors.networks.checkpoint import load_checkpoint
-    from geochange.detectors.networks.scorer import Preparation, ScoreOptions, TileScores, make_scorer
+    from geochange.detectors.networks.scorer import ScoreOptions, TileScores, make_scorer
 
     keep_freed_memory()
     checkpoint = load_checkpoint(recipe.checkpoint)

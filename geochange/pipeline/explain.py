@@ -17,6 +17,7 @@ from scipy import ndimage
 from geochange.arrays import Bools, Floats
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.network import NetworkDetector, NetworkFitted
+from geochange.detectors.preparation import Preparation
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import as_floats
 from geochange.engine.lattice import SceneBlocks
@@ -177,7 +178,7 @@ def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geom
 def _module_of(fitted: NetworkFitted) -> TileScores:
     """Return the trained network, with what comes before it; folded layers could not be explained."""
     from geochange.detectors.networks.checkpoint import load_checkpoint
-    from geochange.detectors.networks.scorer import Preparation, TileScores
+    from geochange.detectors.networks.scorer import TileScores
 
     recipe, checkpoint = fitted.recipe, load_checkpoint(fitted.recipe.checkpoint)
     values = Preparation(gain=recipe.gain, offset=recipe.offset, zoom=recipe.zoom)

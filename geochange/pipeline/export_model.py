@@ -15,6 +15,7 @@ import numpy as np
 from geochange.arrays import Floats
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.network import require_torch
+from geochange.detectors.preparation import Preparation
 from geochange.errors import BadOption
 from geochange.files import appearing, appearing_together, require_writable
 from geochange.pipeline.options import ExportOptions, choose_options
@@ -85,7 +86,7 @@ def export_model(
 
 def _module_of(path: str | os.PathLike[str]) -> tuple[Any, int]:
     from geochange.detectors.networks.checkpoint import load_checkpoint
-    from geochange.detectors.networks.scorer import Preparation, TileScores
+    from geochange.detectors.networks.scorer import TileScores
 
     checkpoint = load_checkpoint(path)
     about = checkpoint.about
@@ -93,7 +94,8 @@ def _module_of(path: str | os.PathLike[str]) -> tuple[Any, int]:
         raise BadOption(f"{path} was trained with matched dates, whose gains are those of a scene; export one without")
     spread = np.array(about.normalisation.spread)
     preparation = Preparation(
-        gain=tuple((1 / spread).tolist()), offset=tuple((-np.array(about.normalisation.mean) / spread).tolist())
+        gain=(tuple((1 / spread).tolist()),),
+        offset=(tuple((-np.array(about.normalisation.mean) / spread).tolist()),),
     )
     module = TileScores(checkpoint.build(), preparation, temperature=about.temperature, augment=False)
     return module.eval(), len(about.bands)

@@ -15,22 +15,20 @@ from affine import Affine
 
 import geochange
 from geochange.detectors.catalogue import detector
-from geochange.detectors.network import NetworkDetector, NetworkFitted, simple_ratio
+from geochange.detectors.network import NetworkDetector, NetworkFitted
+from geochange.detectors.preparation import Preparation, input_stride, simple_ratio, standardising
 from geochange.errors import BadOption, BandMismatch, UnreadableInput
 from tests.stand_ins import changed_pair, write_pair, write_raster
 
 torch = pytest.importorskip("torch")
 
-from geochange.detectors.network import standardising  # noqa: E402
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.engines import BF16_TRIALS, ENGINES, PRECISIONS, require_bf16  # noqa: E402
 from geochange.detectors.networks.folding import fold_normalisation  # noqa: E402
 from geochange.detectors.networks.scorer import (  # noqa: E402
-    Preparation,
     ScoreOptions,
     Scorer,
     TileScores,
-    input_stride,
     make_scorer,
 )
 from tests.memory_blocks import MemoryScene  # noqa: E402
@@ -398,7 +396,7 @@ def test_normalisation_is_folded_into_the_convolution_that_feeds_it_and_no_other
 
 def test_what_makes_one_thread_fast_changes_no_score(checkpoints):
     network = load_checkpoint(checkpoints["attention-net"]).build()
-    whole = Preparation(gain=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0))
+    whole = Preparation(gain=((1.0, 1.0, 1.0),), offset=((0.0, 0.0, 0.0),))
     dates, valid = np.random.default_rng(0).normal(size=(1, 2, 3, 64, 64)), np.ones((1, 2, 64, 64), bool)
     with torch.no_grad():
         expected = torch.sigmoid(network.double()(torch.from_numpy(dates))).numpy()
@@ -477,7 +475,7 @@ def test_bfloat16_is_near(pair, small, tmp_path):
 def test_augmented_scores_are_alike_for_turned_images(small):
     """The mean over the symmetries of the square has them itself."""
     network = load_checkpoint(small).build()
-    preparation = Preparation(gain=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0))
+    preparation = Preparation(gain=((1.0, 1.0, 1.0),), offset=((0.0, 0.0, 0.0),))
     module = TileScores(network, preparation, temperature=1.0, augment=True).eval()
     dates, valid = torch.randn(1, 2, 3, 64, 64), torch.ones(1, 2, 64, 64)
     with torch.no_grad():
@@ -497,7 +495,7 @@ class Pointing(torch.nn.Module):
 
 
 def test_boxes_and_their_cells_come_back_in_the_pixels_of_the_tile():
-    values = Preparation(gain=(1.0,), offset=(0.0,), zoom=Fraction(2))
+    values = Preparation(gain=((1.0,),), offset=((0.0,),), zoom=Fraction(2))
     module = TileScores(Pointing(), values, temperature=1.0, augment=False)
     scores, boxes = module.find(torch.zeros(2, 2, 1, 16, 16), torch.ones(2, 2, 16, 16))
     assert scores.shape == (2, 1, 16, 16)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network
+from geochange.detectors.preparation import Training
 from geochange.errors import BadOption, UnreadableInput
 from geochange.files import write_whole
 from geochange.parsing import parsing
@@ -64,6 +65,19 @@ class About:
     def classes(self) -> tuple[str, ...]:
         """Names of what the network can find."""
         return tuple(self.options["classes"])
+
+    @property
+    def training(self) -> Training:
+        """What is known of the images that it was trained with."""
+        mean, spread = self.normalisation.mean, self.normalisation.spread
+        return Training(
+            bands=self.bands,
+            mean=mean,
+            spread=spread,
+            value_range=self.value_range,
+            gsd=self.gsd,
+            matched=self.matched,
+        )
 
 
 @dataclass(frozen=True, slots=True)

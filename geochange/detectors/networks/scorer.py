@@ -11,8 +11,6 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
-from math import gcd
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -25,6 +23,7 @@ from geochange.detectors.networks.contract import Network, probability
 from geochange.detectors.networks.engines import ENGINES, Find, Run, with_torch
 from geochange.detectors.networks.folding import fold_normalisation
 from geochange.detectors.networks.symmetry import symmetric_mean
+from geochange.detectors.preparation import Preparation, input_stride
 from geochange.errors import BadOption
 
 log = logging.getLogger("geochange")
@@ -116,25 +115,6 @@ class TileScores(nn.Module):
             size = round(flat.shape[-2] * self.zoom), round(flat.shape[-1] * self.zoom)
             flat = functional.interpolate(flat, size, mode="bilinear", align_corners=False, antialias=self.zoom < 1)
         return flat.view(n, times, *flat.shape[1:])
-
-
-Coefficients = tuple[float, ...] | tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preparation:
-    """How stored values and pixels are brought to those that a network was trained with."""
-
-    gain: Coefficients
-    offset: Coefficients
-    """For each band, or for each date and band: value * gain + offset is what the network takes."""
-    zoom: Fraction = Fraction(1)
-    """Pixels of the network for one of the scene."""
-
-
-def input_stride(stride: int, zoom: Fraction) -> int:
-    """Pixels of the scene by which a tile may move: they make whole strides of the network."""
-    return stride * zoom.denominator // gcd(stride * zoom.denominator, zoom.numerator)
 
 
 class Scorer:
