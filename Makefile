@@ -30,7 +30,7 @@ geochange/review/page/index.html: $(WEB)/package-lock.json $(WEB)/vite.config.js
 	$(BIN)/python build_page.py
 
 test: check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/tested
 	$(BIN)/ruff check .

@@ -8,7 +8,8 @@ from html import escape
 
 import geochange
 from geochange.cli.commands import COMMANDS, Command, default_of, described, metavar_of
-from geochange.cli.signatures import Parameter, field_docs
+from geochange.cli.signatures import Parameter
+from geochange.declarations import field_docs
 from geochange.declarations import Options
 
 

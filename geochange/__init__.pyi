@@ -17,6 +17,11 @@ from geochange.datasets.options import (
     SynthesizeOptions,
 )
 from geochange.detectors.catalogue import Offer
+from geochange.detectors.models.manifest import (
+    Activation,
+    Inputs,
+    Manifest,
+)
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.errors import (
@@ -51,6 +56,7 @@ from geochange.pipeline.export_model import Exported
 from geochange.pipeline.from_to import FromTo
 from geochange.pipeline.fuse import Fused
 from geochange.pipeline.kinds import WrittenKinds
+from geochange.pipeline.model_describe import DescribedModel
 from geochange.pipeline.options import (
     Decided,
     DetectOptions,
@@ -78,6 +84,7 @@ from geochange.scenes.options import (
     NodataRule,
     ResamplingName,
     SceneOptions,
+    Values,
 )
 from geochange.scenes.pairing import Image
 from geochange.scenes.preflight import Report
@@ -90,6 +97,7 @@ __all__ = [
     "ClusterOptions",
     "DataOptions",
     "DatasetsReport",
+    "DescribedModel",
     "DetectOptions",
     "Detection",
     "DiskFull",
@@ -109,6 +117,7 @@ __all__ = [
     "KindOptions",
     "KindRules",
     "Listener",
+    "Manifest",
     "NotFinite",
     "NothingValid",
     "Offer",
@@ -132,6 +141,7 @@ __all__ = [
     "align",
     "check",
     "describe_datasets",
+    "describe_model",
     "detect",
     "evaluate",
     "explain",
@@ -198,6 +208,32 @@ def describe_datasets(
     align: bool = ...,
     tile_size: int = ...,
 ) -> DatasetsReport: ...
+def describe_model(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: Manifest | None = ...,
+    *,
+    overwrite: bool = ...,
+    inputs: Inputs | None = ...,
+    valid: bool | None = ...,
+    bands: tuple[str, ...] | None = ...,
+    values: Values = ...,
+    divide_by: float = ...,
+    mean: tuple[float, ...] | None = ...,
+    std: tuple[float, ...] | None = ...,
+    value_range: tuple[float, float] | None = ...,
+    gsd: tuple[float, float] | None = ...,
+    classes: tuple[str, ...] | None = ...,
+    activation: Activation | None = ...,
+    head: int | None = ...,
+    threshold: float = ...,
+    stride: int | None = ...,
+    receptive_radius: int | None = ...,
+    tile: int | None = ...,
+    fixed: bool | None = ...,
+    licence: str = ...,
+    source: str = ...,
+) -> DescribedModel: ...
 def detect(
     before: Image,
     after: Image,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -213,3 +216,24 @@ def describe_type(hint: Any) -> str:
     if kind is not None and issubclass(kind, Mapping):
         return "values by name"
     return TYPES.get(hint) or f"a {hint.__name__.lower()}"
+
+
+def field_docs(kind: type[Any]) -> dict[str, str]:
+    """Return the docstring below each field of a dataclass and of its bases."""
+    docs: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if each.__module__.split(".")[0] != "builtins":
+            docs |= _own_docs(each)
+    return docs
+
+
+@cache
+def _own_docs(kind: type[Any]) -> dict[str, str]:
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: after.value.value
+        for field, after in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pyogrio import list_layers, read_dataframe
 
 import geochange
 from tests.forked_commands import run_forked
+from tests.small_models import write_onnx
 from tests.small_networks import save_small
 from tests.stand_ins import PLACE, UTM, write_pair, write_raster
 
@@ -53,6 +55,7 @@ def write_inputs(folder: Path) -> None:
         for name, start in (("x", 0), ("y", 64)):
             write_raster(folder / "pairs" / part / f"{name}.tif", array[:, :64, start : start + 64])
     save_small(folder / "small.pt", "siamese-unet")
+    write_onnx(folder / "small.onnx")
 
 
 def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -78,6 +81,7 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
         "explain": ("explain", m1, m2, *look, "-o", "o.tif"),
         "evaluate": ("evaluate", p, mask, "--picture", "o.png"),
         "export-model": ("export-model", small, "--tile-size", "64", "-o", "o"),
+        "model describe": ("model", "describe", str(folder / "small.onnx"), "-o", "o.toml"),
         "detect": ("detect", before, after, "-o", "o"),
         "review": ("review", str(folder / "run"), "--export", "o.gpkg"),
         "synthesize": ("synthesize", before, "-o", "o"),
@@ -121,6 +125,8 @@ def read_all(path: Path) -> None:
         geopandas.read_parquet(path)
     elif path.suffix == ".png":
         Image.open(path).load()
+    elif path.suffix == ".toml":
+        tomllib.loads(path.read_text())
     elif path.suffix == ".json":
         json.loads(path.read_text())
     elif path.suffix == ".pt":

@@ -20,7 +20,19 @@ from geochange.declarations import OUTPUT, REGIONS, TILES, describe_type, parse_
 from geochange.errors import BadOption
 
 ARGUMENTS, FIRST = "Arguments", "Most used"
-PANELS = (ARGUMENTS, FIRST, GENERAL, "Images", "Detector", "Network", REGIONS, "Kinds of change", TILES, OUTPUT)
+PANELS = (
+    ARGUMENTS,
+    FIRST,
+    GENERAL,
+    "Images",
+    "Detector",
+    "Network",
+    "Model",
+    REGIONS,
+    "Kinds of change",
+    TILES,
+    OUTPUT,
+)
 """In the order of the help."""
 
 SHORT_CHOICES = 24  # characters
@@ -48,12 +60,12 @@ class Command:
     @property
     def module(self) -> str:
         """The module of the pipeline."""
-        return f"geochange.pipeline.{self.name.replace('-', '_')}"
+        return f"geochange.pipeline.{_identifier(self.name)}"
 
     @property
     def function_name(self) -> str:
         """The name of the function in its module."""
-        return self.function or self.name.replace("-", "_")
+        return self.function or _identifier(self.name)
 
     @property
     def summary(self) -> str:
@@ -186,6 +198,10 @@ class Command:
     def _keywords(self, given: Mapping[str, Any]) -> dict[str, Any]:
         keywords = _read(self.keywords, given)
         return {**keywords, BETWEEN: given[IMAGES][1:-1]} if self._takes_series else keywords
+
+
+def _identifier(name: str) -> str:
+    return name.replace("-", "_").replace(" ", "_")
 
 
 def first_rank_elsewhere() -> bool:
@@ -334,6 +350,7 @@ COMMANDS: dict[str, Command] = {
         Command("finetune", "print_trained", hidden=("network", "network_options", "pretrained")),
         Command("tune", "print_tuned", hidden=SEARCHED),
         Command("export-model", "print_exported"),
+        Command("model describe", "print_described", function="describe_model"),
         Command("explain", "print_explained", hidden=("device", "precision", "engine", "augment")),
     )
 }

@@ -44,8 +44,10 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that is called, whole."""
-        if args and args[0] in COMMANDS:
-            return args[0], COMMANDS[args[0]].build(), args[1:]
+        for words in (2, 1):  # "model describe" is one command, as "detect" is
+            name = " ".join(args[:words])
+            if len(args) >= words and name in COMMANDS:
+                return name, COMMANDS[name].build(), args[words:]
         return super().resolve_command(ctx, args)
 
 

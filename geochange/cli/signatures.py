@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from geochange.declarations import OUTPUT, Options
+from geochange.declarations import OUTPUT, Options, field_docs
 
 GENERAL = Options.panel  # of what belongs to no group
 STANDARD = {
@@ -182,27 +182,6 @@ def option_parameters(kind: type[Any]) -> Iterator[Parameter]:
 
 def _default(field: Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not MISSING else field.default
-
-
-def field_docs(kind: type[Any]) -> dict[str, str]:
-    """Return the docstring below each field of a dataclass and of its bases."""
-    docs: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        if each.__module__.split(".")[0] != "builtins":
-            docs |= _own_docs(each)
-    return docs
-
-
-@cache
-def _own_docs(kind: type[Any]) -> dict[str, str]:
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(body, ast.ClassDef)
-    return {
-        field.target.id: after.value.value
-        for field, after in zip(body.body, body.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
-    }
 
 
 def _panels(kind: type[Any]) -> dict[str, str]:

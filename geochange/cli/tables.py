@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.from_to import FromTo
     from geochange.pipeline.fuse import Fused
     from geochange.pipeline.kinds import WrittenKinds
+    from geochange.pipeline.model_describe import DescribedModel
     from geochange.pipeline.refine import Refined
     from geochange.pipeline.review import Reviewed
     from geochange.pipeline.synthesize import Synthesized
@@ -436,6 +437,17 @@ def print_tuned(tuned: Tuned) -> None:
     """Print the best options of a search."""
     print(" ".join(f"{name}={value}" for name, value in tuned.best.items()))
     print("geochange train ... --options best.json trains with them")
+
+
+def print_described(described: DescribedModel) -> None:
+    """Print what is known of a model, and what to know about it."""
+    table = plain_table()
+    rows = {"model": described.form, **described.manifest.to_dict(), "": str(described.path)}
+    for name, value in rows.items():
+        table.add_row(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    show(table)
+    for note in described.notes:
+        print(note)
 
 
 def print_exported(exported: Sequence[Exported]) -> None:

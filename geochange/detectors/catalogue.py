@@ -28,6 +28,7 @@ TRAINING_FREE = {
 BUILT_IN = TRAINING_FREE | {
     "network": "geochange.detectors.network:NetworkDetector",
     "landscape": "geochange.detectors.landscape:Landscape",
+    "model": "geochange.detectors.model:ModelDetector",
 }
 
 

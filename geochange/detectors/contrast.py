@@ -150,6 +150,7 @@ class ContrastFitted:
     stride: ClassVar[int] = 1
     tiles_at_once: ClassVar[int] = 1
     default_tile: ClassVar[int] = DEFAULT_TILE
+    largest_tile: ClassVar[int | None] = None
     objects: ClassVar[bool] = False
 
     @property

@@ -112,6 +112,10 @@ class Fitted(Protocol):
         """Pixels per side of a tile by default."""
 
     @property
+    def largest_tile(self) -> int | None:
+        """Pixels per side that a tile may have at most; None for any."""
+
+    @property
     def objects(self) -> bool:
         """Whether `score` gives boxes too, which then are the changes; else they are regions of the probability.
 

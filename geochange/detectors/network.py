@@ -63,6 +63,7 @@ class NetworkFitted:
     """A network ready for the values and pixels of one scene."""
 
     name: ClassVar[str] = "network"
+    largest_tile: ClassVar[int | None] = None
     recipe: Recipe
     classes: tuple[str, ...]
     receptive_radius: int

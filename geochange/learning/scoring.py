@@ -208,7 +208,7 @@ def score_sample(
     padded, (rows, cols) = network_input(network, sample, normalisation, zoom)
     padded = padded.to(device or torch.device("cpu"))
     with torch.inference_mode():
-        logits = symmetric_mean(network, padded) if augment else network(padded)
+        logits = symmetric_mean(network, padded, torch.flip) if augment else network(padded)
     logits = logits.cpu()[..., :rows, :cols]
     return logits if zoom == 1 else _resize(logits.float(), list(sample.labels.shape))
 

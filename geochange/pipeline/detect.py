@@ -281,6 +281,10 @@ def _check_fitted(fitted: Fitted, run: DetectionRun) -> None:
 
 def tiling_of(scene: Scene, fitted: Fitted, options: DetectOptions) -> Tiling:
     """Cut a scene into tiles and blocks for a detector."""
+    if fitted.largest_tile is not None and (options.tile_size or 0) > fitted.largest_tile:
+        raise BadOption(
+            f"tile size {options.tile_size} must be at most {fitted.largest_tile}, which is what {fitted.name} takes"
+        )
     axes = [
         cut_axis(
             length,

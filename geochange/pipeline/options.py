@@ -332,7 +332,7 @@ class ExportOptions(Options):
     """Formats to write."""
 
     tile_size: int = 512
-    """Side, in pixels, of the tiles that the exported model takes."""
+    """Side, in pixels, of the tiles on which the exported model is compared with torch."""
 
     dates: int = 2
     """Number of dates, for networks that take more than two."""

@@ -14,6 +14,7 @@ from tests.forked_commands import run_forked
 if sys.platform == "win32":
     pytest.skip("no limits of file size there", allow_module_level=True)
 
+pytestmark = pytest.mark.xdist_group("full disk")  # all its commands are run once, for all its tests
 SIZES = (100, 4_000, 30_000)  # bytes
 RESUMED = (".geochange", "run.log")  # what a run that can be resumed keeps
 LEFT = ("train", "finetune", "tune")  # which leave what is whole

@@ -38,7 +38,7 @@ def test_the_mean_is_taken_over_all_eight_symmetries_each_turned_back(size):
         ],
         axis=0,
     )
-    found = symmetric_mean(slanted, dates)
+    found = symmetric_mean(slanted, dates, torch.flip)
     assert found.shape == (3, 2, *size)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
 
@@ -47,8 +47,8 @@ def test_the_mean_is_taken_over_all_eight_symmetries_each_turned_back(size):
 def test_what_is_turned_is_scored_as_before_and_turned(mirrored, turns):
     dates = torch.randn(2, 2, 3, 4, 6, dtype=torch.float64).numpy()
     seen = next(each for m, t, each in symmetries(dates) if (m, t) == (mirrored, turns))
-    found = symmetric_mean(slanted, torch.from_numpy(seen.copy())).numpy()
-    expected = symmetric_mean(slanted, torch.from_numpy(dates)).numpy()
+    found = symmetric_mean(slanted, torch.from_numpy(seen.copy()), torch.flip).numpy()
+    expected = symmetric_mean(slanted, torch.from_numpy(dates), torch.flip).numpy()
     np.testing.assert_allclose(turn_back(found, mirrored, turns), expected, rtol=1e-10, atol=1e-10)
 
 
@@ -60,7 +60,7 @@ def test_the_network_sees_each_symmetry_once():
         return dates[:, 0]
 
     dates = torch.arange(12.0).reshape(1, 1, 1, 3, 4)
-    symmetric_mean(network, dates)
+    symmetric_mean(network, dates, torch.flip)
     expected = [each.tobytes() for _, _, each in symmetries(dates.numpy())]
     assert sorted(each.tobytes() for each in seen) == sorted(expected)
     assert {each.shape[-2:] for each in seen} == {(3, 4), (4, 3)}
@@ -69,11 +69,13 @@ def test_the_network_sees_each_symmetry_once():
 def test_a_network_that_sees_single_pixels_gives_the_same_as_without():
     dates = torch.randint(-8, 8, (2, 2, 3, 4, 6)).float()
     before = dates.clone()
-    assert torch.equal(symmetric_mean(lambda seen: seen[:, 1] - seen[:, 0], dates), dates[:, 1] - dates[:, 0])
+    assert torch.equal(
+        symmetric_mean(lambda seen: seen[:, 1] - seen[:, 0], dates, torch.flip), dates[:, 1] - dates[:, 0]
+    )
     assert torch.equal(dates, before)
 
 
 def test_the_order_of_dates_bands_and_scenes_stays():
     dates = torch.randn(3, 2, 3, 4, 4)
-    single = torch.cat([symmetric_mean(slanted, each[None]) for each in dates])
-    torch.testing.assert_close(symmetric_mean(slanted, dates), single)
+    single = torch.cat([symmetric_mean(slanted, each[None], torch.flip) for each in dates])
+    torch.testing.assert_close(symmetric_mean(slanted, dates, torch.flip), single)

@@ -87,7 +87,7 @@ def test_the_reference_has_all_commands_and_functions(site, pages):
     from geochange import __all__ as public
     from geochange.cli.commands import COMMANDS
 
-    commands = {f"geochange-{name}" for name in COMMANDS}
+    commands = {f"geochange-{name.replace(' ', '-')}" for name in COMMANDS}
     assert pages[site / "commands.html"].anchors >= commands
     named = {anchor.rpartition(".")[2].lower() for anchor in pages[site / "api.html"].anchors}
     assert named >= {name.lower() for name in public}

@@ -216,7 +216,8 @@ def test_augmented_scores_turn_with_the_image(k, flip):
 
 def test_augmented_logits_of_a_constant_are_that_constant():
     assert torch.equal(
-        symmetric_mean(lambda x: x[:, 0] * 0 + 3.0, torch.randn(1, 2, 1, 4, 8)), torch.full((1, 1, 4, 8), 3.0)
+        symmetric_mean(lambda x: x[:, 0] * 0 + 3.0, torch.randn(1, 2, 1, 4, 8), torch.flip),
+        torch.full((1, 1, 4, 8), 3.0),
     )
 
 

@@ -1,11 +1,15 @@
 """`export-model`: other engines say what torch says."""
 
 import json
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import rasterio
 
+import geochange
 from geochange.cli.program import run as command
 from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
 from geochange.pipeline.export_model import MODEL_WRITERS, export_model
@@ -16,13 +20,14 @@ torch = pytest.importorskip("torch")
 from geochange.detectors.networks.checkpoint import load_checkpoint  # noqa: E402
 from geochange.detectors.networks.contract import probability  # noqa: E402
 from tests.small_networks import ENLARGING, NORMALISATION, save_small  # noqa: E402
+from tests.stand_ins import write_pair  # noqa: E402
 
-SIDE = 64
+SIDE = 65  # a multiple of the network's stride
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Of a network whose stride is no divisor of the tiles' side."""
+    """Of a network whose stride is no power of two."""
     return save_small(tmp_path_factory.mktemp("networks") / "small.pt", ENLARGING)
 
 
@@ -31,9 +36,8 @@ def by_hand(checkpoint, dates, valid):
     mean, spread = (np.array(each, np.float32)[:, None, None] for each in (NORMALISATION.mean, NORMALISATION.spread))
     loaded = load_checkpoint(checkpoint)
     normalised = torch.from_numpy((dates - mean) / spread * valid.min(axis=1)[:, None, None])
-    whole = torch.nn.functional.pad(normalised[0], (0, 1, 0, 1), mode="replicate")[None]  # 65 pixels: five cells
     with torch.no_grad():
-        logits = loaded.build()(whole)[..., :SIDE, :SIDE]
+        logits = loaded.build()(normalised)
     return probability(logits, loaded.about.temperature).numpy()
 
 
@@ -57,6 +61,29 @@ def test_the_exported_model_says_what_torch_says(checkpoint, tmp_path, name):
         scores = model([dates, valid])[0]
     np.testing.assert_allclose(scores, by_hand(checkpoint, dates, valid), atol=1e-4)
     assert scores.std() > 0.01
+
+
+def test_an_exported_model_detects_what_its_checkpoint_does_without_a_manifest(tmp_path):
+    """In a process without torch."""
+    pytest.importorskip("onnxruntime")
+    pair = write_pair(tmp_path, (150, 190))
+    own = save_small(tmp_path / "small.pt", "siamese-unet", gsd=None)
+    export_model(own, tmp_path / "model", formats=("onnx",), tile_size=64)
+    tiles = {"dtype": "float32", "tile_size": 96, "overlap": 32}
+    expected = geochange.detect(*pair, tmp_path / "expected", checkpoint=own, **tiles)
+    program = f"""
+import sys
+sys.modules["torch"] = None
+import geochange
+geochange.detect(*{pair!r}, {str(tmp_path / "found")!r}, detector="model",
+    detector_options={{"file": {str(tmp_path / "model.onnx")!r}}}, **{tiles!r})
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with rasterio.open(expected.probability) as one, rasterio.open(tmp_path / "found" / "probability.tif") as two:
+        np.testing.assert_allclose(one.read(), two.read(), atol=1e-4)
+    record = json.loads((tmp_path / "found" / "run.json").read_text())["detector"]
+    assert record["thresholds"] == {"default": load_checkpoint(own).about.thresholds["default"]}
+    assert record["manifest"]["bands"] == ["red", "green", "blue"]
 
 
 def test_what_is_there_is_not_replaced_unasked(checkpoint, tmp_path):

@@ -84,7 +84,7 @@ class TileScores(nn.Module):
         """Run a network on stored values, and bring its output to the tile's pixels."""
         rows, cols = dates.shape[-2:]
         fitting = self.prepared(dates, valid)
-        output = symmetric_mean(network, fitting) if self.augment else network(fitting)
+        output = symmetric_mean(network, fitting, torch.flip) if self.augment else network(fitting)
         return self.restored(output, rows, cols)
 
     def prepared(self, dates: Tensor, valid: Tensor) -> Tensor:

@@ -48,20 +48,26 @@ def joined_already(features: Tensor) -> Tensor:
     return features
 
 
+def both_dates(features: Tensor) -> tuple[Tensor, Tensor]:
+    """(2n, c, y, x) -> two of (n, c, y, x); unlike `chunk`, for any n also once exported."""
+    n = features.shape[0] // 2
+    return features[:n], features[n:]
+
+
 def side_by_side(features: Tensor) -> Tensor:
     """(2n, c, y, x) -> (n, 2c, y, x)."""
-    return torch.cat(features.chunk(2), dim=1)
+    return torch.cat(both_dates(features), dim=1)
 
 
 def absolute_difference(features: Tensor) -> Tensor:
     """(2n, c, y, x) -> (n, c, y, x), the same for swapped dates."""
-    before, after = features.chunk(2)
+    before, after = both_dates(features)
     return torch.abs(after - before)
 
 
 def signed_difference(features: Tensor) -> Tensor:
     """(2n, c, y, x) -> (n, c, y, x), positive where the later date has more."""
-    before, after = features.chunk(2)
+    before, after = both_dates(features)
     return after - before
 
 

@@ -1,29 +1,31 @@
-"""Test-time augmentation: the mean over the eight flips and quarter turns of the input."""
+"""Test-time augmentation: the mean over the eight flips and quarter turns of the input. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
+Images = TypeVar("Images", bound=Any)
+"""A tensor, or an array."""
 
 
-def symmetric_mean(network: Callable[[Tensor], Tensor], dates: Tensor) -> Tensor:
+def symmetric_mean(network: Callable[[Images], Images], dates: Images, flip: Callable[..., Images]) -> Images:
     """Average a network's output over the symmetries of the square, each turned back.
 
     Args:
         network: (n, time, band, y, x) -> (n, k, y, x), logits for one.
         dates: (n, time, band, y, x).
+        flip: `torch.flip`, or `numpy.flip`.
 
     Returns:
         (n, k, y, x).
     """
-    total = None
+    total: Any = None
     for turned in (False, True):
         for flips in ((), (-1,), (-2,), (-2, -1)):
-            seen = dates.transpose(-1, -2) if turned else dates
-            output = torch.flip(network(torch.flip(seen, flips)), flips)
-            output = output.transpose(-1, -2) if turned else output
+            seen = dates.swapaxes(-1, -2) if turned else dates
+            output = flip(network(flip(seen, flips)), flips)
+            output = output.swapaxes(-1, -2) if turned else output
             total = output if total is None else total + output
-    assert total is not None
-    return total / 8
+    mean: Images = total / 8
+    return mean
