@@ -9,8 +9,7 @@ from html import escape
 import geochange
 from geochange.cli.commands import COMMANDS, Command, default_of, described, metavar_of
 from geochange.cli.signatures import Parameter
-from geochange.declarations import field_docs
-from geochange.declarations import Options
+from geochange.declarations import Options, field_docs
 
 
 def commands() -> str:

@@ -6,7 +6,8 @@ change; else they are 0..k-1, and channels go through a softmax.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,13 +15,45 @@ from torch.nn import functional
 
 from geochange.arrays import IGNORE
 from geochange.detectors.networks.contract import Criterion
-from geochange.learning.options import LossName
+from geochange.errors import BadOption
+from geochange.learning.options import SMOOTHED, WEIGHTED, LossName, TrainOptions
+
+Weights = tuple[float, ...]
+"""Of no change, and of each class; empty where all weigh the same."""
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood of the labels; 0 where every pixel is ignored."""
-    counted = labels != IGNORE
-    return (_pixel_losses(logits, labels) * counted).sum() / counted.sum().clamp(min=1)
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Weights = (), smoothing: float = 0.0) -> Tensor:
+    """Return the mean negative log-likelihood of the labels; 0 where every pixel is ignored.
+
+    Args:
+        logits: (n, k, y, x).
+        labels: (n, y, x).
+        weights: pixels weigh as their label (King and Zeng 2001).
+        smoothing: share of each label that is spread over all labels (Szegedy 2016).
+    """
+    return _mean(_pixel_losses(logits, labels, weights, smoothing), labels, weights)
+
+
+def mean_squared_error(logits: Tensor, labels: Tensor, weights: Weights = ()) -> Tensor:
+    """Return the mean squared error of the probabilities, over all channels (Brier 1950)."""
+    known = labels.masked_fill(labels == IGNORE, 0)
+    if logits.shape[1] == 1:
+        predicted, truth = torch.sigmoid(logits), known.unsqueeze(1)
+    else:
+        predicted = torch.softmax(logits, dim=1)
+        truth = functional.one_hot(known, logits.shape[1]).movedim(-1, 1)
+    errors = ((predicted - truth.to(predicted.dtype)) ** 2).mean(dim=1)
+    return _mean(errors * _weights_of(labels, weights, errors.dtype), labels, weights)
+
+
+def tversky(logits: Tensor, labels: Tensor, false_positives: float = 0.3, false_negatives: float = 0.7) -> Tensor:
+    """Return 1 - the Tversky index of each class over the batch, averaged (Salehi 2017): missed change costs more."""
+    predicted, truth = _class_maps(logits, labels)
+    counted = (labels != IGNORE).unsqueeze(1)
+    hits = (predicted * truth).sum(dim=(0, 2, 3))
+    false = (predicted * (1 - truth) * counted).sum(dim=(0, 2, 3))
+    missed = ((1 - predicted) * truth).sum(dim=(0, 2, 3))
+    return (1 - (hits + 1) / (hits + false_positives * false + false_negatives * missed + 1)).mean()
 
 
 def dice(logits: Tensor, labels: Tensor) -> Tensor:
@@ -31,16 +64,16 @@ def dice(logits: Tensor, labels: Tensor) -> Tensor:
     return (1 - (2 * overlap + 1) / (total + 1)).mean()
 
 
-def cross_entropy_dice(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy_dice(logits: Tensor, labels: Tensor, weights: Weights = (), smoothing: float = 0.0) -> Tensor:
     """Return the sum of both: one is calibrated, the other suits few changed pixels."""
-    return cross_entropy(logits, labels) + dice(logits, labels)
+    return cross_entropy(logits, labels, weights, smoothing) + dice(logits, labels)
 
 
-def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+def focal(logits: Tensor, labels: Tensor, weights: Weights = (), gamma: float = 2.0) -> Tensor:
     """Return the cross-entropy with easy pixels weighing less (Lin 2017)."""
-    counted = labels != IGNORE
     entropy = _pixel_losses(logits, labels)
-    return ((1 - torch.exp(-entropy)) ** gamma * entropy * counted).sum() / counted.sum().clamp(min=1)
+    losses = (1 - torch.exp(-entropy)) ** gamma * entropy
+    return _mean(losses * _weights_of(labels, weights, losses.dtype), labels, weights)
 
 
 def lovasz(logits: Tensor, labels: Tensor) -> Tensor:
@@ -58,20 +91,42 @@ def lovasz(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(losses).mean() if losses else logits.sum() * 0.0
 
 
-def cross_entropy_lovasz(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy_lovasz(logits: Tensor, labels: Tensor, weights: Weights = (), smoothing: float = 0.0) -> Tensor:
     """Return the sum of both."""
-    return cross_entropy(logits, labels) + lovasz(logits, labels)
+    return cross_entropy(logits, labels, weights, smoothing) + lovasz(logits, labels)
 
 
-LOSSES: Mapping[LossName, Criterion] = {
+LOSSES: Mapping[LossName, Callable[..., Tensor]] = {
     "bce-dice": cross_entropy_dice,
     "cross-entropy": cross_entropy,
+    "bce": cross_entropy,
     "dice": dice,
     "focal": focal,
     "lovasz": lovasz,
     "bce-lovasz": cross_entropy_lovasz,
+    "mse": mean_squared_error,
+    "tversky": tversky,
 }
 """Name -> loss."""
+
+
+def criterion_of(options: TrainOptions, classes: int) -> Criterion:
+    """Return the loss that options name, with their weights and smoothing.
+
+    Raises:
+        BadOption: there are not as many weights as classes.
+    """
+    settings: dict[str, object] = {}
+    if options.loss in SMOOTHED:
+        settings["smoothing"] = options.label_smoothing
+    if options.loss in WEIGHTED and isinstance(options.class_weights, tuple):
+        if len(options.class_weights) != 1 + classes:
+            raise BadOption(
+                f"class_weights must be {1 + classes} numbers, of no change and of each class, not "
+                f"{len(options.class_weights)}"
+            )
+        settings["weights"] = options.class_weights
+    return partial(LOSSES[options.loss], **settings)
 
 
 def anchored(criterion: Criterion, before: Tensor, weight: float) -> Criterion:
@@ -95,12 +150,31 @@ def anchored(criterion: Criterion, before: Tensor, weight: float) -> Criterion:
     return loss
 
 
-def _pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
+def _pixel_losses(logits: Tensor, labels: Tensor, weights: Weights = (), smoothing: float = 0.0) -> Tensor:
     """Return the (n, y, x) cross-entropy of each pixel; ignored ones hold some finite number."""
     known = labels.masked_fill(labels == IGNORE, 0)
-    if logits.shape[1] == 1:
+    if logits.shape[1] == 1 and not weights and not smoothing:
         return functional.binary_cross_entropy_with_logits(logits[:, 0], known.to(logits.dtype), reduction="none")
-    return functional.cross_entropy(logits, known, reduction="none")
+    if logits.shape[1] == 1:  # log-odds are what two channels differ by
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    weight = logits.new_tensor(weights) if weights else None
+    return functional.cross_entropy(logits, known, weight, reduction="none", label_smoothing=smoothing)
+
+
+def _weights_of(labels: Tensor, weights: Weights, dtype: torch.dtype) -> Tensor:
+    """Return the (n, y, x) weight of each pixel, that of its label; some number where it is ignored."""
+    if not weights:
+        return torch.ones((), dtype=dtype, device=labels.device)
+    return torch.tensor(weights, dtype=dtype, device=labels.device)[labels.masked_fill(labels == IGNORE, 0)]
+
+
+def _mean(losses: Tensor, labels: Tensor, weights: Weights) -> Tensor:
+    """Return the mean of weighted pixel losses over what is labelled, as torch has it: over the sum of the weights."""
+    counted = labels != IGNORE
+    if not weights:
+        return (losses * counted).sum() / counted.sum().clamp(min=1)
+    total = (_weights_of(labels, weights, losses.dtype) * counted).sum()
+    return (losses * counted).sum() / total.clamp(min=torch.finfo(losses.dtype).tiny)
 
 
 def _class_maps(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,13 @@ from geochange.datasets.options import DataOptions
 from geochange.declarations import Options
 from geochange.errors import BadOption
 
-LossName: TypeAlias = Literal["bce-dice", "cross-entropy", "dice", "focal", "lovasz", "bce-lovasz"]
+LossName: TypeAlias = Literal[
+    "bce-dice", "cross-entropy", "bce", "dice", "focal", "lovasz", "bce-lovasz", "mse", "tversky"
+]
+SMOOTHED: tuple[LossName, ...] = ("bce-dice", "cross-entropy", "bce", "bce-lovasz")
+WEIGHTED: tuple[LossName, ...] = (*SMOOTHED, "focal", "mse")
+OptimizerName: TypeAlias = Literal["adamw", "adam", "sgd"]
+ScheduleName: TypeAlias = Literal["cosine", "step", "one-cycle", "constant"]
 PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
@@ -44,8 +50,25 @@ class TrainOptions(Options):
     loss: LossName = "bce-dice"
     """Loss function."""
 
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
+    """Weights of pixels in the loss: of no change, and of each class; balanced takes them from how often each occurs in
+    the training data; None: all weigh the same."""
+
+    label_smoothing: float = 0.0
+    """Share of each label that the loss spreads over all labels."""
+
+    optimizer: OptimizerName = "adamw"
+    """Optimizer."""
+
+    momentum: float = 0.9
+    """Momentum of SGD."""
+
     rate: float = 1e-3
-    """Learning rate of AdamW."""
+    """Learning rate."""
+
+    schedule: ScheduleName = "cosine"
+    """How the rate falls: as a cosine; in steps to a tenth after 60 % and to a hundredth after 85 %; one-cycle (Smith
+    2018), which first rises for 30 %; or constant."""
 
     encoder_rate: float = 0.5
     """Learning rate of a pretrained encoder, relative to the rate of the rest."""
@@ -57,10 +80,10 @@ class TrainOptions(Options):
     """Let batch normalisation measure each batch; otherwise it keeps the means and variances that it has."""
 
     weight_decay: float = 0.01
-    """Weight decay of AdamW."""
+    """Weight decay."""
 
     warmup: int = 200
-    """Steps over which the rate grows, before it falls as a cosine; at most a quarter of all."""
+    """Steps over which the rate grows, before its schedule begins; at most a quarter of all, and none of one-cycle."""
 
     clip: float = 5.0
     """Largest norm of a gradient."""
@@ -96,6 +119,16 @@ class TrainOptions(Options):
         for name in ("encoder_rate", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BadOption(f"{name} {getattr(self, name)} must be at least 0, and finite")
+        if not 0 <= self.label_smoothing < 1:
+            raise BadOption(f"label_smoothing {self.label_smoothing} must lie in 0..1, below 1")
+        if self.label_smoothing and self.loss not in SMOOTHED:
+            raise BadOption(f"label_smoothing is for the losses {', '.join(SMOOTHED)}, not for {self.loss}")
+        if self.class_weights is not None and self.loss not in WEIGHTED:
+            raise BadOption(f"class_weights are for the losses {', '.join(WEIGHTED)}, not for {self.loss}")
+        if isinstance(self.class_weights, tuple) and not all(0 < each < math.inf for each in self.class_weights):
+            raise BadOption(f"class_weights {self.class_weights} must be above 0, and finite")
+        if not 0 <= self.momentum < 1:
+            raise BadOption(f"momentum {self.momentum} must lie in 0..1, below 1")
         if self.seed >= 1 << 63:
             raise BadOption(f"seed {self.seed} must be less than {1 << 63}")
         if not 0 <= self.average < 1:
@@ -177,7 +210,7 @@ class FinetuneOptions(TrainRunOptions):
     """Updates of the weights, all together."""
 
     rate: float = 5e-4
-    """Learning rate of AdamW, while the encoder is frozen."""
+    """Learning rate, while the encoder is frozen."""
 
     every: int = 100
     """Validate every N steps."""
@@ -186,7 +219,7 @@ class FinetuneOptions(TrainRunOptions):
     """Decay of the averaged weights, which are those that are kept."""
 
     warmup: int = 50
-    """Steps over which the rate grows, before it falls as a cosine; at most a tenth of all."""
+    """Steps over which the rate grows, before its schedule begins; at most a tenth of all, and none of one-cycle."""
 
     frozen_steps: int | None = None
     """Updates with a frozen encoder, before all of the network is trained; None: a quarter of the steps."""

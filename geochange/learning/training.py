@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geochange.allocator import keep_freed_memory
+from geochange.datasets.balance import class_shares, label_counts
 from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, Checkpoint
 from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed
@@ -26,7 +28,7 @@ from geochange.errors import BadOption, DiskFull, GeochangeError, NotFinite
 from geochange.interrupts import Interrupts
 from geochange.learning.batches import Reading, read_batches
 from geochange.learning.freezing import freeze, set_training
-from geochange.learning.losses import LOSSES, anchored
+from geochange.learning.losses import anchored, criterion_of
 from geochange.learning.object_scoring import ItemObjects, find_items, object_figures, score_histogram
 from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
 from geochange.learning.options import PrecisionName, TrainOptions
@@ -137,6 +139,8 @@ def fit(  # noqa: PLR0917, network, data, folder and options: all are needed
         UnreadableInput: an image is broken.
     """
     keep_freed_memory()
+    options = with_class_weights(options, samples.collections)
+    criterion_of(options, len(network.classes))  # weights that do not fit are refused now
     device = require_possible(options, held_out)
     with join_ranks(device) as ranks, Interrupts() as interrupts:
         listener = listener if listener is not None and ranks.first else Silent()
@@ -247,7 +251,7 @@ def _update(state: State, criterion: nn.Module, passes: Sequence[Batch], run: _R
         group["lr"] = group["full_rate"] * rate_factor(state.step, options)
     for k, batch in enumerate(passes):
         moved = batch.to(run.device)
-        wanted = LOSSES[options.loss]
+        wanted = criterion_of(options, len(state.network.classes))
         if run.anchor is not None:
             wanted = run.anchor.hold(wanted, moved.dates)
         counting = Counting(wanted, state.network.classes)
@@ -382,6 +386,17 @@ def pick_device(name: str) -> torch.device:
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return find_device(name)
+
+
+def with_class_weights(options: TrainOptions, collections: Sequence[Collection]) -> TrainOptions:
+    """Return options with the numbers that balanced weights stand for: one over the share of each class, mean 1."""
+    if options.class_weights != "balanced":
+        return options
+    counts = np.concatenate([label_counts(each) for each in collections])
+    shares = class_shares(counts)
+    if not shares.all():
+        raise BadOption("class_weights balanced needs a pixel of each class in the training data; give numbers")
+    return replace(options, class_weights=tuple(float(x) for x in 1 / (len(shares) * shares)))
 
 
 def require_possible(options: TrainOptions, held_out: Sequence[Collection]) -> torch.device:

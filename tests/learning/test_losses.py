@@ -9,7 +9,19 @@ from torch.nn import functional
 from torchmetrics.functional import f1_score, jaccard_index
 
 from geochange.arrays import IGNORE
-from geochange.learning.losses import LOSSES, anchored, cross_entropy, dice, focal, lovasz
+from geochange.errors import BadOption
+from geochange.learning.losses import (
+    LOSSES,
+    anchored,
+    criterion_of,
+    cross_entropy,
+    dice,
+    focal,
+    lovasz,
+    mean_squared_error,
+    tversky,
+)
+from geochange.learning.options import TrainOptions
 
 SHAPE = (2, 6, 7)  # n, y, x
 CHANNELS = [1, 4]
@@ -187,3 +199,62 @@ def test_earlier_scores_are_not_moved_where_nothing_is_labelled():
     nothing = torch.full_like(labels, IGNORE)
     anchored(cross_entropy, logits.detach(), 1.0)(logits, nothing).backward()
     assert logits.grad.abs().max() < 1e-7
+
+
+@KINDS
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_weights_and_smoothing_are_torch_s(channels, smoothing):
+    logits, labels = batch(channels, ignored=0.3)
+    weights = (0.5, 4.0, 2.0, 1.0)[: max(2, channels)]
+    two = torch.cat([torch.zeros_like(logits), logits], dim=1) if channels == 1 else logits
+    wanted = functional.cross_entropy(
+        two, labels, torch.tensor(weights), ignore_index=IGNORE, label_smoothing=smoothing
+    )
+    assert float(cross_entropy(logits, labels, weights, smoothing)) == pytest.approx(float(wanted), rel=1e-5)
+    options = TrainOptions(loss="bce", class_weights=weights, label_smoothing=smoothing)
+    criterion = criterion_of(options, len(weights) - 1)
+    assert float(criterion(logits, labels)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@KINDS
+def test_mean_squared_error_is_torch_s(channels):
+    logits, labels = batch(channels)
+    if channels == 1:
+        wanted = functional.mse_loss(torch.sigmoid(logits[:, 0]), labels.float())
+    else:
+        truth = functional.one_hot(labels, channels).movedim(-1, 1).float()
+        wanted = functional.mse_loss(torch.softmax(logits, 1), truth)
+    assert float(mean_squared_error(logits, labels)) == pytest.approx(float(wanted), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [mean_squared_error, focal])
+def test_a_label_that_weighs_twice_counts_twice(loss):
+    logits, labels = batch(1)
+    parts = [loss(logits, labels.masked_fill(labels != kept, IGNORE)) for kept in (0, 1)]
+    sizes = [(labels == kept).sum() for kept in (0, 1)]
+    wanted = (parts[0] * sizes[0] + 2 * parts[1] * sizes[1]) / (sizes[0] + 2 * sizes[1])
+    assert float(loss(logits, labels, (1.0, 2.0))) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_tversky_is_dice_where_both_errors_weigh_half_and_else_missed_change_costs_more():
+    logits, labels = batch(1, ignored=0.3)
+    p = torch.sigmoid(logits[:, 0])[labels != IGNORE]
+    t = labels[labels != IGNORE].float()
+    for false, missed in ((0.5, 0.5), (0.3, 0.7)):
+        index = ((p * t).sum() + 1) / ((p * t).sum() + false * (p * (1 - t)).sum() + missed * ((1 - p) * t).sum() + 1)
+        assert float(tversky(logits, labels, false, missed)) == pytest.approx(1 - float(index), rel=1e-5)
+    truth = torch.zeros(1, 8, 8, dtype=torch.int64)
+    truth[:, :4, :4] = 1
+    wider, smaller = truth.clone(), truth.clone()
+    wider[:, :4, 4] = 1
+    smaller[:, :4, 3] = 0
+    assert tversky(decided(smaller, 1), truth) > tversky(decided(wider, 1), truth)
+
+
+def test_weights_must_be_as_many_as_labels():
+    with pytest.raises(BadOption, match="class_weights must be 2 numbers, of no change and of each class, not 3"):
+        criterion_of(TrainOptions(class_weights=(1, 2, 3)), 1)
+    with pytest.raises(BadOption, match=r"class_weights are for the losses bce-dice, .*, not for lovasz"):
+        TrainOptions(class_weights=(1, 2), loss="lovasz")
+    with pytest.raises(BadOption, match=r"label_smoothing is for the losses .*, not for dice"):
+        TrainOptions(label_smoothing=0.1, loss="dice")

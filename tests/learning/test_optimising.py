@@ -143,3 +143,39 @@ def test_counts_are_copied_and_the_network_stays_as_it_is():
 def test_networks_of_different_parts_are_not_averaged():
     with pytest.raises(ValueError, match=r"shorter|longer"):
         average_weights(Counted(1.0, 3), nn.Linear(3, 2), 0.9, 100)
+
+
+@pytest.mark.parametrize("steps", [10, 37, 400])
+def test_one_cycle_is_torch_s(steps):
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = torch.optim.SGD(weights, lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=steps, cycle_momentum=False)
+    options = TrainOptions(steps=steps, schedule="one-cycle")
+    for step in range(steps):
+        assert rate_factor(step, options) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        if step < steps - 1:
+            schedule.step()
+
+
+def test_other_schedules_begin_after_the_warm_up():
+    factors = {
+        name: [
+            rate_factor(step, TrainOptions(steps=120, warmup=20, schedule=name)) for step in (9, 20, 79, 80, 105, 119)
+        ]
+        for name in ("step", "constant")
+    }
+    assert factors["step"] == pytest.approx([0.5, 1, 1, 0.1, 0.01, 0.01])
+    assert factors["constant"] == [0.5, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)]
+)
+def test_the_optimizer_is_torch_s_of_that_name(name, kind):
+    network = torch.nn.Linear(3, 2)
+    optimizer = make_optimizer(network, TrainOptions(optimizer=name, momentum=0.8, weight_decay=0.1))
+    assert type(optimizer) is kind
+    assert sorted(group["weight_decay"] for group in optimizer.param_groups) == [0.0, 0.1]
+    if name == "sgd":
+        assert {group["momentum"] for group in optimizer.param_groups} == {0.8}

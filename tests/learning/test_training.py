@@ -456,3 +456,29 @@ def test_an_anchored_network_stays_nearer_to_what_it_was(tmp_path, pairs):
     free, held = moved("free", None), moved("held", 20.0)
     assert held < 0.8 * free
     assert moved("none", 0.0) == free
+
+
+def test_balanced_weights_are_those_of_scikit_learn_and_are_recorded(pairs, tmp_path):
+    utils = pytest.importorskip("sklearn.utils")
+    labels = np.concatenate([pairs.read_labels(k).ravel() for k in range(len(pairs))])
+    labels = labels[labels != IGNORE]
+    wanted = utils.class_weight.compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    run(tmp_path / "run", pairs, replace(OPTIONS, class_weights="balanced"))
+    record = torch.load(tmp_path / "run" / LAST, weights_only=True)["options"]
+    assert record["class_weights"] == pytest.approx(tuple(wanted))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"optimizer": "sgd", "rate": 0.1}, {"optimizer": "adam"}, {"schedule": "one-cycle"}, {"loss": "mse"}],
+    ids=["sgd", "adam", "one-cycle", "mse"],
+)
+def test_an_interrupted_run_of_any_recipe_goes_on_bit_for_bit(pairs, tmp_path, monkeypatch, settings):
+    options = replace(OPTIONS, **settings)
+    run(tmp_path / "whole", pairs, options)
+    stop_after(3, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", pairs, options)
+    monkeypatch.undo()
+    run(tmp_path / "stopped", pairs, options)
+    assert_same(contents(tmp_path / "stopped"), contents(tmp_path / "whole"))
