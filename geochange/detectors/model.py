@@ -23,6 +23,7 @@ from geochange.detectors.models.tiles import TileModel
 from geochange.detectors.network import OVERLAP
 from geochange.detectors.preparation import Coefficients, Preparation, prepare_for
 from geochange.errors import BadOption
+from geochange.parsing import parsing
 from geochange.scenes.options import Values
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class ModelDetector:
 
     def _program(self) -> Program:
         assert self.file is not None
-        return open_program(Path(self.file), Runtime(device=self.device, precision=self.precision, engine=self.engine))
+        return program_of(self.file, Runtime(device=self.device, precision=self.precision, engine=self.engine))
 
     def _known(self, program: Program, bands: int | None = None) -> Manifest:
         assert self.file is not None
@@ -229,6 +230,24 @@ def known_of(program: Program, file: str | PathLike[str], manifest: str | None, 
     return complete(program, None if found is None else read_manifest(found), bands)
 
 
+def program_of(file: str | PathLike[str], runtime: Runtime) -> Program:
+    """Return a program in memory, opened once a process for its description, its fit and its tiles.
+
+    Raises:
+        UnreadableInput: the file is missing or broken.
+        BadOption: what it needs is not installed, or cannot be used here.
+    """
+    path = Path(file).absolute()
+    with parsing(path, "a model"):
+        changed = path.stat().st_mtime_ns
+    return _opened(path, changed, runtime)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, changed: int, runtime: Runtime) -> Program:
+    return open_program(path, runtime)
+
+
 def digest_of(paths: list[Path]) -> str:
     """Return a digest of files' bytes."""
     digest = blake2b(digest_size=16)
@@ -246,8 +265,7 @@ def model_of(recipe: ModelRecipe) -> TileModel:
 @lru_cache(maxsize=2)
 def _make(recipe: ModelRecipe) -> TileModel:
     keep_freed_memory()
-    program = open_program(
-        Path(recipe.file), Runtime(device=recipe.device, precision=recipe.precision, engine=recipe.engine)
-    )
+    runtime = Runtime(device=recipe.device, precision=recipe.precision, engine=recipe.engine)
+    program = program_of(recipe.file, runtime)
     preparation = Preparation(gain=recipe.gain, offset=recipe.offset, zoom=recipe.zoom)
     return TileModel(program, recipe.manifest, preparation, augment=recipe.augment, batch=recipe.batch)

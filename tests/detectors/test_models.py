@@ -23,6 +23,7 @@ from tests.stand_ins import write_pair, write_raster
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
+from geochange.detectors.model import program_of  # noqa: E402
 from geochange.detectors.models.measuring import measure  # noqa: E402
 from geochange.detectors.models.programs import Runtime, open_program  # noqa: E402
 from geochange.detectors.models.tiles import TileModel  # noqa: E402
@@ -315,6 +316,18 @@ def test_a_saved_fit_scores_the_same_bytes(models, tmp_path):
     np.testing.assert_array_equal(change(fitted, scene), change(loaded, scene))
     assert loaded.summary() == fitted.summary()
     assert Path(loaded.recipe.file).parent == tmp_path
+
+
+def test_a_model_is_opened_once_and_again_where_it_has_changed(models, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(models["onnx"].read_bytes())
+    first = program_of(path, Runtime())
+    assert program_of(str(path), Runtime()) is first
+    assert fit_on(path).recipe.file == str(path)
+    assert program_of(path, Runtime()) is first
+    write_onnx(path, channels=2)
+    again = program_of(path, Runtime())
+    assert complete(again, None, 3).activation == "softmax"
 
 
 def test_pixels_without_data_at_either_date_are_zero_to_the_model(models):
