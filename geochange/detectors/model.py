@@ -16,7 +16,7 @@ from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Floats
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
 from geochange.detectors.fitted_files import read_fitted, write_fitted
-from geochange.detectors.models.guessing import complete
+from geochange.detectors.models.guessing import complete, dates_of
 from geochange.detectors.models.manifest import Manifest, manifest_beside, manifest_from, read_manifest
 from geochange.detectors.models.programs import ModelEngine, Precision, Program, Runtime, companions, open_program
 from geochange.detectors.models.tiles import TileModel
@@ -196,9 +196,10 @@ class ModelDetector:
         assert self.file is not None
         program = self._program()
         manifest = self._known(program, len(series.bands))
-        if manifest.inputs != "series" and series.dates != 2:
-            raise BadOption(f"{Path(self.file).name} compares 2 dates, but {series.dates} were given")
-        name = Path(self.file).name
+        name, dates = Path(self.file).name, dates_of(program, manifest)
+        free = manifest.inputs == "series" and (program.ports[0].shape or (None, None))[1] is None
+        if series.dates != dates and not free:
+            raise BadOption(f"{name} compares {dates} dates, but {series.dates} were given")
         prepared = prepare_for(
             manifest.training, series, map_blocks, name=name, scale=self.scale, match_gsd=self.match_gsd
         )

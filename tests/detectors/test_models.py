@@ -146,6 +146,34 @@ def test_classes_may_be_as_many_as_channels(tmp_path):
     np.testing.assert_allclose(model(dates, valid_of(dates)), expected, atol=1e-5)
 
 
+def test_as_many_logits_as_classes_stand_each_for_itself(tmp_path):
+    path = write_onnx(tmp_path / "m.onnx", channels=2)
+    assert tile_model(path, given=Manifest(classes=("built", "cleared"))).manifest.activation == "sigmoid"
+    assert tile_model(path, given=Manifest(classes=("built",))).manifest.activation == "softmax"
+
+
+def test_a_model_of_three_dates_takes_three(tmp_path, pair):
+    class Three(torch.nn.Module):
+        def forward(self, dates):
+            return (dates[:, 2] - dates[:, 0]).abs().mean(1, keepdim=True) + 0 * dates[:, 1].mean()
+
+    sizes = {0: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO, 4: torch.export.Dim.AUTO}
+    with warnings.catch_warnings(action="ignore"):
+        program = torch.export.export(Three(), (torch.zeros(2, 3, 3, 64, 48),), dynamic_shapes=(sizes,))
+        torch.export.save(program, tmp_path / "m.pt2")
+    found = geochange.describe_model(tmp_path / "m.pt2", tmp_path / "m.toml")
+    assert (found.manifest.inputs, found.manifest.stride, found.manifest.receptive_radius) == ("series", 1, 0)
+    assert [note.partition(" has")[0] for note in found.notes if "no effect" in note] == ["date 2"]
+    with pytest.raises(BadOption, match=r"m\.pt2 compares 3 dates, but 2 were given"):
+        run(pair, tmp_path / "two", tmp_path / "m.pt2")
+    values = []
+    for path in pair:
+        with rasterio.open(path) as dataset:
+            values.append(dataset.read() / 255)
+    three = scored(pair, tmp_path / "three", tmp_path / "m.pt2", between=[pair[1]])
+    np.testing.assert_allclose(three, np.abs(values[1] - values[0]).mean(axis=0), atol=1e-5)
+
+
 def test_bands_are_those_of_the_program(tmp_path):
     for layout in LAYOUTS:
         program = open_program(write_onnx(tmp_path / f"{layout}.onnx", layout, bands=4), Runtime())

@@ -128,8 +128,8 @@ def _with_output(program: Program, manifest: Manifest) -> Manifest:
         activation = "labels"
     elif activation is None and least >= 0 and greatest <= 1:
         activation = "none"
-    elif activation is None:
-        activation = "sigmoid" if channels == {1} else "softmax"
+    elif activation is None:  # as many channels as classes leave none for no change: each stands for itself
+        activation = "sigmoid" if channels <= {1, len(manifest.classes or ())} else "softmax"
     count = max(int(greatest), 1) if activation == "labels" else max(max(channels) - 1, 1)
     names = ("change",) if count == 1 else tuple(f"class {k + 1}" for k in range(count))
     return replace(manifest, classes=manifest.classes or names, activation=activation)
@@ -143,9 +143,17 @@ def _probes(program: Program, manifest: Manifest) -> Iterator[Array]:
     training = manifest.training
     mean, spread = (np.array(each, np.float32)[:, None, None] for each in (training.mean, training.spread))
     for seed in range(2):
-        noise = np.random.default_rng(seed).uniform(low, high, (2, len(manifest.bands), size, size))
+        shape = dates_of(program, manifest), len(manifest.bands), size, size
+        noise = np.random.default_rng(seed).uniform(low, high, shape)
         dates = ((noise.astype(np.float32) - mean) / spread)[None]
         yield map_of(program.run(inputs_of(with_validity(dates, manifest), manifest)), manifest)
+
+
+def dates_of(program: Program, manifest: Manifest) -> int:
+    """Return how many dates a program compares: two, unless a series has another fixed number."""
+    shape = program.ports[0].shape
+    fixed = shape[1] if manifest.inputs == "series" and shape is not None else None
+    return fixed or 2
 
 
 def with_validity(dates: Floats, manifest: Manifest) -> Floats:
@@ -166,7 +174,7 @@ def size_that_runs(program: Program, manifest: Manifest) -> int:
     bands, error = len(manifest.bands), None
     for size in [manifest.tile] if manifest.tile is not None else SIZES:
         try:
-            program.run(_zeros(manifest, bands, size))
+            program.run(_zeros(program, manifest, bands, size))
             return size
         except BadOption as problem:
             error = error or problem
@@ -176,10 +184,11 @@ def size_that_runs(program: Program, manifest: Manifest) -> int:
 
 def _try(program: Program, manifest: Manifest, bands: int, size: int) -> list[Array] | None:
     try:
-        return program.run(_zeros(manifest, bands, size))
+        return program.run(_zeros(program, manifest, bands, size))
     except BadOption:
         return None
 
 
-def _zeros(manifest: Manifest, bands: int, size: int) -> list[Array]:
-    return inputs_of(with_validity(np.zeros((1, 2, bands, size, size), np.float32), manifest), manifest)
+def _zeros(program: Program, manifest: Manifest, bands: int, size: int) -> list[Array]:
+    zeros = np.zeros((1, dates_of(program, manifest), bands, size, size), np.float32)
+    return inputs_of(with_validity(zeros, manifest), manifest)

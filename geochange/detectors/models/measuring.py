@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from geochange.arrays import Floats
-from geochange.detectors.models.guessing import size_that_runs, with_validity
+from geochange.detectors.models.guessing import dates_of, size_that_runs, with_validity
 from geochange.detectors.models.manifest import Manifest
 from geochange.detectors.models.programs import Program
 from geochange.detectors.models.tiles import TileModel
@@ -45,7 +45,7 @@ def measure(program: Program, manifest: Manifest) -> Manifest:
 def _measured(program: Program, manifest: Manifest, side: int) -> tuple[int, int] | None:
     """(stride, receptive radius); None where something reaches as far as the image does."""
     model = TileModel(program, manifest, Preparation(gain=((1.0,),), offset=((0.0,),)))
-    image = _image(manifest, side + STRIDES[-1])
+    image = _image(program, manifest, side + STRIDES[-1])
     first = _scored(model, image[..., :side, :side])
     reach = 0
     for flip in ((), (-1,), (-2,), (-2, -1)):
@@ -72,10 +72,11 @@ def _reach(model: TileModel, image: Floats, edge: int) -> int:
     return int(np.minimum(rows, cols).max(initial=-1)) + 1
 
 
-def _image(manifest: Manifest, side: int) -> Floats:
-    """(1, 2, band, side, side) noise, as the program takes it."""
+def _image(program: Program, manifest: Manifest, side: int) -> Floats:
+    """(1, time, band, side, side) noise, as the program takes it."""
     assert manifest.bands is not None
-    noise = np.random.default_rng(0).standard_normal((1, 2, len(manifest.bands), side, side))
+    shape = 1, dates_of(program, manifest), len(manifest.bands), side, side
+    noise = np.random.default_rng(0).standard_normal(shape)
     return with_validity(noise.astype(np.float32), manifest)
 
 
@@ -87,9 +88,9 @@ def _scored(model: TileModel, image: Floats) -> Floats:
 def dates_without_effect(program: Program, manifest: Manifest) -> list[int]:
     """List the dates, from 0, that a program does not look at."""
     model = TileModel(program, manifest, Preparation(gain=((1.0,),), offset=((0.0,),)))
-    image = _image(manifest, size_that_runs(program, manifest))
+    image = _image(program, manifest, size_that_runs(program, manifest))
     found, without = _scored(model, image), []
-    for date in range(2):
+    for date in range(dates_of(program, manifest)):
         other = image.copy()
         other[:, date] = image[:, date, :, ::-1, ::-1]
         if np.array_equal(_scored(model, other), found):
