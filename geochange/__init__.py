@@ -21,7 +21,7 @@ _HOMES = {
     "engine.progress": "Listener",
     "detectors.models.manifest": "Manifest",
     "kinds.options": "KindOptions KindRules",
-    "datasets.options": "DataOptions SynthesizeOptions",
+    "datasets.options": "DataOptions DescribeOptions SynthesizeOptions",
     "learning.options": "FinetuneOptions TrainRunOptions TuneOptions",
     "pipeline.options": (
         "DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions RefineOptions "

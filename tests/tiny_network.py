@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK
 from geochange.datasets.collection import Collection, open_collection
+from geochange.datasets.variation import NO_GEOMETRY, NO_LOOK
 from geochange.detectors.networks.checkpoint import About, Normalisation
 from geochange.detectors.networks.contract import Network, outputs_needed
 from geochange.learning.options import TrainOptions

@@ -15,48 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from geochange.arrays import IGNORE, Array, Floats, Ints
+from geochange.datasets.variation import GeometryOptions, LookOptions
 
 WHOLE = 1e-9  # pixels by which a place may lie off a pixel's centre and count as on it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GeometryOptions:
-    """How far crops may differ from the image as it lies."""
-
-    flip: bool = True
-    quarter_turns: bool = True
-    rotation: float = 8.0  # degrees to either side
-    shear: float = 4.0  # degrees to either side
-    scale: tuple[float, float] = (0.75, 1.35)  # enlargement, on top of that to the wanted pixel size
-    resampled: float = 0.6  # share of samples that are rotated, sheared and scaled at all; the others stay sharp
-    misregistration: float = 1.5  # pixels that one date may lie off, in each direction
-    misregistered: float = 0.3  # share of samples with a shift between the dates
-    centred: float = 0.5  # share of samples whose crop holds some change, where there is any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookOptions:
-    """How far the look of a date may be changed, each date on its own."""
-
-    share: float = 0.8  # of dates that are changed at all
-    brightness: float = 0.3  # standard deviations
-    contrast: float = 0.25  # relative
-    colour: float = 0.15  # standard deviations a band, and relative a band
-    haze: float = 0.25  # largest share of white
-    hazy: float = 0.1  # share of dates with haze
-    blur: float = 1.2  # largest sigma in pixels
-    blurred: float = 0.2  # share of dates that are blurred
-    sharpening: float = 1.0  # largest share of what a blur of 1 pixel takes away that is added
-    sharpened: float = 0.1  # share of dates that are sharpened, where they are not blurred
-    noise: float = 0.12  # standard deviations
-    noisy: float = 0.2  # share of dates with noise
-    swap: bool = True  # the dates of a pair may change places; for classes that have no direction
-
-
-NO_GEOMETRY = GeometryOptions(
-    flip=False, quarter_turns=False, rotation=0, shear=0, scale=(1, 1), resampled=0, misregistered=0, centred=0
-)
-NO_LOOK = LookOptions(share=0, swap=False)
 
 
 @dataclass(frozen=True, slots=True)

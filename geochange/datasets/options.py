@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias, get_args
 
+from geochange.datasets.variation import parse_variation
 from geochange.declarations import Options
 from geochange.errors import BadOption
 from geochange.scenes.options import NodataOptions
@@ -71,6 +73,23 @@ class DataOptions(LabelOptions):
         super().__post_init__()
         if self.tile_size < 1:
             raise BadOption(f"tile_size {self.tile_size} must be at least 1 pixel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationOptions(Options):
+    """How far training samples are varied."""
+
+    augmentation: Mapping[str, str] = field(default_factory=dict, metadata={"flags": ("--augmentation",)})
+    """Option of augmentation, as in rotation=0, or geometry=off and look=off for none; may be given again."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_variation(self.augmentation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeOptions(DataOptions, AugmentationOptions):
+    """What `datasets` reads, and how it varies the samples that it shows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.balance import require_classes
 from geochange.datasets.collection import Collection, Item, matched, open_collection, open_images
 from geochange.datasets.listings import LabelledPair, is_table
 from geochange.datasets.options import CollectionOptions, DataOptions
 from geochange.datasets.splits import divide_scene
+from geochange.datasets.variation import parse_variation
 from geochange.declarations import parse_option
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
@@ -331,7 +331,7 @@ def training_gsd(material: Material, options: TrainRunOptions) -> tuple[float, f
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
         return None
-    smallest, largest = GeometryOptions().scale
+    smallest, largest = parse_variation(options.augmentation)[0].scale
     return min(known) / largest, max(known) / smallest
 
 
@@ -351,12 +351,14 @@ def sample_size(options: TrainRunOptions, network: Network) -> int:
 def make_samples(material: Material, options: TrainRunOptions, network: Network) -> TrainingSamples:
     """Return the samples that the network is trained on."""
     pair = len(material.training[0].items[0].pair.dates) == 2
-    look = LookOptions(swap=pair and len(options.classes) == 1)  # what became what, and when, has a direction
+    geometry, look = parse_variation(options.augmentation)
+    undirected = pair and len(options.classes) == 1  # what became what, and when, has a direction
     drawn = SampleOptions(
         size=sample_size(options, network),
         gsd=options.gsd,
         seed=options.seed,
-        look=look,
+        geometry=geometry,
+        look=replace(look, swap=look.swap and undirected),
         balanced=options.balanced,
     )
     return TrainingSamples(material.training, material.normalisation, drawn)

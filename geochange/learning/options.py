@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from geochange.datasets.options import DataOptions
+from geochange.datasets.options import AugmentationOptions, DataOptions
 from geochange.declarations import Options
 from geochange.errors import BadOption
 
@@ -136,7 +136,7 @@ class TrainOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRunOptions(DataOptions, TrainOptions):
+class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
     """How `train` trains a network on labelled pairs."""
 
     val: str | None = None

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from geochange.arrays import IGNORE, Array
-from geochange.datasets.augment import GeometryOptions, LookOptions, Placement, draw_placement, take_crop, vary_look
+from geochange.datasets.augment import Placement, draw_placement, take_crop, vary_look
 from geochange.datasets.balance import drawing_weights, label_counts
 from geochange.datasets.collection import Collection, Sample, evenly
+from geochange.datasets.variation import GeometryOptions, LookOptions
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import OBJECT, Batch
 from geochange.errors import BandMismatch, NothingValid
@@ -56,7 +57,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         collection = self.collections[place]
         sample = self.cache.get(collection, place, index)
         _require_bands(sample, self.normalisation, collection.items[index].pair.dates)
-        return self._vary(sample, collection.zoom(self.options.gsd), rng)
+        return self.vary(sample, collection.zoom(self.options.gsd), rng)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
         """Draw a collection, and an item of it."""
@@ -65,7 +66,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
             return place, int(rng.integers(len(self.collections[place])))
         return place, int(rng.choice(len(self.collections[place]), p=self.weights[place]))
 
-    def _vary(self, sample: Sample, zoom: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def vary(self, sample: Sample, zoom: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return a crop of an item, varied: as indexing does."""
         size, geometry, look = self.options.size, self.options.geometry, self.options.look
         placement = draw_placement(rng, sample.labels, size, zoom, geometry)
         labels = take_crop(sample.labels[None], placement, size, nearest=True)[0].long()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from geochange.arrays import Array, Bools, Ints
 from geochange.datasets.balance import class_shares, count_classes
 from geochange.datasets.collection import Collection, Item, Sample, open_collection
 from geochange.datasets.listings import find_datasets
-from geochange.datasets.options import CollectionOptions, DataOptions
+from geochange.datasets.options import CollectionOptions, DataOptions, DescribeOptions
+from geochange.detectors.network import require_torch
 from geochange.engine.progress import Listener, Silent, Stages
-from geochange.errors import GeochangeError
+from geochange.errors import BadOption, GeochangeError
+from geochange.files import require_writable
 from geochange.pipeline.options import choose_options
 from geochange.scenes.layer_files import is_layer
 from geochange.scenes.numbers import has_background_nodata
@@ -149,8 +151,10 @@ class _Tally:
 
 def describe_datasets(
     path: str | os.PathLike[str],
-    options: DataOptions | None = None,
+    options: DescribeOptions | None = None,
     *,
+    show_augmented: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     listener: Listener | None = None,
     **settings: Any,
 ) -> DatasetsReport:
@@ -158,16 +162,25 @@ def describe_datasets(
 
     Args:
         path: a folder A, B, label, a CSV of scenes, or a folder with several of them.
-        options: classes and how they are stored; bands; the tiles of scenes.
+        options: classes and how they are stored; bands; the tiles of scenes; how samples are varied.
+        show_augmented: PNG to write: items as they lie, and as training draws them.
+        overwrite: replace a file that is there.
         listener: receives progress updates.
         settings: options by name, in place of those in `options`.
 
     Raises:
         UnreadableInput: nothing is there, or lists and tables cannot be read.
-        BadOption: a split has an unknown name, or a pair two of them.
+        BadOption: a split has an unknown name, or a pair two of them; there is no such option of augmentation.
+        OutputInTheWay: the picture exists and `overwrite` is off, or it cannot be written.
     """
-    chosen = choose_options(DataOptions, options, settings)
-    options, stages = CollectionOptions(**vars(chosen)), Stages(listener or Silent())
+    chosen = choose_options(DescribeOptions, options, settings)
+    reading, stages = collection_options(chosen), Stages(listener or Silent())
+    if show_augmented is not None:
+        require_torch("--show-augmented")
+        if Path(show_augmented).suffix.lower() != ".png":
+            raise BadOption(f"{show_augmented} must end in .png")
+        require_writable([Path(show_augmented)], overwrite=overwrite, inputs=[path])
+    collections: list[Collection] = []
     parts: list[PartFacts] = []
     broken: list[Broken] = []
     seen: dict[bytes, list[Place]] = {}
@@ -178,19 +191,29 @@ def describe_datasets(
         def leave_out(item: str, error: GeochangeError, name: str = name) -> None:
             broken.append(Broken(name, item, str(error)))
 
-        collection = open_collection(dataset, options, leave_out=leave_out)
+        collection = open_collection(dataset, reading, leave_out=leave_out)
+        collections.append(collection)
         tallies: dict[str | None, _Tally] = {item.pair.split: _Tally() for item in collection.items}
         read: set[str | None] = set()
         with stages.stage(name, len(collection)) as progress:
             for index, item in enumerate(collection.items):
                 if sample := _read(collection, index, broken, name):
                     read.add(item.pair.labels)
-                    tallies[item.pair.split].add(sample, len(options.classes))
+                    tallies[item.pair.split].add(sample, len(reading.classes))
                     _remember(seen, sample, name, item)
                 progress.advance(item.tile.size)
         notes += _notes(name, read, collection.options)
-        parts += [tally.facts(name, split, options.classes) for split, tally in tallies.items()]
+        parts += [tally.facts(name, split, reading.classes) for split, tally in tallies.items()]
+    if show_augmented is not None and not broken:
+        from geochange.learning.sheet import write_sheet
+
+        write_sheet(Path(show_augmented), collections, chosen.augmentation)
     return DatasetsReport(os.fspath(path), tuple(parts), _duplicates(seen.values()), tuple(broken), tuple(notes))
+
+
+def collection_options(options: DescribeOptions) -> CollectionOptions:
+    """Return how folders and tables are opened."""
+    return CollectionOptions(**{each.name: getattr(options, each.name) for each in fields(DataOptions)})
 
 
 def _notes(dataset: str, labels: Iterable[str | None], options: CollectionOptions) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from affine import Affine
 from PIL import Image
 
-from geochange.datasets.options import DataOptions
+from geochange.datasets.options import DescribeOptions
 from geochange.pipeline.datasets import describe_datasets
 from tests.stand_ins import PLACE, SHARED, changed_pair, write_raster
 from tests.tiny_network import break_image, write_pairs
@@ -41,7 +41,7 @@ def test_shares_are_of_labelled_pixels_and_what_is_not_labelled_is_reported(tmp_
     labels[:12], labels[12:18] = 255, 2
     Image.fromarray(labels).save(tmp_path / "label" / "a.png")
     Image.fromarray(0 * labels).save(tmp_path / "label" / "b.png")
-    options = DataOptions(classes=("built", "felled"))
+    options = DescribeOptions(classes=("built", "felled"))
     (part,) = describe_datasets(tmp_path, options).parts
     assert part.ignored == 0.25
     assert part.shares == pytest.approx({"unchanged": 5 / 6, "built": 0, "felled": 1 / 6})
@@ -148,6 +148,52 @@ def test_dates_on_other_grids_are_counted_once_they_are_aligned(tmp_path):
     write_raster(tmp_path / "t.tif", (before[:1] > 120).astype(np.uint8))
     (tmp_path / "scenes.csv").write_text("before,after,labels\nb.tif,a.tif,t.tif\n")
     assert len(describe_datasets(tmp_path / "scenes.csv").broken) == 1
-    (part,) = describe_datasets(tmp_path / "scenes.csv", DataOptions(align=True)).parts
+    (part,) = describe_datasets(tmp_path / "scenes.csv", DescribeOptions(align=True)).parts
     assert part.sizes == {(60, 30): 1}
     assert part.shares["change"] == pytest.approx((before[0, :, 10:] > 120).mean())
+
+
+def tiles_of(path):
+    """(row, draw, 176, 176, 3) of a sheet."""
+    pixels = np.array(Image.open(path))[18:]
+    rows = []
+    for block in range(0, len(pixels), 3 * 180 + 4):
+        for row in range(3):
+            line = pixels[block + row * 180 :][:176]
+            rows.append([line[:, draw * 180 :][:, :176] for draw in range(6)])
+    return np.array(rows)
+
+
+def test_a_sheet_shows_images_as_they_lie_and_as_training_draws_them(tmp_path, run):
+    write_pairs(tmp_path / "set", ["a", "b"], side=176)
+    sheet = tmp_path / "sheet.png"
+    assert run("datasets", tmp_path / "set", "--show-augmented", sheet, "-q")[0] == 0
+    varied = tiles_of(sheet)
+    assert varied.shape == (6, 6, 176, 176, 3)
+    labels = np.array(Image.open(tmp_path / "set" / "label" / "a.png"))
+    np.testing.assert_array_equal(varied[2, 0, ..., 0] > 0, labels > 0)
+    assert all((varied[row, draw] != varied[row, 0]).any() for row in (0, 1) for draw in range(1, 6))
+    code, _, lines = run("datasets", tmp_path / "set", "--show-augmented", sheet)
+    assert (code, lines) == (2, [f"geochange: {sheet} exists; --overwrite replaces it"])
+    off = ("--augmentation", "geometry=off", "--augmentation", "look=off", "--overwrite")
+    assert run("datasets", tmp_path / "set", "--show-augmented", sheet, "-q", *off)[0] == 0
+    plain = tiles_of(sheet)
+    assert all(np.array_equal(plain[:, draw], plain[:, 0]) for draw in range(1, 6))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--show-augmented", "sheet.jpg"), "sheet.jpg must end in .png"),
+        (("--augmentation", "turn=3"), "augmentation has no option 'turn'; it has geometry, look, flip"),
+        (("--augmentation", "geometry=no"), "augmentation geometry must be on or off, not 'no'"),
+        (("--augmentation", "hazy=3"), "augmentation hazy 3 must lie in 0..1"),
+        (("--augmentation", "rotation=-1"), "augmentation rotation -1 must lie in 0 and more"),
+        (("--augmentation", "scale=2,1"), "augmentation scale (2.0, 1.0) must be two numbers above 0"),
+    ],
+)
+def test_augmentation_that_cannot_be_is_one_line(tmp_path, run, arguments, words):
+    write_pairs(tmp_path / "set", ["a"])
+    code, _, lines = run("datasets", tmp_path / "set", *arguments)
+    assert (code, len(lines)) == (2, 1)
+    assert words in lines[0]

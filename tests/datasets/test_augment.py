@@ -10,16 +10,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from geochange.datasets.augment import (
-    NO_GEOMETRY,
-    NO_LOOK,
-    GeometryOptions,
-    LookOptions,
     Placement,
     draw_placement,
     gaussian_blur,
     take_crop,
     vary_look,
 )
+from geochange.datasets.variation import NO_GEOMETRY, NO_LOOK, GeometryOptions, LookOptions
 
 LOOKS = {
     "all": LookOptions(share=1, hazy=1, blurred=1, noisy=1),

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geochange.datasets.augment import NO_LOOK
 from geochange.datasets.collection import cut
 from geochange.datasets.splits import NARROWEST_TILE, SPLIT_GAP, divide_scene
+from geochange.datasets.variation import NO_LOOK
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.learning.material import gather
 from geochange.learning.options import TrainRunOptions

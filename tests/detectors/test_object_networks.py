@@ -9,9 +9,9 @@ from scipy.special import expit
 torch = pytest.importorskip("torch")
 
 from geochange.arrays import IGNORE  # noqa: E402
-from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK  # noqa: E402
 from geochange.datasets.collection import Sample, open_collection  # noqa: E402
 from geochange.datasets.options import CollectionOptions  # noqa: E402
+from geochange.datasets.variation import NO_GEOMETRY, NO_LOOK  # noqa: E402
 from geochange.detectors.boxes import PIXEL_PARTS  # noqa: E402
 from geochange.detectors.networks.change_rcnn import Proposed  # noqa: E402
 from geochange.detectors.networks.contract import Batch  # noqa: E402

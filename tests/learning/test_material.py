@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geochange.datasets.augment import GeometryOptions
+from geochange.datasets.variation import NO_GEOMETRY, GeometryOptions, LookOptions
 from geochange.detectors.networks.checkpoint import Checkpoint
 from geochange.errors import BadOption
 from geochange.learning import material
@@ -151,3 +151,14 @@ def test_of_data_given_to_hold_out_the_validation_split_is_taken_or_all_where_th
     assert [len(each) for each in found.training] == [3]
     names = [item.pair.name.split("/")[-1] for each in found.held_out for item in each.items]
     assert sorted(names) == (["f", "g", "h"] if "val" in splits else ["d", "e", "f", "g", "h"])
+
+
+def test_augmentation_of_the_run_is_that_of_its_samples(tmp_path):
+    folder = write_pairs(tmp_path / "pairs", ["a", "b"])
+    given = {"geometry": "off", "rotation": "30", "noise": "0.5", "swap": "false"}
+    options = TrainRunOptions(val_share=0.0, size=32, augmentation=given)
+    found = gather([parse_training_data(str(folder))], options)
+    drawn = make_samples(found, options, SimpleNamespace(stride=16, name="any")).options
+    assert drawn.geometry == replace(NO_GEOMETRY, rotation=30.0)
+    assert drawn.look == LookOptions(noise=0.5, swap=False)
+    assert make_samples(found, replace(options, augmentation={}), SimpleNamespace(stride=16)).options.look.swap

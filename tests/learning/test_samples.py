@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from geochange.arrays import IGNORE
-from geochange.datasets.augment import NO_GEOMETRY, NO_LOOK, GeometryOptions, LookOptions
 from geochange.datasets.balance import class_shares, drawing_weights, label_counts, require_classes
 from geochange.datasets.collection import open_collection
 from geochange.datasets.options import CollectionOptions
+from geochange.datasets.variation import NO_GEOMETRY, NO_LOOK, GeometryOptions, LookOptions
 from geochange.detectors.networks.checkpoint import Normalisation
 from geochange.detectors.networks.contract import OBJECT
 from geochange.errors import BadOption, BandMismatch, NothingValid, UnreadableInput

@@ -27,9 +27,9 @@ from pathlib import Path
 
 import torch
 
-from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.collection import Collection, open_collection
 from geochange.datasets.options import CollectionOptions
+from geochange.datasets.variation import GeometryOptions, LookOptions
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.registry import build_network
 from geochange.engine.progress import Relay, Silent

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from geochange.datasets.augment import GeometryOptions, LookOptions
 from geochange.datasets.collection import open_collection
 from geochange.datasets.options import CollectionOptions
+from geochange.datasets.variation import GeometryOptions, LookOptions
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions
