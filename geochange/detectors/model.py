@@ -173,8 +173,6 @@ class ModelDetector:
     """Tiles scored at once."""
 
     def __post_init__(self) -> None:
-        if self.file is None:
-            raise BadOption("model needs --option file=MODEL, such as a .onnx file")
         if self.batch < 1:
             raise BadOption(f"batch {self.batch} must be at least 1")
 
@@ -183,20 +181,22 @@ class ModelDetector:
         """As the manifest says."""
         return self._known(self._program()).values
 
+    def _path(self) -> Path:
+        if self.file is None:
+            raise BadOption("model needs --option file=MODEL, such as a .onnx file")
+        return Path(self.file)
+
     def _program(self) -> Program:
-        assert self.file is not None
-        return program_of(self.file, Runtime(device=self.device, precision=self.precision, engine=self.engine))
+        return program_of(self._path(), Runtime(device=self.device, precision=self.precision, engine=self.engine))
 
     def _known(self, program: Program, bands: int | None = None) -> Manifest:
-        assert self.file is not None
-        return known_of(program, self.file, self.manifest, bands)
+        return known_of(program, self._path(), self.manifest, bands)
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> ModelFitted:
         """Match the model to the scene's bands, values and pixel size."""
-        assert self.file is not None
-        program = self._program()
+        path, program = self._path(), self._program()
         manifest = self._known(program, len(series.bands))
-        name, dates = Path(self.file).name, dates_of(program, manifest)
+        name, dates = path.name, dates_of(program, manifest)
         free = manifest.inputs == "series" and (program.ports[0].shape or (None, None))[1] is None
         if series.dates != dates and not free:
             raise BadOption(f"{name} compares {dates} dates, but {series.dates} were given")
@@ -205,8 +205,8 @@ class ModelDetector:
         )
         return ModelFitted(
             recipe=ModelRecipe(
-                file=str(Path(self.file).absolute()),
-                digest=digest_of(companions(Path(self.file))),
+                file=str(path.absolute()),
+                digest=digest_of(companions(path)),
                 manifest=manifest,
                 gain=prepared.gain,
                 offset=prepared.offset,

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -158,22 +157,18 @@ def _onnx_of(module: TileScores, manifest: Manifest, example: tuple[Floats, Floa
     import onnx
 
     n, (rows, cols) = Dim("n", min=1), (module.stride * Dim(name, min=1) for name in ("rows", "cols"))
-    with TemporaryDirectory() as folder:
-        written = Path(folder) / "model.onnx"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own deprecations
-            torch.onnx.export(
-                module,
-                tuple(torch.from_numpy(each) for each in example),
-                str(written),
-                input_names=["dates", "valid"],
-                output_names=["probability"],
-                dynamic_shapes={"dates": {0: n, 3: rows, 4: cols}, "valid": {0: n, 2: rows, 3: cols}},
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        model = onnx.load(written)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own deprecations
+        program: Any = torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(each) for each in example),
+            input_names=["dates", "valid"],
+            output_names=["probability"],
+            dynamic_shapes={"dates": {0: n, 3: rows, 4: cols}, "valid": {0: n, 2: rows, 3: cols}},
+            dynamo=True,
+            verbose=False,
+        )
+    model = program.model_proto
     onnx.helper.set_model_props(model, {METADATA: manifest.as_json()})
     found: bytes = model.SerializeToString()
     return found
