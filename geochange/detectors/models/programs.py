@@ -254,7 +254,7 @@ def _open_exported(path: Path, runtime: Runtime) -> Program:
     from geochange.detectors.networks.scorer import find_device
 
     device, extra = find_device(runtime.device), {METADATA: ""}
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"):  # of other versions of torch, whose files it reads all the same
         exported = torch.export.load(str(path), extra_files=extra)
         if device.type != "cpu":
             exported = move_to_device_pass(exported, device)
