@@ -24,7 +24,6 @@ from geochange.review.pictures import DATES, Look
 from geochange.review.queue import ORDERS, cell_sample
 from geochange.review.run import ReviewRun
 from geochange.review.served import MOST_SHAPES, Review, read_numbers, told, without_outline
-from geochange.review.state import present
 from geochange.scenes.layers import in_pixels
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -166,8 +165,7 @@ async def change(review: Review, request: Request) -> Response:
     """All that is known of a change, with its history."""
     number = request.path_params["id"]
     state = review.store.state
-    now = state.of(str(number))
-    if now is None:
+    if state.of(str(number)) is None:
         raise Refusal(404, f"there is no change {number}")
     attributes = await review.read(lambda: review.changes.attributes(state, number))
     history = [
@@ -176,7 +174,7 @@ async def change(review: Review, request: Request) -> Response:
         for item in action.items
         if item.key == str(number)
     ]
-    return JSONResponse({**attributes, **without_outline(present(str(number), now)), "history": history})
+    return JSONResponse({**attributes, **review.told_of(str(number)), "history": history})
 
 
 async def at(review: Review, request: Request) -> Response:

@@ -440,8 +440,8 @@ def test_an_anchored_network_stays_nearer_to_what_it_was(tmp_path, pairs):
         network = make_network(noise=0.1)
         anchor = None if weight is None else training.Anchor(start.eval(), weight)
         samples = make_samples(pairs)
-        whole = samples._vary
-        samples._vary = lambda *given: hide(*whole(*given))
+        whole = samples.vary
+        samples.vary = lambda *given: hide(*whole(*given))
         (tmp_path / name).mkdir()
         state = fit(network, about(), samples, [], tmp_path / name, OPTIONS, anchor=anchor)
         dates = torch.tensor(np.stack(sample.dates))[None].float()

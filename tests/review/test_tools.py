@@ -10,6 +10,7 @@ import shapely
 from geochange.review.saved import SavedReview
 from tests.review import test_page
 from tests.review.test_edits import pixels_of
+from tests.review.test_server import SQUARE
 
 WAIT, tally = test_page.WAIT, test_page.tally
 browser, page = test_page.browser, test_page.page
@@ -230,6 +231,20 @@ def test_a_change_is_found_by_its_number(page):
     page.keyboard.insert_text("99999")
     page.keyboard.press("Enter")
     page.locator("#message", has_text="there is no change 99999").wait_for(timeout=WAIT)
+
+
+def test_a_change_that_somebody_drew_a_moment_ago_is_found_before_its_news_arrive(browser, served):
+    page = browser.new_page()
+    page.route("**/api/events*", lambda route: None)  # news never arrive
+    page.goto(f"{served.address}/#token={served.token}")
+    page.wait_for_selector("#change h2", timeout=WAIT)
+    _, told = served.act("draw", [{"key": "", "rev": 0, "after": {"geometry": SQUARE, "label": "change"}}], who="ben")
+    number = told["items"][0]["key"]
+    page.keyboard.press("/")
+    page.keyboard.insert_text(number)
+    page.keyboard.press("Enter")
+    page.locator("#change h2", has_text=re.compile(f"^Change {number}$")).wait_for(timeout=WAIT)
+    page.close()
 
 
 def test_what_cannot_be_is_said(close, served):

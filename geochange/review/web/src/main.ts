@@ -279,6 +279,8 @@ class Review {
   private async goTo(): Promise<void> {
     const answer = await ask("Number of the change", "", 12);
     if (answer === null) return;
+    const known = this.index.places.has(Number(answer));
+    if (!known && /^\d+$/.test(answer)) this.learn([await get(`/api/changes/${answer}`)]); // drawn a moment ago
     const place = this.index.places.get(Number(answer));
     if (place === undefined || this.index.statuses[place] === DELETED) return this.say(`there is no change ${answer}`);
     await this.choose(place);
