@@ -1,13 +1,15 @@
 """What fine-tuning brings on another continent: `buildings` on tiles of DSIFN. Prints a line of JSON a run.
 
-    python benchmarks/finetuning.py RUNS [--start buildings] [--steps 300] [--counts 5 10 20 50] [--device auto]
+    python benchmarks/finetuning.py RUNS [--start buildings] [--steps 300] [--counts 5 10 20 50] [--only tuned]
 
 Of the tiles of DSIFN (256², about 2 m; built-up change, roads and plots, coarsely outlined) 50 are drawn to learn from
 and 100 to score on; the smaller counts are the first of the 50. Compared are the start as it is (`none`), fine-tuning
 (`tuned`), training from ImageNet's encoder for as many steps (`scratch`), and the unsupervised kind on the 50 without
-their labels (`unlabelled`; `statistics` is its first half, normalisation alone). Thresholds: the start's own for `none`
-and `unlabelled`; 0.5 for the others, since nothing is held out to choose one; `best` is the F1 at the threshold that is
-best on the 100, for comparison. Intervals are of 95 %, from a bootstrap over tiles. The images are in ../shared/data.
+their labels (`unlabelled`; `statistics` is its first half, normalisation alone). `recipe` and `auto`, which run where
+`--only` names them, are `geochange finetune` by its defaults and with `--auto`, both on crops of 130². Thresholds: the
+start's own for `none` and `unlabelled`; chosen on what each holds out itself for `recipe` and `auto`; 0.5 for the
+others, since nothing is held out to choose one; `best` is the F1 at the threshold that is best on the 100, for
+comparison. Intervals are of 95 %, from a bootstrap over tiles. The images are in ../shared/data.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from geochange.pipeline.train import train
 DSIFN = "dsifn_256px"
 LEARN, SCORE = 50, 100
 KINDS = ("none", "tuned", "scratch", "unlabelled")
+AUTOMATIC = ("recipe", "auto")
 GSD = 2.0
 
 
@@ -82,6 +85,12 @@ def runs(chosen: argparse.Namespace, start: str, sets: dict[int, Path]) -> Itera
         if "tuned" in chosen.only:
             tuned = options_from(FinetuneOptions, {**settings, "start": start})
             yield "tuned", count, finetune(source, out / "tuned", tuned, overwrite=True).folder / "best.pt"
+        for name in AUTOMATIC:
+            if name in chosen.only:
+                auto = {"auto": True, "minutes": chosen.minutes} if name == "auto" else {}
+                asked = {"device": chosen.device, "seed": chosen.seed, "size": 130, "start": start, **auto}
+                recipe, folder = options_from(FinetuneOptions, asked), out / f"{name}-{chosen.seed}"
+                yield name, count, finetune(source, folder, recipe, overwrite=True).folder / "best.pt"
         if "scratch" in chosen.only:
             fresh = options_from(TrainRunOptions, settings)
             yield "scratch", count, train(source, out / "scratch", fresh, overwrite=True).folder / "best.pt"
@@ -102,7 +111,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--only", nargs="+", default=KINDS, choices=(*KINDS, *AUTOMATIC))
+    parser.add_argument("--minutes", type=float, default=15, help="of `auto`")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     device = pick_device(chosen.device)

@@ -24,6 +24,7 @@ sys.path.insert(0, str(SAMPLE))
 from make_scene import OutputOptions, main, make_block, write_pair  # noqa: E402
 from scenery.covers import KINDS  # noqa: E402
 from scenery.drawing import LEAST, draw  # noqa: E402
+from scenery.landscape import furnish_block  # noqa: E402
 from scenery.light import AFTER_EXPOSURE, BEFORE_EXPOSURE, direct_light, focus, shadow  # noqa: E402
 from scenery.network import block_polygon, blocks_near, line_kind, to_lattice  # noqa: E402
 from scenery.spec import PATCH, SceneSpec  # noqa: E402
@@ -198,6 +199,10 @@ def test_nodata_border_is_a_swath_edge_on_both_dates(tmp_path):
         assert not truth.read(1)[~(valid[0] & valid[1])].any()
     assert all(0 < (~mask).mean() < 0.2 for mask in valid)
     assert (valid[0] != valid[1]).any()
+
+
+def test_a_block_that_roads_leave_nothing_of_is_furnished():
+    assert furnish_block(507, 4.0, 0, 0).ground.area == 0
 
 
 def test_uint16_holds_reflectance():

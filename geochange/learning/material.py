@@ -201,13 +201,13 @@ def split(
     """
     training = _part(collections, lambda item: item.pair.split in (None, "train"))
     held_out = _part(collections, lambda item: item.pair.split == "val")
-    if options.val is not None or any(map(len, held_out)) or options.val_share == 0:
+    if options.val is not None or any(map(len, held_out)) or options.drawn_share == 0:
         return training, held_out
     pairs = [(each, item.pair) for each in training for item in each.items]
     if len({pair for _, pair in pairs}) == 1 == len(list(filter(len, training))):
         return _split_scene(pairs[0][0], options)
     scenes = sorted({scene_of(pair.name) for _, pair in pairs})
-    count = min(max(1, round(options.val_share * len(scenes))), len(scenes) - 1)
+    count = min(max(1, round(options.drawn_share * len(scenes))), len(scenes) - 1)
     drawn = np.random.default_rng(options.seed).permutation(len(scenes))[: max(count, 0)]
     held = {scenes[k] for k in drawn}
     return (
@@ -220,7 +220,7 @@ def _split_scene(
     collection: Collection, options: TrainRunOptions
 ) -> tuple[tuple[Collection, ...], tuple[Collection, ...]]:
     pair, tiles = collection.items[0].pair, [item.tile for item in collection.items]
-    parts = divide_scene(tiles, options.val_share, options.seed, options.tile_size)
+    parts = divide_scene(tiles, options.drawn_share, options.seed, options.tile_size)
     training, held_out = (replace(collection, items=tuple(Item(pair, tile) for tile in part)) for part in parts)
     return (training,), (held_out,)
 

@@ -18,6 +18,7 @@ SMOOTHED: tuple[LossName, ...] = ("bce-dice", "cross-entropy", "bce", "bce-lovas
 WEIGHTED: tuple[LossName, ...] = (*SMOOTHED, "focal", "mse")
 OptimizerName: TypeAlias = Literal["adamw", "adam", "sgd"]
 ScheduleName: TypeAlias = Literal["cosine", "step", "one-cycle", "constant"]
+DRAWN_SHARE, AUTOMATIC_SHARE = 0.15, 0.33
 PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
@@ -142,8 +143,9 @@ class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
     val: str | None = None
     """Held-out pairs, DIR or DIR@GSD; None: the data's own split, or a share of its scenes."""
 
-    val_share: float = 0.15
-    """Share of the scenes, or of the area of a single scene, to hold out without a split; 0 for none."""
+    val_share: float | None = None
+    """Share of the scenes, or of the area of a single scene, to hold out without a split; 0 for none; None: 0.15, with
+    `finetune --auto` 0.33."""
 
     network: str | None = None
     """Name of the network; None: that of the checkpoint, or attention-net."""
@@ -177,11 +179,16 @@ class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.val_share < 1:
+        if not 0 <= self.drawn_share < 1:
             raise BadOption(f"val_share {self.val_share} must lie in 0..1, below 1")
         require_positive(self, "size", "gsd")
         if self.start is not None and self.pretrained:
             raise BadOption("pretrained and start exclude each other: weights come from one of them")
+
+    @property
+    def drawn_share(self) -> float:
+        """Share of the scenes to hold out where there is no split."""
+        return DRAWN_SHARE if self.val_share is None else self.val_share
 
     def settings(self) -> dict[str, Any]:
         """Return all options by name."""
@@ -205,6 +212,13 @@ class FinetuneOptions(TrainRunOptions):
 
     classes: tuple[str, ...] = ()
     """Names of the labels 1, 2, ...; None: those of the checkpoint."""
+
+    auto: bool = False
+    """Choose how long the encoder is frozen, the rate and the steps by short trials on held-out labels; `rate` is the
+    one around which rates are tried, `steps` the most steps of a trial."""
+
+    minutes: float = 15.0
+    """With `auto`: minutes that the trials and the training take, at most."""
 
     steps: int = 600
     """Updates of the weights, all together."""
@@ -239,6 +253,11 @@ class FinetuneOptions(TrainRunOptions):
     sure: float = 0.8
     """Without labels: how far a score must lie from the threshold, 0 to 1, to become a pseudo-label."""
 
+    @property
+    def drawn_share(self) -> float:
+        """A third where short trials are compared by it: 0.15 of few scenes are too few to tell one from another."""
+        return AUTOMATIC_SHARE if self.auto and self.val_share is None else super().drawn_share
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.frozen_steps is not None and self.frozen_steps > self.steps:
@@ -247,6 +266,11 @@ class FinetuneOptions(TrainRunOptions):
             raise BadOption(f"whole_rate {self.whole_rate} must lie in 0..1, above 0")
         if self.keep is not None and not 0 <= self.keep < math.inf:
             raise BadOption(f"keep {self.keep} must be at least 0, and finite")
+        if self.auto and self.unlabelled:
+            raise BadOption("--auto chooses by held-out labels; leave out --unlabelled")
+        if self.auto and self.frozen_steps is not None:
+            raise BadOption("--auto chooses how long the encoder is frozen; leave out --frozen-steps")
+        require_positive(self, "minutes")
         for name in ("statistics", "sure"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadOption(f"{name} {getattr(self, name)} must lie in 0..1")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +14,35 @@ from geochange.datasets.splits import FEWEST_CELLS
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
 from geochange.detectors.networks.contract import Network
-from geochange.engine.progress import Listener, Relay, Silent
+from geochange.engine.progress import Listener, Silent
 from geochange.errors import BadOption
-from geochange.files import scratch_beside, write_whole
-from geochange.learning.finetuning import adapt_statistics, adapted_about, pseudo_label, transfer
-from geochange.learning.freezing import encoder_scales
+from geochange.files import scratch_beside
+from geochange.learning.finetuning import transfer
 from geochange.learning.material import (
     Material,
     collection_options,
     colours_of,
     gather,
-    make_samples,
     require_labels,
     sample_size,
     training_gsd,
 )
-from geochange.learning.options import FinetuneOptions, TrainOptions
+from geochange.learning.options import FinetuneOptions
 from geochange.learning.ranks import here
 from geochange.learning.run_options import parse_all_training_data
-from geochange.learning.samples import collate, measure_normalisation
-from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
-from geochange.learning.training import BEST, HISTORY, LAST, Anchor, require_possible
+from geochange.learning.samples import measure_normalisation
+from geochange.learning.scoring import MERITS, merit_name
+from geochange.learning.training import BEST, LAST, Anchor, require_possible
 from geochange.parsing import parsing
+from geochange.pipeline.finetune_auto import Automatic
+from geochange.pipeline.finetune_parts import Finetuning, Part, adapt, keep_thresholds, supervise
 from geochange.pipeline.options import choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.pipeline.train import (
-    FROZEN,
     LABELS,
-    PSEUDO,
     STATISTICS,
     Trained,
-    calibrate_best,
     first_record,
-    fit_with_board,
     folder_of,
     identity_of,
     outcome,
@@ -59,52 +55,6 @@ from geochange.review.saved import SavedReview
 KEEP_WITH_REVIEWS = (
     4.0  # of `keep`: after 100 decisions, F1 of a synthetic scene was 0.48 with 0, 0.92 with 1, 0.94 with 4
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One of the trainings of a run."""
-
-    folder: Path
-    done: int = 0
-    """Steps of the parts before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Finetuning:
-    """What stays the same while a checkpoint is fine-tuned."""
-
-    folder: Path
-    start: Checkpoint
-    material: Material
-    options: FinetuneOptions
-    listener: Listener
-    anchor: Anchor | None = None
-
-    def fit(
-        self, network: Network, about: About, material: Material, folder: Path, fitting: TrainOptions, *, done: int = 0
-    ) -> Network:
-        """Fit, with pictures for TensorBoard, counting steps from those done before; return the averaged network."""
-
-        def report(figures: Mapping[str, float]) -> None:
-            steps = {"step": figures["step"] + done, "steps": self.options.steps}
-            self.listener.report({**figures, **steps})
-
-        folder.mkdir(parents=True, exist_ok=True)
-        samples = make_samples(material, self.options, network)
-        listener = Relay(self.listener, report)
-        return fit_with_board(network, about, samples, material, folder, fitting, listener, self.anchor).averaged
-
-    def score(self, checkpoint: Checkpoint) -> dict[str, float]:
-        """Return figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
-        if not self.material.held_out:
-            return {}
-        about, network = checkpoint.about, checkpoint.build()
-        options = ScoringOptions(gsd=self.options.gsd, temperature=about.temperature)
-        items = (
-            item for each in self.material.held_out for item in score_items(network, each, about.normalisation, options)
-        )
-        return pool_scores(items).figures(about.thresholds.get("default", 0.5), self.options.seed)
 
 
 def finetune(
@@ -177,28 +127,43 @@ def finetune(
         require_possible(options, material.held_out)
         record = first_record(folder, identity, material, network, about, options.start)
         record |= {"fresh_weights": list(fresh), "reviews": [each.record for each in reviewed]}
+        comparable = not fresh and about.bands == start.about.bands
+        anchor = _anchor(start, options, reviews=bool(saved)) if comparable else None
+        run = Finetuning(folder.out, start, material, options, listener, anchor)
+        automatic = _automatic(run, about, lambda: _begin(material, options, start, names)[0], scratch)
         folder.start(record, overwrite=overwrite)
-        material = _moved(material, scratch, folder.out / LABELS)
+        run = replace(run, material=_moved(material, scratch, folder.out / LABELS))
         _say(reviewed, options, listener)
         if fresh:
             listener.notice(
                 f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new"
             )
-        comparable = not fresh and about.bands == start.about.bands
-        anchor = _anchor(start, options, reviews=bool(saved)) if comparable else None
-        run = _Finetuning(folder.out, start, material, options, listener, anchor)
         before = run.score(start) if comparable else {}
-        best_part = (_adapt if options.unlabelled else _supervise)(run, network, about)
-        after = run.score(load_checkpoint(folder.out / BEST))
+        best_part, scored = _train(run, network, about, automatic, record)
+        after = run.score(load_checkpoint(scored))
         steps = {"before": before, "after": after}
         if comparable and saved and not material.held_out:
-            _keep_thresholds(run)
+            keep_thresholds(run)
         if options.unlabelled:
             steps["statistics"] = run.score(load_checkpoint(folder.out / STATISTICS))
         record |= outcome_of(folder.out, best_part, time.perf_counter() - began) | {"held_out_scores": steps}
         folder.write(record)
     _compare(before, after, listener)
     return Trained(folder.out, record)
+
+
+def _automatic(run: Finetuning, about: About, begin: Callable[[], Network], scratch: Path) -> Automatic | None:
+    return Automatic.plan(run, about, begin, scratch) if run.options.auto else None
+
+
+def _train(
+    run: Finetuning, network: Network, about: About, automatic: Automatic | None, record: dict[str, Any]
+) -> tuple[Part, Path]:
+    """Train; return the part that best.pt is of, and the checkpoint that tells how good it is on held-out labels."""
+    if automatic is not None:
+        return automatic.supervise(run, record)
+    part = (adapt if run.options.unlabelled else supervise)(run, network, about)
+    return part, run.folder / BEST
 
 
 def _anchor(start: Checkpoint, options: FinetuneOptions, *, reviews: bool) -> Anchor | None:
@@ -222,7 +187,7 @@ def _write_reviews(saved: Sequence[SavedReview], folder: Path, options: Finetune
                 f"the review of {each.run.out} is of {', '.join(each.run.classes)}, the training of "
                 f"{', '.join(options.classes)}; give --classes {','.join(each.run.classes)} to train for its classes"
             )
-    share = 0.0 if options.val is not None else options.val_share
+    share = 0.0 if options.val is not None else options.drawn_share
     return [
         write_material(folder / str(number), each, share=share, bands=options.bands)
         for number, each in enumerate(saved)
@@ -247,7 +212,7 @@ def _say(reviewed: Sequence[ReviewMaterial], options: FinetuneOptions, listener:
     """Say what is not learnt from, and what is not scored."""
     if undecided := sum(each.record["undecided"] for each in reviewed):
         listener.notice(f"{undecided} changes in cells that were looked at are undecided or unsure: they are no labels")
-    if reviewed and options.val is None and options.val_share > 0 and not any(each.held_out for each in reviewed):
+    if reviewed and options.val is None and options.drawn_share > 0 and not any(each.held_out for each in reviewed):
         listener.notice(
             f"no cell is held out, since fewer than {FEWEST_CELLS} were looked at, or too few hold changes: "
             "the result is not scored"
@@ -303,75 +268,6 @@ def _begin(
         trained_on=redact(", ".join([start.about.trained_on, *names])),
     )
     return moved.network, about, moved.fresh
-
-
-def _supervise(run: _Finetuning, network: Network, about: About) -> Part:
-    """Train the decoder, then all of the network; return the part that best.pt is of."""
-    options, fitting = run.options, run.options.fitting()
-    scales = len(encoder_scales(network))
-    first = (options.steps // 4 if options.frozen_steps is None else options.frozen_steps) if scales else 0
-    if first:
-        frozen = replace(fitting, steps=first, frozen=scales, patience=None, every=min(options.every, first))
-        network = run.fit(network.train(), about, run.material, run.folder / FROZEN, frozen)
-    if options.steps > first:
-        rate = options.rate * (options.whole_rate if first else 1)
-        whole = replace(fitting, steps=options.steps - first, rate=rate)
-        run.fit(network.requires_grad_(True), about, run.material, run.folder, whole, done=first)
-        best_part = _keep_better(run, first)
-    else:
-        best_part = Part(run.folder / FROZEN)
-        for name in (BEST, LAST, HISTORY):
-            write_whole(run.folder / name, (run.folder / FROZEN / name).read_bytes())
-    if run.material.held_out:
-        calibrate_best(run.folder / BEST, run.material, run.options, run.listener)
-    return best_part
-
-
-def _keep_better(run: _Finetuning, first: int) -> Part:
-    """Keep the better one of both parts' best checkpoints, by held-out labels; of equals the first."""
-    second = Part(run.folder, done=first)
-    if not first or not run.material.held_out:
-        return second
-    bests = [load_checkpoint(folder / BEST) for folder in (run.folder / FROZEN, run.folder)]
-    name = merit_name(bests[1].about.metrics)
-    scores = [best.about.metrics[name] for best in bests]
-    if scores[0] < scores[1]:
-        return second
-    bests[0].save(run.folder / BEST)
-    run.listener.notice(
-        f"best.pt is of the first {first} steps, with the encoder as it was: {MERITS[name]} {scores[0]:.4f} on "
-        f"held-out labels, against {scores[1]:.4f} of all that came after"
-    )
-    return Part(run.folder / FROZEN)
-
-
-def _adapt(run: _Finetuning, network: Network, about: About) -> Part:
-    """Train on statistics of the target, then on the network's own confident labels."""
-    about = adapted_about(about, run.start)
-    statistics = run.folder / STATISTICS
-    samples = make_samples(run.material, run.options, network)
-    size = run.options.batch
-    batches = (
-        collate([samples[number] for number in range(k * size, (k + 1) * size)])
-        for k in range(run.options.statistics_batches)
-    )
-    adapt_statistics(network, batches, run.options.statistics)
-    adapted = Checkpoint(about, dict(network.state_dict()))
-    adapted.save(statistics)
-    labelled = tuple(
-        pseudo_label(adapted, each, run.folder / PSEUDO / str(place), sure=run.options.sure, gsd=run.options.gsd)
-        for place, each in enumerate(run.material.training)
-    )
-    material = replace(run.material, training=labelled)
-    run.fit(network.train(), about, material, run.folder, run.options.fitting())
-    _keep_thresholds(run)
-    return Part(run.folder)
-
-
-def _keep_thresholds(run: _Finetuning) -> None:
-    """Keep the thresholds of the start: without held-out labels none can be chosen."""
-    best = load_checkpoint(run.folder / BEST)
-    replace(best, about=adapted_about(best.about, run.start)).save(run.folder / BEST)
 
 
 def outcome_of(folder: Path, best_part: Part, seconds: float) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from geochange.pipeline.options import choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.redaction import plain
 
-BOARD, TRIAL_FOLDERS = "tensorboard", "trials"
+BOARD, TRIAL_FOLDERS, SEARCH = "tensorboard", "trials", "search.json"
 FROZEN, PSEUDO, STATISTICS, LABELS = "frozen", "pseudo-labels", "statistics.pt", "labels"
 _FITTED = (LAST, BEST, HISTORY, f"{BOARD}/events.*")
 TARGETS: Mapping[str, tuple[str, ...]] = {
@@ -46,6 +46,8 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
         STATISTICS,
         f"{PSEUDO}/*/*.tif",
         f"{LABELS}/*/*.tif",
+        f"{TRIAL_FOLDERS}/{SEARCH}",
+        *(f"{TRIAL_FOLDERS}/*/{name}" for name in (*_FITTED, *(f"{FROZEN}/{each}" for each in _FITTED))),
     ),
     "tune": (*SEARCH_FILES, *(f"{TRIAL_FOLDERS}/*/{name}" for name in _FITTED)),
 }

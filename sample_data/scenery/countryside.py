@@ -16,11 +16,14 @@ from scenery.village import park, tree_paint
 
 CROPS = ("wheat", "wheat", "wheat", "barley", "rape", "beet", "maize", "potato", "ploughed", "harrowed", "stubble")
 GRASS = ("meadow", "meadow", "pasture", "mown")
+SLIVER = 60.0  # m²
 MOST_CHANGED = 7500.0  # m², so that no change covers a whole scene
 
 
 def cultivate(site: Site) -> None:
     """Divide the block into fields and give each its use."""
+    if site.ground.area < SLIVER:  # a village has taken all of it
+        return
     rng = site.rng
     woody = float(rng.choice([0.04, 0.1, 0.22, 0.5]))
     grassy = float(rng.choice([0.15, 0.3, 0.6]))

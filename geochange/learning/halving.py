@@ -1,0 +1,88 @@
+"""A choice between ways to fine-tune, by short trials: the better half of them is tried again with twice the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil
+
+FROZEN = (0.0, 0.25, 1.0)
+RATES = (0.5, 1.0, 2.0, 4.0)
+FEWEST_STEPS = 8
+"""Of the shortest trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way to fine-tune."""
+
+    frozen: float
+    """Share of the steps during which the encoder keeps its weights."""
+    rate: float
+    """Learning rate."""
+    steps: int
+    """Updates of the weights."""
+
+    def __str__(self) -> str:
+        parts = {0.0: "all of the network trained", 1.0: "encoder frozen"}
+        part = parts.get(self.frozen, f"encoder frozen for {self.frozen:.0%} of the steps")
+        return f"{part}, rate {self.rate:g}, {self.steps} steps"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A choice and its merit on held-out labels."""
+
+    choice: Choice
+    merit: float
+
+
+def candidates(rate: float, *, encoder: bool) -> list[Choice]:
+    """Return the choices to compare: rates around a given one, and how long an encoder is frozen."""
+    return [Choice(frozen, rate * factor, 0) for frozen, factor in product(FROZEN if encoder else (0.0,), RATES)]
+
+
+def rounds(count: int) -> list[tuple[int, int]]:
+    """Return how many candidates each round tries, and by what its steps divide the longest: (candidates, divisor)."""
+    counts = [count]
+    while counts[-1] > 1:
+        counts.append(ceil(counts[-1] / 2))
+    return [(tried, 2 ** (len(counts) - 1 - k)) for k, tried in enumerate(counts)]
+
+
+def longest_run(count: int, updates: float) -> int:
+    """Return the steps of the longest trial, where all trials and one more run of that length take so many updates."""
+    return int(updates / work(count))
+
+
+def work(count: int) -> float:
+    """Return the updates of all trials and one more run like the longest, as a multiple of the longest trial's."""
+    return 1 + sum(tried / divisor for tried, divisor in rounds(count))
+
+
+def halve(chosen: Sequence[Choice], longest: int, try_one: Callable[[Choice], float]) -> list[Trial]:
+    """Try all, the better half of them again with twice the steps, and so on to the best (Jamieson & Talwalkar 2016).
+
+    Args:
+        chosen: the candidates; of equals the first is kept.
+        longest: steps of the last trial.
+        try_one: trains as chosen; returns the merit on held-out labels.
+
+    Returns:
+        The trials in their order; `best_of` picks among them.
+    """
+    trials: list[Trial] = []
+    remaining = list(chosen)
+    for tried, divisor in rounds(len(chosen)):
+        steps = max(longest // divisor, 1)
+        now = [replace(each, steps=steps) for each in remaining[:tried]]
+        found = [Trial(each, try_one(each)) for each in now]
+        trials += found
+        remaining = [each.choice for each in sorted(found, key=lambda trial: -trial.merit)]
+    return trials
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """Return the best trial; of equals the longest."""
+    return max(trials, key=lambda trial: (trial.merit, trial.choice.steps))
