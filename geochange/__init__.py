@@ -25,7 +25,7 @@ _HOMES = {
     "learning.options": "FinetuneOptions TrainRunOptions TuneOptions",
     "pipeline.options": (
         "DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions RefineOptions "
-        "ReviewOptions VectorizeOptions"
+        "ReviewOptions VectorizeOptions WatchOptions"
     ),
     "scenes.preflight": "Report",
     "evaluation.report": "Evaluation",
@@ -50,6 +50,7 @@ _HOMES = {
     "pipeline.train": "Trained train",
     "pipeline.tune": "Tuned tune",
     "pipeline.vectorize": "WrittenLayer vectorize",
+    "pipeline.watch": "Watched watch",
 }
 """Module -> the names that it is home to."""
 

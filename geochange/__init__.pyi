@@ -75,6 +75,7 @@ from geochange.pipeline.options import (
     StoredType,
     VectorFormat,
     VectorizeOptions,
+    WatchOptions,
 )
 from geochange.pipeline.refine import Refined
 from geochange.pipeline.review import Reviewed
@@ -82,6 +83,7 @@ from geochange.pipeline.synthesize import Synthesized
 from geochange.pipeline.train import Trained
 from geochange.pipeline.tune import Tuned
 from geochange.pipeline.vectorize import WrittenLayer
+from geochange.pipeline.watch import Watched
 from geochange.probability.options import FitOptions
 from geochange.scenes.options import (
     NodataRule,
@@ -140,6 +142,8 @@ __all__ = [
     "Tuned",
     "UnreadableInput",
     "VectorizeOptions",
+    "WatchOptions",
+    "Watched",
     "WrittenKinds",
     "WrittenLayer",
     "align",
@@ -162,6 +166,7 @@ __all__ = [
     "train",
     "tune",
     "vectorize",
+    "watch",
 ]
 
 def align(
@@ -395,7 +400,7 @@ def finetune(
     align: bool = ...,
     tile_size: int = ...,
     val: str | None = ...,
-    val_share: float = ...,
+    val_share: float | None = ...,
     network: str | None = ...,
     network_options: Mapping[str, str] = ...,
     gsd: float | None = ...,
@@ -406,6 +411,8 @@ def finetune(
     match_dates: bool | None = ...,
     balanced: bool = ...,
     skip_bad: bool = ...,
+    auto: bool = ...,
+    minutes: float = ...,
     frozen_steps: int | None = ...,
     whole_rate: float = ...,
     keep: float | None = ...,
@@ -609,7 +616,7 @@ def train(
     align: bool = ...,
     tile_size: int = ...,
     val: str | None = ...,
-    val_share: float = ...,
+    val_share: float | None = ...,
     network: str | None = ...,
     network_options: Mapping[str, str] = ...,
     gsd: float | None = ...,
@@ -660,7 +667,7 @@ def tune(
     align: bool = ...,
     tile_size: int = ...,
     val: str | None = ...,
-    val_share: float = ...,
+    val_share: float | None = ...,
     network: str | None = ...,
     network_options: Mapping[str, str] = ...,
     gsd: float | None = ...,
@@ -703,3 +710,47 @@ def vectorize(
     scheduler: str | None = ...,
     threads: int | None = ...,
 ) -> WrittenLayer: ...
+def watch(
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: WatchOptions | None = ...,
+    *,
+    overwrite: bool = ...,
+    resume: bool = ...,
+    cluster: ClusterOptions | None = ...,
+    listener: Listener | None = ...,
+    nodata: NodataRule | None = ...,
+    bands: tuple[int, ...] | None = ...,
+    aoi: str | tuple[float, float, float, float] | None = ...,
+    align: bool = ...,
+    resampling: ResamplingName = ...,
+    checkpoint: str | None = ...,
+    scale: str | None = ...,
+    match_gsd: bool = ...,
+    device: str = ...,
+    precision: Literal["fp32", "bf16", "fp16"] = ...,
+    engine: Literal["torch", "openvino"] = ...,
+    augment: bool = ...,
+    detector: str | None = ...,
+    detector_options: Mapping[str, str] = ...,
+    tile_size: int | None = ...,
+    overlap: int | None = ...,
+    block_size: int | None = ...,
+    min_area: str | float = ...,
+    threshold: str | float | None = ...,
+    labels: str | None = ...,
+    label_column: str | None = ...,
+    least: float = ...,
+    held_out: str | None = ...,
+    connectivity: Literal[4, 8] = ...,
+    simplify: float = ...,
+    date_before: str | None = ...,
+    date_after: str | None = ...,
+    reference: str | None = ...,
+    pattern: tuple[str, ...] = ...,
+    every: float = ...,
+    until_idle: float | None = ...,
+    workers: int | None = ...,
+    scheduler: str | None = ...,
+    threads: int | None = ...,
+) -> Watched: ...

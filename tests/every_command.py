@@ -24,7 +24,14 @@ from tests.stand_ins import PLACE, UTM, write_pair, write_raster
 FORMATS = ("gpkg", "geojson", "fgb", "parquet")
 SHORT = shlex.split("--every 1 --size 32 --loaders 0 --val-share 0.5")
 TRAINING = [*SHORT, *shlex.split("--steps 1 --network siamese-unet --network-option widths=4,8,8,8 --no-pretrained")]
-FOLDERS = {"detect": "--resume", "synthesize": "", "train": "--resume", "finetune": "--resume", "tune": ""}
+FOLDERS = {
+    "detect": "--resume",
+    "watch": "--resume",
+    "synthesize": "",
+    "train": "--resume",
+    "finetune": "--resume",
+    "tune": "",
+}
 """Commands whose output is a folder: the option by which one that was stopped goes on, if there is one."""
 
 
@@ -54,6 +61,9 @@ def write_inputs(folder: Path) -> None:
         (folder / "pairs" / part).mkdir(parents=True)
         for name, start in (("x", 0), ("y", 64)):
             write_raster(folder / "pairs" / part / f"{name}.tif", array[:, :64, start : start + 64])
+    (folder / "frames").mkdir()
+    for name, array in zip(("1", "2", "3"), (*values, values[0]), strict=True):
+        write_raster(folder / "frames" / f"{name}.tif", array)
     save_small(folder / "small.pt", "siamese-unet")
     write_onnx(folder / "small.onnx")
 
@@ -83,6 +93,7 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
         "export-model": ("export-model", small, "--tile-size", "64", "-o", "o"),
         "model describe": ("model", "describe", str(folder / "small.onnx"), "-o", "o.toml"),
         "detect": ("detect", before, after, "-o", "o"),
+        "watch": ("watch", str(folder / "frames"), "--until-idle", "0.1", "--every", "0.02", "-o", "o"),
         "review": ("review", str(folder / "run"), "--export", "o.gpkg"),
         "synthesize": ("synthesize", before, "-o", "o"),
         "train": ("train", pairs, *TRAINING, "--batch", "1", "-o", "o"),

@@ -336,6 +336,12 @@ COMMANDS: dict[str, Command] = {
         Command("check", "print_report", hidden=("align",)),
         Command("align", "print_aligned", hidden=("align", "aoi")),
         Command("detect", "print_run", first=NEEDED),
+        Command(
+            "watch",
+            "print_watched",
+            first=("reference", "until_idle", *(name for name in NEEDED if name != "kinds")),
+            hidden=("labels", "label_column", "date_before", "date_after"),
+        ),
         Command("refine", "print_refined"),
         Command("vectorize", "print_layer"),
         Command("kinds", "print_kinds"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.train import Trained
     from geochange.pipeline.tune import Tuned
     from geochange.pipeline.vectorize import WrittenLayer
+    from geochange.pipeline.watch import Watched
     from geochange.scenes.preflight import Report
 
 
@@ -158,6 +159,18 @@ def print_from_to(found: FromTo) -> None:
     for path in answer["files"]:
         rest.add_row("", path)
     show(rest)
+
+
+def print_watched(watched: Watched) -> None:
+    """Print how many images came, what they showed, and how long each took."""
+    record, table = watched.record, plain_table()
+    left_out = len(record["left_out"])
+    table.add_row("images", f"{record['images']:,}" + (f", {left_out:,} left out" if left_out else ""))
+    table.add_row("changes", f"{record['changes']['count']:,}")
+    if record["compared"]:
+        table.add_row("an image", f"{record['median']['seconds']:.2f} s, the median of {record['compared']:,}")
+    table.add_row("written", str(watched.folder))
+    show(table)
 
 
 def print_refined(refined: Refined) -> None:

@@ -31,6 +31,8 @@ from geochange.errors import BadOption
 from geochange.scenes.options import STORED, Values
 
 if TYPE_CHECKING:
+    from geochange.detectors.networks.checkpoint import About
+    from geochange.detectors.networks.contract import Network
     from geochange.detectors.networks.scorer import Scorer
 
 WEIGHTS = "network.pt"
@@ -167,19 +169,16 @@ class NetworkDetector(NetworkOptions):
     def values(self) -> Values:
         """As the network was trained with."""
         require_torch(self.name)
-        from geochange.detectors.networks.checkpoint import load_checkpoint
-
-        return load_checkpoint(self.weights()).about.values
+        return _open(Path(self.weights()).absolute()).about.values
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> NetworkFitted:
         """Match the network to the scene's bands, values and pixel size."""
         require_torch(self.name)
-        from geochange.detectors.networks.checkpoint import load_checkpoint
         from geochange.detectors.networks.scorer import find_device
 
         path = Path(self.weights()).absolute()
-        checkpoint = load_checkpoint(path)
-        about, network = checkpoint.about, checkpoint.build()
+        opened = _open(path)
+        about, network = opened.about, opened.network
         if network.dates is not None and series.dates != network.dates:
             raise BadOption(f"{self.name} compares {network.dates} dates, but {series.dates} were given")
         prepared = prepare_for(
@@ -191,7 +190,7 @@ class NetworkDetector(NetworkOptions):
             raise BadOption(f"{about.network} finds boxes, which need the engine torch, without augment")
         recipe = Recipe(
             checkpoint=str(path),
-            digest=blake2b(path.read_bytes(), digest_size=16).hexdigest(),
+            digest=opened.digest,
             gain=prepared.gain,
             offset=prepared.offset,
             zoom=prepared.zoom,
@@ -216,6 +215,33 @@ class NetworkDetector(NetworkOptions):
                 "metrics": dict(about.metrics),
             },
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A checkpoint in memory."""
+
+    about: About
+    network: Network
+    digest: str
+
+
+def _open(path: Path) -> _Opened:
+    """Open a checkpoint: once a process, as long as its file stays as it is."""
+    try:
+        status = path.stat()
+    except OSError:
+        return _read(path, 0, 0)  # which says what is wrong
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, written: int, size: int) -> _Opened:
+    from geochange.detectors.networks.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    digest = blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return _Opened(checkpoint.about, checkpoint.build(), digest)
 
 
 def require_torch(name: str) -> None:

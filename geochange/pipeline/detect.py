@@ -255,7 +255,7 @@ def _fitted(run: DetectionRun) -> Fitted:
         raise BadOption(f"{detector.name} compares {detector.dates} dates, but {run.scene.dates} were given")
     with run.work.stages.stage("fit"):
         fitted = detector.fit(run.scene, SceneBlocks(run.scene, run.work))
-    _check_fitted(fitted, run)
+    check_fitted(fitted, run)
     temporary = run.folder.fitted.with_name("fitting")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -264,7 +264,8 @@ def _fitted(run: DetectionRun) -> Fitted:
     return fitted
 
 
-def _check_fitted(fitted: Fitted, run: DetectionRun) -> None:
+def check_fitted(fitted: Fitted, run: DetectionRun) -> None:
+    """Refuse, with BadOption or BandMismatch, options and images that do not fit the detector."""
     if fitted.objects and run.options.labels is not None:
         raise BadOption(f"labels choose thresholds of pixels; {fitted.name} finds objects: give a number")
     if fitted.objects:

@@ -104,6 +104,39 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchOptions(RegionOptions, TileOptions, DetectorOptions, SceneOptions):
+    """Which images `watch` takes, and how it compares them."""
+
+    panel: ClassVar[str] = Options.panel
+
+    min_area: str | float = field(default="4px", metadata={"panel": REGIONS})
+    """Smallest change, in pixels or square metres, as in 4px or 100m2; 0 keeps all."""
+
+    reference: str | None = None
+    """Image that all are compared with; None: each with the one before."""
+
+    pattern: tuple[str, ...] = ("*.tif", "*.tiff", "*.png", "*.jpg")
+    """Names of images to take; others are left alone."""
+
+    every: float = 0.2
+    """Seconds between two looks at the folder; an image is taken when it was alike at both."""
+
+    until_idle: float | None = None
+    """End after so many seconds without a new image; None: go on until Ctrl-C."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.every < inf:
+            raise BadOption(f"every {self.every} must be seconds, above 0")
+        if self.until_idle is not None and not 0 <= self.until_idle < inf:
+            raise BadOption(f"until_idle {self.until_idle} must be seconds, 0 or more")
+        if not self.pattern:
+            raise BadOption("pattern must name images, as in *.tif")
+        if self.labels is not None:
+            raise BadOption("labels are of one pair of images; choose the threshold with `geochange detect`")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefineOptions(NodataOptions):
     """The corrections. They follow one another in the order of these options."""
 

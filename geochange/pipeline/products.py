@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,7 @@ from geochange.polygons.features import ChangeLayer
 from geochange.polygons.options import RegionOptions
 from geochange.polygons.preview import Captions, covered_cells, hectares, render_preview
 from geochange.polygons.store import RegionStore
-from geochange.polygons.tracing import RegionTotals, found_regions, layer_of, total_regions
+from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, total_regions
 from geochange.probability.raster import Provenance, layer_spec, open_scores, probability_spec
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
@@ -57,18 +58,10 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
     ready = run.folder.ready
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir()
-    virtual = {name: _virtual(run, inference, store, name) for name in (PROBABILITY, *run.options.layers)}
+    virtual = {name: virtual_raster(run, inference, store, name) for name in (PROBABILITY, *run.options.layers)}
     with ThreadPoolExecutor(1) as beside:  # packing is all GDAL's and needs nothing of the rest
         packing = beside.submit(_pack, run, virtual)
-        scores = open_scores(str(virtual[PROBABILITY]))
-        regions = _with_dates(run)
-        layer = layer_of(scores, regions)
-        if inference.fitted.objects:
-            layer = replace(layer, score_scale=1 / SCORE_STEPS, multipart=False)
-            finding = found_objects(_block_boxes(inference, store), inference, regions, run.work, run.folder.scratch)
-        else:
-            finding = found_regions(scores, regions, run.work, run.folder.scratch)
-        with finding as found:
+        with found_changes(run, inference, store, virtual[PROBABILITY]) as (found, layer):
             totals = total_regions(found.regions, run.scene.grid)
             files, kinds, pieces = _write_layers(run, found.outlines, layer)
             totals = pieces or totals
@@ -88,6 +81,29 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
     }
 
 
+@contextmanager
+def found_changes(
+    run: DetectionRun, inference: Inference, store: BlockStore, raster: Path
+) -> Iterator[tuple[FoundRegions, ChangeLayer]]:
+    """Find the changes in scored blocks; yield them, and the layer that they make.
+
+    Args:
+        run: whose rule for regions is used; regions lie in its scratch meanwhile.
+        inference: what scored the blocks.
+        store: holds them.
+        raster: the probabilities, as `virtual_raster` left them.
+    """
+    regions, scores = _with_dates(run), open_scores(str(raster))
+    layer = layer_of(scores, regions)
+    if inference.fitted.objects:
+        layer = replace(layer, score_scale=1 / SCORE_STEPS, multipart=False)
+        finding = found_objects(_block_boxes(inference, store), inference, regions, run.work, run.folder.scratch)
+    else:
+        finding = found_regions(scores, regions, run.work, run.folder.scratch)
+    with finding as found:
+        yield found, layer
+
+
 def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int, Boxes]]:
     """Yield, for each row of blocks, the row of pixels behind it, and the boxes found in it."""
     rows, cols = inference.tiling.shape
@@ -97,7 +113,7 @@ def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int,
         yield blocks[0].area.stop_row, boxes
 
 
-def _virtual(run: DetectionRun, inference: Inference, store: BlockStore, name: str) -> Path:
+def virtual_raster(run: DetectionRun, inference: Inference, store: BlockStore, name: str) -> Path:
     """Write a VRT over the block files of one raster."""
     grid, fitted = run.scene.grid, inference.fitted
     if name == PROBABILITY:

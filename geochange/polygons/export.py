@@ -114,6 +114,21 @@ def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
         write(partial, batches, layer)
 
 
+def append_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
+    """Append features to a layer of a GeoPackage that `write_features` wrote: all of them, or none.
+
+    Args:
+        path: the GeoPackage.
+        batches: features with the layer's schema, shells counter-clockwise.
+        layer: what it was written with.
+
+    Raises:
+        DiskFull, OutputInTheWay: they cannot be written.
+    """
+    with naming_layer(path), writable_path(path) as file:
+        _write_gdal(file, batches, layer, driver="GPKG", append=True)
+
+
 @contextmanager
 def naming_layer(path: Path) -> Iterator[None]:
     """Raise an error with the name of a layer in place of GDAL's, where it cannot be written.
@@ -216,6 +231,7 @@ def _write_gdal(
     driver: str,
     dataset: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
+    append: bool = False,
 ) -> None:
     failures: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(layer.schema, _recording(batches, failures))
@@ -232,6 +248,7 @@ def _write_gdal(
                 crs=_wkt(layer.crs),
                 dataset_options=dataset,
                 layer_options=options,
+                append=append,
             )
     except Exception:
         if failures:
