@@ -24,8 +24,8 @@ _HOMES = {
     "datasets.options": "DataOptions DescribeOptions SynthesizeOptions",
     "learning.options": "FinetuneOptions TrainRunOptions TuneOptions",
     "pipeline.options": (
-        "DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions RefineOptions "
-        "ReviewOptions VectorizeOptions WatchOptions"
+        "CocoOptions DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions "
+        "ImportOptions RefineOptions ReviewOptions VectorizeOptions WatchOptions"
     ),
     "scenes.preflight": "Report",
     "evaluation.report": "Evaluation",
@@ -33,6 +33,8 @@ _HOMES = {
     "pipeline.align": "Aligned align",
     "pipeline.check": "check",
     "pipeline.datasets": "DatasetsReport describe_datasets",
+    "pipeline.datasets_export": "ExportedLabels export_labels",
+    "pipeline.datasets_import": "Imported import_dataset",
     "pipeline.detect": "Detection detect",
     "pipeline.detectors": "list_detectors",
     "pipeline.evaluate": "evaluate",

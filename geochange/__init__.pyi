@@ -9,6 +9,7 @@ from typing import Literal
 
 import xarray as xr
 
+from geochange.datasets.layouts import LabelDate
 from geochange.datasets.options import (
     ChangeKind,
     DataOptions,
@@ -53,6 +54,8 @@ from geochange.learning.options import (
 )
 from geochange.pipeline.align import Aligned
 from geochange.pipeline.datasets import DatasetsReport
+from geochange.pipeline.datasets_export import ExportedLabels
+from geochange.pipeline.datasets_import import Imported
 from geochange.pipeline.detect import Detection
 from geochange.pipeline.explain import Explained
 from geochange.pipeline.export_model import Exported
@@ -61,6 +64,7 @@ from geochange.pipeline.fuse import Fused
 from geochange.pipeline.kinds import WrittenKinds
 from geochange.pipeline.model_describe import DescribedModel
 from geochange.pipeline.options import (
+    CocoOptions,
     Decided,
     DetectOptions,
     EvaluateOptions,
@@ -69,6 +73,7 @@ from geochange.pipeline.options import (
     FromToOptions,
     FuseOptions,
     FusionMethod,
+    ImportOptions,
     ModelFormat,
     RefineOptions,
     ReviewOptions,
@@ -100,6 +105,7 @@ __all__ = [
     "BandMismatch",
     "BlockFailed",
     "ClusterOptions",
+    "CocoOptions",
     "DataOptions",
     "DatasetsReport",
     "DescribeOptions",
@@ -113,6 +119,7 @@ __all__ = [
     "Explained",
     "ExportOptions",
     "Exported",
+    "ExportedLabels",
     "FinetuneOptions",
     "FromTo",
     "FromToOptions",
@@ -120,6 +127,8 @@ __all__ = [
     "Fused",
     "GeochangeError",
     "GridMismatch",
+    "ImportOptions",
+    "Imported",
     "KindOptions",
     "KindRules",
     "Listener",
@@ -153,10 +162,12 @@ __all__ = [
     "detect",
     "evaluate",
     "explain",
+    "export_labels",
     "export_model",
     "finetune",
     "from_to",
     "fuse",
+    "import_dataset",
     "kinds",
     "list_detectors",
     "open_pair",
@@ -348,6 +359,19 @@ def explain(
     scheduler: str | None = ...,
     threads: int | None = ...,
 ) -> Explained: ...
+def export_labels(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: CocoOptions | None = ...,
+    *,
+    overwrite: bool = ...,
+    listener: Listener | None = ...,
+    classes: tuple[str, ...] = ...,
+    values: tuple[int | str, ...] | None = ...,
+    ignore: tuple[int | str, ...] = ...,
+    label_column: str | None = ...,
+    split: Literal["train", "val", "test"] | None = ...,
+) -> ExportedLabels: ...
 def export_model(
     checkpoint: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -455,6 +479,18 @@ def fuse(
     scheduler: str | None = ...,
     threads: int | None = ...,
 ) -> Fused: ...
+def import_dataset(
+    form: str,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: ImportOptions | None = ...,
+    *,
+    overwrite: bool = ...,
+    listener: Listener | None = ...,
+    annotations: str | None = ...,
+    colours: str | None = ...,
+    of: LabelDate = ...,
+) -> Imported: ...
 def kinds(
     changes: str | os.PathLike[str],
     before: Image,

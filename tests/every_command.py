@@ -93,6 +93,8 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
         "export-model": ("export-model", small, "--tile-size", "64", "-o", "o"),
         "model describe": ("model", "describe", str(folder / "small.onnx"), "-o", "o.toml"),
         "detect": ("detect", before, after, "-o", "o"),
+        "datasets export": ("datasets", "export", pairs, "-o", "o.json"),
+        "datasets import": ("datasets", "import", "masks", pairs, "-o", "o"),
         "watch": ("watch", str(folder / "frames"), "--until-idle", "0.1", "--every", "0.02", "-o", "o"),
         "review": ("review", str(folder / "run"), "--export", "o.gpkg"),
         "synthesize": ("synthesize", before, "-o", "o"),

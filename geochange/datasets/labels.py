@@ -108,7 +108,7 @@ def _layer_labels(path: str, version: tuple[int, ...], image: str, options: Coll
     """Return a layer on the grid of an image; `version` differs where the file has been replaced."""
     grid = open_file(image).grid
     layer = open_layer(path)
-    return VectorLabels(in_pixels(layer.polygons(grid), grid), _polygon_labels(layer, options))
+    return VectorLabels(in_pixels(layer.polygons(grid), grid), polygon_labels(layer, options))
 
 
 def _version(path: str) -> tuple[int, ...]:
@@ -119,7 +119,7 @@ def _version(path: str) -> tuple[int, ...]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _polygon_labels(layer: Layer, options: CollectionOptions) -> Array | None:
+def polygon_labels(layer: Layer, options: CollectionOptions) -> Array | None:
     """Return the (n,) label of each polygon of a layer; None where there is one class and no column."""
     if options.label_column is None:
         if len(options.classes) > 1:

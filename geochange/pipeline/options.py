@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
+from geochange.datasets.layouts import LabelDate
+from geochange.datasets.options import LabelOptions
 from geochange.declarations import OUTPUT, REGIONS, TILES, Options
 from geochange.detectors.options import DetectorOptions
 from geochange.engine.cluster import ClusterOptions
@@ -134,6 +136,28 @@ class WatchOptions(RegionOptions, TileOptions, DetectorOptions, SceneOptions):
             raise BadOption("pattern must name images, as in *.tif")
         if self.labels is not None:
             raise BadOption("labels are of one pair of images; choose the threshold with `geochange detect`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoOptions(LabelOptions):
+    """Which labels `datasets export` writes."""
+
+    split: Literal["train", "val", "test"] | None = None
+    """Pairs of this split alone; None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(Options):
+    """Where `datasets import` finds labels, and what it takes."""
+
+    annotations: str | None = None
+    """COCO: the file, in place of all *.json; YOLO: the file with the names of its classes."""
+
+    colours: str | None = None
+    """Table of colours: a CSV with red, green, blue and name."""
+
+    of: LabelDate = "change"
+    """Of land cover at both dates: change alone, or the class that was there before, or after."""
 
 
 @dataclass(frozen=True, kw_only=True)

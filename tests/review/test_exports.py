@@ -11,8 +11,8 @@ import shapely
 from rasterio.features import rasterize
 
 import geochange
+from geochange.datasets.coco import runs_of
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.review.coco import runs_of
 from geochange.review.saved import SavedReview
 from geochange.scenes.layers import in_pixels
 from tests.review.conftest import record
