@@ -310,7 +310,12 @@ def print_explained(explained: Explained) -> None:
     """Print what was explained, and where the raster lies."""
     table = plain_table()
     table.add_row(explained.label, f"{explained.pixels:,} px, probability up to {explained.probability:.3f}")
+    deletion = explained.deletion
+    table.add_row("mean probability", f"{deletion.whole:.3f}")
+    table.add_row("  without what is marked most", f"{deletion.without_marked:.3f}")
+    table.add_row("  without as much elsewhere", f"{deletion.without_others:.3f}")
     table.add_row("", str(explained.path))
+    table.add_row("", str(explained.picture))
     show(table)
 
 

@@ -52,15 +52,18 @@ def drawing_weights(counts: Ints) -> Floats:
 STORED_ADVICE = "add examples, or give what stored labels stand for (classes and values)"
 
 
-def require_classes(collections: Sequence[Collection], advice: str = "") -> None:
-    """Refuse training data in which nothing is unchanged, or a class does not occur; reads all labels.
+def require_classes(collections: Sequence[Collection], advice: str = "") -> tuple[str, ...]:
+    """Refuse training data in which nothing is unchanged, or nothing changed; reads all labels.
 
     Args:
         collections: of one set of classes.
         advice: what to do about it; empty: `STORED_ADVICE`.
 
+    Returns:
+        Names of the classes that no pixel is labelled with.
+
     Raises:
-        BadOption: the message names the classes that no pixel is labelled with.
+        BadOption: the message names what no pixel is labelled with.
     """
     classes = ("unchanged", *collections[0].options.classes)
     missing = {*range(len(classes))}
@@ -68,10 +71,12 @@ def require_classes(collections: Sequence[Collection], advice: str = "") -> None
         for index in range(len(collection)):
             missing -= {*np.unique(collection.read_labels(index)).tolist()}
             if not missing:
-                return
-    names = " and ".join(classes[k] for k in sorted(missing))
+                return ()
+    names = [classes[k] for k in sorted(missing)]
+    if 0 not in missing and len(missing) < len(classes) - 1:
+        return tuple(names)
     items = sum(map(len, collections))
     raise BadOption(
-        f"no pixel of the training data is labelled {names} ({items} items from "
+        f"no pixel of the training data is labelled {' and '.join(names)} ({items} items from "
         f"{collections[0].items[0].pair.labels if items else 'nowhere'} on); {advice or STORED_ADVICE}"
     )

@@ -19,6 +19,7 @@ from geochange.declarations import parse_option
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network, network_class
+from geochange.engine.progress import Listener
 from geochange.errors import BadOption, BandMismatch, GeochangeError
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import TrainingData, parse_network_options, parse_training_data
@@ -124,21 +125,28 @@ def _wants_matching(
 
 
 def require_labels(
-    material: Material, options: TrainRunOptions, start: Checkpoint | None = None, advice: str = ""
+    material: Material,
+    options: TrainRunOptions,
+    listener: Listener,
+    start: Checkpoint | None = None,
+    advice: str = "",
 ) -> None:
-    """Refuse data in which a class does not occur.
+    """Refuse data in which nothing is unchanged, or nothing changed; name the classes that do not occur.
 
     Args:
         material: all of it.
         options: of the training.
+        listener: receives the names.
         start: the checkpoint that training begins with.
         advice: what to do about it; empty: as for labels that are stored.
 
     Raises:
         BadOption: the message names the classes.
     """
-    if uses_labels(options, start) and not collection_options(options, start).dated:
-        require_classes(material.training, advice)
+    if not uses_labels(options, start) or collection_options(options, start).dated:
+        return
+    if missing := require_classes(material.training, advice):
+        listener.notice(f"no pixel of the training data is labelled {' or '.join(missing)}: it will not be found")
 
 
 def collection_options(options: TrainRunOptions, start: Checkpoint | None) -> CollectionOptions:

@@ -203,7 +203,13 @@ def describe_datasets(
                     _remember(seen, sample, name, item)
                 progress.advance(item.tile.size)
         notes += _notes(name, read, collection.options)
-        parts += [tally.facts(name, split, reading.classes) for split, tally in tallies.items()]
+        found = [tally.facts(name, split, reading.classes) for split, tally in tallies.items()]
+        notes += [
+            f"{name}: no pixel is labelled {each}"
+            for each in reading.classes
+            if found and not any(part.shares[each] for part in found)
+        ]
+        parts += found
     if show_augmented is not None and not broken:
         from geochange.learning.sheet import write_sheet
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,18 @@ from scipy import ndimage
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.catalogue import detector as make_detector
+from geochange.detectors.model import ModelDetector, ModelFitted
 from geochange.detectors.network import NetworkDetector, NetworkFitted
-from geochange.detectors.preparation import Preparation
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import as_floats
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener
 from geochange.engine.work import open_work
 from geochange.errors import BadOption, NothingValid
-from geochange.files import appearing, require_geotiff, require_writable
+from geochange.evaluation.deletion import Deletion, check_by_deletion
+from geochange.files import appearing_together, require_geotiff, require_writable
 from geochange.pipeline.options import ExplainOptions, choose_options_and_cluster
+from geochange.polygons.preview import Captions, render_heat
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
 from geochange.scenes.options import STORED
@@ -35,7 +37,8 @@ from geochange.scenes.scene import open_masked, rasterio_crs
 if TYPE_CHECKING:
     import xarray as xr
 
-    from geochange.detectors.networks.scorer import TileScores
+    from geochange.detectors.models.evidence import ModelEvidence
+    from geochange.detectors.networks.explanation import NetworkEvidence
 
 SEARCH_RADIUS = 24  # pixels from the point to the region that is explained
 
@@ -51,6 +54,13 @@ class Explained:
     """The highest one of the pixels that were explained."""
     pixels: int
     """How many those are."""
+    deletion: Deletion
+    """Their mean probability: as they are, without what is marked most, and without as much elsewhere."""
+
+    @property
+    def picture(self) -> Path:
+        """Both dates, and the raster over them."""
+        return self.path.with_suffix(".png")
 
     def open(self) -> xr.DataArray:
         """Open the raster lazily: (band, y, x) in 0..1, a band for each date, NaN where there are no data."""
@@ -63,6 +73,7 @@ class Explained:
             "label": self.label,
             "probability": self.probability,
             "pixels": self.pixels,
+            "deletion": asdict(self.deletion),
         }
 
 
@@ -77,15 +88,17 @@ def explain(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Explained:
-    """Write where a network looked when it predicted change at a place.
+    """Write where a network looked when it predicted change at a place, as a raster and a picture.
 
-    The raster has a band for each date, float32 in 0..1, 1 where that date's features raised the score most; see
-    `explanation.activation_maps`. What is explained are the pixels of the change at the place, or of the one nearby.
+    The raster has a band for each date, float32 in 0..1, 1 where that date's features raised the score most (with an
+    encoder Grad-CAM, else integrated gradients). What is explained are the pixels of the change at the place, or of the
+    one nearby. The twentieth of both images that is marked most is then replaced by the other date's values, and as
+    much elsewhere: the probabilities without either tell how far the raster can be believed.
 
     Args:
         before: the earlier image.
         after: the later one.
-        out: the GeoTIFF to write, with a band for each date, 0 to 1.
+        out: the GeoTIFF to write, with a band for each date, 0 to 1; the picture has its name, and ends in .png.
         options: the place and the network.
         overwrite: replace a file that is there.
         cluster: where the scene's values are measured, for networks that need them.
@@ -93,18 +106,18 @@ def explain(
         settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
-        BadOption: the detector is not a network with an encoder, or the place lies outside of the images.
+        BadOption: the detector is not a network with gradients, or the place lies outside of the images.
         NothingValid: nothing near the place is predicted as change, or there are no data.
         OutputInTheWay: the file exists and `overwrite` is off, or it cannot be written.
     """
     options, cluster = choose_options_and_cluster(ExplainOptions, options, cluster, settings)
     path, own = Path(out), options.own_options()
     require_geotiff(path)
-    inputs = before, after, options.changes, own.get("checkpoint")
-    require_writable([path], overwrite=overwrite, inputs=inputs)
+    inputs = before, after, options.changes, *own.values()
+    require_writable([path, path.with_suffix(".png")], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
     detector = make_detector(options.detector or "network", own)
-    if not isinstance(detector, NetworkDetector):
+    if not isinstance(detector, NetworkDetector | ModelDetector):
         raise BadOption(f"{options.detector} is not a network; choose one, or give a checkpoint")
     if detector.values == STORED:
         scene = scene.stored()
@@ -113,8 +126,11 @@ def explain(
         fitted = detector.fit(scene, SceneBlocks(scene, work))
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)
-    _write(path, scene, tile, found.heat)
-    return replace(found.explained, path=path)
+    explained = replace(found.explained, path=path)
+    with appearing_together([path, explained.picture]) as (raster, picture):
+        _write(raster, scene, tile, found.heat)
+        _draw(found, picture)
+    return explained
 
 
 def _outline(scene: Scene, options: ExplainOptions) -> shapely.Geometry:
@@ -147,46 +163,46 @@ def _tile_about(outline: shapely.Geometry, size: int, stride: int) -> Tile:
 class _Found:
     heat: Floats
     explained: Explained
+    dates: list[Floats]
+    """(band, y, x) of each date, NaN where not valid."""
+    pixels: Bools
+    """(y, x) those that were explained."""
 
 
-def _look(fitted: NetworkFitted, scene: Scene, tile: Tile, outline: shapely.Geometry) -> _Found:
-    """Score a tile, find what is to be explained in it, and map where the network looked."""
-    import torch
-
-    from geochange.detectors.networks.explanation import activation_maps
-
-    dates, valid = scene.read(tile)
-    if not valid.all(axis=0).any():
+def _look(fitted: NetworkFitted | ModelFitted, scene: Scene, tile: Tile, outline: shapely.Geometry) -> _Found:
+    """Score a tile, find what is to be explained in it, map where the network looked, and check the map."""
+    stored, valid = scene.read(tile)
+    dates, everywhere = as_floats(stored), valid.all(axis=0)
+    if not everywhere.any():
         raise NothingValid("there are no data at that place")
-    module = _module_of(fitted)
-    values = torch.from_numpy(as_floats(dates)[None]), torch.from_numpy(valid[None].astype(np.float32))
-    with torch.no_grad():
-        probability: Floats = module(*values)[0].numpy()
-        prepared = module.prepared(*values)
-    kind, wanted = _region(
-        probability * valid.all(axis=0), fitted, shapely.affinity.translate(outline, -tile.col, -tile.row)
-    )
-    weights = torch.zeros(len(probability), *tile.shape)
-    weights[kind] = torch.from_numpy(wanted.astype(np.float32))
-    sized = torch.nn.functional.interpolate(weights[None], prepared.shape[-2:], mode="nearest")[0]
-    maps = module.restored(activation_maps(module.network, prepared, sized)[None], *tile.shape)[0].numpy()
-    heat = np.where(valid.all(axis=0), maps, np.nan).astype(np.float32)
+    evidence = _evidence_of(fitted)
+    probability = evidence.probability(dates, valid) * everywhere
+    kind, wanted = _region(probability, fitted, shapely.affinity.translate(outline, -tile.col, -tile.row))
+    weights = np.zeros((len(probability), *tile.shape), np.float32)
+    weights[kind] = wanted
+    heat = np.where(everywhere, evidence.maps(dates, valid, weights), np.nan).astype(np.float32)
+
+    def score(of: Floats) -> float:
+        return float(evidence.probability(of, valid)[kind][wanted].mean())
+
+    deletion = check_by_deletion(score, dates, heat)
     peak = float(probability[kind][wanted].max())
-    return _Found(heat, Explained(Path(), fitted.classes[kind], round(peak, 4), int(wanted.sum())))
+    explained = Explained(Path(), fitted.classes[kind], round(peak, 4), int(wanted.sum()), deletion)
+    picture = [np.where(valid[k], date, np.nan) for k, date in enumerate(dates)]
+    return _Found(heat, explained, picture, wanted)
 
 
-def _module_of(fitted: NetworkFitted) -> TileScores:
-    """Return the trained network, with what comes before it; folded layers could not be explained."""
-    from geochange.detectors.networks.checkpoint import load_checkpoint
-    from geochange.detectors.networks.scorer import TileScores
+def _evidence_of(fitted: NetworkFitted | ModelFitted) -> NetworkEvidence | ModelEvidence:
+    if isinstance(fitted, ModelFitted):
+        from geochange.detectors.models.evidence import ModelEvidence
 
-    recipe, checkpoint = fitted.recipe, load_checkpoint(fitted.recipe.checkpoint)
-    values = Preparation(gain=recipe.gain, offset=recipe.offset, zoom=recipe.zoom)
-    module = TileScores(checkpoint.build(), values, temperature=checkpoint.about.temperature, augment=False)
-    return module.eval()
+        return ModelEvidence(fitted)
+    from geochange.detectors.networks.explanation import NetworkEvidence
+
+    return NetworkEvidence(fitted)
 
 
-def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry) -> tuple[int, Bools]:
+def _region(probability: Floats, fitted: NetworkFitted | ModelFitted, place: shapely.Geometry) -> tuple[int, Bools]:
     """Return which class, and which pixels (y, x) of a tile, are to be explained."""
     shape = probability.shape[1:]
     if place.area > 0:
@@ -205,6 +221,17 @@ def _region(probability: Floats, fitted: NetworkFitted, place: shapely.Geometry)
     return int(probability[:, own].mean(axis=1).argmax()), own
 
 
+def _draw(found: _Found, path: Path) -> None:
+    dates = [date[:3] if len(date) >= 3 else date[:1] for date in found.dates]
+    deletion = found.explained.deletion
+    captions = Captions(
+        before="before",
+        after=f"after · {found.explained.label} {deletion.whole:.2f}",
+        changes=f"{deletion.without_marked:.2f} without the brightest, {deletion.without_others:.2f} without others",
+    )
+    render_heat((dates[0], dates[-1]), found.heat, found.pixels, captions).save(path, format="PNG")
+
+
 def _write(path: Path, scene: Scene, tile: Tile, heat: Floats) -> None:
     """Write the part of the tile that lies in the scene."""
     inside = tile.intersect(scene.grid.area)
@@ -220,7 +247,7 @@ def _write(path: Path, scene: Scene, tile: Tile, heat: Floats) -> None:
         "nodata": np.nan,
         "compress": "DEFLATE",
     }
-    with appearing(path) as temporary, rasterio.open(temporary, "w", **profile) as dataset:
+    with rasterio.open(path, "w", **profile) as dataset:
         dataset.write(heat[:, *inside.slices((tile.row, tile.col))])
         for band, name in enumerate(("before", "after"), start=1):
             dataset.set_band_description(band, name)

@@ -123,7 +123,8 @@ def finetune(
         material = _material(sources, options, start, reviewed)
         names = [*(each.path.name for each in sources), *(each.run.out.name for each in saved)]
         network, about, fresh = _begin(material, options, start, names)
-        require_labels(material, options, start, "" if sources else "keep or draw at least one, and reject one")
+        advice = "" if sources else "keep or draw at least one, and reject one"
+        require_labels(material, options, listener, start, advice)
         require_possible(options, material.held_out)
         record = first_record(folder, identity, material, network, about, options.start)
         record |= {"fresh_weights": list(fresh), "reviews": [each.record for each in reviewed]}

@@ -113,7 +113,7 @@ def train(
             require_folder(folder, identity, resume=resume, overwrite=overwrite)
         material = gather(sources, options, start)
         network, about, origin = make_network(material, options, start, [each.path.name for each in sources])
-        require_labels(material, options, start)
+        require_labels(material, options, listener, start)
         require_possible(options, material.held_out)
         record = first_record(folder, identity, material, network, about, origin)
         if first:

@@ -73,7 +73,7 @@ def tune(
         material = gather(sources, options, start)
         if not material.held_out:
             raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
-        require_labels(material, options, start)
+        require_labels(material, options, listener, start)
         folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
 
         def run_trial(number: int, chosen: Mapping[str, Any], report: Prune) -> float:

@@ -19,6 +19,9 @@ PANEL_GAP = 14
 PANEL = 900  # px; longest side of a panel
 CUT = 2.0  # per cent of the pixels that are drawn black, and white
 LEAST_SEEN = 0.1  # share of the range from black to white, of which a date that can be seen holds more
+SPREAD = 1.0  # pixels, so that single ones can be seen
+HEAT_STOPS = (0.0, 0.35, 0.7, 1.0)
+HEAT_COLOURS = ((60, 0, 20), (200, 30, 30), (255, 140, 0), (255, 240, 120))
 OWN_STRETCH = " · own stretch"
 TINY = 1e-12
 
@@ -52,7 +55,43 @@ def render_preview(before: Floats, after: Floats, changed: Bools, captions: Capt
     pictures = [enlarge_pixels(stretch(date, own), factor) for date, own in zip((before, after), limits, strict=True)]
     pictures.append(outline_changes(pictures[1], enlarge_pixels(changed, factor)))
     alone = OWN_STRETCH if (limits[0] != limits[1]).any() else ""
-    return _arrange(pictures, [captions.before + alone, captions.after + alone, captions.changes])
+    columns = 1 if pictures[0].shape[1] > 1.7 * pictures[0].shape[0] else len(pictures)
+    return _arrange(pictures, [captions.before + alone, captions.after + alone, captions.changes], columns)
+
+
+def render_heat(dates: tuple[Floats, Floats], heat: Floats, explained: Bools, captions: Captions) -> Image.Image:
+    """Draw both dates, and below each what raised a score there.
+
+    Args:
+        dates: (band, y, x) of one or three bands each, NaN where not valid.
+        heat: (2, y, x) 0..1, NaN where not valid.
+        explained: (y, x), outlined.
+        captions: texts over the dates, and over what lies below the first of them.
+    """
+    factor = max(1, PANEL // (2 * max(explained.shape)))
+    limits = limits_of_dates(*dates)
+    pictures = [enlarge_pixels(stretch(date, own), factor) for date, own in zip(dates, limits, strict=True)]
+    mask = enlarge_pixels(explained, factor)
+    edge = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    spread = np.stack(
+        [ndimage.gaussian_filter(np.nan_to_num(part), SPREAD) for part in heat]
+    )  # single pixels show, too
+    spread /= max(float(spread.max()), TINY)
+    for picture, part in zip(tuple(pictures), spread, strict=True):
+        glowing = glow(picture, enlarge_pixels(part, factor))
+        glowing[edge] = PAPER
+        pictures.append(glowing)
+    alone = OWN_STRETCH if (limits[0] != limits[1]).any() else ""
+    return _arrange(pictures, [captions.before + alone, captions.after + alone, captions.changes, ""], 2)
+
+
+def glow(picture: Array, heat: Floats) -> Array:
+    """Draw (y, x) heat of 0..1 over a dimmed (y, x, 3) picture: from dark red over orange to yellow."""
+    grey: Floats = picture.mean(axis=-1, keepdims=True, dtype=np.float32)
+    colours = np.stack([np.interp(heat, HEAT_STOPS, each) for each in zip(*HEAT_COLOURS, strict=True)], axis=-1)
+    opacity = np.clip(heat, 0, 1)[..., None] ** 0.5 * 0.85
+    drawn: Array = np.rint(0.6 * grey * (1 - opacity) + colours * opacity).astype(np.uint8)
+    return np.repeat(drawn, 3, axis=-1) if drawn.shape[-1] == 1 else drawn
 
 
 def limits_of_dates(before: Floats, after: Floats, cut: float = CUT) -> Floats:
@@ -143,21 +182,17 @@ def _counted(lengths: Ints) -> Ints:
     return np.arange(lengths.sum()) - np.repeat(starts, lengths)
 
 
-def _arrange(pictures: list[Array], captions: list[str]) -> Image.Image:
+def _arrange(pictures: list[Array], captions: list[str], columns: int) -> Image.Image:
     height, width = pictures[0].shape[:2]
     text = min(max(width // 32, 15), 28)
     font, band = ImageFont.load_default(size=text), 2 * text
     cell_width = max(width, *(int(font.getlength(caption)) for caption in captions))
-    stacked = width > 1.7 * height
-    cell = (0, height + band + PANEL_GAP) if stacked else (cell_width + PANEL_GAP, 0)
-    size = (
-        PANEL_GAP + (cell_width + PANEL_GAP if stacked else 3 * cell[0]),
-        PANEL_GAP + (3 * cell[1] if stacked else height + band + PANEL_GAP),
-    )
-    sheet = Image.new("RGB", size, PAPER)
+    cell = cell_width + PANEL_GAP, height + band + PANEL_GAP
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (PANEL_GAP + columns * cell[0], PANEL_GAP + rows * cell[1]), PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left, top = PANEL_GAP + place * cell[0], PANEL_GAP + place * cell[1]
+        left, top = PANEL_GAP + place % columns * cell[0], PANEL_GAP + place // columns * cell[1]
         draw.text((left, top + text // 4), caption, INK, font=font)
         sheet.paste(Image.fromarray(picture), (left, top + band))
     return sheet

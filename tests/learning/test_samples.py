@@ -263,12 +263,17 @@ def test_items_without_labels_are_not_drawn():
 
 def test_a_class_that_never_occurs_is_named_before_training(tmp_path):
     collection = rare(tmp_path)
-    require_classes([collection])
-    with pytest.raises(BadOption, match="labelled felled"):
-        require_classes([collection.part(range(9))])
+    assert require_classes([collection]) == ()
+    assert require_classes([collection.part(range(9))]) == ("felled",)
     more = replace(collection, options=CollectionOptions(classes=("built", "felled", "flooded")))
-    with pytest.raises(BadOption, match=r"labelled flooded.*10 items"):
-        require_classes([more])
+    assert require_classes([more]) == ("flooded",)
+
+
+def test_data_in_which_nothing_changed_are_refused(tmp_path):
+    rare(tmp_path)
+    others = CollectionOptions(classes=("flooded", "burnt"), values=(8, 9), ignore=(1, 2))
+    with pytest.raises(BadOption, match=r"labelled flooded and burnt \(10 items"):
+        require_classes([open_collection(tmp_path / "one", others)])
 
 
 def test_the_cache_keeps_the_samples_used_last_as_far_as_there_is_room(pairs):

@@ -55,6 +55,8 @@ class Program:
     call: Call
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Text that the file holds beside the network."""
+    module: Any = None
+    """Of torch, where there is one: it has gradients."""
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run it.
@@ -241,9 +243,8 @@ def _open_torchscript(path: Path, runtime: Runtime) -> Program:
     ports = tuple(Port(each.name) for each in needed)
     text = extra[METADATA]
     text = text.decode() if isinstance(text, bytes) else text
-    return Program(
-        "TorchScript", ports, _torch_call(module, device, runtime.precision), {METADATA: text} if text else {}
-    )
+    call = _torch_call(module, device, runtime.precision)
+    return Program("TorchScript", ports, call, {METADATA: text} if text else {}, module)
 
 
 def _open_exported(path: Path, runtime: Runtime) -> Program:
@@ -266,7 +267,8 @@ def _open_exported(path: Path, runtime: Runtime) -> Program:
     }
     ports = tuple(Port(str(name), shapes[str(name)]) for name in names)
     metadata = {METADATA: extra[METADATA]} if extra[METADATA] else {}
-    return Program("torch.export", ports, _torch_call(exported.module(), device, runtime.precision), metadata)
+    module = exported.module()
+    return Program("torch.export", ports, _torch_call(module, device, runtime.precision), metadata, module)
 
 
 def import_torch(path: Path) -> None:

@@ -1,63 +1,77 @@
-"""What a network looked at when it predicted a change: gradient-weighted activations (Selvaraju 2017).
+"""What a network looked at when it predicted a change: integrated gradients (Sundararajan 2017) of each pixel.
 
-Each scale of the encoder shows where features lie that raise the score of the chosen pixels: its channels, weighted
-with their mean gradient, as far as the sum is positive. Scales are brought to one size and averaged, each as a share of
-its greatest value. Both dates go through one encoder, so each has a map of its own.
+Dates are led from being alike, where nothing has changed, to what they are; each pixel has what its gradients add to
+the score on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from geochange.detectors.networks.contract import Network
-from geochange.errors import BadOption
+from geochange.arrays import Bools, Floats
+from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.detectors.networks.scorer import TileScores
+from geochange.detectors.preparation import Preparation
+
+if TYPE_CHECKING:
+    from geochange.detectors.network import NetworkFitted
+
+STEPS = 16  # of the integral
 
 
-def activation_maps(network: Network, dates: Tensor, wanted: Tensor) -> Tensor:
-    """Find where a network looked.
+class NetworkEvidence:
+    """A trained network, with what comes before it, whose scores can be explained."""
+
+    def __init__(self, fitted: NetworkFitted) -> None:
+        recipe, checkpoint = fitted.recipe, load_checkpoint(fitted.recipe.checkpoint)
+        values = Preparation(gain=recipe.gain, offset=recipe.offset, zoom=recipe.zoom)
+        module = TileScores(checkpoint.build(), values, temperature=checkpoint.about.temperature, augment=False)
+        self._module = module.eval()  # not folded: layers that are joined have no gradients of their own
+
+    def probability(self, dates: Floats, valid: Bools) -> Floats:
+        """(time, band, y, x) as stored and (time, y, x) validity -> (class, y, x)."""
+        with torch.no_grad():
+            found: Floats = self._module(*_tensors(dates, valid))[0].numpy()
+        return found
+
+    def maps(self, dates: Floats, valid: Bools, wanted: Floats) -> Floats:
+        """Return (time, y, x) in 0..1: where each date raised the score of (class, y, x) weighted pixels."""
+        with torch.no_grad():
+            prepared = self._module.prepared(*_tensors(dates, valid))
+        weights = torch.from_numpy(wanted.astype(np.float32))[None]
+        sized = functional.interpolate(weights, prepared.shape[-2:], mode="nearest")[0]
+        heat = integrated_gradients(self._module.network, prepared, sized)[None]
+        found: Floats = self._module.restored(heat, *dates.shape[-2:])[0].numpy()
+        return found
+
+
+def _tensors(dates: Floats, valid: Bools) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(dates[None]), torch.from_numpy(valid[None].astype(np.float32))
+
+
+def integrated_gradients(run: Callable[[Tensor], Tensor], dates: Tensor, wanted: Tensor) -> Tensor:
+    """Find what each pixel of each date adds to a score, on the way from dates that are alike to those that are given.
 
     Args:
-        network: with an encoder that gives features of several scales, for all dates in one batch.
-        dates: (1, time, band, y, x) normalised.
+        run: a network, or any function with gradients: dates -> (1, k, y, x) logits.
+        dates: (1, time, band, y, x).
         wanted: (class, y, x) weights of the pixels and classes whose logits are explained.
 
     Returns:
-        (time, y, x) in 0..1, for each date.
-
-    Raises:
-        BadOption: the network has no such encoder.
+        (time, y, x) in 0..1: what raises the score, as a share of the most that one pixel does.
     """
-    encoder = getattr(network, "encoder", None)
-    if not isinstance(encoder, nn.Module) or not hasattr(encoder, "feature_info"):
-        raise BadOption(f"{network.name} has no encoder to look into, as attention-net and change-rcnn have")
-    features: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: Any, outputs: Sequence[Tensor]) -> list[Tensor]:
-        features.extend(each.requires_grad_() for each in outputs)
-        return features
-
-    hook = encoder.register_forward_hook(keep)
-    try:
+    alike = dates.mean(dim=1, keepdim=True).expand_as(dates)
+    total = torch.zeros_like(dates)
+    for step in range(STEPS):
+        at = torch.lerp(alike, dates, (step + 0.5) / STEPS).detach().requires_grad_()
         with torch.enable_grad():
-            logits = network(dates)[0]
-            explained = logits[-len(wanted) :]  # of several classes the first channel is no change
-            gradients = torch.autograd.grad((explained * wanted).sum(), features, allow_unused=True)
-    finally:
-        hook.remove()
-    maps = [_map(*each, dates.shape[1]) for each in zip(features, gradients, strict=True) if each[1] is not None]
-    sized = [
-        functional.interpolate(each[None], dates.shape[-2:], mode="bilinear", align_corners=False) for each in maps
-    ]
-    return torch.cat(sized).mean(dim=0).detach()
-
-
-def _map(feature: Tensor, gradient: Tensor, times: int) -> Tensor:
-    """(time, y/s, x/s) in 0..1 of one scale, of (time, c, y/s, x/s)."""
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    heat = functional.relu((weights * feature).sum(dim=1))[:times]
-    return heat / heat.amax().clamp(min=1e-12)
+            explained = run(at)[0][-len(wanted) :]
+            total += torch.autograd.grad((explained * wanted).sum(), at)[0]
+    raised = functional.relu(((dates - alike) * total / STEPS).sum(dim=2))[0]
+    return (raised / raised.amax().clamp(min=1e-12)).detach()
