@@ -61,13 +61,14 @@ def work(count: int) -> float:
     return 1 + sum(tried / divisor for tried, divisor in rounds(count))
 
 
-def halve(chosen: Sequence[Choice], longest: int, try_one: Callable[[Choice], float]) -> list[Trial]:
+def halve(chosen: Sequence[Choice], longest: int, try_one: Callable[[Choice], float | None]) -> list[Trial]:
     """Try all, the better half of them again with twice the steps, and so on to the best (Jamieson & Talwalkar 2016).
 
     Args:
         chosen: the candidates; of equals the first is kept.
         longest: steps of the last trial.
-        try_one: trains as chosen; returns the merit on held-out labels.
+        try_one: trains as chosen; returns the merit on held-out labels, or None where there is no time for it, which
+            ends the search.
 
     Returns:
         The trials in their order; `best_of` picks among them.
@@ -75,10 +76,14 @@ def halve(chosen: Sequence[Choice], longest: int, try_one: Callable[[Choice], fl
     trials: list[Trial] = []
     remaining = list(chosen)
     for tried, divisor in rounds(len(chosen)):
-        steps = max(longest // divisor, 1)
-        now = [replace(each, steps=steps) for each in remaining[:tried]]
-        found = [Trial(each, try_one(each)) for each in now]
-        trials += found
+        found: list[Trial] = []
+        for each in remaining[:tried]:
+            choice = replace(each, steps=max(longest // divisor, 1))
+            merit = try_one(choice)
+            if merit is None:
+                return trials
+            found.append(Trial(choice, merit))
+            trials.append(found[-1])
         remaining = [each.choice for each in sorted(found, key=lambda trial: -trial.merit)]
     return trials
 

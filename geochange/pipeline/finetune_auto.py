@@ -32,7 +32,7 @@ from geochange.learning.scoring import MERITS, merit_name
 from geochange.learning.training import BEST, LAST
 from geochange.parsing import parsing
 from geochange.pipeline.finetune_parts import Finetuning, Part, supervise
-from geochange.pipeline.train import SEARCH, TRIAL_FOLDERS
+from geochange.pipeline.train import SEARCH, TRIAL_FOLDERS, calibrate_best
 
 TIMED_STEPS = 3
 
@@ -105,6 +105,7 @@ class Automatic:
         items = [item for each in run.material.held_out for item in each.items]
         drawn = run.options.val is None and not any(item.pair.split == "val" for item in items)
         self.search.update({"chosen": asdict(best.choice), "trained_on_held_out": drawn})
+        calibrate_best(scored, run.material, run.options, run.listener)
         trusted = load_checkpoint(scored).about
         what = MERITS[merit_name(trusted.metrics)]
         found = f"{what} {best.merit:.4f} on held-out labels, the best of {len(trials)} trials"
@@ -119,16 +120,19 @@ class Automatic:
         return part, scored
 
     def _search(self, run: Finetuning) -> list[Trial]:
-        """Run the trials that have not been run; each is recorded at its end."""
+        """Run the trials that have not been run and for which there is time; each is recorded at its end."""
         known, number, began = self.search["trials"], 0, time.perf_counter()
         run.listener.begin("trials", sum(count for count, _ in rounds(len(self.chosen))), 0)
 
-        def try_one(choice: Choice) -> float:
+        def try_one(choice: Choice) -> float | None:
             nonlocal number
             number += 1
             if number > len(known):
+                if number > len(self.chosen) and not self._has_time(run.options.minutes, choice):
+                    return None
+                started = time.perf_counter()
                 merit = self._merit(replace(run, folder=_folder(run, number - 1)), choice)
-                known.append({**asdict(choice), "merit": merit})
+                known.append({**asdict(choice), "merit": merit, "seconds": round(time.perf_counter() - started, 3)})
                 write_whole(_folder(run) / SEARCH, json.dumps(self.search, indent=2).encode())
                 _discard_worse(run, known)
             run.listener.advance(0)
@@ -139,10 +143,17 @@ class Automatic:
         run.listener.end("trials", time.perf_counter() - began)
         return trials
 
+    def _has_time(self, minutes: float, choice: Choice) -> bool:
+        """Whether a trial, and the training that follows, are done in time: machines become slower than they were."""
+        known = self.search["trials"]
+        spent = sum(each["seconds"] for each in known)
+        update = spent / sum(each["steps"] for each in known)
+        return bool(spent + update * 2 * choice.steps <= 60 * minutes)
+
     def _merit(self, trial: Finetuning, choice: Choice) -> float:
         options = _options(trial.options, choice)
         try:
-            supervise(replace(trial, options=options, listener=Silent()), self.begin(), self.about)
+            supervise(replace(trial, options=options, listener=Silent(), calibrated=False), self.begin(), self.about)
         except NotFinite:  # a rate that is too high is an answer like any other
             return 0.0
         metrics = load_checkpoint(trial.folder / BEST).about.metrics
@@ -158,8 +169,8 @@ def _folder(run: Finetuning, number: int | None = None) -> Path:
 def _time(run: Finetuning, about: About, network: Network) -> tuple[float, float]:
     """Measure the seconds of an update of all weights, and those that a trial takes apart from its updates."""
     began, folder = time.perf_counter(), run.folder / "timing"
-    options = _options(run.options, Choice(0.0, run.options.rate, 2 * TIMED_STEPS))
-    supervise(replace(run, folder=folder, options=options, listener=Silent()), network, about)
+    options = replace(_options(run.options, Choice(0.0, run.options.rate, 2 * TIMED_STEPS)), every=TIMED_STEPS)
+    supervise(replace(run, folder=folder, options=options, listener=Silent(), calibrated=False), network, about)
     history = load_tensors(folder / LAST)["history"]
     apart = time.perf_counter() - began - sum(row["seconds"] for row in history)
     return history[-1]["seconds"] / TIMED_STEPS, apart
@@ -180,13 +191,13 @@ def _with_all(run: Finetuning, choice: Choice) -> Finetuning:
 
 
 def _options(options: FinetuneOptions, choice: Choice) -> FinetuneOptions:
-    """Return the options of a training as chosen, which is validated twice."""
+    """Return the options of a training as chosen, which is validated at its end."""
     return replace(
         options,
         auto=False,
         steps=choice.steps,
         rate=choice.rate,
         frozen_steps=round(choice.frozen * choice.steps),
-        every=ceil(choice.steps / 2),
+        every=choice.steps,
         warmup=min(options.warmup, choice.steps // 10),
     )

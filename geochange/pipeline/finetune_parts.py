@@ -39,6 +39,8 @@ class Finetuning:
     options: FinetuneOptions
     listener: Listener
     anchor: Anchor | None = None
+    calibrated: bool = True
+    """Whether the best checkpoint is calibrated on held-out labels."""
 
     def fit(
         self, network: Network, about: About, material: Material, folder: Path, fitting: TrainOptions, *, done: int = 0
@@ -83,7 +85,7 @@ def supervise(run: Finetuning, network: Network, about: About) -> Part:
         best_part = Part(run.folder / FROZEN)
         for name in (BEST, LAST, HISTORY):
             write_whole(run.folder / name, (run.folder / FROZEN / name).read_bytes())
-    if run.material.held_out:
+    if run.material.held_out and run.calibrated:
         calibrate_best(run.folder / BEST, run.material, run.options, run.listener)
     return best_part
 

@@ -12,7 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.files import discard_folder, naming_full_disks, remove_leftovers, spare_inputs, visible_in, write_whole
+from geochange.files import (
+    HIDDEN,
+    discard_folder,
+    naming_full_disks,
+    remove_leftovers,
+    spare_inputs,
+    visible_in,
+    write_whole,
+)
 from geochange.review.store import FOLDER, TRUTH, read_actions
 from geochange.system import locked, replace
 
@@ -190,9 +198,10 @@ class RunFolder:
         return sorted(path for path in {*named, *map(self.out.joinpath, self._published())} if not path.is_dir())
 
     def _folders(self) -> list[Path]:
-        """OUT, and the folders in it that hold files of the run."""
-        patterns = {str(PurePosixPath(each).parent) for each in (*self.targets, *self.earlier)} - {"."}
-        inside = {path for pattern in patterns for path in self.out.glob(pattern) if path.is_dir()}
+        """OUT, and the folders in it that hold files of the run, or such folders; what is hidden is scratch."""
+        above = (parent for each in (*self.targets, *self.earlier) for parent in PurePosixPath(each).parents)
+        found = {path for pattern in {*map(str, above)} - {"."} for path in self.out.glob(pattern) if path.is_dir()}
+        inside = {path for path in found if not path.name.startswith(HIDDEN)}
         return [self.out, *sorted(each for each in inside if self._holds(each))]
 
     def _holds(self, path: Path) -> bool:

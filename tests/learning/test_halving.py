@@ -40,3 +40,10 @@ def test_all_trials_and_a_last_run_take_no_more_updates_than_there_are(count, up
     longest = longest_run(count, updates)
     tried = halve([Choice(0.0, 1.0, 0)] * count, longest, lambda choice: 0.0)
     assert sum(trial.choice.steps for trial in tried) + longest <= updates
+
+
+def test_a_search_without_time_keeps_what_it_has():
+    left = iter([0.1, 0.4, 0.2, 0.3, 0.5, None])
+    trials = halve([Choice(0.0, float(k), 0) for k in range(4)], 64, lambda choice: next(left))
+    assert [trial.choice.steps for trial in trials] == [16] * 4 + [32]
+    assert best_of(trials).choice == Choice(0.0, 1.0, 32)

@@ -369,3 +369,12 @@ def test_unfinished_files_of_a_killed_run_are_removed_by_the_next(folder):
         path.write_text("")
     with folder.owned():
         assert [path.exists() for path in (*left, *kept)] == [False, False, True, True, True]
+
+
+def test_folders_that_a_killed_run_was_removing_are_removed_by_the_next(folder):
+    folder = replace(folder, targets=["trials/*/last.pt"])
+    doomed = folder.out / "trials" / ".geochange-0123abcd-0123abcd"
+    (doomed / "frozen").mkdir(parents=True)
+    (folder.out / "trials" / "001").mkdir()
+    with folder.owned():
+        assert [path.name for path in (folder.out / "trials").iterdir()] == ["001"]
