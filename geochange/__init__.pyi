@@ -714,6 +714,7 @@ def tune(
     match_dates: bool | None = ...,
     balanced: bool = ...,
     skip_bad: bool = ...,
+    find_rate: bool = ...,
     trials: int = ...,
     rates: tuple[float, float] = ...,
     weight_decays: tuple[float, float] = ...,

@@ -19,6 +19,7 @@ WEIGHTED: tuple[LossName, ...] = (*SMOOTHED, "focal", "mse")
 OptimizerName: TypeAlias = Literal["adamw", "adam", "sgd"]
 ScheduleName: TypeAlias = Literal["cosine", "step", "one-cycle", "constant"]
 DRAWN_SHARE, AUTOMATIC_SHARE = 0.15, 0.33
+FEWEST_RATES = 10  # of a range test
 PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
@@ -282,6 +283,9 @@ class TuneOptions(TrainRunOptions):
 
     LEAST: ClassVar[Mapping[str, int]] = {**TrainOptions.LEAST, "every": 0, "trials": 1, "first_trials": 0}
 
+    find_rate: bool = False
+    """Search the learning rate alone, by a range test: one run of `steps` updates, in which it grows over `rates`."""
+
     trials: int = 20
     """Trials to run, with those of earlier searches in the folder."""
 
@@ -311,6 +315,8 @@ class TuneOptions(TrainRunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.find_rate and self.steps < FEWEST_RATES:
+            raise BadOption(f"find_rate needs at least {FEWEST_RATES} steps, not {self.steps}")
         for name in ("rates", "weight_decays", "encoder_rates"):
             least, greatest = getattr(self, name)
             if not 0 < least <= greatest < math.inf:

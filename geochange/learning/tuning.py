@@ -12,11 +12,12 @@ from typing import Any
 from geochange.errors import BadOption, NotFinite
 from geochange.files import write_whole
 from geochange.learning.options import TuneOptions
+from geochange.learning.rate_finder import RateTest, smoothed
 from geochange.learning.scoring import merit_name
 from geochange.parsing import parsing
 
-TRIALS, BEST_OPTIONS, JOURNAL = "trials.csv", "best.json", "trials.log"
-SEARCH_FILES = (TRIALS, BEST_OPTIONS, JOURNAL)
+TRIALS, BEST_OPTIONS, JOURNAL, RATES = "trials.csv", "best.json", "trials.log", "rates.csv"
+SEARCH_FILES = (TRIALS, BEST_OPTIONS, JOURNAL, RATES)
 
 Prune = Callable[[Mapping[str, float]], None]
 """Receives the figures of each epoch of a trial; ends the trial where others did better."""
@@ -67,6 +68,16 @@ def search(run_trial: RunTrial, folder: Path, options: TuneOptions) -> dict[str,
     if not finished:
         raise BadOption(f"none of {options.trials} trials was finished; give more --trials")
     best: dict[str, Any] = dict(study.best_trial.params)
+    write_whole(folder / BEST_OPTIONS, json.dumps(best, indent=2).encode())
+    return best
+
+
+def write_rates(folder: Path, test: RateTest) -> dict[str, Any]:
+    """Write rates.csv and best.json of a range test; return the best options."""
+    rows = zip(test.rates, test.losses, smoothed(test.losses), strict=True)
+    lines = ["rate,loss,smoothed", *(",".join(f"{value:.6g}" for value in row) for row in rows)]
+    write_whole(folder / RATES, ("\n".join(lines) + "\n").encode())
+    best = {"rate": float(f"{test.best:.3g}")}
     write_whole(folder / BEST_OPTIONS, json.dumps(best, indent=2).encode())
     return best
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from geochange.detectors.catalogue import find_checkpoint
-from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
 from geochange.files import discard_folder
-from geochange.learning.material import gather, make_network, make_samples, require_labels
+from geochange.interrupts import Interrupts
+from geochange.learning.material import Material, gather, make_network, make_samples, require_labels
 from geochange.learning.options import TuneOptions
+from geochange.learning.rate_finder import find_rate
 from geochange.learning.run_options import parse_training_data
 from geochange.learning.training import fit
-from geochange.learning.tuning import Prune, interrupted_trials, merit_of, require_optuna, search
+from geochange.learning.tuning import Prune, interrupted_trials, merit_of, require_optuna, search, write_rates
 from geochange.pipeline.options import choose_options
 from geochange.pipeline.train import TRIAL_FOLDERS, folder_of, identity_of
 
@@ -46,7 +48,8 @@ def tune(
 ) -> Tuned:
     """Search rate, weight decay, loss, encoder rate and batch with short runs; a search that was stopped goes on.
 
-    OUT holds trials.csv, best.json (which `train --options` takes) and a folder for each trial.
+    OUT holds trials.csv, best.json (which `train --options` takes) and a folder for each trial; with `find_rate`
+    rates.csv and best.json alone.
 
     Args:
         data: as for `train`.
@@ -60,8 +63,9 @@ def tune(
         BadOption: optuna is not installed, or nothing is held out to compare trials by.
         OutputInTheWay: OUT holds a search on other data or options.
     """
-    require_optuna()
     options, listener = choose_options(TuneOptions, options, settings), listener or Silent()
+    if not options.find_rate:
+        require_optuna()
     options = replace(options, every=options.every or max(1, options.steps // 5))
     start = None if options.start is None else load_checkpoint(find_checkpoint(options.start))
     sources = [parse_training_data(text) for text in data]
@@ -71,6 +75,12 @@ def tune(
     with folder.owned():
         folder.require(identity, resume=not overwrite, overwrite=overwrite)
         material = gather(sources, options, start)
+        if options.find_rate:
+            require_labels(material, options, listener, start)
+            folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
+            best = _find_rate(material, options, start, listener, folder.out)
+            folder.write({"finished": True, "identity": identity, "best": best})
+            return Tuned(folder.out, best)
         if not material.held_out:
             raise BadOption("trials are compared by held-out pairs, and there are none; give --val DIR")
         require_labels(material, options, listener, start)
@@ -96,6 +106,17 @@ def tune(
         best = search(run_trial, folder.out, options)
         folder.write({"finished": True, "identity": identity, "best": best})
     return Tuned(folder.out, best)
+
+
+def _find_rate(
+    material: Material, options: TuneOptions, start: Checkpoint | None, listener: Listener, out: Path
+) -> dict[str, Any]:
+    network, _, _ = make_network(material, options, start, ())
+    listener.begin("rates", options.steps, 0)
+    with Interrupts():
+        test = find_rate(network, make_samples(material, options, network), options.fitting(), options.rates, listener)
+    listener.end("rates", 0.0)
+    return write_rates(out, test)
 
 
 def _folder_of_trial(out: Path, number: int) -> Path:
