@@ -41,6 +41,7 @@ _HOMES = {
     "pipeline.explain": "Explained explain",
     "pipeline.export_model": "Exported export_model",
     "pipeline.finetune": "finetune",
+    "pipeline.frames": "Frames extract_frames",
     "pipeline.from_to": "FromTo from_to",
     "pipeline.fuse": "Fused fuse",
     "pipeline.kinds": "WrittenKinds kinds",

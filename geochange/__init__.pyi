@@ -59,6 +59,7 @@ from geochange.pipeline.datasets_import import Imported
 from geochange.pipeline.detect import Detection
 from geochange.pipeline.explain import Explained
 from geochange.pipeline.export_model import Exported
+from geochange.pipeline.frames import Frames
 from geochange.pipeline.from_to import FromTo
 from geochange.pipeline.fuse import Fused
 from geochange.pipeline.kinds import WrittenKinds
@@ -91,6 +92,7 @@ from geochange.pipeline.vectorize import WrittenLayer
 from geochange.pipeline.watch import Watched
 from geochange.probability.options import FitOptions
 from geochange.scenes.options import (
+    FrameOptions,
     NodataRule,
     ResamplingName,
     SceneOptions,
@@ -121,6 +123,7 @@ __all__ = [
     "Exported",
     "ExportedLabels",
     "FinetuneOptions",
+    "Frames",
     "FromTo",
     "FromToOptions",
     "FuseOptions",
@@ -164,6 +167,7 @@ __all__ = [
     "explain",
     "export_labels",
     "export_model",
+    "extract_frames",
     "finetune",
     "from_to",
     "fuse",
@@ -382,6 +386,18 @@ def export_model(
     tile_size: int = ...,
     dates: int = ...,
 ) -> list[Exported]: ...
+def extract_frames(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: FrameOptions | None = ...,
+    *,
+    overwrite: bool = ...,
+    listener: Listener | None = ...,
+    every: float | None = ...,
+    span: tuple[float, float] | None = ...,
+    axis: Literal[0, 1, 2] | None = ...,
+    slice: int | None = ...,
+) -> Frames: ...
 def finetune(
     data: Sequence[str | os.PathLike[str]] | None,
     out: str | os.PathLike[str],

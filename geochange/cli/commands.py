@@ -353,6 +353,7 @@ COMMANDS: dict[str, Command] = {
         Command("datasets export", "print_exported_labels", function="export_labels"),
         Command("review", "print_reviewed", first=("port", "open", "reviewer", "export", "only", "status")),
         Command("from-to", "print_from_to"),
+        Command("frames", "print_frames", function="extract_frames"),
         Command("synthesize", "print_synthesized"),
         Command("train", "print_trained", file=True),
         Command("finetune", "print_trained", hidden=("network", "network_options", "pretrained")),

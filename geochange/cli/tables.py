@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from geochange.pipeline.detect import Detection
     from geochange.pipeline.explain import Explained
     from geochange.pipeline.export_model import Exported
+    from geochange.pipeline.frames import Frames
     from geochange.pipeline.from_to import FromTo
     from geochange.pipeline.fuse import Fused
     from geochange.pipeline.kinds import WrittenKinds
@@ -161,6 +162,14 @@ def print_from_to(found: FromTo) -> None:
     for path in answer["files"]:
         rest.add_row("", path)
     show(rest)
+
+
+def print_frames(frames: Frames) -> None:
+    """Print how many frames there are, of what form, and where."""
+    record = frames.record
+    rows, cols = record["shape"]
+    print(f"{record['count']:,} images of {rows:,} x {cols:,}, bands: {record['bands']}, {record['dtype']}")
+    print(frames.folder)
 
 
 def print_imported(imported: Imported) -> None:

@@ -79,3 +79,27 @@ class TileOptions(Options):
         """Refuse, with BadOption, an overlap as wide as a tile."""
         if self.overlap is not None and not 0 <= self.overlap < tile_size:
             raise BadOption(f"overlap {self.overlap} must lie in 0..{tile_size - 1}, below the tile size {tile_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameOptions(Options):
+    """Which frames or slices are extracted."""
+
+    every: float | None = None
+    """Video: seconds between two frames; None: each one."""
+
+    span: tuple[float, float] | None = None
+    """First and last to take: seconds of a video, numbers of slices from 0; None: all."""
+
+    axis: Literal[0, 1, 2] | None = None
+    """NIfTI: axis that slices follow each other along; None: 2, of axial slices."""
+
+    slice: int | None = None
+    """NIfTI with time: the slice that is followed through time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.every is not None and not 0 < self.every < float("inf"):
+            raise BadOption(f"every {self.every} must be seconds, above 0")
+        if self.span is not None and not 0 <= self.span[0] <= self.span[1]:
+            raise BadOption(f"span {self.span[0]:g},{self.span[1]:g} must be first and last, from 0 on")
