@@ -140,8 +140,8 @@ def finetune(
                 f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new"
             )
         before = run.score(start) if comparable else {}
-        best_part, scored = _train(run, network, about, automatic, record)
-        after = run.score(load_checkpoint(scored))
+        best_part = _train(run, network, about, automatic, record)
+        after = run.score(load_checkpoint(folder.out / BEST))
         steps = {"before": before, "after": after}
         if comparable and saved and not material.held_out:
             keep_thresholds(run)
@@ -159,12 +159,11 @@ def _automatic(run: Finetuning, about: About, begin: Callable[[], Network], scra
 
 def _train(
     run: Finetuning, network: Network, about: About, automatic: Automatic | None, record: dict[str, Any]
-) -> tuple[Part, Path]:
-    """Train; return the part that best.pt is of, and the checkpoint that tells how good it is on held-out labels."""
+) -> Part:
+    """Train; return the part that best.pt is of."""
     if automatic is not None:
         return automatic.supervise(run, record)
-    part = (adapt if run.options.unlabelled else supervise)(run, network, about)
-    return part, run.folder / BEST
+    return (adapt if run.options.unlabelled else supervise)(run, network, about)
 
 
 def _anchor(start: Checkpoint, options: FinetuneOptions, *, reviews: bool) -> Anchor | None:

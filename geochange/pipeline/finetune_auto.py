@@ -16,20 +16,20 @@ from geochange.engine.progress import Silent
 from geochange.errors import BadOption, NotFinite
 from geochange.files import discard_folder, write_whole
 from geochange.learning.freezing import encoder_scales
-from geochange.learning.halving import (
+from geochange.learning.options import FinetuneOptions
+from geochange.learning.scoring import MERITS, merit_name
+from geochange.learning.training import BEST, HISTORY, LAST
+from geochange.learning.trials import (
     FEWEST_STEPS,
     Choice,
     Trial,
     best_of,
     candidates,
-    halve,
     longest_run,
     rounds,
+    search,
     work,
 )
-from geochange.learning.options import FinetuneOptions
-from geochange.learning.scoring import MERITS, merit_name
-from geochange.learning.training import BEST, LAST
 from geochange.parsing import parsing
 from geochange.pipeline.finetune_parts import Finetuning, Part, supervise
 from geochange.pipeline.train import SEARCH, TRIAL_FOLDERS, calibrate_best
@@ -46,7 +46,7 @@ class Automatic:
     """Builds the network as it is before the first step."""
     chosen: tuple[Choice, ...]
     """What is compared."""
-    search: dict[str, Any]
+    record: dict[str, Any]
     """What search.json holds: the steps of the longest trial, and the trials that are done."""
 
     @classmethod
@@ -76,52 +76,45 @@ class Automatic:
         if longest < (fewest := FEWEST_STEPS * tried[0][1]):
             needed = ceil((update * fewest * work(len(chosen)) + apart) / 6) / 10
             raise BadOption(
-                f"--auto needs {fewest} steps in its longest trial, and has {longest}: give --steps {fewest} or more, "
+                f"--auto needs {fewest} steps in its longest trials, and has {longest}: give --steps {fewest} or more, "
                 f"and --minutes {needed:g} or more"
             )
         plan = {"minutes": minutes, "longest": longest, "seconds_per_update": round(update, 4), "trials": []}
         return cls(about, begin, chosen, plan)
 
-    def supervise(self, run: Finetuning, record: MutableMapping[str, Any]) -> tuple[Part, Path]:
-        """Choose by trials, and train as chosen: on all labels, where the held-out ones were drawn from them.
+    def supervise(self, run: Finetuning, record: MutableMapping[str, Any]) -> Part:
+        """Run the trials; the best one becomes the run.
 
         Args:
             run: the training.
             record: receives what was tried and chosen.
 
         Returns:
-            The part that best.pt is of, and the checkpoint whose scores on held-out labels can be believed: the best
-            trial's, where the last training saw them.
+            The part that best.pt is of.
 
         Raises:
             BadOption: no trial found anything.
         """
-        record["auto"] = self.search
+        record["auto"] = self.record
         trials = self._search(run)
         best = best_of(trials)
-        scored = _folder(run, trials.index(best)) / BEST
         if best.merit <= 0:
             raise BadOption("no trial of --auto found anything that is held out; label more, or train without --auto")
-        items = [item for each in run.material.held_out for item in each.items]
-        drawn = run.options.val is None and not any(item.pair.split == "val" for item in items)
-        self.search.update({"chosen": asdict(best.choice), "trained_on_held_out": drawn})
-        calibrate_best(scored, run.material, run.options, run.listener)
-        trusted = load_checkpoint(scored).about
-        what = MERITS[merit_name(trusted.metrics)]
+        number = trials.index(best)
+        known = self.record["trials"][number]
+        part = Part(_folder(run, number) / known["part"], known["done"])
+        for name in (BEST, LAST, HISTORY):
+            write_whole(run.folder / name, (part.folder / name).read_bytes())
+        calibrate_best(run.folder / BEST, run.material, run.options, run.listener)
+        self.record["chosen"] = asdict(best.choice)
+        what = MERITS[merit_name(load_checkpoint(run.folder / BEST).about.metrics)]
         found = f"{what} {best.merit:.4f} on held-out labels, the best of {len(trials)} trials"
         run.listener.notice(f"--auto chose {best.choice}: {found}")
-        if not drawn:
-            chosen = _options(run.options, best.choice)
-            return supervise(replace(run, options=chosen), self.begin(), self.about), run.folder / BEST
-        part = supervise(_with_all(run, best.choice), self.begin(), self.about)
-        trained = load_checkpoint(run.folder / BEST)
-        told = {name: getattr(trusted, name) for name in ("thresholds", "temperature", "metrics")}
-        replace(trained, about=replace(trained.about, **told)).save(run.folder / BEST)
-        return part, scored
+        return part
 
     def _search(self, run: Finetuning) -> list[Trial]:
         """Run the trials that have not been run and for which there is time; each is recorded at its end."""
-        known, number, began = self.search["trials"], 0, time.perf_counter()
+        known, number, began = self.record["trials"], 0, time.perf_counter()
         run.listener.begin("trials", sum(count for count, _ in rounds(len(self.chosen))), 0)
 
         def try_one(choice: Choice) -> float | None:
@@ -130,34 +123,38 @@ class Automatic:
             if number > len(known):
                 if number > len(self.chosen) and not self._has_time(run.options.minutes, choice):
                     return None
-                started = time.perf_counter()
-                merit = self._merit(replace(run, folder=_folder(run, number - 1)), choice)
-                known.append({**asdict(choice), "merit": merit, "seconds": round(time.perf_counter() - started, 3)})
-                write_whole(_folder(run) / SEARCH, json.dumps(self.search, indent=2).encode())
+                known.append(self._try(replace(run, folder=_folder(run, number - 1)), choice))
+                write_whole(_folder(run) / SEARCH, json.dumps(self.record, indent=2).encode())
                 _discard_worse(run, known)
             run.listener.advance(0)
             return float(known[number - 1]["merit"])
 
         _folder(run).mkdir(exist_ok=True)
-        trials = halve(self.chosen, int(self.search["longest"]), try_one)
+        trials = search(self.chosen, int(self.record["longest"]), try_one)
         run.listener.end("trials", time.perf_counter() - began)
         return trials
 
     def _has_time(self, minutes: float, choice: Choice) -> bool:
-        """Whether a trial, and the training that follows, are done in time: machines become slower than they were."""
-        known = self.search["trials"]
+        """Whether a trial is done in time: machines become slower than they were."""
+        known = self.record["trials"]
         spent = sum(each["seconds"] for each in known)
         update = spent / sum(each["steps"] for each in known)
-        return bool(spent + update * 2 * choice.steps <= 60 * minutes)
+        return bool(spent + update * choice.steps <= 60 * minutes)
 
-    def _merit(self, trial: Finetuning, choice: Choice) -> float:
-        options = _options(trial.options, choice)
+    def _try(self, trial: Finetuning, choice: Choice) -> dict[str, Any]:
+        """Train as chosen; return what search.json says of it."""
+        options, started = _options(trial.options, choice), time.perf_counter()
+        told: dict[str, Any] = {**asdict(choice), "merit": 0.0, "part": ".", "done": 0}
         try:
-            supervise(replace(trial, options=options, listener=Silent(), calibrated=False), self.begin(), self.about)
+            part = supervise(
+                replace(trial, options=options, listener=Silent(), calibrated=False), self.begin(), self.about
+            )
+            metrics = load_checkpoint(trial.folder / BEST).about.metrics
+            told |= {"merit": float(metrics[merit_name(metrics)]), "done": part.done}
+            told["part"] = part.folder.relative_to(trial.folder).as_posix()
         except NotFinite:  # a rate that is too high is an answer like any other
-            return 0.0
-        metrics = load_checkpoint(trial.folder / BEST).about.metrics
-        return float(metrics[merit_name(metrics)])
+            pass
+        return told | {"seconds": round(time.perf_counter() - started, 3)}
 
 
 def _folder(run: Finetuning, number: int | None = None) -> Path:
@@ -184,20 +181,14 @@ def _discard_worse(run: Finetuning, known: list[dict[str, Any]]) -> None:
             discard_folder(_folder(run, number))
 
 
-def _with_all(run: Finetuning, choice: Choice) -> Finetuning:
-    """Return the training on all labels."""
-    material = replace(run.material, training=(*run.material.training, *run.material.held_out), held_out=())
-    return replace(run, material=material, options=replace(_options(run.options, choice), patience=None))
-
-
 def _options(options: FinetuneOptions, choice: Choice) -> FinetuneOptions:
-    """Return the options of a training as chosen, which is validated at its end."""
+    """Return the options of a training as chosen, which is validated twice."""
     return replace(
         options,
         auto=False,
         steps=choice.steps,
         rate=choice.rate,
         frozen_steps=round(choice.frozen * choice.steps),
-        every=choice.steps,
+        every=ceil(choice.steps / 2),
         warmup=min(options.warmup, choice.steps // 10),
     )

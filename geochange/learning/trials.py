@@ -1,14 +1,15 @@
-"""A choice between ways to fine-tune, by short trials: the better half of them is tried again with twice the steps."""
+"""A choice between ways to fine-tune, by short trials: the best third is tried again with three times the steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil
 
 FROZEN = (0.0, 0.25, 1.0)
 RATES = (0.5, 1.0, 2.0, 4.0)
+FACTOR, LAST = 3, 2
+"""How many times more steps a round has than the one before, and how many candidates the last one tries."""
 FEWEST_STEPS = 8
 """Of the shortest trial."""
 
@@ -46,23 +47,23 @@ def candidates(rate: float, *, encoder: bool) -> list[Choice]:
 def rounds(count: int) -> list[tuple[int, int]]:
     """Return how many candidates each round tries, and by what its steps divide the longest: (candidates, divisor)."""
     counts = [count]
-    while counts[-1] > 1:
-        counts.append(ceil(counts[-1] / 2))
-    return [(tried, 2 ** (len(counts) - 1 - k)) for k, tried in enumerate(counts)]
+    while counts[-1] > LAST:
+        counts.append(max(counts[-1] // FACTOR, LAST))
+    return [(tried, FACTOR ** (len(counts) - 1 - k)) for k, tried in enumerate(counts)]
 
 
 def longest_run(count: int, updates: float) -> int:
-    """Return the steps of the longest trial, where all trials and one more run of that length take so many updates."""
+    """Return the steps of the longest trials, where all trials take so many updates."""
     return int(updates / work(count))
 
 
 def work(count: int) -> float:
-    """Return the updates of all trials and one more run like the longest, as a multiple of the longest trial's."""
-    return 1 + sum(tried / divisor for tried, divisor in rounds(count))
+    """Return the updates of all trials, as a multiple of the longest trial's."""
+    return sum(tried / divisor for tried, divisor in rounds(count))
 
 
-def halve(chosen: Sequence[Choice], longest: int, try_one: Callable[[Choice], float | None]) -> list[Trial]:
-    """Try all, the better half of them again with twice the steps, and so on to the best (Jamieson & Talwalkar 2016).
+def search(chosen: Sequence[Choice], longest: int, try_one: Callable[[Choice], float | None]) -> list[Trial]:
+    """Try all, the best third of them again with three times the steps, and so on (Jamieson & Talwalkar 2016).
 
     Args:
         chosen: the candidates; of equals the first is kept.
