@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import geopandas
+import nibabel
 import rasterio
 import shapely
 from affine import Affine
@@ -64,6 +65,7 @@ def write_inputs(folder: Path) -> None:
     (folder / "frames").mkdir()
     for name, array in zip(("1", "2", "3"), (*values, values[0]), strict=True):
         write_raster(folder / "frames" / f"{name}.tif", array)
+    nibabel.save(nibabel.Nifti1Image(values[0], None), folder / "scan.nii")
     save_small(folder / "small.pt", "siamese-unet")
     write_onnx(folder / "small.onnx")
 
@@ -96,6 +98,7 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
         "datasets export": ("datasets", "export", pairs, "-o", "o.json"),
         "datasets import": ("datasets", "import", "masks", pairs, "-o", "o"),
         "watch": ("watch", str(folder / "frames"), "--until-idle", "0.1", "--every", "0.02", "-o", "o"),
+        "frames": ("frames", str(folder / "scan.nii"), "-o", "o"),
         "review": ("review", str(folder / "run"), "--export", "o.gpkg"),
         "synthesize": ("synthesize", before, "-o", "o"),
         "train": ("train", pairs, *TRAINING, "--batch", "1", "-o", "o"),

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def finetune(
         comparable = not fresh and about.bands == start.about.bands
         anchor = _anchor(start, options, reviews=bool(saved)) if comparable else None
         run = Finetuning(folder.out, start, material, options, listener, anchor)
-        automatic = _automatic(run, about, lambda: _begin(material, options, start, names)[0], scratch)
+        automatic = _automatic(run, about, partial(_begin, material, options, start, names), scratch, resume=resume)
         folder.start(record, overwrite=overwrite)
         run = replace(run, material=_moved(material, scratch, folder.out / LABELS))
         _say(reviewed, options, listener)
@@ -153,8 +154,10 @@ def finetune(
     return Trained(folder.out, record)
 
 
-def _automatic(run: Finetuning, about: About, begin: Callable[[], Network], scratch: Path) -> Automatic | None:
-    return Automatic.plan(run, about, begin, scratch) if run.options.auto else None
+def _automatic(
+    run: Finetuning, about: About, begin: Callable[[], tuple[Network, Any, Any]], scratch: Path, *, resume: bool
+) -> Automatic | None:
+    return Automatic.plan(run, about, lambda: begin()[0], scratch, resume=resume) if run.options.auto else None
 
 
 def _train(

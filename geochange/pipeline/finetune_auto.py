@@ -50,7 +50,9 @@ class Automatic:
     """What search.json holds: the steps of the longest trial, and the trials that are done."""
 
     @classmethod
-    def plan(cls, run: Finetuning, about: About, begin: Callable[[], Network], scratch: Path) -> Automatic:
+    def plan(
+        cls, run: Finetuning, about: About, begin: Callable[[], Network], scratch: Path, *, resume: bool
+    ) -> Automatic:
         """Plan what fits the time, or go on as planned at an earlier start.
 
         Args:
@@ -58,6 +60,7 @@ class Automatic:
             about: what checkpoints hold.
             begin: builds the network as it is before the first step.
             scratch: where the time of an update is measured.
+            resume: whether to go on with an earlier start.
 
         Raises:
             BadOption: nothing is held out to choose by, or there is too little time.
@@ -66,7 +69,7 @@ class Automatic:
             raise BadOption("--auto chooses by held-out labels, and there are none; give --val DIR, or more scenes")
         chosen = tuple(candidates(run.options.rate, encoder=bool(encoder_scales(begin()))))
         path = _folder(run) / SEARCH
-        if path.exists():
+        if resume and path.exists():
             with parsing(path, "the search of a run of `geochange finetune --auto`"):
                 return cls(about, begin, chosen, dict(json.loads(path.read_text(encoding="utf-8"))))
         update, apart = _time(replace(run, folder=scratch), about, begin())

@@ -286,6 +286,7 @@ class RunFolder:
         names = {path.as_posix() for path in ready}
         if lost := sorted(_names_in(record) - names):
             raise OutputInTheWay(f"{self.ready / lost[0]} was removed while the run was writing; run it again")
+        self._write(self.ready, record)  # before anything is moved: a full disk must not leave files without it
         stale = self._published() - names
         (self.out / RECORD).unlink(missing_ok=True)
         for name in stale:
@@ -293,7 +294,9 @@ class RunFolder:
         for path in ready:
             self._make((self.out / path).parent)
             replace(self.ready / path, self.out / path)
-        self.write(record)
+        if missing := self._missing(_names_in(record)):
+            raise OutputInTheWay(f"{self.out / missing[0]} was removed while the run was writing; run it again")
+        replace(self.ready / RECORD, self.out / RECORD)
         self._clear()
 
     def _clear(self) -> None:

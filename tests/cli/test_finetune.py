@@ -269,6 +269,9 @@ def test_the_way_to_fine_tune_is_chosen_by_trials(run, data, automatic, tmp_path
     assert set(record["held_out_scores"]["after"]) >= {"f1", "precision", "recall"}
     assert sum(each["scenes"] for each in record["held_out"]) == 1  # a third of four
     assert any("--auto chose all of the network trained" in line and "6 trials" in line for line in errors)
+    code, _, errors = run("finetune", data, "-o", out, *automatic, "--rate", 1e-3, "--overwrite")
+    assert code == 0, errors
+    assert {each["rate"] for each in record_of(out)["auto"]["trials"]} == {5e-4, 1e-3, 2e-3, 4e-3}
     code, _, errors = run("finetune", data, "-o", out, "--from", automatic[1], *SHORT, "--overwrite")
     assert code == 0, errors
     assert not (out / "trials").exists()
