@@ -456,8 +456,20 @@ def print_trained(trained: Trained) -> None:
     table.add_row("best", _best(best, record["steps"]))
     table.add_row("", str(trained.folder / record["files"]["best"]))
     show(table)
+    if record["classes"]:
+        _show_trained_classes(record["classes"])
     for each in record["left_out"]:
         print(f"left out {each['item']}: {each['why']}")
+
+
+def _show_trained_classes(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Precision, recall, F1 and labelled pixels of each class on what is held out, and the averages."""
+    table = plain_table(None, "held out", "precision", "recall", "F1", "pixels")
+    for row in rows:
+        figures = ("" if row[each] is None else f"{row[each]:.4f}" for each in ("precision", "recall", "f1"))
+        name = f"{row['class']} average" if row["class"] in AVERAGES else row["class"]
+        table.add_row(name, *figures, f"{row['support']:,}")
+    show(table)
 
 
 def _best(best: Mapping[str, Any], steps: int) -> str:

@@ -107,6 +107,13 @@ class CollectionScores:
     entropy: float
     scenes: Mapping[str, ProbabilityHistogram]
 
+    def confusion_at(self, threshold: float) -> Ints:
+        """Return (label, prediction) pixels: of one class at a threshold, of several the likeliest one."""
+        if len(self.confusion) > 2:
+            return self.confusion
+        hits, false, misses = self.histogram.outcomes(threshold)
+        return np.array([[int(self.histogram.counts[0].sum()) - false, false], [misses, hits]])
+
     def figures(self, threshold: float, seed: int = 0) -> dict[str, float]:
         """Return pooled scores at a threshold, the interval of F1 where there is one, and macro F1 of classes."""
         figures = self.histogram.at(threshold)

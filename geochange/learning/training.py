@@ -43,9 +43,9 @@ from geochange.learning.scoring import (
     pool_scores,
     score_items,
 )
-from geochange.learning.training_state import Row, Running, State, write_history
+from geochange.learning.training_state import Row, Running, State, write_classes, write_history
 
-LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
+LAST, BEST, HISTORY, CLASSES = "last.pt", "best.pt", "history.csv", "classes.csv"
 DTYPES: Mapping[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -337,6 +337,8 @@ def _close_epoch(state: State, scores: CollectionScores | None, objects: Sequenc
             state.best, state.best_epoch = merit, len(state.history)
             least = (score_histogram(objects).best_threshold() or 0.5) if objects else threshold  # 0: nothing was hit
             _keep_best(state, figures, least, run)
+            if run.ranks.first:
+                write_classes(run.folder / CLASSES, scores.confusion_at(threshold), state.network.classes)
     state.history.append(row)
     state.running = _nothing_yet(state.network, run.device)
     run.save(state)

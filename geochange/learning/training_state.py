@@ -12,13 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geochange.arrays import Ints
 from geochange.detectors.networks.checkpoint import load_tensors
 from geochange.detectors.networks.contract import Network
 from geochange.errors import BadOption
+from geochange.evaluation.classes import Classes
+from geochange.evaluation.pixel_scores import AVERAGES, score_pixels
 from geochange.files import write_whole
 from geochange.parsing import parsing
 
 MAY_DIFFER = ("loaders", "device", "patience", "every")  # between the parts of a run that was resumed
+
+CLASS_FIGURES = ("precision", "recall", "f1")
 
 Row = dict[str, float]
 """An epoch in figures."""
@@ -115,4 +120,24 @@ def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+    write_whole(path, text.getvalue().encode())
+
+
+def write_classes(path: Path, confusion: Ints, classes: Sequence[str]) -> None:
+    """Write a CSV of precision, recall, F1 and support: of no change, of each class, and their averages.
+
+    Args:
+        path: the file.
+        confusion: (label, prediction) pixels.
+        classes: names of the labels 1, 2, ...
+    """
+    names = ("no change", *classes)
+    scores = score_pixels(confusion[None], Classes(labels=tuple(range(len(names))), names=names)).to_dict()
+    averages = {name: scores[name] | {"support": scores["count"]} for name in AVERAGES}
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("class", *CLASS_FIGURES, "support"))
+    for name, found in (*scores["per_class"].items(), *averages.items()):
+        figures = ("" if found[each] is None else f"{found[each]:.4f}" for each in CLASS_FIGURES)
+        writer.writerow((name, *figures, found["support"]))
     write_whole(path, text.getvalue().encode())

@@ -18,7 +18,7 @@ from geochange.files import discard_folder, write_whole
 from geochange.learning.freezing import encoder_scales
 from geochange.learning.options import FinetuneOptions
 from geochange.learning.scoring import MERITS, merit_name
-from geochange.learning.training import BEST, HISTORY, LAST
+from geochange.learning.training import BEST, CLASSES, HISTORY, LAST
 from geochange.learning.trials import (
     FEWEST_STEPS,
     Choice,
@@ -31,7 +31,7 @@ from geochange.learning.trials import (
     work,
 )
 from geochange.parsing import parsing
-from geochange.pipeline.finetune_parts import Finetuning, Part, supervise
+from geochange.pipeline.finetune_parts import Finetuning, Part, supervise, take_over
 from geochange.pipeline.train import SEARCH, TRIAL_FOLDERS, calibrate_best
 
 TIMED_STEPS = 3
@@ -106,8 +106,7 @@ class Automatic:
         number = trials.index(best)
         known = self.record["trials"][number]
         part = Part(_folder(run, number) / known["part"], known["done"])
-        for name in (BEST, LAST, HISTORY):
-            write_whole(run.folder / name, (part.folder / name).read_bytes())
+        take_over(part.folder, run.folder, BEST, LAST, HISTORY, CLASSES)
         calibrate_best(run.folder / BEST, run.material, run.options, run.listener)
         self.record["chosen"] = asdict(best.choice)
         what = MERITS[merit_name(load_checkpoint(run.folder / BEST).about.metrics)]
@@ -185,13 +184,13 @@ def _discard_worse(run: Finetuning, known: list[dict[str, Any]]) -> None:
 
 
 def _options(options: FinetuneOptions, choice: Choice) -> FinetuneOptions:
-    """Return the options of a training as chosen, which is validated twice."""
+    """Return the options of a training as chosen, which is validated at its end."""
     return replace(
         options,
         auto=False,
         steps=choice.steps,
         rate=choice.rate,
         frozen_steps=round(choice.frozen * choice.steps),
-        every=ceil(choice.steps / 2),
+        every=choice.steps,
         warmup=min(options.warmup, choice.steps // 10),
     )

@@ -16,7 +16,7 @@ from geochange.learning.material import Material, make_samples
 from geochange.learning.options import FinetuneOptions, TrainOptions
 from geochange.learning.samples import collate
 from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
-from geochange.learning.training import BEST, HISTORY, LAST, Anchor
+from geochange.learning.training import BEST, CLASSES, HISTORY, LAST, Anchor
 from geochange.pipeline.train import FROZEN, PSEUDO, STATISTICS, calibrate_best, fit_with_board
 
 
@@ -83,8 +83,7 @@ def supervise(run: Finetuning, network: Network, about: About) -> Part:
         best_part = _keep_better(run, first)
     else:
         best_part = Part(run.folder / FROZEN)
-        for name in (BEST, LAST, HISTORY):
-            write_whole(run.folder / name, (run.folder / FROZEN / name).read_bytes())
+        take_over(best_part.folder, run.folder, BEST, LAST, HISTORY, CLASSES)
     if run.material.held_out and run.calibrated:
         calibrate_best(run.folder / BEST, run.material, run.options, run.listener)
     return best_part
@@ -100,12 +99,19 @@ def _keep_better(run: Finetuning, first: int) -> Part:
     scores = [best.about.metrics[name] for best in bests]
     if scores[0] < scores[1]:
         return second
-    bests[0].save(run.folder / BEST)
+    take_over(run.folder / FROZEN, run.folder, BEST, CLASSES)
     run.listener.notice(
         f"best.pt is of the first {first} steps, with the encoder as it was: {MERITS[name]} {scores[0]:.4f} on "
         f"held-out labels, against {scores[1]:.4f} of all that came after"
     )
     return Part(run.folder / FROZEN)
+
+
+def take_over(part: Path, folder: Path, *names: str) -> None:
+    """Copy those of the files of a part that it has."""
+    for name in names:
+        if (part / name).exists():
+            write_whole(folder / name, (part / name).read_bytes())
 
 
 def adapt(run: Finetuning, network: Network, about: About) -> Part:

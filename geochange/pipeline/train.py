@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 import time
@@ -28,16 +29,17 @@ from geochange.learning.ranks import here
 from geochange.learning.run_options import TrainingData, parse_all_training_data, parse_training_data
 from geochange.learning.samples import TrainingSamples
 from geochange.learning.scoring import scene_of
-from geochange.learning.training import BEST, HISTORY, LAST, Anchor, fit, require_possible
-from geochange.learning.training_state import MAY_DIFFER, Row, State
+from geochange.learning.training import BEST, CLASSES, HISTORY, LAST, Anchor, fit, require_possible
+from geochange.learning.training_state import CLASS_FIGURES, MAY_DIFFER, Row, State
 from geochange.learning.tuning import SEARCH_FILES
+from geochange.parsing import parsing
 from geochange.pipeline.options import choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.redaction import plain
 
 BOARD, TRIAL_FOLDERS, SEARCH = "tensorboard", "trials", "search.json"
 FROZEN, PSEUDO, STATISTICS, LABELS = "frozen", "pseudo-labels", "statistics.pt", "labels"
-_FITTED = (LAST, BEST, HISTORY, f"{BOARD}/events.*")
+_FITTED = (LAST, BEST, HISTORY, CLASSES, f"{BOARD}/events.*")
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "train": _FITTED,
     "finetune": (
@@ -84,7 +86,8 @@ def train(
 ) -> Trained:
     """Train a network on folders of labelled pairs, or `change-vae` on pairs that nobody labelled.
 
-    OUT holds last.pt (the whole state), best.pt (the checkpoint to use), history.csv, run.json and tensorboard/.
+    OUT holds last.pt (the whole state), best.pt (the checkpoint to use), history.csv, classes.csv (precision, recall,
+    F1 and support of each class on what is held out), run.json and tensorboard/.
     Under torchrun, all processes call this alike.
 
     Args:
@@ -263,6 +266,25 @@ def outcome(history: Sequence[Row], best_epoch: int, step: int, folder: Path, se
             **figures,
             "intervals": {"f1": None if low is None else [low, high]},
         },
+        "classes": read_classes(folder),
         "files": {"best": BEST, "last": LAST, "history": HISTORY}
+        | ({"classes": CLASSES} if (folder / CLASSES).exists() else {})
         | ({"tensorboard": BOARD} if (folder / BOARD).exists() else {}),
     }
+
+
+def read_classes(folder: Path) -> list[dict[str, Any]]:
+    """Return the table of classes of a run; empty where nothing was held out."""
+    path = folder / CLASSES
+    if not path.exists():
+        return []
+    with parsing(path, "the table of classes of a training"), path.open(encoding="utf-8", newline="") as file:
+        return [
+            {"class": row["class"], "support": int(row["support"])}
+            | {name: _number(row[name]) for name in CLASS_FIGURES}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

@@ -14,13 +14,16 @@ import pytest
 import torch
 
 from geochange.datasets.collection import open_collection
+from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks import registry
 from geochange.detectors.networks.checkpoint import load_checkpoint
+from geochange.detectors.networks.contract import probability
 from geochange.errors import BadOption, GeochangeError
 from geochange.learning import training
 from geochange.learning.material import split
 from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import options_from, parse_training_data
+from geochange.learning.scoring import score_sample
 from tests.commands import refused
 from tests.stand_ins import changed_pair, textured, write_raster
 from tests.tiny_network import TinyNet, break_image, write_pairs
@@ -57,7 +60,7 @@ def test_a_run_leaves_its_files_and_says_each_epoch(run, data, tmp_path):
         assert word in lines[0]
     assert str(tmp_path / "run" / "best.pt") in printed
     found = {path.name for path in (tmp_path / "run").iterdir()}
-    assert found == {"best.pt", "last.pt", "history.csv", "run.json", "tensorboard"}
+    assert found == {"best.pt", "last.pt", "history.csv", "classes.csv", "run.json", "tensorboard"}
     record = record_of(tmp_path / "run")
     assert record["finished"]
     assert (record["training"][0]["items"], record["held_out"][0]["items"]) == (6, 2)
@@ -379,3 +382,43 @@ def test_plans_that_cannot_be_read_are_refused(tmp_path, text, words):
     (tmp_path / "plan.toml").write_text(text)
     with pytest.raises(GeochangeError, match=words):
         workflow()["train_model"](tmp_path / "plan.toml")
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_the_table_of_classes_is_that_of_scikit_learn(run, tmp_path, classes):
+    metrics = pytest.importorskip("sklearn.metrics")
+    labels = (1,) if classes == 1 else (1, 2)
+    data = write_pairs(tmp_path / "data", [f"s{k}_0_0" for k in range(4)], side=32, labels=labels)
+    held = write_pairs(tmp_path / "held", ["h0_0_0", "h1_0_0"], side=32, labels=labels)
+    names = ("built", "felled")[:classes]
+    given = ("--classes", ",".join(names), "--val", held, "--steps", 6, "--every", 3)
+    out = tmp_path / "run"
+    code, printed, errors = run("train", data, "-o", out, *SHORT, *given)
+    assert code == 0, errors
+    rows = json.loads((out / "run.json").read_text())["classes"]
+    assert [row["class"] for row in rows] == ["no change", *names, "micro", "macro", "weighted"]
+    checkpoint = load_checkpoint(out / "best.pt")
+    network, best = checkpoint.build(), json.loads((out / "run.json").read_text())["best"]["step"]
+    with (out / "history.csv").open() as file:
+        (threshold,) = (float(row["threshold"]) for row in csv.DictReader(file) if float(row["step"]) == best)
+    collection, wanted, found = open_collection(held, CollectionOptions(classes=names)), [], []
+    for k in range(len(collection)):
+        sample = collection.read(k)
+        logits = score_sample(network, sample, checkpoint.about.normalisation).float()
+        if classes == 1:
+            predicted = (probability(logits)[0, 0].numpy() >= threshold).astype(int)
+        else:
+            predicted = logits[0].argmax(dim=0).numpy()
+        wanted.append(sample.labels[sample.labels != 255])
+        found.append(predicted[sample.labels != 255])
+    wanted, found = np.concatenate(wanted), np.concatenate(found)
+    report = metrics.classification_report(
+        wanted, found, labels=range(classes + 1), output_dict=True, zero_division=np.nan
+    )
+    for k, row in enumerate(rows[: classes + 1]):
+        assert row["support"] == report[str(k)]["support"]
+        for name in ("precision", "recall", "f1"):
+            value = report[str(k)][{"f1": "f1-score"}.get(name, name)]
+            assert (row[name] is None) == np.isnan(value)
+            assert row[name] is None or row[name] == pytest.approx(value, abs=2e-3)
+    assert "macro average" in printed
