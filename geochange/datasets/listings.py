@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SPLITS = ("train", "val", "test")
 LABEL, LISTS = "label", "list"
 TABLE_COLUMNS = ("before", "after", "labels")
+DATE_COLUMN = re.compile(r"date_(\d+)")
+"""Columns of a table of series, in the order of their numbers, in place of before and after."""
 
 LeaveOut: TypeAlias = Callable[[str, GeochangeError], None]
 """Called with the name of a pair that cannot be used, and why; the pair is left out, unless this raises."""
@@ -73,7 +76,8 @@ def list_pairs(path: Path, leave_out: LeaveOut = refuse, *, labelled: bool = Tru
 
     A folder holds A, B (and C ... for series) and label, with files of the same names, or folders train, val and test
     which do. Lists of names, list/train.txt and so on, give the split of each pair; pairs in none are not used. A CSV
-    has the columns before, after and labels, and may have split; its paths start at its own folder.
+    has the columns before, after and labels, or date_1, date_2, ... and labels for series, and may have split; its
+    paths start at its own folder.
 
     Raises:
         UnreadableInput: folders, files or columns are missing.
@@ -203,14 +207,24 @@ def _pair(
 
 def _is_scene_table(path: Path) -> bool:
     try:
-        return {*TABLE_COLUMNS} <= {*next(csv.reader(io.StringIO(_text(path), newline=""), strict=True), [])}
+        header = next(csv.reader(io.StringIO(_text(path), newline=""), strict=True), [])
+        return {*_date_columns(header), TABLE_COLUMNS[-1]} <= {*header}
     except (UnreadableInput, csv.Error):  # one that is named by itself is refused
         return False
 
 
+def _date_columns(header: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of a table's dates: those of a series, where it has two of them, else before and after."""
+    numbered = {int(match[1]): name for name in header if (match := DATE_COLUMN.fullmatch(name))}
+    return tuple(numbered[number] for number in sorted(numbered)) if len(numbered) > 1 else TABLE_COLUMNS[:2]
+
+
 def _pairs_in_table(path: Path, leave_out: LeaveOut, labelled: bool) -> Iterator[LabelledPair]:
-    columns = TABLE_COLUMNS if labelled else TABLE_COLUMNS[:2]
-    for line, row in _rows(path, columns):
+    header, rows = _table(path)
+    dates = _date_columns(header)
+    columns = (*dates, *TABLE_COLUMNS[2:]) if labelled else dates
+    _require_cells(path, header, rows, columns)
+    for line, row in rows:
         name = f"{Path(row[columns[-1]]).stem} (line {line})"
         split = row.get("split") or None
         if split not in (None, *SPLITS):
@@ -220,26 +234,33 @@ def _pairs_in_table(path: Path, leave_out: LeaveOut, labelled: bool) -> Iterator
         if missing:
             leave_out(name, UnreadableInput(f"{missing[0]}, which {path} names in line {line}, does not exist"))
         else:
-            yield LabelledPair(name, (files[0], files[1]), files[2] if labelled else None, split)
+            yield LabelledPair(name, tuple(files[: len(dates)]), files[-1] if labelled else None, split)
 
 
-def _rows(path: Path, needed: Sequence[str]) -> Sequence[tuple[int, dict[str, str]]]:
-    """Return (line number, cells) of each row of a CSV.
+Rows: TypeAlias = Sequence[tuple[int, dict[str, str]]]
+
+
+def _table(path: Path) -> tuple[Sequence[str], Rows]:
+    """Return the header of a CSV, and (line number, cells) of each row.
 
     Raises:
-        UnreadableInput: it is missing, no text, or lacks columns or cells.
+        UnreadableInput: it is missing, or no text.
     """
     text = _text(path)
     with parsing(path, "a CSV"):
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        columns = reader.fieldnames or []
+        header = reader.fieldnames or []
         rows = [(reader.line_num, {key: (cell or "").strip() for key, cell in row.items() if key}) for row in reader]
-    if lacking := [column for column in needed if column not in columns]:
-        raise UnreadableInput(f"{path} has no column {lacking[0]}; it has {', '.join(columns) or 'none'}")
+    return header, rows
+
+
+def _require_cells(path: Path, header: Sequence[str], rows: Rows, needed: Sequence[str]) -> None:
+    """Refuse, with UnreadableInput, a table that lacks columns or cells."""
+    if lacking := [column for column in needed if column not in header]:
+        raise UnreadableInput(f"{path} has no column {lacking[0]}; it has {', '.join(header) or 'none'}")
     for line, row in rows:
         if empty := [column for column in needed if not row[column]]:
             raise UnreadableInput(f"{path}, line {line}: {empty[0]} is empty")
-    return rows
 
 
 def _located(folder: Path, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from geochange.arrays import Bools, Floats
-from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
+from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series, require_dates
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, StatisticCounts, count_statistic, fit_posterior
 from geochange.detectors.statistics import CHUNK_PIXELS, Inliers, jointly_valid, total_counts, varying_bands
@@ -118,8 +118,7 @@ class PairOptions:
 
 def require_pair(series: Series, name: str) -> None:
     """Refuse, with BadOption, anything but two dates."""
-    if series.dates != 2:
-        raise BadOption(f"{name} compares 2 dates, but {series.dates} were given; name the two to compare")
+    require_dates(name, 2, series.dates)
 
 
 def statistic_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast) -> StatisticCounts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from geochange.arrays import Bools, Floats
+from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import PHYSICAL, Values
 
@@ -170,3 +171,27 @@ class Detector(Protocol):
             NothingValid: no pixel holds data at every date, or the dates hold nothing to compare.
             BandMismatch: the bands do not fit the detector.
         """
+
+
+def require_dates(name: str, compared: int | None, given: int) -> None:
+    """Refuse another number of dates than a detector compares, and say what to do.
+
+    Args:
+        name: of the detector.
+        compared: dates that it compares; None: any number.
+        given: dates of the scene.
+
+    Raises:
+        BadOption: they differ.
+    """
+    if compared is None or compared == given:
+        return
+    advice = ""
+    if compared == 2 and given > 2:
+        advice = (
+            "; name the two to compare, compare each with the one before (`geochange watch FOLDER`), or train conv-gru "
+            "for series"
+        )
+    elif compared > 2:
+        advice = f"; name as many dates as it was trained on, {compared}"
+    raise BadOption(f"{name} compares {compared} dates, but {given} were given{advice}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Floats
-from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
+from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series, require_dates
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.models.guessing import complete, dates_of
 from geochange.detectors.models.manifest import Manifest, manifest_beside, manifest_from, read_manifest
@@ -198,8 +198,7 @@ class ModelDetector:
         manifest = self._known(program, len(series.bands))
         name, dates = path.name, dates_of(program, manifest)
         free = manifest.inputs == "series" and (program.ports[0].shape or (None, None))[1] is None
-        if series.dates != dates and not free:
-            raise BadOption(f"{name} compares {dates} dates, but {series.dates} were given")
+        require_dates(name, None if free else dates, series.dates)
         prepared = prepare_for(
             manifest.training, series, map_blocks, name=name, scale=self.scale, match_gsd=self.match_gsd
         )

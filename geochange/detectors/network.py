@@ -23,7 +23,7 @@ import numpy as np
 from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Floats
 from geochange.detectors.boxes import boxes_of
-from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series
+from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series, require_dates
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.options import NetworkOptions
 from geochange.detectors.preparation import Coefficients, Preparation, prepare_for
@@ -179,8 +179,7 @@ class NetworkDetector(NetworkOptions):
         path = Path(self.weights()).absolute()
         opened = _open(path)
         about, network = opened.about, opened.network
-        if network.dates is not None and series.dates != network.dates:
-            raise BadOption(f"{self.name} compares {network.dates} dates, but {series.dates} were given")
+        require_dates(self.name, network.dates, series.dates)
         prepared = prepare_for(
             about.training, series, map_blocks, name=self.name, scale=self.scale, match_gsd=self.match_gsd
         )

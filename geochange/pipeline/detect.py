@@ -19,7 +19,7 @@ import numpy as np
 
 from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
-from geochange.detectors.detector import Fitted, values_for
+from geochange.detectors.detector import Fitted, require_dates, values_for
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.inference import Inference
@@ -251,8 +251,7 @@ def _fitted(run: DetectionRun) -> Fitted:
         return load_fitted(run.folder.fitted)
     assert run.options.detector is not None
     detector = make_detector(run.options.detector, run.options.own_options())
-    if detector.dates not in (None, run.scene.dates):
-        raise BadOption(f"{detector.name} compares {detector.dates} dates, but {run.scene.dates} were given")
+    require_dates(detector.name, detector.dates, run.scene.dates)
     with run.work.stages.stage("fit"):
         fitted = detector.fit(run.scene, SceneBlocks(run.scene, run.work))
     check_fitted(fitted, run)

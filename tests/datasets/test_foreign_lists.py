@@ -3,14 +3,17 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from geochange.datasets.collection import open_collection
 from geochange.datasets.cutouts import read_picture
 from geochange.datasets.listings import find_datasets, list_pairs
 from geochange.errors import BadOption, UnreadableInput
+from tests.stand_ins import write_raster
 
 HEADER = b"before,after,labels\n"
 
@@ -53,3 +56,20 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, size):
     Image.new("1", size).save(tmp_path / "bomb.png")
     with pytest.raises(UnreadableInput, match=r"bomb\.png"):
         read_picture(tmp_path / "bomb.png", 3)
+
+
+def test_tables_may_list_series(tmp_path):
+    for name in ("a", "b", "c", "l"):
+        write_raster(tmp_path / f"{name}.tif", np.zeros((3 if name != "l" else 1, 8, 8), np.uint8))
+    table = tmp_path / "series.csv"
+    table.write_text("date_10,labels,date_2,date_1,split\nc.tif,l.tif,b.tif,a.tif,val\n")
+    (pair,) = list_pairs(table)
+    assert [path.rpartition("/")[2] for path in (*pair.dates, pair.labels)] == ["a.tif", "b.tif", "c.tif", "l.tif"]
+    assert pair.split == "val"
+    assert find_datasets(tmp_path) == (table,)
+    (unlabelled,) = list_pairs(table, labelled=False)
+    assert (len(unlabelled.dates), unlabelled.labels) == (3, None)
+    assert len(open_collection(table).read(0).dates) == 3
+    table.write_text("date_1,date_2,labels\na.tif,,l.tif\n")
+    with pytest.raises(UnreadableInput, match="line 2: date_2 is empty"):
+        list_pairs(table)
