@@ -356,7 +356,11 @@ COMMANDS: dict[str, Command] = {
         Command("frames", "print_frames", function="extract_frames"),
         Command("synthesize", "print_synthesized"),
         Command("train", "print_trained", file=True),
-        Command("finetune", "print_trained", hidden=("network", "network_options", "pretrained")),
+        Command(
+            "finetune",
+            "print_trained",
+            hidden=("network", "network_options", "pretrained", "encoder_weights", "encoder_bands"),
+        ),
         Command("tune", "print_tuned", hidden=SEARCHED),
         Command("export-model", "print_exported"),
         Command("model describe", "print_described", function="describe_model"),

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any, TypeAlias
 
 import numpy as np
+import rasterio
 
 from geochange.datasets.balance import require_classes
 from geochange.datasets.collection import Collection, Item, matched, open_collection, open_images
@@ -18,6 +19,7 @@ from geochange.datasets.variation import parse_variation
 from geochange.declarations import parse_option
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
+from geochange.detectors.networks.encoder_weights import load_encoder_weights
 from geochange.detectors.networks.registry import build_network, network_class
 from geochange.engine.progress import Listener
 from geochange.errors import BadOption, BandMismatch, GeochangeError
@@ -25,6 +27,7 @@ from geochange.learning.options import TrainRunOptions
 from geochange.learning.run_options import TrainingData, parse_network_options, parse_training_data
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import scene_of
+from geochange.parsing import parsing
 from geochange.redaction import redact
 from geochange.scenes.options import PHYSICAL, STORED
 from geochange.scenes.scene import open_file
@@ -273,6 +276,15 @@ def colours_of(pair: LabelledPair, bands: tuple[int, ...] | None) -> tuple[str, 
     return tuple(colours.get(band, f"band {band}") for band in source.bands)
 
 
+def described_bands(pair: LabelledPair, bands: tuple[int, ...] | None) -> tuple[str, ...]:
+    """Return what each band is called in the first date's file; as `colours_of` where it has no name there."""
+    path, colours = pair.dates[0], colours_of(pair, bands)
+    with parsing(path, "a raster"), rasterio.open(path) as dataset:
+        numbers = bands or tuple(range(1, len(colours) + 1))
+        names = [dataset.descriptions[number - 1] for number in numbers]
+    return tuple(name or colour for name, colour in zip(names, colours, strict=True))
+
+
 def make_network(
     material: Material, options: TrainRunOptions, start: Checkpoint | None, names: Sequence[str]
 ) -> tuple[Network, About, str | None]:
@@ -291,7 +303,7 @@ def make_network(
         own = parse_network_options(name, options.network_options)
         own |= {"bands": len(colours), "classes": options.classes}
         network: Network = build_network(name, own)
-        origin = _load_encoder(network, options)
+        origin = _load_encoder(network, options, pair)
     else:
         _require_fit(start, options, colours)
         name, own, network, origin = start.about.network, dict(start.about.options), start.build(), options.start
@@ -308,6 +320,7 @@ def make_network(
         matched=material.matched,
         trained_on=redact(", ".join(names)),
         values=PHYSICAL if start is None else start.about.values,
+        licence=options.licence or ("" if start is None else start.about.licence),
     )
     return network.train(), about, origin
 
@@ -328,7 +341,10 @@ def _require_fit(start: Checkpoint, options: TrainRunOptions, colours: Sequence[
         )
 
 
-def _load_encoder(network: Network, options: TrainRunOptions) -> str | None:
+def _load_encoder(network: Network, options: TrainRunOptions, pair: LabelledPair) -> str | None:
+    if options.encoder_weights is not None:
+        bands = described_bands(pair, options.bands)
+        return load_encoder_weights(network, options.encoder_weights, bands, options.encoder_bands)
     wanted = hasattr(network.options, "encoder") if options.pretrained is None else options.pretrained
     return use_pretrained_encoder(network) if wanted else None
 

@@ -163,6 +163,15 @@ class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
     pretrained: bool | None = None
     """Begin with an encoder trained on ImageNet; by default where there is one, unless a checkpoint is given."""
 
+    encoder_weights: str | None = None
+    """File of weights for the encoder, as torchgeo and others publish them; its channels are matched by name."""
+
+    encoder_bands: tuple[str, ...] | None = None
+    """Names of the channels of these weights, in order; None: by their number, as of Sentinel-2, Landsat or NAIP."""
+
+    licence: str | None = None
+    """Licence of the weights, which the checkpoint records; None: that of the checkpoint it begins with."""
+
     start: str | None = field(default=None, metadata={"flags": ("--from",)})
     """Checkpoint to begin with, or a detector that has one."""
 
@@ -185,6 +194,10 @@ class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
         require_positive(self, "size", "gsd")
         if self.start is not None and self.pretrained:
             raise BadOption("pretrained and start exclude each other: weights come from one of them")
+        if self.encoder_weights is not None and (self.pretrained or self.start is not None):
+            raise BadOption("encoder_weights are in place of pretrained ones, or of a checkpoint's; give one of them")
+        if self.encoder_bands is not None and self.encoder_weights is None:
+            raise BadOption("encoder_bands name the channels of encoder_weights; give these, too")
 
     @property
     def drawn_share(self) -> float:

@@ -120,6 +120,7 @@ def _module_of(path: str | os.PathLike[str]) -> tuple[TileScores, Manifest]:
         stride=network.stride,
         receptive_radius=network.receptive_radius,
         source=", ".join(filter(None, (about.network, about.trained_on))),
+        licence=about.licence,
     )
     return module.eval(), manifest
 

@@ -269,6 +269,7 @@ def _begin(
         temperature=1.0,
         metrics={},
         trained_on=redact(", ".join([start.about.trained_on, *names])),
+        licence=options.licence or start.about.licence,
     )
     return moved.network, about, moved.fresh
 

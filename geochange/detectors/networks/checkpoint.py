@@ -60,6 +60,8 @@ class About:
     trained_on: str = ""
     values: Values = STORED
     """Whether the network takes numbers as images store them, or with the bands' scale and offset."""
+    licence: str = ""
+    """Of the weights; empty where it is not known."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -176,6 +178,7 @@ def _require_usable(about: About) -> None:
         "thresholds must be probabilities": all(0 <= each <= 1 for each in about.thresholds.values()),
         "temperature must be above 0": 0 < float(about.temperature) < inf,
         "trained_on must be text": isinstance(about.trained_on, str),
+        "licence must be text": isinstance(about.licence, str),
         "values must be stored or physical": about.values in get_args(Values),
     }
     if broken := [rule for rule, kept in rules.items() if not kept]:
