@@ -22,7 +22,7 @@ _HOMES = {
     "detectors.models.manifest": "Manifest",
     "kinds.options": "KindOptions KindRules",
     "datasets.options": "DataOptions DescribeOptions SynthesizeOptions",
-    "learning.options": "FinetuneOptions TrainRunOptions TuneOptions",
+    "learning.options": "DoubtOptions FinetuneOptions TrainRunOptions TuneOptions",
     "pipeline.options": (
         "CocoOptions DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions "
         "ImportOptions RefineOptions ReviewOptions VectorizeOptions WatchOptions"
@@ -33,6 +33,7 @@ _HOMES = {
     "pipeline.align": "Aligned align",
     "pipeline.check": "check",
     "pipeline.datasets": "DatasetsReport describe_datasets",
+    "pipeline.datasets_doubts": "DoubtedLabels doubt_labels",
     "pipeline.datasets_export": "ExportedLabels export_labels",
     "pipeline.datasets_import": "Imported import_dataset",
     "pipeline.detect": "Detection detect",

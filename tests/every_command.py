@@ -23,8 +23,10 @@ from tests.small_networks import save_small
 from tests.stand_ins import PLACE, UTM, write_pair, write_raster
 
 FORMATS = ("gpkg", "geojson", "fgb", "parquet")
-SHORT = shlex.split("--every 1 --size 32 --loaders 0 --val-share 0.5")
-TRAINING = [*SHORT, *shlex.split("--steps 1 --network siamese-unet --network-option widths=4,8,8,8 --no-pretrained")]
+SMALL = shlex.split("--size 32 --loaders 0")
+SHORT = [*SMALL, *shlex.split("--every 1 --val-share 0.5")]
+NETWORK = shlex.split("--steps 1 --network siamese-unet --network-option widths=4,8,8,8 --no-pretrained")
+TRAINING = [*SHORT, *NETWORK]
 FOLDERS = {
     "detect": "--resume",
     "watch": "--resume",
@@ -95,6 +97,7 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
         "export-model": ("export-model", small, "--tile-size", "64", "-o", "o"),
         "model describe": ("model", "describe", str(folder / "small.onnx"), "-o", "o.toml"),
         "detect": ("detect", before, after, "-o", "o"),
+        "datasets doubts": ("datasets", "doubts", pairs, "--folds", "2", *SMALL, *NETWORK, "-o", "o.gpkg"),
         "datasets export": ("datasets", "export", pairs, "-o", "o.json"),
         "datasets import": ("datasets", "import", "masks", pairs, "-o", "o"),
         "watch": ("watch", str(folder / "frames"), "--until-idle", "0.1", "--every", "0.02", "-o", "o"),

@@ -351,6 +351,12 @@ COMMANDS: dict[str, Command] = {
         Command("datasets", "print_datasets", function="describe_datasets", finish="require_whole"),
         Command("datasets import", "print_imported", function="import_dataset"),
         Command("datasets export", "print_exported_labels", function="export_labels"),
+        Command(
+            "datasets doubts",
+            "print_doubts",
+            function="doubt_labels",
+            hidden=("val", "val_share", "every", "patience", "unlabelled", "skip_bad", "match_dates"),
+        ),
         Command("review", "print_reviewed", first=("port", "open", "reviewer", "export", "only", "status")),
         Command("from-to", "print_from_to"),
         Command("frames", "print_frames", function="extract_frames"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from geochange.evaluation.report import Evaluation
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.datasets import DatasetsReport, Duplicates
+    from geochange.pipeline.datasets_doubts import DoubtedLabels
     from geochange.pipeline.datasets_export import ExportedLabels
     from geochange.pipeline.datasets_import import Imported
     from geochange.pipeline.detect import Detection
@@ -162,6 +163,15 @@ def print_from_to(found: FromTo) -> None:
     for path in answer["files"]:
         rest.add_row("", path)
     show(rest)
+
+
+def print_doubts(doubted: DoubtedLabels) -> None:
+    """Print how many regions are doubted, and why."""
+    table = plain_table(None, "labels", "regions", "pixels")
+    for kind, count in doubted.counts.items():
+        table.add_row(kind, f"{count:,}", f"{doubted.area_px[kind]:,}")
+    show(table)
+    print(doubted.path)
 
 
 def print_frames(frames: Frames) -> None:

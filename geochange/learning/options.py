@@ -339,3 +339,19 @@ class TuneOptions(TrainRunOptions):
                 raise BadOption(f"{name} must name one at least")
         if min(self.batches) < self.LEAST["batch"]:
             raise BadOption(f"batches {min(self.batches)} must be at least {self.LEAST['batch']}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubtOptions(TrainRunOptions):
+    """How labels are doubted: folds, and how the network of each is trained."""
+
+    LEAST: ClassVar[Mapping[str, int]] = {**TrainOptions.LEAST, "folds": 2, "smallest": 1}
+
+    folds: int = 3
+    """Parts of the scenes; the labels of each are judged by a network that was trained on the others."""
+
+    smallest: int = 16
+    """Pixels of a doubted region, at least."""
+
+    steps: int = 600
+    """Updates of the weights, for each fold."""
