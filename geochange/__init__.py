@@ -16,7 +16,7 @@ _HOMES = {
         "BadOption BandMismatch BlockFailed DiskFull GeochangeError GridMismatch NotFinite NothingValid OutputInTheWay "
         "UnreadableInput"
     ),
-    "scenes.options": "SceneOptions",
+    "scenes.options": "FrameOptions SceneOptions",
     "engine.cluster": "ClusterOptions",
     "engine.progress": "Listener",
     "detectors.models.manifest": "Manifest",

@@ -127,6 +127,7 @@ __all__ = [
     "Exported",
     "ExportedLabels",
     "FinetuneOptions",
+    "FrameOptions",
     "Frames",
     "FromTo",
     "FromToOptions",

@@ -21,7 +21,7 @@ MISSED, FALSE = "found, but not labelled", "labelled, but not found"
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class DoubtedRegion:
     """A region whose labels a network doubts."""
 
     item: Item
@@ -40,7 +40,9 @@ class Doubt:
         return self.doubt * self.area_px
 
 
-def find_doubts(checkpoint: Checkpoint, collection: Collection, *, gsd: float | None, smallest: int) -> Iterator[Doubt]:
+def find_doubts(
+    checkpoint: Checkpoint, collection: Collection, *, gsd: float | None, smallest: int
+) -> Iterator[DoubtedRegion]:
     """Yield the regions in which the labels of a collection are doubted.
 
     A pixel that is labelled unchanged is doubted where change is as probable as it is on average where it is labelled;
@@ -85,7 +87,7 @@ def doubted_pixels(scores: Floats, labels: Ints, high: float, low: float) -> dic
 
 def _regions(  # noqa: PLR0917, what is drawn, and from what
     collection: Collection, index: int, kind: str, doubted: Bools, scores: Floats, labels: Ints, smallest: int
-) -> Iterator[Doubt]:
+) -> Iterator[DoubtedRegion]:
     regions, _ = ndimage.label(doubted)
     item, tile = collection.items[index], collection.label_tile(collection.items[index])
     for shape, number in rasterio.features.shapes(regions.astype(np.int32), mask=regions > 0, connectivity=4):
@@ -93,7 +95,7 @@ def _regions(  # noqa: PLR0917, what is drawn, and from what
         if (area := int(inside.sum())) < smallest:
             continue
         wanted = 0.0 if kind == MISSED else 1.0
-        yield Doubt(
+        yield DoubtedRegion(
             item,
             shapely.affinity.translate(shapely.geometry.shape(shape), tile.col, tile.row),
             kind,

@@ -21,7 +21,7 @@ from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.engine.progress import Listener, Relay, Silent
 from geochange.errors import BadOption
 from geochange.files import require_writable, scratch_beside
-from geochange.learning.doubts import Doubt, find_doubts
+from geochange.learning.doubts import DoubtedRegion, find_doubts
 from geochange.learning.material import Material, gather, make_network, make_samples, require_labels
 from geochange.learning.options import DoubtOptions
 from geochange.learning.run_options import parse_training_data
@@ -102,7 +102,7 @@ def doubt_labels(
     if len(scenes) < options.folds:
         raise BadOption(f"{len(scenes)} scenes cannot be parted into {options.folds} folds; give fewer --folds")
     order = np.random.default_rng(options.seed).permutation(len(scenes))
-    found: list[Doubt] = []
+    found: list[DoubtedRegion] = []
     with scratch_beside(path) as scratch:
         for fold in range(options.folds):
             held = {scenes[k] for k in order[fold :: options.folds]}
@@ -150,7 +150,7 @@ def _train_without(  # noqa: PLR0917, what is trained, on what, where
     return checkpoint
 
 
-def _write(path: Path, found: Sequence[Doubt], classes: Sequence[str]) -> None:
+def _write(path: Path, found: Sequence[DoubtedRegion], classes: Sequence[str]) -> None:
     names = ("unchanged", *classes)
     grids = {doubt.item.pair.dates[0]: open_file(doubt.item.pair.dates[0]).grid for doubt in found}
     systems = {None if grid.crs is None else grid.crs.to_wkt(): grid.crs for grid in grids.values()}
