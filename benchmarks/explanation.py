@@ -1,4 +1,4 @@
-"""Whether what `explain` marks is what a score depends on: deleted, it must lower the score more than as much elsewhere.
+"""Whether what `explain` marks matters: deleted, it must lower the score more than as much elsewhere.
 
     python benchmarks/explanation.py [--detector landscape] [--changes 20] [--size 160]
 

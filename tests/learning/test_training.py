@@ -25,7 +25,7 @@ from geochange.learning.board import draw_sample
 from geochange.learning.optimising import rate_factor
 from geochange.learning.options import TrainOptions
 from geochange.learning.samples import Sample
-from geochange.learning.training import BEST, HISTORY, LAST, NotFinite, fit
+from geochange.learning.training import BEST, CLASSES, HISTORY, LAST, NotFinite, fit
 from geochange.learning.training_state import write_history
 from tests.forked_commands import files_at_most
 from tests.tiny_network import OPTIONS, TinyNet, TinyOptions, about, break_image, make_network, make_samples, open_pairs
@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, pairs):
     with files_at_most(1000), pytest.raises(DiskFull, match=r"last\.pt could not be written, and stays as it was"):
         state.save(tmp_path / "run" / LAST, {})
     assert (tmp_path / "run" / LAST).read_bytes() == good
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [BEST, HISTORY, LAST]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [BEST, CLASSES, HISTORY, LAST]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no limits of file size there")

@@ -123,7 +123,7 @@ def test_common_limits_are_percentiles_of_both_dates_and_do_not_depend_on_their_
 def test_dates_of_different_scale_are_stretched_each_alone_and_said_to_be(scale, monkeypatch):
     captions = []
     monkeypatch.setattr(
-        "geochange.polygons.preview._arrange", lambda pictures, texts: captions.append((pictures, texts))
+        "geochange.polygons.preview._arrange", lambda pictures, texts, columns: captions.append((pictures, texts))
     )
     dates = ground(), ground() * scale
     assert common_limits(*dates) is None
