@@ -13,8 +13,8 @@ from shapely.geometry.base import BaseGeometry
 
 from geochange.arrays import IGNORE, Bools, Floats, Ints
 from geochange.datasets.collection import Collection, Item
-from geochange.detectors.networks.checkpoint import Checkpoint
-from geochange.detectors.networks.contract import probability
+from geochange.detectors.networks.checkpoint import About, Checkpoint
+from geochange.detectors.networks.contract import Network, probability
 from geochange.learning.scoring import score_sample
 
 MISSED, FALSE = "found, but not labelled", "labelled, but not found"
@@ -54,20 +54,21 @@ def find_doubts(
         gsd: metres a pixel that the network wants; None: as the images lie.
         smallest: pixels of a region, at least.
     """
-    scored = [_score(checkpoint, collection, index, gsd) for index in range(len(collection))]
+    network = checkpoint.build()
+    scored = [_score(network, checkpoint.about, collection, index, gsd) for index in range(len(collection))]
     high, low = mean_certainty(scored)
     for index, (scores, labels) in enumerate(scored):
         for kind, doubted in doubted_pixels(scores, labels, high, low).items():
             yield from _regions(collection, index, kind, doubted, scores, labels, smallest)
 
 
-def _score(checkpoint: Checkpoint, collection: Collection, index: int, gsd: float | None) -> tuple[Floats, Ints]:
+def _score(
+    network: Network, about: About, collection: Collection, index: int, gsd: float | None
+) -> tuple[Floats, Ints]:
     """(y, x) probability of change, and labels."""
-    sample = collection.read(index)
-    logits = score_sample(
-        checkpoint.build(), sample, checkpoint.about.normalisation, augment=True, zoom=collection.zoom(gsd)
-    )
-    scores: Floats = probability(logits.float(), checkpoint.about.temperature)[0].amax(dim=0).numpy()
+    sample, zoom = collection.read(index), collection.zoom(gsd)
+    logits = score_sample(network, sample, about.normalisation, augment=True, zoom=zoom).float()
+    scores: Floats = probability(logits, about.temperature)[0].amax(dim=0).numpy()
     return scores, sample.labels
 
 
