@@ -312,6 +312,7 @@ def detect(
     remove_shift: bool = ...,
     kinds: bool = ...,
     layers: tuple[str, ...] = ...,
+    dates: tuple[str, ...] = ...,
     formats: tuple[VectorFormat, ...] = ...,
     dtype: StoredType = ...,
     workers: int | None = ...,

@@ -177,6 +177,8 @@ def _values(options: DetectOptions, out: Path, *, resume: bool) -> Values:
 def _require_options(scene: Scene, options: DetectOptions) -> None:
     """Refuse, before any work is done, options that do not fit the scene."""
     options.smallest_on(scene.grid, scene.sources[0].name)
+    if options.dates and len(options.dates) != scene.dates:
+        raise BadOption(f"{len(options.dates)} dates are given for {scene.dates} images; give one for each")
     if isinstance(options.parsed_threshold, LocalRule):
         options.parsed_threshold.side(scene.gsd)
     if options.kinds:

@@ -91,7 +91,11 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     """Classify what kind of change each one is."""
 
     layers: tuple[str, ...] = ()
-    """Further rasters of the detector to write, each to OUT/LAYER.tif, as in chi-square,weights."""
+    """Further rasters of the detector to write, each to OUT/LAYER.tif, as in chi-square,weights; their means become
+    columns of the polygons."""
+
+    dates: tuple[str, ...] = ()
+    """Dates of the images, in their order, as in 1985,1990,1995; None: from the tags, or the names of the files."""
 
     formats: tuple[VectorFormat, ...] = ("gpkg", "geojson")
     """Vector formats to write."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +30,7 @@ from geochange.pipeline.run_folder import RunFolder
 from geochange.polygons.boxes import found_objects
 from geochange.polygons.export import write_layer
 from geochange.polygons.features import ChangeLayer
+from geochange.polygons.layer_means import LayerMeans, MeasuredRaster, dates_of
 from geochange.polygons.options import RegionOptions
 from geochange.polygons.preview import Captions, covered_cells, hectares, render_preview
 from geochange.polygons.store import RegionStore
@@ -63,7 +64,8 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
         packing = beside.submit(_pack, run, virtual)
         with found_changes(run, inference, store, virtual[PROBABILITY]) as (found, layer):
             totals = total_regions(found.regions, run.scene.grid)
-            files, kinds, pieces = _write_layers(run, found.outlines, layer)
+            means = _layer_means(run, inference, virtual)
+            files, kinds, pieces = _write_layers(run, found.outlines, layer, means)
             totals = pieces or totals
             _write_preview(run, inference, store, found.regions, totals)
         with run.work.stages.stage("pack"):
@@ -135,29 +137,38 @@ def _pack(run: DetectionRun, virtual: dict[str, Path]) -> None:
 def _with_dates(run: DetectionRun) -> RegionOptions:
     """Return the region options, with dates from the images' tags where none were given."""
     regions, (before, *_, after) = run.options, run.scene.sources
-    return replace(regions, date_before=regions.date_before or before.date, date_after=regions.date_after or after.date)
+    first, last = (regions.dates[0], regions.dates[-1]) if regions.dates else (before.date, after.date)
+    return replace(regions, date_before=regions.date_before or first, date_after=regions.date_after or last)
+
+
+def _layer_means(run: DetectionRun, inference: Inference, virtual: Mapping[str, Path]) -> LayerMeans:
+    """Return what is measured of each region: the rasters that are written, but for the probabilities."""
+    sources = run.scene.sources
+    dates = dates_of(run.options.dates, [each.date for each in sources], [each.name for each in sources])
+    rasters = [MeasuredRaster(name, virtual[name], inference.fitted.layers[name]) for name in run.options.layers]
+    return LayerMeans(tuple(rasters), dates)
 
 
 def _write_layers(
-    run: DetectionRun, outlines: RegionStore, layer: ChangeLayer
+    run: DetectionRun, outlines: RegionStore, layer: ChangeLayer, means: LayerMeans
 ) -> tuple[list[str], dict[str, Any], RegionTotals | None]:
     """Write the layer in all formats; return the files' names, what to record of kinds, and totals of what was cut."""
     names = [f"changes{VECTOR_FORMATS[format_]}" for format_ in run.options.formats]
     if run.options.kinds:
-        return names, *_write_with_kinds(run, outlines, layer, names)
+        return names, *_write_with_kinds(run, outlines, layer, means, names)
     with run.work.stages.stage("write"):
         for name in names:
-            write_layer(run.folder.ready / name, outlines.chunks(), layer)
+            write_layer(run.folder.ready / name, outlines.chunks(), layer, means)
     return names, {}, None
 
 
 def _write_with_kinds(
-    run: DetectionRun, outlines: RegionStore, layer: ChangeLayer, names: list[str]
+    run: DetectionRun, outlines: RegionStore, layer: ChangeLayer, means: LayerMeans, names: list[str]
 ) -> tuple[dict[str, Any], RegionTotals | None]:
     scratch = run.folder.scratch / "kinds"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    write_layer(scratch / "changes.parquet", outlines.chunks(), layer)
+    write_layer(scratch / "changes.parquet", outlines.chunks(), layer, means)
     features = open_features(str(scratch / "changes.parquet"))
     ends = replace(run.scene, sources=(run.scene.sources[0], run.scene.sources[-1]))
     measured = measure_kinds(features, ends, run.options, run.work, scratch)

@@ -22,8 +22,9 @@ from pyproj import CRS
 
 from geochange.errors import BadOption, GeochangeError, OutputInTheWay
 from geochange.files import appearing, naming_full_disks
-from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
+from geochange.polygons.features import ChangeLayer
 from geochange.polygons.geojson import feature_collection
+from geochange.polygons.layer_means import LayerMeans
 from geochange.polygons.regions import Regions
 from geochange.polygons.style import STYLE_NAME, change_style
 from geochange.scenes.layer_files import writable_path
@@ -75,7 +76,7 @@ class FeatureLayer:
     name: str = LAYER
 
 
-def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer) -> None:
+def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer, means: LayerMeans | None = None) -> None:
     """Write regions as one layer, in the format that the suffix names, in place of a file that is there.
 
     GeoJSON is WGS 84 with right-handed rings (RFC 7946); the other formats keep the scene's CRS. Without a
@@ -85,15 +86,17 @@ def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer) -> No
         path: a .gpkg, .geojson, .fgb or .parquet file.
         chunks: regions in the order that they are to have; may be empty.
         layer: attributes and grid.
+        means: further columns, measured in rasters.
 
     Raises:
         BadOption: no format has this suffix.
         OutputInTheWay: the file cannot be written.
     """
+    means = means or LayerMeans(())
     features = FeatureLayer(
-        schema=SCHEMA, crs=layer.grid.crs, geometry_type=layer.geometry_type, style=change_style(layer.labels)
+        schema=means.schema, crs=layer.grid.crs, geometry_type=layer.geometry_type, style=change_style(layer.labels)
     )
-    write_features(path, feature_batches(chunks, layer), features)
+    write_features(path, means.batches(chunks, layer), features)
 
 
 def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:

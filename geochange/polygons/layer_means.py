@@ -1,0 +1,131 @@
+"""What a detector's further rasters hold within each region, as columns of the layer of changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import rasterio
+from affine import Affine
+from rasterio.features import rasterize
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from geochange.arrays import Array, Floats
+from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
+from geochange.polygons.regions import Regions
+
+INTERVAL = "interval"
+"""The raster whose bands are the probabilities that a change lies between two dates of a series."""
+
+_DATE_IN_NAME = re.compile(r"(?<!\d)((?:19|20)\d\d)(?:[-_]?([01]\d)(?:[-_]?([0-3]\d))?)?(?!\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRaster:
+    """A raster on the grid of the regions."""
+
+    name: str
+    path: Path
+    bands: int
+
+    def columns(self) -> list[str]:
+        """Return the names of its columns; those of intervals are of `LayerMeans`."""
+        name = self.name.replace("-", "_")
+        return [name] if self.bands == 1 else [f"{name}_{band}" for band in range(1, self.bands + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMeans:
+    """Means of rasters over the pixels of each region; of intervals, the likeliest one and its dates."""
+
+    rasters: tuple[MeasuredRaster, ...]
+    dates: tuple[str | None, ...] = ()
+    """Of the images of a series."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the layer: those of any, then the means, and the geometry."""
+        added: list[pa.Field] = []
+        for raster in self.rasters:
+            if raster.name == INTERVAL:
+                added += [pa.field(INTERVAL, pa.int64()), pa.field("interval_probability", pa.float64())]
+                added += [pa.field("changed_after", pa.string()), pa.field("changed_by", pa.string())]
+            else:
+                added += [pa.field(name, pa.float64()) for name in raster.columns()]
+        return pa.schema([*(each for each in SCHEMA if each.name != "geometry"), *added, SCHEMA.field("geometry")])
+
+    def batches(self, chunks: Iterable[Regions], layer: ChangeLayer) -> Iterator[pa.RecordBatch]:
+        """Yield features of regions with these columns, one batch a chunk."""
+        polygons: list[Array] = []
+
+        def passed_on() -> Iterator[Regions]:
+            for regions in chunks:
+                polygons.append(regions.polygons)
+                yield regions
+
+        with ExitStack() as stack:
+            opened = [(raster, stack.enter_context(rasterio.open(raster.path))) for raster in self.rasters]
+            for batch in feature_batches(passed_on(), layer):
+                own = polygons.pop()
+                columns = {field.name: batch.column(field.name) for field in batch.schema}
+                for raster, dataset in opened:
+                    means = np.array([mean_within(dataset, each) for each in own]).reshape(len(own), raster.bands)
+                    columns |= self._columns_of(raster, means)
+                yield pa.record_batch([columns[field.name] for field in self.schema], schema=self.schema)
+
+    def _columns_of(self, raster: MeasuredRaster, means: Floats) -> dict[str, pa.Array]:
+        if raster.name != INTERVAL:
+            return {name: pa.array(means[:, k], from_pandas=True) for k, name in enumerate(raster.columns())}
+        known = np.isfinite(means).all(axis=1)
+        likeliest = np.where(known, np.nan_to_num(means).argmax(axis=1), -1)
+        probability = np.where(known, means[np.arange(len(means)), likeliest], np.nan)
+        after, by = ([self._date(place + later) if place >= 0 else None for place in likeliest] for later in (0, 1))
+        return {
+            INTERVAL: pa.array([int(place) + 1 if place >= 0 else None for place in likeliest], pa.int64()),
+            "interval_probability": pa.array(probability, from_pandas=True),
+            "changed_after": pa.array(after, pa.string()),
+            "changed_by": pa.array(by, pa.string()),
+        }
+
+    def _date(self, place: int) -> str | None:
+        return self.dates[place] if place < len(self.dates) else None
+
+
+def mean_within(dataset: Any, polygon: BaseGeometry) -> Floats:
+    """(band,) means over the pixels whose centres lie in a polygon, of pixels with data; NaN where there are none.
+
+    Args:
+        dataset: an open raster.
+        polygon: in its pixels, x = column and y = row.
+    """
+    left, top, right, bottom = polygon.bounds
+    first_col, first_row = max(int(np.floor(left)), 0), max(int(np.floor(top)), 0)
+    width = max(min(int(np.ceil(right)), dataset.width) - first_col, 1)
+    height = max(min(int(np.ceil(bottom)), dataset.height) - first_row, 1)
+    values = dataset.read(window=Window(first_col, first_row, width, height), masked=True).astype(np.float64)
+    inside = rasterize([polygon], (height, width), transform=Affine.translation(first_col, first_row)).astype(bool)
+    within = np.ma.filled(values, np.nan)[:, inside]
+    known = np.isfinite(within)
+    counts = known.sum(axis=1)
+    means: Floats = np.where(counts > 0, np.where(known, within, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+    return means
+
+
+def date_in_name(name: str) -> str | None:
+    """Return the date that a file's name holds, as in 1985.tif, S2_20240702.tif or 2024-07-02.tif."""
+    match = _DATE_IN_NAME.search(Path(name).stem)
+    return None if match is None else "-".join(part for part in match.groups() if part)
+
+
+def dates_of(given: Sequence[str], stored: Sequence[str | None], names: Sequence[str]) -> tuple[str | None, ...]:
+    """Return the dates of images: as given, else by their tags, else by their names."""
+    if given:
+        return tuple(given)
+    return tuple(tag or date_in_name(name) for tag, name in zip(stored, names, strict=True))
