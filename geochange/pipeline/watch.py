@@ -46,6 +46,7 @@ from geochange.scenes.pairing import open_scene
 from geochange.scenes.scene import open_file
 
 COMMAND, CHANGES, FRAMES = "watch", "changes.gpkg", "frames.csv"
+BLOCK = 512  # pixels per side, rounded to whole tiles
 NAMES = pa.schema({"image": pa.string(), "compared_with": pa.string()})
 WATCHED = pa.schema([*(each for each in SCHEMA if each.name != "geometry"), *NAMES, SCHEMA.field("geometry")])
 """Columns of the layer: those of `detect`, and the names of the two images."""
@@ -268,6 +269,7 @@ class _Frames:
     def _detection(self, bands: int) -> DetectOptions:
         common = {each.name for each in fields(DetectOptions)}
         given = {name: value for name, value in vars(self.options).items() if name in common}
+        given["block_size"] = self.options.block_size or BLOCK  # small: all workers have a part of one image
         options = DetectOptions(**given, formats=())
         return replace(options, detector=options.detector or default_name(bands, options))
 
