@@ -22,6 +22,7 @@ ROOMS = [
     "arrays",
     "redaction",
     "errors",
+    "extras",
     "parsing",
     "names",
     "declarations",

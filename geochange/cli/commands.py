@@ -18,6 +18,7 @@ import typer
 from geochange.cli.signatures import GENERAL, Parameter, Signature, option_parameters, signature_of, summary_of
 from geochange.declarations import OUTPUT, REGIONS, TILES, describe_type, parse_named, parse_value
 from geochange.errors import BadOption
+from geochange.extras import import_for
 
 ARGUMENTS, FIRST = "Arguments", "Most used"
 PANELS = (
@@ -45,7 +46,7 @@ class Command:
 
     name: str
     show: str
-    """The function of `cli.tables` that prints the answer."""
+    """The function that prints the answer."""
     function: str = ""
     """The name of the function, where it is not the command's."""
     first: tuple[str, ...] = ()
@@ -53,7 +54,9 @@ class Command:
     hidden: tuple[str, ...] = ()
     """Fields of the options class that the command does not offer."""
     finish: str = ""
-    """A function of `cli.tables` that has the last word on the answer, however it is shown."""
+    """A function beside it that has the last word on the answer, however it is shown."""
+    tables: str = "tables"
+    """The module of `cli` that holds both."""
     file: bool = False
     """Whether options may come from a JSON file."""
 
@@ -148,8 +151,8 @@ class Command:
 
     def run(self, given: Mapping[str, Any]) -> None:
         """Call the function with what was given on the command line, and show its answer."""
-        from geochange.cli import tables
         from geochange.cli.progress import progress_bar
+        from geochange.cli.tables import print_json
 
         if first_rank_elsewhere():
             given = {**given, "quiet": True, "as_json": False}
@@ -161,17 +164,21 @@ class Command:
             from geochange.engine.cluster import ClusterOptions
 
             keywords["cluster"] = ClusterOptions(**_read(self.cluster, given))
-        function: Callable[..., Any] = getattr(import_module(self.module), self.function_name)
+        function: Callable[..., Any] = getattr(import_for(self.name, self.module), self.function_name)
         with progress_bar(quiet=silent) as listener:
             if self.signature.listened:
                 keywords["listener"] = listener
             answer = function(*inputs, **keywords)
         if given["as_json"]:
-            tables.print_json(plain(answer))
+            print_json(plain(answer))
         elif not given["quiet"]:
-            getattr(tables, self.show)(answer)
+            self._function(self.show)(answer)
         if self.finish:
-            getattr(tables, self.finish)(answer)
+            self._function(self.finish)(answer)
+
+    def _function(self, name: str) -> Callable[[Any], None]:
+        found: Callable[[Any], None] = getattr(import_module(f"geochange.cli.{self.tables}"), name)
+        return found
 
     def _options(self, given: Mapping[str, Any]) -> Any:
         chosen, kind = _read(self.options, given), self.signature.options
@@ -317,6 +324,7 @@ def default_of(parameter: Parameter) -> str:
     return ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in many)
 
 
+LEARNING = "learning_tables"
 SEARCHED = ("rate", "loss", "batch", "weight_decay", "encoder_rate")  # by `tune`, among its `rates`, `losses` ...
 NEEDED = (
     "out",
@@ -348,28 +356,30 @@ COMMANDS: dict[str, Command] = {
         Command("fuse", "print_fused"),
         Command("evaluate", "print_evaluation"),
         Command("detectors", "print_detectors", function="list_detectors"),
-        Command("datasets", "print_datasets", function="describe_datasets", finish="require_whole"),
-        Command("datasets import", "print_imported", function="import_dataset"),
-        Command("datasets export", "print_exported_labels", function="export_labels"),
+        Command("datasets", "print_datasets", tables=LEARNING, function="describe_datasets", finish="require_whole"),
+        Command("datasets import", "print_imported", tables=LEARNING, function="import_dataset"),
+        Command("datasets export", "print_exported_labels", tables=LEARNING, function="export_labels"),
         Command(
             "datasets doubts",
             "print_doubts",
+            tables=LEARNING,
             function="doubt_labels",
             hidden=("val", "val_share", "every", "patience", "unlabelled", "skip_bad", "match_dates"),
         ),
         Command("review", "print_reviewed", first=("port", "open", "reviewer", "export", "only", "status")),
         Command("from-to", "print_from_to"),
         Command("frames", "print_frames", function="extract_frames"),
-        Command("synthesize", "print_synthesized"),
-        Command("train", "print_trained", file=True),
+        Command("synthesize", "print_synthesized", tables=LEARNING),
+        Command("train", "print_trained", tables=LEARNING, file=True),
         Command(
             "finetune",
             "print_trained",
+            tables=LEARNING,
             hidden=("network", "network_options", "pretrained", "encoder_weights", "encoder_bands"),
         ),
-        Command("tune", "print_tuned", hidden=SEARCHED),
-        Command("export-model", "print_exported"),
-        Command("model describe", "print_described", function="describe_model"),
+        Command("tune", "print_tuned", tables=LEARNING, hidden=SEARCHED),
+        Command("export-model", "print_exported", tables=LEARNING),
+        Command("model describe", "print_described", tables=LEARNING, function="describe_model"),
         Command("explain", "print_explained", hidden=("device", "precision", "engine", "augment")),
     )
 }

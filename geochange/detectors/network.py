@@ -6,7 +6,6 @@ networks, where it is not installed.
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import threading
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.options import NetworkOptions
 from geochange.detectors.preparation import Coefficients, Preparation, prepare_for
 from geochange.errors import BadOption
+from geochange.extras import require_torch
 from geochange.scenes.options import STORED, Values
 
 if TYPE_CHECKING:
@@ -241,13 +241,6 @@ def _read(path: Path, written: int, size: int) -> _Opened:
     checkpoint = load_checkpoint(path)
     digest = blake2b(path.read_bytes(), digest_size=16).hexdigest()
     return _Opened(checkpoint.about, checkpoint.build(), digest)
-
-
-def require_torch(name: str) -> None:
-    """Refuse, with BadOption, to go on where torch is not installed."""
-    missing = [module for module in ("torch", "timm") if importlib.util.find_spec(module) is None]
-    if missing:
-        raise BadOption(f"{name} needs {' and '.join(missing)}: pip install 'geochange[torch]'")
 
 
 def scorer_of(recipe: Recipe) -> Scorer:

@@ -17,9 +17,9 @@ from geochange.datasets.balance import class_shares, count_classes
 from geochange.datasets.collection import Collection, Item, Sample, open_collection
 from geochange.datasets.listings import find_datasets
 from geochange.datasets.options import CollectionOptions, DataOptions, DescribeOptions
-from geochange.detectors.network import require_torch
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GeochangeError
+from geochange.extras import require_torch
 from geochange.files import require_writable
 from geochange.pipeline.options import choose_options
 from geochange.scenes.layer_files import is_layer

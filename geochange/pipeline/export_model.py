@@ -16,9 +16,9 @@ import numpy as np
 from geochange.arrays import Floats
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.models.manifest import METADATA, Manifest
-from geochange.detectors.network import require_torch
 from geochange.detectors.preparation import Preparation
 from geochange.errors import BadOption
+from geochange.extras import require_torch
 from geochange.files import appearing, appearing_together, require_writable
 from geochange.pipeline.options import ExportOptions, choose_options
 from geochange.system import replace

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from geochange.arrays import Array
 from geochange.errors import BadOption, UnreadableInput
+from geochange.extras import require_packages
 from geochange.files import visible_in
 from geochange.parsing import parsing
 from geochange.scenes.options import FrameOptions
@@ -52,21 +52,16 @@ def read_frames(source: Path, options: FrameOptions) -> Iterator[ExtractedFrame]
         raise UnreadableInput(f"{source} does not exist")
     name = source.name.lower()
     if source.is_dir() or name.endswith(DICOM_SUFFIXES):
-        _require("pydicom", "medical", source)
+        require_packages(source.name, "medical", "pydicom")
         return _read_dicom(source, options)
     if name.endswith(VOLUME_SUFFIXES):
-        _require("nibabel", "medical", source)
+        require_packages(source.name, "medical", "nibabel")
         return _read_nifti(source, options)
     if name.endswith(VIDEO_SUFFIXES):
-        _require("av", "video", source)
+        require_packages(source.name, "video", "av")
         return _read_video(source, options)
     known = ", ".join((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES, *DICOM_SUFFIXES))
     raise UnreadableInput(f"{source} is no video, NIfTI or DICOM file, whose names end in {known}")
-
-
-def _require(module: str, extra: str, source: Path) -> None:
-    if find_spec(module) is None:
-        raise BadOption(f"{source.name} needs {module}: pip install 'geochange[{extra}]'")
 
 
 def _read_video(source: Path, options: FrameOptions) -> Iterator[ExtractedFrame]:

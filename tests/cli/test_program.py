@@ -438,3 +438,28 @@ def test_a_reader_that_stops_reading_ends_the_command_without_a_word():
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 1
+
+
+TRAINING = ("train", "tune", "finetune", "datasets doubts")
+
+
+def test_commands_that_train_need_an_extra_and_say_so(tmp_path):
+    """In a process without torch."""
+    program = f"""
+import contextlib, io, json, sys
+sys.modules["torch"] = None
+from geochange.cli import main
+found = []
+for name in {TRAINING!r}:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            main([*name.split(), "none", "-o", {str(tmp_path / "o.gpkg")!r}])
+        except SystemExit as ended:
+            found.append((name, ended.code, said.getvalue()))
+print(json.dumps(found))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for name, code, said in (found := json.loads(ended.stdout)):
+        assert (code, said) == (2, f"geochange: {name} needs torch: pip install 'geochange[train]'\n")
+    assert len(found) == len(TRAINING)

@@ -6,7 +6,6 @@ what runs in parallel are the workers.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 import warnings
@@ -23,6 +22,7 @@ import numpy as np
 from geochange.arrays import Array
 from geochange.detectors.models.manifest import METADATA
 from geochange.errors import BadOption, UnreadableInput
+from geochange.extras import require_packages
 from geochange.parsing import cause_of, parsing
 from geochange.system import available_cores
 
@@ -149,12 +149,6 @@ def companions(path: Path) -> list[Path]:
     more = [*path.parent.glob(f"{escape(path.name)}?data"), path.with_suffix(".bin")]
     belong = (path.suffix.lower() == ".onnx", path.suffix.lower() == ".xml")
     return [path, *(each for each in more if each.is_file() and belong[each.suffix == ".bin"])]
-
-
-def require_packages(what: str, extra: str, *modules: str) -> None:
-    """Refuse, with BadOption, to go on where a package is not installed."""
-    if missing := [each for each in modules if importlib.util.find_spec(each) is None]:
-        raise BadOption(f"{what} needs {' and '.join(missing)}: pip install 'geochange[{extra}]'")
 
 
 def _open_onnx(path: Path, runtime: Runtime) -> Program:
