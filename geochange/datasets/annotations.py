@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -52,6 +53,7 @@ def read_coco(folder: Path, annotations: Path | None, table: Path | None) -> For
     files = [annotations] if annotations else _coco_files(folder)
     names: dict[int, str] = {}
     pairs, crowds = list[ForeignPair](), 0
+    by_name = cache(lambda: {each.after.name: each for each in image_pairs(folder)})  # where an image names no `before`
     for file in files:
         content = _read_json(file, "COCO annotations")
         with parsing(file, "COCO annotations"):
@@ -62,19 +64,21 @@ def read_coco(folder: Path, annotations: Path | None, table: Path | None) -> For
             crowds += sum(bool(each.get("iscrowd")) for each in content["annotations"])
             for image in content["images"]:
                 objects = tuple(_coco_object(each, image, names) for each in by_image[image["id"]])
-                pairs.append(_coco_pair(file, folder, image, LabelledObjects(objects)))
+                pairs.append(_coco_pair(file, image, LabelledObjects(objects), by_name))
     notes = (f"{crowds} crowds: nothing is labelled within them",) if crowds else ()
     return ForeignData(tuple(names[number] for number in sorted(names)), tuple(pairs), notes)
 
 
-def _coco_pair(file: Path, folder: Path, image: Mapping[str, Any], labels: LabelledObjects) -> ForeignPair:
+def _coco_pair(
+    file: Path, image: Mapping[str, Any], labels: LabelledObjects, by_name: Callable[[], Mapping[str, ImagePair]]
+) -> ForeignPair:
     name, split = Path(image["file_name"]), _split_of(file)
     before, after = file.parent / image.get("before", "."), file.parent / name
     if before.is_file() and after.is_file():
         return ForeignPair(f"{image['id']}_{name.stem}", ((before,), (after,)), labels, image.get("split", split))
-    pair = {each.after.name: each for each in image_pairs(folder)}.get(name.name)
+    pair = by_name().get(name.name)
     if pair is None:
-        raise UnreadableInput(f"{file} names {name}, of which {folder} does not hold both dates")
+        raise UnreadableInput(f"{file} names {name}, of which there are not both dates in the folder")
     return _of(pair, labels, pair.split or split)
 
 

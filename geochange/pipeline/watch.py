@@ -115,7 +115,7 @@ def watch(
         overwrite: replace what an earlier run left.
         resume: go on with an earlier run.
         cluster: where the work is done.
-        listener: receives the figures of each image, and notices.
+        listener: receives a notice for each image.
         settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
 
     Raises:
@@ -162,7 +162,11 @@ def _arrivals(folder: Path, options: WatchOptions, done: set[str]) -> Iterator[P
         for path in sorted({path for pattern in options.pattern for path in folder.glob(pattern)}):
             if path.name in done or path.name.startswith(".") or not path.is_file():
                 continue
-            now = path.stat().st_size, path.stat().st_mtime_ns
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # it has gone again
+                continue
+            now = status.st_size, status.st_mtime_ns
             if tried.get(path.name) == now:
                 continue
             if seen.get(path.name) == now:
@@ -214,8 +218,11 @@ class _Frames:
 
     def take(self, path: Path, listener: Listener) -> None:
         """Compare an image, and append its changes and its line; what is wrong with the image is in its line."""
-        began = time.perf_counter()
+        began, written = time.perf_counter(), path.stat().st_mtime if path.exists() else time.time()
         error, batches, layer = "", list[pa.RecordBatch](), None
+        if self.options.reference is None and self.last is not None and not self.last.exists():
+            listener.notice(f"{self.last.name} is gone: {path.name} is compared with nothing")
+            self.last = None
         name = "" if self.last is None else self.last.name
         try:
             if self.last is None:
@@ -230,7 +237,7 @@ class _Frames:
             if layer is not None:
                 self._append(batches, layer)
             seconds = time.perf_counter() - began
-            delay = time.time() - path.stat().st_mtime
+            delay = time.time() - written
             count = sum(batch.num_rows for batch in batches)
             area = sum(pc.sum(batch["area_px"]).as_py() or 0 for batch in batches)
             frame = Arrival(path.name, name, count, area, round(seconds, 4), round(delay, 4), error)

@@ -132,6 +132,23 @@ def test_an_image_that_cannot_be_compared_is_named_and_left_out(run, folder, tmp
     assert [line["compared_with"] for line in lines_of(tmp_path / "out")] == ["", "000.tif", "000.tif"]
 
 
+def test_an_image_whose_predecessor_was_removed_is_the_first_of_a_new_row(folder, tmp_path):
+    paths, out = put(folder, 2), tmp_path / "out"
+
+    def go_on():
+        while not ((out / "frames.csv").exists() and len(lines_of(out)) == 2):
+            time.sleep(0.01)
+        for path in paths:
+            Path(path).unlink()
+        for number in (2, 3):
+            write_raster(folder / f"{number:03d}.tif", image(number))
+
+    with meanwhile(go_on):
+        found = geochange.watch(folder, out, every=0.02, until_idle=1.5, detector="difference")
+    assert found.record["left_out"] == []
+    assert [line["compared_with"] for line in lines_of(out)] == ["", "000.tif", "", "002.tif"]
+
+
 def test_a_watch_that_was_killed_goes_on_with_nothing_lost_and_nothing_twice(folder, tmp_path, run):
     put(folder, 12)
     out, arguments = tmp_path / "out", (folder, *FAST, "-d", "difference", "-o")
