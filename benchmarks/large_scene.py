@@ -75,7 +75,7 @@ def run_passes(pair: tuple[str, str], name: str) -> float:
 def passes_only(pair: tuple[str, str], name: str) -> None:
     """The same fit and score passes with their reads, without writing anything."""
     options = DetectOptions(detector=name)
-    scene = open_scene(pair, options.scene())
+    scene = open_scene(pair, options)
     with open_work(None, None) as work:
         fitted = detector(name).fit(scene, SceneBlocks(scene, work))
         score_all(Inference(scene, fitted, tiling_of(scene, fitted, options)), work.crew)

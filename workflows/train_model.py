@@ -25,7 +25,7 @@ import typer
 
 from geochange.cli.program import run_command
 from geochange.cli.progress import progress_bar
-from geochange.cli.tables import print_trained
+from geochange.cli.learning_tables import print_trained
 from geochange.errors import BadOption, UnreadableInput
 
 

@@ -80,7 +80,7 @@ WITH, WITHOUT = (SimpleNamespace(options=SimpleNamespace(**own)) for own in ({"e
 def test_an_encoder_begins_pretrained_unless_that_is_declined(monkeypatch, network, pretrained, loaded):
     monkeypatch.setattr(material, "use_pretrained_encoder", lambda network: "ImageNet")
     options = TrainRunOptions(pretrained=pretrained)
-    assert material._load_encoder(network, options) == ("ImageNet" if loaded else None)
+    assert material._load_encoder(network, options, None) == ("ImageNet" if loaded else None)
 
 
 def gathered(folder, options):
