@@ -26,6 +26,8 @@ LAWFUL = {
     **OBJECTS,
 }
 """What the engine's laws are tested on: every network, and what moves by another stride."""
+SLOW = {"change-selective": {"width": 8}}
+"""What has tests of its own for them."""
 NORMALISATION = Normalisation(mean=(110.0, 100.0, 90.0), spread=(45.0, 40.0, 50.0))
 
 
@@ -46,7 +48,7 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
 def save_small(path: Path, name: str = "attention-net", *, seed: int = 0, **about: object) -> str:
     """A checkpoint of a small network, whose scores lie about its threshold; returns its path."""
     torch.manual_seed(seed)
-    options = {"bands": 3, "classes": ["change"], **LAWFUL[name]}
+    options = {"bands": 3, "classes": ["change"], **(LAWFUL | SLOW)[name]}
     name = name.split(maxsplit=1)[0]
     network = lively(build_network(name, options), seed)
     mean, spread = (torch.tensor(each)[:, None, None] for each in (NORMALISATION.mean, NORMALISATION.spread))

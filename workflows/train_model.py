@@ -23,9 +23,9 @@ from typing import Annotated, Any
 
 import typer
 
+from geochange.cli.learning_tables import print_trained
 from geochange.cli.program import run_command
 from geochange.cli.progress import progress_bar
-from geochange.cli.learning_tables import print_trained
 from geochange.errors import BadOption, UnreadableInput
 
 

@@ -13,10 +13,10 @@ from geochange.datasets.collection import Sample, open_collection  # noqa: E402
 from geochange.datasets.options import CollectionOptions  # noqa: E402
 from geochange.datasets.variation import NO_GEOMETRY, NO_LOOK  # noqa: E402
 from geochange.detectors.boxes import PIXEL_PARTS  # noqa: E402
-from geochange.detectors.networks.change_rcnn import Proposed  # noqa: E402
 from geochange.detectors.networks.contract import Batch  # noqa: E402
 from geochange.detectors.networks.object_network import Targets, boxes_in, on_unknown, targets_of  # noqa: E402
 from geochange.detectors.networks.registry import build_network  # noqa: E402
+from geochange.detectors.networks.two_stage_network import Proposed  # noqa: E402
 from geochange.errors import BadOption  # noqa: E402
 from geochange.learning.losses import cross_entropy  # noqa: E402
 from geochange.learning.object_scoring import (  # noqa: E402

@@ -1,9 +1,9 @@
 """Train `micro-changes`: synthesize changes in single images, and train change-rcnn to find them.
 
-    python weights/micro_changes/train.py ../shared/data/levir OUT [--steps 3500]
+    python weights/micro_changes/train.py ../shared/data/levir OUT [--steps 3500] [--network change-selective]
 
 OUT/micro_changes.pt is the checkpoint in 16 bits, with thresholds from the made validation scenes. What is there
-already is gone on with. The labels of LEVIR are not used.
+already is gone on with. The labels of LEVIR are not used. Other networks are trained in the same way to be compared.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder of LEVIR")
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--network", default="change-rcnn")
     parser.add_argument("--publish", type=Path, help="only make micro_changes.pt of this checkpoint")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -60,14 +61,15 @@ def main() -> None:
     if best is None:
         run = TrainRunOptions(
             val=f"{options.out / 'val_even'}@1",
-            network="change-rcnn",
+            network=options.network,
             size=128,
             steps=options.steps,
             every=500,
             loaders=os.cpu_count() or 1,
         )
-        train([f"{options.out}/made1m@1", f"{options.out}/made05m@0.5"], options.out / "run", run, resume=True)
-        best = options.out / "run" / "best.pt"
+        folder = options.out / options.network
+        train([f"{options.out}/made1m@1", f"{options.out}/made05m@0.5"], folder, run, resume=True)
+        best = folder / "best.pt"
     scored = calibrate(load_checkpoint(best), [open_collection(options.out / "val_even")])
     publish(scored).save(options.out / "micro_changes.pt")
 

@@ -15,6 +15,7 @@ NETWORKS = {
     "conv-gru": "geochange.detectors.networks.conv_gru:ConvGRU",
     "change-rcnn": "geochange.detectors.networks.change_rcnn:ChangeRCNN",
     "change-ssd": "geochange.detectors.networks.change_ssd:ChangeSSD",
+    "change-selective": "geochange.detectors.networks.change_selective:ChangeSelective",
     "change-vae": "geochange.detectors.networks.change_vae:ChangeVAE",
 }
 
