@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[2]
 NEEDED = ("mkdocs", "material", "mkdocstrings")
 LOADED = {"script": "src", "img": "src", "link": "href"}
 
-pytestmark = pytest.mark.skipif(
-    any(find_spec(name) is None for name in NEEDED), reason="the extra docs is not installed"
-)
+pytestmark = [
+    pytest.mark.skipif(any(find_spec(name) is None for name in NEEDED), reason="the extra docs is not installed"),
+    pytest.mark.xdist_group("site"),  # which is built once
+]
 
 
 class Page(HTMLParser):

@@ -22,6 +22,7 @@ from geochange.detectors.networks.contract import probability  # noqa: E402
 from tests.small_networks import ENLARGING, NORMALISATION, save_small  # noqa: E402
 from tests.stand_ins import write_pair  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("exported model")  # which is made once
 SIDE = 65  # a multiple of the network's stride
 
 

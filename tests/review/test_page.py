@@ -297,10 +297,10 @@ def test_the_keys_are_shown_and_no_key_decides_while_they_are(page, served):
 
 def drawn_anew(page, act, asked):
     """What the map shows when it has been drawn in other bands, or with another stretch."""
-    before = page.evaluate("document.getElementById('map').dataset.complete")
-    with page.expect_response(lambda answer: asked in answer.url):
+    with page.expect_response(lambda answer: asked in answer.url) as answer:
         act()
-    page.wait_for_function("before => document.getElementById('map').dataset.complete !== before", arg=before)
+    name = answer.value.json()["name"]
+    page.wait_for_function("name => document.getElementById('map').dataset.complete === name", arg=name)
     return colours(page)
 
 

@@ -24,7 +24,8 @@ export class Imagery {
   mode: Mode = "both";
   split = 0.5;
   blinking = false;
-  private look: string;
+  /** Name of the bands and the stretch that are drawn. */
+  look: string;
   private readonly layers: Record<"before" | "after" | "probability", TileLayer>;
 
   constructor(

@@ -536,9 +536,12 @@ class Review {
     const { bands, look } = this.scene;
     const choices = ["red", "green", "blue"].map((name) => element<HTMLSelectElement>(name));
     const cut = element<HTMLInputElement>("cut");
+    let asked = 0;
     const draw = async () => {
+      const number = ++asked;
       const chosen = choices.map((choice) => choice.value);
-      this.imagery.draw((await get(`/api/look?bands=${chosen.join(",")}&cut=${cut.value}`)).name);
+      const { name } = await get(`/api/look?bands=${chosen.join(",")}&cut=${cut.value}`);
+      if (number === asked) this.imagery.draw(name); // answers may overtake each other
     };
     choices.forEach((choice, place) => {
       choice.replaceChildren(...bands.map((band) => new Option(String(band))));
@@ -569,7 +572,7 @@ class Review {
 
   private bindMap(): void {
     const { map, maps } = this.imagery;
-    map.on("rendercomplete", () => (element("map").dataset.complete = String(performance.now()))); // all tiles are there
+    map.on("rendercomplete", () => (element("map").dataset.complete = this.imagery.look)); // all its tiles are there
     maps.forEach((each, number) => {
       const box = new DragBox({ condition: shiftKeyOnly });
       each.addInteraction(box);
