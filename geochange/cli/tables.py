@@ -241,6 +241,19 @@ def print_evaluation(evaluation: Evaluation) -> None:
     )
     if answer["average_precision"] is not None:
         _show_precision(answer["average_precision"])
+    if answer["estimates"] is not None:
+        _show_estimates(answer["estimates"])
+
+
+def _show_estimates(errors: dict[str, Any]) -> None:
+    """Mean errors of estimated sizes and places of matched objects, beside those of their outlines."""
+    table = plain_table(None, "mean error", "estimated", "of the outline", "objects")
+    forms = {"size": "{:.1%} of the area", "place": "{:.3g} units of the CRS"}
+    for name, form in forms.items():
+        if (error := errors[name]) is not None and error["count"]:
+            figures = (form.format(error[each]) for each in ("estimated", "outlined"))
+            table.add_row(name, *figures, f"{error['count']:,}")
+    show(table)
 
 
 def _show_classes(pixels: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,19 +71,39 @@ def thresholds_for(histogram: ProbabilityHistogram, wanted: Sequence[float] = WA
     return found
 
 
-def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: float | None = None) -> Checkpoint:
-    """Calibrate a checkpoint: temperature and thresholds from held-out samples.
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How probabilities are to be read."""
+
+    temperature: float
+    """That logits are divided by."""
+    thresholds: dict[str, float]
+    """See `thresholds_for`."""
+
+    def given_to(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint with it; its metrics are kept."""
+        return replace(checkpoint, about=replace(checkpoint.about, **asdict(self)))
+
+
+def measure_calibration(
+    parts: Sequence[tuple[Checkpoint, Sequence[Collection]]], gsd: float | None = None
+) -> Calibration:
+    """Measure temperature and thresholds from held-out samples, pooled over networks that were trained alike.
 
     Args:
-        checkpoint: its metrics are kept.
-        collections: held out.
-        gsd: metres a pixel that the network wants; None: as the images lie.
+        parts: each checkpoint, and what was held out from it.
+        gsd: metres a pixel that the networks want; None: as the images lie.
 
     Raises:
         NothingValid: no pixel is labelled, or none as changed.
     """
-    network = checkpoint.build()
-    scored = [each for part in collections for each in _scored(network, checkpoint.about.normalisation, part, gsd)]
+    scored, found = [], []
+    for checkpoint, collections in parts:
+        network, normalisation = checkpoint.build(), checkpoint.about.normalisation
+        scored += [each for part in collections for each in _scored(network, normalisation, part, gsd)]
+        if isinstance(network, ObjectNetwork):
+            options = ScoringOptions(gsd=gsd)
+            found += [item for each in collections for item in find_items(network, each, normalisation, options)]
     temperature = fit_temperature(pool(scored))
     histogram = ProbabilityHistogram()
     for part in scored:
@@ -91,14 +111,16 @@ def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: fl
         histogram.add(scores.numpy(), (part.labels > 0).numpy())
     if not histogram.counts[1].any():
         raise NothingValid("no held-out pixel is labelled as changed, so no threshold can be chosen")
-    if isinstance(network, ObjectNetwork):
-        options = ScoringOptions(gsd=gsd)
-        found = [find_items(network, each, checkpoint.about.normalisation, options) for each in collections]
-        histogram = score_histogram([item for part in found for item in part])
+    if found:
+        histogram = score_histogram(found)
         if not histogram.counts[1, 1:].any():
             raise NothingValid("no held-out object was found, so no threshold can be chosen")
-    about = replace(checkpoint.about, temperature=temperature, thresholds=thresholds_for(histogram))
-    return Checkpoint(about, checkpoint.weights)
+    return Calibration(temperature, thresholds_for(histogram))
+
+
+def calibrate(checkpoint: Checkpoint, collections: Sequence[Collection], gsd: float | None = None) -> Checkpoint:
+    """Calibrate a checkpoint: temperature and thresholds from held-out samples; see `measure_calibration`."""
+    return measure_calibration([(checkpoint, collections)], gsd).given_to(checkpoint)
 
 
 def calibrate_distances(

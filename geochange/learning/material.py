@@ -46,6 +46,15 @@ class Material:
     """Name of each broken item -> why."""
     normalisation: Normalisation
     value_range: tuple[float, float]
+    folds: tuple[frozenset[str], ...] = ()
+    """Scenes of each fold, where every scene is to be held out once; none then are held out for good."""
+
+    def fold(self, number: int) -> Material:
+        """Return the material with one of the folds held out."""
+        held = self.folds[number]
+        training = _part(self.training, lambda item: scene_of(item.pair.name) not in held)
+        held_out = _part(self.training, lambda item: scene_of(item.pair.name) in held)
+        return replace(self, training=tuple(filter(len, training)), held_out=tuple(filter(len, held_out)), folds=())
 
     @property
     def matched(self) -> bool:
@@ -89,7 +98,12 @@ def gather(
     labelled = uses_labels(options, start)
     how = collection_options(options, start)
     opened, left_out = _open_all(sources, options, replace(how, labelled=labelled))
-    opened, held_out = split(opened, options) if labelled else (opened, ())
+    folds = draw_folds(opened, options) if labelled and not any(map(len, divided[1])) else ()
+    held_out: tuple[Collection, ...] = ()
+    if folds:
+        opened = _part(opened, _may_train)
+    elif labelled:
+        opened, held_out = split(opened, options)
     opened, held_out = (*opened, *divided[0]), (*held_out, *divided[1])
     if held:
         given, left_out_there = _open_all(held, options, how)
@@ -104,7 +118,7 @@ def gather(
         normalisation, value_range = measure_normalisation(opened)
     else:
         normalisation, value_range = start.about.normalisation, start.about.value_range
-    return Material(opened, held_out, left_out, normalisation, value_range)
+    return Material(opened, held_out, left_out, normalisation, value_range, folds)
 
 
 def _wants_matching(
@@ -210,7 +224,7 @@ def split(
     Tiles of one scene stay together; see `scene_of`. Of a single large scene, blocks are held out behind a gap; see
     `divide_scene`. Test data are never used.
     """
-    training = _part(collections, lambda item: item.pair.split in (None, "train"))
+    training = _part(collections, _may_train)
     held_out = _part(collections, lambda item: item.pair.split == "val")
     if options.val is not None or any(map(len, held_out)) or options.drawn_share == 0:
         return training, held_out
@@ -225,6 +239,21 @@ def split(
         _part(training, lambda item: scene_of(item.pair.name) not in held),
         _part(training, lambda item: scene_of(item.pair.name) in held),
     )
+
+
+def draw_folds(collections: Sequence[Collection], options: TrainRunOptions) -> tuple[frozenset[str], ...]:
+    """Divide scenes into `options.folds` seeded parts; none where data have a split of their own, or are one scene."""
+    items = [item for each in collections for item in each.items]
+    if not options.folds or options.val is not None or any(item.pair.split == "val" for item in items):
+        return ()
+    scenes = sorted({scene_of(item.pair.name) for item in items if _may_train(item)})
+    count = min(options.folds, len(scenes))
+    drawn = [scenes[k] for k in np.random.default_rng(options.seed).permutation(len(scenes))]
+    return tuple(frozenset(drawn[k::count]) for k in range(count)) if count > 1 else ()
+
+
+def _may_train(item: Item) -> bool:
+    return item.pair.split in (None, "train")
 
 
 def _split_scene(

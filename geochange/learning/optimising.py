@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,6 +76,17 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 
 
 @torch.no_grad()
+def mean_weights(several: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of the weights of networks that began alike (Wortsman 2022); counts are the first one's."""
+    first = several[0]
+    return {
+        name: torch.stack([each[name].double() for each in several]).mean(dim=0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in first.items()
+    }
+
+
 def average_weights(averaged: Network, network: Network, decay: float, step: int) -> None:
     """Move the exponential average towards the weights; faster in the first steps."""
     decay = min(decay, (1 + step) / (10 + step))

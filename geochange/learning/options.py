@@ -18,7 +18,7 @@ SMOOTHED: tuple[LossName, ...] = ("bce-dice", "cross-entropy", "bce", "bce-lovas
 WEIGHTED: tuple[LossName, ...] = (*SMOOTHED, "focal", "mse")
 OptimizerName: TypeAlias = Literal["adamw", "adam", "sgd"]
 ScheduleName: TypeAlias = Literal["cosine", "step", "one-cycle", "constant"]
-DRAWN_SHARE, AUTOMATIC_SHARE = 0.15, 0.33
+DRAWN_SHARE, AUTOMATIC_SHARE, FOLDS = 0.15, 0.33, 3
 FEWEST_RATES = 10  # of a range test
 PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
@@ -145,8 +145,8 @@ class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
     """Held-out pairs, DIR or DIR@GSD; None: the data's own split, or a share of its scenes."""
 
     val_share: float | None = None
-    """Share of the scenes, or of the area of a single scene, to hold out without a split; 0 for none; None: 0.15, with
-    `finetune --auto` 0.33."""
+    """Share of the scenes, or of the area of a single scene, to hold out without a split; 0 for none; None: 0.15. With
+    `finetune --auto` None: each third of the scenes in turn, or a third of a single scene."""
 
     network: str | None = None
     """Name of the network; None: that of the checkpoint, or attention-net."""
@@ -204,6 +204,11 @@ class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
         """Share of the scenes to hold out where there is no split."""
         return DRAWN_SHARE if self.val_share is None else self.val_share
 
+    @property
+    def folds(self) -> int:
+        """In how many parts scenes are divided, of which each is held out once; 0: some are held out for good."""
+        return 0
+
     def settings(self) -> dict[str, Any]:
         """Return all options by name."""
         return asdict(self)
@@ -228,8 +233,8 @@ class FinetuneOptions(TrainRunOptions):
     """Names of the labels 1, 2, ...; None: those of the checkpoint."""
 
     auto: bool = False
-    """Choose how long the encoder is frozen, the rate and the steps by short trials on held-out labels; `rate` is the
-    one around which rates are tried, `steps` the most steps of a trial."""
+    """Choose the rate, whether the encoder is frozen first, and the steps by short trials on held-out labels; `rate` is
+    the least that is tried, `steps` the most steps of the training that follows."""
 
     minutes: float = 15.0
     """With `auto`: minutes that the trials and the training take, at most."""
@@ -269,8 +274,13 @@ class FinetuneOptions(TrainRunOptions):
 
     @property
     def drawn_share(self) -> float:
-        """A third where short trials are compared by it: 0.15 of few scenes are too few to tell one from another."""
+        """A third where short trials are compared by it: 0.15 of a scene is too little to tell one from another."""
         return AUTOMATIC_SHARE if self.auto and self.val_share is None else super().drawn_share
+
+    @property
+    def folds(self) -> int:
+        """Three where short trials are compared, unless a share is given."""
+        return FOLDS if self.auto and self.val_share is None else 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,17 +1,18 @@
-"""A choice between ways to fine-tune, by short trials: the best third is tried again with three times the steps."""
+"""A choice between ways to fine-tune, by short trials on the same held-out labels, before longer trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
+from statistics import fmean
 
-FROZEN = (0.0, 0.25, 1.0)
-RATES = (0.5, 1.0, 2.0, 4.0)
-FACTOR, LAST = 3, 2
-"""How many times more steps a round has than the one before, and how many candidates the last one tries."""
+FROZEN = (0.25, 0.0)
+RATES = (1.0, 4.0)
+LONGER = 4
+"""How many times as many steps as a trial a training at the end has, where time allows no more."""
 FEWEST_STEPS = 8
-"""Of the shortest trial."""
+"""Of a trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,73 +23,34 @@ class Choice:
     """Share of the steps during which the encoder keeps its weights."""
     rate: float
     """Learning rate."""
-    steps: int
-    """Updates of the weights."""
 
     def __str__(self) -> str:
-        parts = {0.0: "all of the network trained", 1.0: "encoder frozen"}
-        part = parts.get(self.frozen, f"encoder frozen for {self.frozen:.0%} of the steps")
-        return f"{part}, rate {self.rate:g}, {self.steps} steps"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A choice and its merit on held-out labels."""
-
-    choice: Choice
-    merit: float
+        part = f"encoder frozen for {self.frozen:.0%} of the steps" if self.frozen else "all of the network trained"
+        return f"{part}, rate {self.rate:g}"
 
 
 def candidates(rate: float, *, encoder: bool) -> list[Choice]:
-    """Return the choices to compare: rates around a given one, and how long an encoder is frozen."""
-    return [Choice(frozen, rate * factor, 0) for frozen, factor in product(FROZEN if encoder else (0.0,), RATES)]
+    """Return the choices to compare, first the one that is made without trials."""
+    return [Choice(frozen, rate * factor) for frozen, factor in product(FROZEN if encoder else (0.0,), RATES)]
 
 
-def rounds(count: int) -> list[tuple[int, int]]:
-    """Return how many candidates each round tries, and by what its steps divide the longest: (candidates, divisor)."""
-    counts = [count]
-    while counts[-1] > LAST:
-        counts.append(max(counts[-1] // FACTOR, LAST))
-    return [(tried, FACTOR ** (len(counts) - 1 - k)) for k, tried in enumerate(counts)]
-
-
-def longest_run(count: int, updates: float) -> int:
-    """Return the steps of the longest trials, where all trials take so many updates."""
-    return int(updates / work(count))
-
-
-def work(count: int) -> float:
-    """Return the updates of all trials, as a multiple of the longest trial's."""
-    return sum(tried / divisor for tried, divisor in rounds(count))
-
-
-def search(chosen: Sequence[Choice], longest: int, try_one: Callable[[Choice], float | None]) -> list[Trial]:
-    """Try all, the best third of them again with three times the steps, and so on (Jamieson & Talwalkar 2016).
+def plan_steps(trials: int, finals: int, updates: int, most: int) -> dict[str, int]:
+    """Divide updates among trials and trainings at the end; what these cannot use lengthens the trials.
 
     Args:
-        chosen: the candidates; of equals the first is kept.
-        longest: steps of the last trial.
-        try_one: trains as chosen; returns the merit on held-out labels, or None where there is no time for it, which
-            ends the search.
+        trials: their number.
+        finals: the number of trainings at the end.
+        updates: that there is time for.
+        most: steps of any of them, at most.
 
     Returns:
-        The trials in their order; `best_of` picks among them.
+        Steps of each "trial", and of each "final".
     """
-    trials: list[Trial] = []
-    remaining = list(chosen)
-    for tried, divisor in rounds(len(chosen)):
-        found: list[Trial] = []
-        for each in remaining[:tried]:
-            choice = replace(each, steps=max(longest // divisor, 1))
-            merit = try_one(choice)
-            if merit is None:
-                return trials
-            found.append(Trial(choice, merit))
-            trials.append(found[-1])
-        remaining = [each.choice for each in sorted(found, key=lambda trial: -trial.merit)]
-    return trials
+    final = min(most, updates * LONGER // (trials + finals * LONGER))
+    return {"trial": min(most, (updates - finals * final) // trials), "final": final}
 
 
-def best_of(trials: Sequence[Trial]) -> Trial:
-    """Return the best trial; of equals the longest."""
-    return max(trials, key=lambda trial: (trial.merit, trial.choice.steps))
+def best_of(merits: Sequence[Sequence[float]]) -> int:
+    """Return the place of the best choice: of the greatest mean over its trials; of equals the first."""
+    means = [fmean(each) for each in merits]
+    return means.index(max(means))

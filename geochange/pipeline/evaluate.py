@@ -10,6 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import shapely
 from affine import Affine
@@ -24,11 +25,13 @@ from geochange.evaluation.average_precision import AveragePrecision, Objects, Pr
 from geochange.evaluation.bootstrap import CellCounts, merge_cells
 from geochange.evaluation.boundary_scores import BOUNDARY_HALO, boundaries_by_cell, score_boundaries
 from geochange.evaluation.classes import Classes
+from geochange.evaluation.estimate_scores import EstimateErrors, Estimates, score_estimates
 from geochange.evaluation.object_scores import ObjectOptions, score_objects
 from geochange.evaluation.picture import Outcome, classify_outcomes, count_outcomes, draw_outcomes
 from geochange.evaluation.pixel_scores import confusion_by_cell, score_pixels
 from geochange.evaluation.report import Evaluation
 from geochange.files import appearing, require_writable
+from geochange.parsing import parsing
 from geochange.pipeline.options import EvaluateOptions, choose_options_and_cluster
 from geochange.polygons.features import map_polygons
 from geochange.polygons.regions import BlockRegions, trace_block
@@ -44,6 +47,7 @@ from geochange.scenes.source import read_beyond
 from geochange.scenes.tiling import cell_side
 
 SCORE_COLUMNS = ("score_mean", "score")
+SIZE_COLUMNS, PLACE_COLUMNS = ("size", "area_px"), ("centre_x", "centre_y")
 PICTURE_SIDE = 1600  # px; longest side of the picture
 MOST_PIXELS = 10**10  # of the grid that two vector layers are compared on
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif")
@@ -83,6 +87,7 @@ class _Side:
     polygons: Array
     classes: Ints
     scores: Floats | None = None
+    estimates: Estimates | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ def evaluate(
         objects=object_scores,
         boundaries=score_boundaries(boundaries, comparison.classes),
         average_precision=_average_precision(objects[0], objects[1], grid, int(pixels.confusion.sum())),
+        estimates=_estimate_errors(objects[0], objects[1], options),
     )
 
 
@@ -316,7 +322,7 @@ def _objects(
         scores = next((side.frame[name] for name in SCORE_COLUMNS if name in side.frame.columns), None)
         classes = _numbers_of_classes(side, options) if options.classes else np.ones(len(polygons), np.int64)
         numbers = None if scores is None else _numbers(scores, side.path)[kept]
-        return _Side(polygons[kept], classes[kept], numbers)
+        return _Side(polygons[kept], classes[kept], numbers, _estimates(side, polygons, comparison.grid, kept))
     merger = SeamMerger([block for block, _ in parts])
     traced = (part.regions[place] for _, part in parts)
     regions = [*(merger.add(each) for each in traced if each is not None), merger.finish()]
@@ -325,6 +331,38 @@ def _objects(
         map_polygons(np.concatenate([region.polygons for region in regions]), comparison.grid),
         classes if options.classes else np.ones(len(classes), np.int64),
     )
+
+
+def _estimates(layer: Layer, polygons: Array, grid: Grid, kept: Bools) -> Estimates | None:
+    """Return the sizes and places that `detect --layers size place` left as columns; None without such columns."""
+    columns = layer.frame.columns
+    areas = centres = None
+    if {*SIZE_COLUMNS} <= {*columns}:
+        size, counted = (_floats(layer, name) for name in SIZE_COLUMNS)
+        areas = (shapely.area(polygons) * size / counted)[kept]
+    if {*PLACE_COLUMNS} <= {*columns}:
+        at = geopandas.GeoSeries.from_xy(*(_floats(layer, name) for name in PLACE_COLUMNS), crs=layer.frame.crs)
+        moved = at if grid.crs is None else at.to_crs(grid.crs)
+        centres = np.stack([moved.x, moved.y], axis=1)[kept]
+    return None if areas is None and centres is None else Estimates(areas, centres)
+
+
+def _floats(layer: Layer, name: str) -> Floats:
+    """Return a column of numbers, NaN where there is none.
+
+    Raises:
+        UnreadableInput: it holds something else.
+    """
+    with parsing(layer.path, f"a layer whose column {name} holds numbers"):
+        numbers: Floats = layer.frame[name].to_numpy(float, na_value=np.nan)
+    return numbers
+
+
+def _estimate_errors(predicted: _Side, reference: _Side, options: EvaluateOptions) -> EstimateErrors | None:
+    if predicted.estimates is None:
+        return None
+    found, there = (shapely.make_valid(each.polygons) for each in (predicted, reference))
+    return score_estimates(found, predicted.estimates, there, options.iou)
 
 
 def _numbers(scores: Any, path: str) -> Floats:

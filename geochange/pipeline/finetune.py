@@ -141,10 +141,9 @@ def finetune(
                 f"{len(fresh)} of {len(network.state_dict())} weights do not fit the checkpoint's, and are new"
             )
         before = run.score(start) if comparable else {}
-        best_part = _train(run, network, about, automatic, record)
-        after = run.score(load_checkpoint(folder.out / BEST))
+        best_part, after = _train(run, network, about, automatic, record)
         steps = {"before": before, "after": after}
-        if comparable and saved and not material.held_out:
+        if comparable and saved and not (material.held_out or material.folds):
             keep_thresholds(run)
         if options.unlabelled:
             steps["statistics"] = run.score(load_checkpoint(folder.out / STATISTICS))
@@ -162,11 +161,12 @@ def _automatic(
 
 def _train(
     run: Finetuning, network: Network, about: About, automatic: Automatic | None, record: dict[str, Any]
-) -> Part:
-    """Train; return the part that best.pt is of."""
+) -> tuple[Part, dict[str, float]]:
+    """Train; return the part that best.pt is of, and its figures on held-out labels."""
     if automatic is not None:
         return automatic.supervise(run, record)
-    return (adapt if run.options.unlabelled else supervise)(run, network, about)
+    part = (adapt if run.options.unlabelled else supervise)(run, network, about)
+    return part, run.score(load_checkpoint(run.folder / BEST))
 
 
 def _anchor(start: Checkpoint, options: FinetuneOptions, *, reviews: bool) -> Anchor | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from geochange.datasets.collection import Collection
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint
 from geochange.detectors.networks.contract import Network
 from geochange.engine.progress import Listener, Relay
@@ -15,7 +16,7 @@ from geochange.learning.freezing import encoder_scales
 from geochange.learning.material import Material, make_samples
 from geochange.learning.options import FinetuneOptions, TrainOptions
 from geochange.learning.samples import collate
-from geochange.learning.scoring import MERITS, ScoringOptions, merit_name, pool_scores, score_items
+from geochange.learning.scoring import MERITS, ItemScores, ScoringOptions, merit_name, pool_scores, score_items
 from geochange.learning.training import BEST, CLASSES, HISTORY, LAST, Anchor
 from geochange.pipeline.train import FROZEN, PSEUDO, STATISTICS, calibrate_best, fit_with_board
 
@@ -58,14 +59,18 @@ class Finetuning:
 
     def score(self, checkpoint: Checkpoint) -> dict[str, float]:
         """Return figures on held-out items at the checkpoint's own threshold; none where nothing is held out."""
-        if not self.material.held_out:
+        held_out = self.material.training if self.material.folds else self.material.held_out
+        if not held_out:
             return {}
-        about, network = checkpoint.about, checkpoint.build()
-        options = ScoringOptions(gsd=self.options.gsd, temperature=about.temperature)
-        items = (
-            item for each in self.material.held_out for item in score_items(network, each, about.normalisation, options)
-        )
-        return pool_scores(items).figures(about.thresholds.get("default", 0.5), self.options.seed)
+        scores = pool_scores(self.score_items(checkpoint, held_out))
+        return scores.figures(checkpoint.about.thresholds.get("default", 0.5), self.options.seed)
+
+    def score_items(self, checkpoint: Checkpoint, collections: Sequence[Collection]) -> Iterator[ItemScores]:
+        """Score items of collections."""
+        network = checkpoint.build()
+        options = ScoringOptions(gsd=self.options.gsd, temperature=checkpoint.about.temperature)
+        for each in collections:
+            yield from score_items(network, each, checkpoint.about.normalisation, options)
 
 
 def supervise(run: Finetuning, network: Network, about: About) -> Part:

@@ -20,7 +20,10 @@ from shapely.geometry.base import BaseGeometry
 from geochange.arrays import Array, Floats
 from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.polygons.regions import Regions
+from geochange.scenes.grid import map_points
 
+PLACE = "place"
+"""The raster that points, in pixels to the right and down, to the middle of the change that a pixel lies in."""
 INTERVAL = "interval"
 """The raster whose bands are the probabilities that a change lies between two dates of a series."""
 
@@ -37,13 +40,15 @@ class MeasuredRaster:
 
     def columns(self) -> list[str]:
         """Return the names of its columns; those of intervals are of `LayerMeans`."""
+        if self.name == PLACE:
+            return ["centre_x", "centre_y"]
         name = self.name.replace("-", "_")
         return [name] if self.bands == 1 else [f"{name}_{band}" for band in range(1, self.bands + 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerMeans:
-    """Means of rasters over the pixels of each region; of intervals, the likeliest one and its dates."""
+    """Means of rasters over the pixels of each region; of intervals the likeliest, of places the point on the map."""
 
     rasters: tuple[MeasuredRaster, ...]
     dates: tuple[str | None, ...] = ()
@@ -76,7 +81,10 @@ class LayerMeans:
                 own = polygons.pop()
                 columns = {field.name: batch.column(field.name) for field in batch.schema}
                 for raster, dataset in opened:
-                    means = np.array([mean_within(dataset, each) for each in own]).reshape(len(own), raster.bands)
+                    measured = centre_within if raster.name == PLACE else mean_within
+                    means = np.array([measured(dataset, each) for each in own]).reshape(len(own), raster.bands)
+                    if raster.name == PLACE:
+                        means = map_points(layer.grid.transform, means)
                     columns |= self._columns_of(raster, means)
                 yield pa.record_batch([columns[field.name] for field in self.schema], schema=self.schema)
 
@@ -105,16 +113,32 @@ def mean_within(dataset: Any, polygon: BaseGeometry) -> Floats:
         dataset: an open raster.
         polygon: in its pixels, x = column and y = row.
     """
+    return _mean_of_known(_values_within(dataset, polygon)[0])
+
+
+def centre_within(dataset: Any, polygon: BaseGeometry) -> Floats:
+    """(2,) column and row that the pixels of `mean_within` point to; two bands hold how far to the right and down."""
+    values, places = _values_within(dataset, polygon)
+    return _mean_of_known(values + places)
+
+
+def _values_within(dataset: Any, polygon: BaseGeometry) -> tuple[Floats, Floats]:
+    """(band, n) values of the pixels whose centres lie in a polygon, NaN without data; and (2, n) columns and rows."""
     left, top, right, bottom = polygon.bounds
     first_col, first_row = max(int(np.floor(left)), 0), max(int(np.floor(top)), 0)
     width = max(min(int(np.ceil(right)), dataset.width) - first_col, 1)
     height = max(min(int(np.ceil(bottom)), dataset.height) - first_row, 1)
     values = dataset.read(window=Window(first_col, first_row, width, height), masked=True).astype(np.float64)
     inside = rasterize([polygon], (height, width), transform=Affine.translation(first_col, first_row)).astype(bool)
-    within = np.ma.filled(values, np.nan)[:, inside]
-    known = np.isfinite(within)
+    rows, cols = np.nonzero(inside)
+    return np.ma.filled(values, np.nan)[:, inside], np.stack([cols + first_col + 0.5, rows + first_row + 0.5])
+
+
+def _mean_of_known(values: Floats) -> Floats:
+    """(band, n) -> (band,) means of what is finite; NaN where nothing is."""
+    known = np.isfinite(values)
     counts = known.sum(axis=1)
-    means: Floats = np.where(counts > 0, np.where(known, within, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+    means: Floats = np.where(counts > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
     return means
 
 

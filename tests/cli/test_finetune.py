@@ -12,6 +12,11 @@ import torch
 
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.detectors.networks.registry import build_network
+from geochange.learning.calibration import measure_calibration
+from geochange.learning.material import gather
+from geochange.learning.optimising import mean_weights
+from geochange.learning.options import FinetuneOptions
+from geochange.learning.run_options import parse_training_data
 from tests.commands import refused
 from tests.small_networks import SMALL, lively, save_small
 from tests.stand_ins import changed_pair, write_raster
@@ -247,34 +252,52 @@ def test_a_class_that_no_pixel_has_is_refused(run, data, tmp_path):
 
 @pytest.fixture
 def automatic(tmp_path):
-    """Arguments of a search among four rates, whose longest trials take 24 steps."""
-    short = ("--size", 32, "--batch", 1, "--loaders", 0, "--device", "cpu", "--steps", 24)
+    """Arguments of a search between two rates."""
+    short = ("--size", 32, "--batch", 1, "--loaders", 0, "--device", "cpu", "--steps", 12)
     return ("--from", save_small(tmp_path / "unet.pt", "siamese-unet"), "--auto", *short)
 
 
-def test_the_way_to_fine_tune_is_chosen_by_trials(run, data, automatic, tmp_path):
+def test_the_way_to_fine_tune_is_chosen_by_trials_in_which_every_scene_is_held_out_once(run, data, automatic, tmp_path):
     out = tmp_path / "run"
     code, _, errors = run("finetune", data, "-o", out, *automatic)
     assert code == 0, errors
     record = record_of(out)
-    trials, chosen = record["auto"]["trials"], record["auto"]["chosen"]
-    assert [each["steps"] for each in trials] == [8] * 4 + [24] * 2
-    best = max(trials, key=lambda each: (each["merit"], each["steps"]))
-    assert chosen == {name: best[name] for name in ("frozen", "rate", "steps")}
-    (kept,) = (out / "trials").glob("*/best.pt")
-    trial, last = load_checkpoint(kept), load_checkpoint(out / "best.pt")
-    assert all(torch.equal(value, last.weights[name]) for name, value in trial.weights.items())
-    assert last.about.temperature != 1
-    assert last.about.metrics["f1"] == best["merit"]
-    assert set(record["held_out_scores"]["after"]) >= {"f1", "precision", "recall"}
-    assert sum(each["scenes"] for each in record["held_out"]) == 1  # a third of four
-    assert any("--auto chose all of the network trained" in line and "6 trials" in line for line in errors)
-    code, _, errors = run("finetune", data, "-o", out, *automatic, "--rate", 1e-3, "--overwrite")
-    assert code == 0, errors
-    assert {each["rate"] for each in record_of(out)["auto"]["trials"]} == {5e-4, 1e-3, 2e-3, 4e-3}
+    auto = record["auto"]
+    gathered = gather([parse_training_data(str(data))], FinetuneOptions(auto=True, classes=("change",)))
+    assert (auto["folds"], auto["steps"]) == (3, {"trial": 12, "final": 12})
+    assert [each["rate"] for each in auto["trials"]] == [5e-4] * 3 + [2e-3] * 3
+    means = {rate: np.mean([each["merit"] for each in auto["trials"] if each["rate"] == rate]) for rate in (5e-4, 2e-3)}
+    assert auto["chosen"] == {"frozen": 0.0, "rate": max(means, key=means.get)}
+    best = load_checkpoint(out / "best.pt").about
+    finals = [load_checkpoint(out / "trials" / f"final-{number}" / "best.pt") for number in range(3)]
+    parts = [gathered.fold(number).held_out for number in range(3)]
+    calibration = measure_calibration(list(zip(finals, parts, strict=True)))
+    assert (best.temperature, best.thresholds) == (calibration.temperature, calibration.thresholds)
+    assert best.metrics == record["held_out_scores"]["after"]
+    average, weights = mean_weights([each.weights for each in finals]), load_checkpoint(out / "best.pt").weights
+    fell_back = any("best.pt is the best one of them" in line for line in errors)
+    assert fell_back != all(torch.equal(value, average[name]) for name, value in weights.items())
+    assert set(record["held_out_scores"]["before"]) == set(best.metrics) >= {"f1", "f1_low", "precision", "recall"}
+    assert [each["items"] for each in record["training"]] == [8]
+    assert record["held_out"] == []
+    assert {path.name for path in (out / "trials").iterdir()} == {"search.json", "final-0", "final-1", "final-2"}
+    assert sum(row["support"] for row in record["classes"][:2]) == record["training"][0]["pixels"]
+    assert any("--auto chose all of the network trained" in line and "best of 2 ways" in line for line in errors)
     code, _, errors = run("finetune", data, "-o", out, "--from", automatic[1], *SHORT, "--overwrite")
     assert code == 0, errors
     assert not (out / "trials").exists()
+
+
+def test_trials_are_compared_on_what_is_held_out_where_that_is_given(run, data, automatic, tmp_path):
+    out = tmp_path / "run"
+    code, _, errors = run("finetune", data, "-o", out, *automatic, "--val", data, "--rate", 1e-3)
+    assert code == 0, errors
+    record = record_of(out)
+    assert (record["auto"]["folds"], len(record["auto"]["trials"])) == (1, 2)
+    assert {each["rate"] for each in record["auto"]["trials"]} == {1e-3, 4e-3}
+    assert [each["items"] for each in record["held_out"]] == [8]
+    assert load_checkpoint(out / "best.pt").about.temperature != 1
+    assert record["held_out_scores"]["after"]["f1"] == pytest.approx(record["best"]["f1"], abs=0.01)
 
 
 def test_a_search_that_was_killed_goes_on_with_the_trials_that_it_has(run, data, automatic, tmp_path):
@@ -291,13 +314,19 @@ def test_a_search_that_was_killed_goes_on_with_the_trials_that_it_has(run, data,
     assert code == 0, errors
     assert record_of(out)["auto"]["trials"][: len(before)] == before
     assert len(record_of(out)["auto"]["trials"]) == 6
+    whole = tmp_path / "whole"
+    code, _, errors = run("finetune", data, "-o", whole, *automatic)
+    assert code == 0, errors
+    one, other = (load_checkpoint(each / "best.pt") for each in (out, whole))
+    assert one.about == other.about
+    assert all(torch.equal(value, other.weights[name]) for name, value in one.weights.items())
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--minutes", 0.001), "--minutes"),
-        (("--steps", 23), "--steps 24 or more"),
+        (("--steps", 7), "--steps 8 or more"),
         (("--unlabelled",), "leave out --unlabelled"),
         (("--frozen-steps", 3), "leave out --frozen-steps"),
         (("--val-share", 0), "give --val DIR"),

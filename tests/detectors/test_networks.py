@@ -4,6 +4,7 @@ Where results are compared to a tolerance, it is in double precision: then what 
 """
 
 from dataclasses import fields
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from geochange.errors import BadOption
 
 torch = pytest.importorskip("torch")
 
-from geochange.detectors.networks.attention_net import encoder_radius, size_loss  # noqa: E402
+from geochange.detectors.networks.attention_net import encoder_radius, place_loss, size_loss  # noqa: E402
 from geochange.detectors.networks.change_vae import (  # noqa: E402
     DISTANCES,
     Latents,
@@ -33,7 +34,9 @@ from geochange.detectors.networks.layers import (  # noqa: E402
     SpatialAttention,
 )
 from geochange.detectors.networks.registry import NETWORKS, build_network  # noqa: E402
+from geochange.detectors.networks.scorer import TileScores  # noqa: E402
 from geochange.detectors.networks.siamese_unet import FUSIONS  # noqa: E402
+from geochange.detectors.preparation import Preparation  # noqa: E402
 from geochange.learning.losses import cross_entropy  # noqa: E402
 from tests.small_networks import ENLARGING, SMALL, lively  # noqa: E402
 
@@ -44,6 +47,7 @@ TINY = {
     "change-vae": {"widths": [6, 8, 8], "latent": 6},
     "change-rcnn": {"width": 8},
     "change-ssd": {"width": 8},
+    "change-selective": {"width": 8},
 }
 CLASSES = ["built", "cleared"]
 TRUE_FOR_SWAPPED_DATES = {
@@ -52,6 +56,7 @@ TRUE_FOR_SWAPPED_DATES = {
     "conv-gru": {},
     "change-rcnn": {},
     "change-ssd": {},
+    "change-selective": {},
     **{f"change-vae {name}": {"distance": name} for name in DISTANCES},
 }
 
@@ -722,7 +727,9 @@ def test_sizes_of_changes_that_may_go_on_elsewhere_are_not_known():
     assert size_loss(estimated.detach(), labels.masked_fill(labels == 2, 0)) == 0
 
 
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NETWORKS), ("attention-net", {"size": True})])
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, {}) for name in NETWORKS), ("attention-net", {"size": True, "place": True})]
+)
 def test_layers_come_beside_the_logits_as_they_were_named(name, options):
     network = tiny(name, **options)
     dates = dates_for(network, 32, 48, n=2)
@@ -732,7 +739,7 @@ def test_layers_come_beside_the_logits_as_they_were_named(name, options):
     assert {key: layer.shape for key, layer in layers.items()} == {
         key: (2, bands, 32, 48) for key, bands in network.layers(dates.shape[1]).items()
     }
-    assert ("size" in layers) == bool(options)
+    assert {"size", "place"} & set(layers) == set(options)
 
 
 def test_the_size_of_a_change_is_a_layer():
@@ -757,6 +764,58 @@ def test_where_sizes_are_estimated_their_error_is_a_tenth_of_the_loss_more():
     further = 0.1 * size_loss(torch.log2(layers["size"][:, 0]), batch.labels)
     assert further > 0.01
     torch.testing.assert_close(with_size, cross_entropy(logits, batch.labels) + further)
+
+
+def test_middles_of_whole_changes_are_taught():
+    """Labels of a rectangle and an L, whose centroid lies between pixels, and of what the border cuts."""
+    labels = torch.zeros(1, 20, 24, dtype=torch.long)
+    labels[0, 2:6, 3:9] = labels[0, 10:14, 5] = labels[0, 13, 5:9] = labels[0, 9:12, -1] = 1
+    place = torch.zeros(1, 2, 20, 24)
+    rows, cols = np.indices((20, 24))
+    for part in ((slice(2, 6), slice(3, 9)), (slice(10, 14), slice(5, 9))):
+        own = np.zeros((20, 24), bool)
+        own[part] = labels[0].numpy()[part] > 0
+        for channel, at in enumerate((cols, rows)):
+            place[0, channel][own] = torch.from_numpy(at[own].mean() - at[own]).float()
+    assert place_loss(place, labels) == pytest.approx(0, abs=1e-7)
+    estimated = (place + 16).requires_grad_()
+    loss = place_loss(estimated, labels)
+    assert loss.item() == pytest.approx(1.5)  # 16 pixels are 2 units
+    loss.backward()
+    counted = (labels == 1).clone()
+    counted[..., -1] = False
+    assert torch.equal((estimated.grad != 0)[0, 0], counted[0])
+    assert place_loss(place, torch.zeros_like(labels)) == 0
+
+
+def test_where_places_are_estimated_their_error_is_a_tenth_of_the_loss_more():
+    network = build_network("attention-net", {**SMALL["attention-net"], "place": True}).eval()
+    batch = batch_with_a_change(network)
+    batch.labels[:, 0] = 0
+    with torch.no_grad():
+        logits, layers = network.with_layers(batch.dates)
+        further = 0.1 * place_loss(layers["place"], batch.labels)
+        assert further > 0.01
+        torch.testing.assert_close(network.loss(batch, cross_entropy), cross_entropy(logits, batch.labels) + further)
+
+
+def test_sizes_and_places_are_in_pixels_of_the_tile_whatever_the_network_sees():
+    torch.manual_seed(0)
+    network = lively(build_network("attention-net", {**SMALL["attention-net"], "size": True, "place": True}))
+    dates, valid = torch.randn(1, 2, 3, 64, 64), torch.ones(1, 2, 64, 64)
+    twice = torch.nn.functional.interpolate(dates[0], scale_factor=2, mode="bilinear")[None]
+    by_zoom = {}
+    for zoom in (1, 2):
+        values = Preparation(gain=((1.0,) * 3,) * 2, offset=((0.0,) * 3,) * 2, zoom=Fraction(zoom))
+        with torch.no_grad():
+            by_zoom[zoom] = TileScores(network, values, temperature=1.0, augment=False).with_layers(dates, valid)
+    with torch.no_grad():
+        _, layers = network.with_layers(twice)
+    size, place = (torch.nn.functional.avg_pool2d(layers[name], 2) for name in ("size", "place"))
+    assert list(network.layers(2)) == ["size", "place"]
+    torch.testing.assert_close(by_zoom[2][:, 1:2], size / 4, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(by_zoom[2][:, 2:], place / 2, rtol=1e-4, atol=1e-4)
+    assert by_zoom[1].shape == by_zoom[2].shape == (1, 4, 64, 64)
 
 
 class Means(torch.nn.Module):

@@ -79,3 +79,17 @@ def test_the_order_of_dates_bands_and_scenes_stays():
     dates = torch.randn(3, 2, 3, 4, 4)
     single = torch.cat([symmetric_mean(slanted, each[None], torch.flip) for each in dates])
     torch.testing.assert_close(symmetric_mean(slanted, dates, torch.flip), single)
+
+
+def test_what_points_to_a_mark_points_to_it_in_every_symmetry():
+    """The mean of eight equal answers is the answer: each is turned back with its direction."""
+    image = torch.zeros(2, 1, 1, 7, 5)
+    image[0, 0, 0, 1, 3] = image[1, 0, 0, 6, 0] = 1
+
+    def pointing(dates):
+        rows, cols = torch.meshgrid(*map(torch.arange, dates.shape[-2:]), indexing="ij")
+        found = [torch.nonzero(each[0, 0])[0] for each in dates]
+        return torch.stack([torch.stack([torch.ones_like(cols), at[1] - cols, at[0] - rows]) for at in found]).float()
+
+    torch.testing.assert_close(symmetric_mean(pointing, image, torch.flip, 1), pointing(image))
+    assert not torch.equal(symmetric_mean(pointing, image, torch.flip), pointing(image))

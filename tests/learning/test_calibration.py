@@ -18,6 +18,7 @@ from geochange.learning.calibration import (  # noqa: E402
     LabelledLogits,
     calibrate,
     fit_temperature,
+    measure_calibration,
     thresholds_for,
 )
 from geochange.learning.scoring import (  # noqa: E402
@@ -213,3 +214,13 @@ def test_distances_of_ground_without_data_at_one_date_do_not_count(tmp_path):
         network.calibrate(network.distance(blank)[0][valid])
     for name, value in network.state_dict().items():
         torch.testing.assert_close(done.weights[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_networks_that_are_the_same_are_calibrated_as_one_on_all_that_each_has_not_seen(tmp_path):
+    pairs = open_collection(tiny_network.write_pairs(tmp_path / "pairs", ["a", "b", "c"], labels=(255, 7)), UNSURE)
+    about = tiny_network.about(network="siamese-unet", options={"bands": 3, "classes": ("change",), "widths": (4, 6)})
+    checkpoint = Checkpoint(about, lively(build_network("siamese-unet", about.options)).state_dict())
+    apart = measure_calibration([(checkpoint, [pairs.part([2])]), (checkpoint, [pairs.part([0, 1])])])
+    together = calibrate(checkpoint, [pairs.part([2, 0, 1])]).about
+    assert (apart.temperature, apart.thresholds) == (together.temperature, together.thresholds)
+    assert apart.given_to(checkpoint).about == together

@@ -13,8 +13,9 @@ from geochange.detectors.networks.checkpoint import Checkpoint
 from geochange.errors import BadOption
 from geochange.learning import material
 from geochange.learning.material import gather, make_network, make_samples, sample_size, training_gsd
-from geochange.learning.options import TrainRunOptions
+from geochange.learning.options import FinetuneOptions, TrainRunOptions
 from geochange.learning.run_options import parse_training_data
+from geochange.learning.scoring import scene_of
 from tests.stand_ins import PLACE, changed_pair, write_raster
 from tests.tiny_network import write_pairs
 
@@ -162,3 +163,29 @@ def test_augmentation_of_the_run_is_that_of_its_samples(tmp_path):
     assert drawn.geometry == replace(NO_GEOMETRY, rotation=30.0)
     assert drawn.look == LookOptions(noise=0.5, swap=False)
     assert make_samples(found, replace(options, augmentation={}), SimpleNamespace(stride=16)).options.look.swap
+
+
+def test_each_scene_is_held_out_once_with_all_of_its_tiles(tmp_path):
+    names = [f"scene{scene}_{row}_0" for scene in range(5) for row in range(2)]
+    data = parse_training_data(str(write_pairs(tmp_path / "pairs", names)))
+    options = FinetuneOptions(auto=True, classes=("change",))
+    found = gather([data], options)
+    assert (len(found.training[0]), found.held_out, len(found.folds)) == (10, (), 3)
+    assert sorted(map(len, found.folds)) == [1, 2, 2]
+    assert set.union(*map(set, found.folds)) == {f"scene{k}" for k in range(5)}
+    held = []
+    for number in range(3):
+        fold = found.fold(number)
+        training, held_out = (
+            {item.pair.name for each in part for item in each.items} for part in (fold.training, fold.held_out)
+        )
+        assert training | held_out == set(names)
+        assert not {scene_of(name) for name in training} & {scene_of(name) for name in held_out}
+        assert fold.folds == ()
+        held += held_out
+    assert sorted(held) == names
+    assert gather([data], replace(options, val_share=0.5)).folds == ()
+    assert gather([data], replace(options, val=str(data.path))).folds == ()
+    assert gather([data], replace(options, auto=False)).folds == ()
+    alone = gather([parse_training_data(str(write_pairs(tmp_path / "alone", ["a_0_0", "a_0_1"])))], options)
+    assert alone.folds == ()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from geochange.learning.optimising import average_weights, make_optimizer, rate_factor
+from geochange.learning.optimising import average_weights, make_optimizer, mean_weights, rate_factor
 from geochange.learning.options import TrainOptions
 from tests.tiny_network import make_network
 
@@ -179,3 +179,14 @@ def test_the_optimizer_is_torch_s_of_that_name(name, kind):
     assert sorted(group["weight_decay"] for group in optimizer.param_groups) == [0.0, 0.1]
     if name == "sgd":
         assert {group["momentum"] for group in optimizer.param_groups} == {0.8}
+
+
+def test_the_mean_of_weights_is_theirs_and_counts_are_the_first_ones():
+    several = [
+        {"w": torch.tensor([1.0, 2.0]) * k, "half": torch.ones(2).half() * k, "n": torch.tensor(k)} for k in (1, 5)
+    ]
+    found = mean_weights(several)
+    assert found["w"].tolist() == [3, 6]
+    assert (found["half"].dtype, found["half"].tolist()) == (torch.float16, [3, 3])
+    assert found["n"] == 1
+    assert all(torch.equal(value, several[0][name]) for name, value in mean_weights(several[:1]).items())

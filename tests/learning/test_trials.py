@@ -4,47 +4,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geochange.learning.trials import Choice, best_of, candidates, longest_run, rounds, search
+from geochange.learning.trials import LONGER, Choice, best_of, candidates, plan_steps
 
 
-def test_rates_around_the_given_one_are_tried_with_and_without_a_frozen_encoder():
+def test_rates_from_the_given_one_are_tried_with_and_without_a_frozen_encoder():
     tried = candidates(5e-4, encoder=True)
-    assert len(tried) == len(set(tried)) == 12
-    assert {each.frozen for each in tried} == {0, 0.25, 1}
-    assert sorted({each.rate for each in tried}) == pytest.approx([2.5e-4, 5e-4, 1e-3, 2e-3])
+    assert len(tried) == len(set(tried)) == 4
+    assert tried[0] == Choice(0.25, 5e-4)  # what is done without trials, which of equals is kept
+    assert {each.frozen for each in tried} == {0, 0.25}
+    assert sorted({each.rate for each in tried}) == pytest.approx([5e-4, 2e-3])
     assert {each.frozen for each in candidates(5e-4, encoder=False)} == {0}
 
 
-def test_each_round_tries_the_best_third_with_three_times_the_steps():
-    assert rounds(12) == [(12, 9), (4, 3), (2, 1)]
-    assert rounds(4) == [(4, 3), (2, 1)]
-    assert rounds(1) == [(1, 1)]
+@given(st.integers(1, 16), st.integers(1, 3), st.integers(0, 20_000), st.integers(1, 1000))
+def test_all_that_is_planned_fits(trials, finals, updates, most):
+    steps = plan_steps(trials, finals, updates, most)
+    trial, final = steps["trial"], steps["final"]
+    assert trials * trial + finals * final <= updates
+    assert max(trial, final) <= most
+    if final < most:
+        assert final >= LONGER * trial - trials - finals * LONGER
+    if trial < most:
+        assert trials * (trial + 1) + finals * final > updates
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=16, unique=True), st.integers(16, 500))
-def test_the_best_candidate_wins_where_steps_matter_not(merits, longest):
-    tried = [Choice(0.0, 1.0 + k, 0) for k in range(len(merits))]
-    trials = search(tried, longest, lambda choice: merits[round(choice.rate) - 1])
-    best = best_of(trials)
-    assert best.merit == max(merits)
-    assert best.choice.steps == longest
-    assert len(trials) == sum(count for count, _ in rounds(len(merits)))
+def test_time_that_the_last_trainings_cannot_use_lengthens_the_trials():
+    assert plan_steps(12, 3, 1200, 600) == {"trial": 50, "final": 200}
+    assert plan_steps(12, 3, 3600, 600) == {"trial": 150, "final": 600}
+    assert plan_steps(12, 3, 5000, 600) == {"trial": 266, "final": 600}
+    assert plan_steps(12, 3, 99_000, 600) == {"trial": 600, "final": 600}
 
 
-def test_a_shorter_trial_that_was_better_is_taken():
-    trials = search([Choice(0.0, 1.0, 0)] * 4, 100, lambda choice: 1 / choice.steps)
-    assert best_of(trials).choice.steps == 33
-
-
-@given(st.integers(1, 16), st.integers(100, 5000))
-def test_all_trials_take_no_more_updates_than_there_are(count, updates):
-    longest = longest_run(count, updates)
-    tried = search([Choice(0.0, 1.0, 0)] * count, longest, lambda choice: 0.0)
-    assert sum(trial.choice.steps for trial in tried) <= updates
-
-
-def test_a_search_without_time_keeps_what_it_has():
-    left = iter([0.1, 0.4, 0.2, 0.3, 0.5, None])
-    trials = search([Choice(0.0, float(k), 0) for k in range(4)], 60, lambda choice: next(left))
-    assert [trial.choice.steps for trial in trials] == [20] * 4 + [60]
-    assert best_of(trials).choice == Choice(0.0, 1.0, 60)
+def test_the_greatest_mean_is_the_best_and_of_equals_the_first():
+    assert best_of([[0.5, 0.1], [0.2, 0.6], [0.3, 0.3]]) == 1
+    assert best_of([[0.2, 0.4], [0.3, 0.3], [0.1, 0.2]]) == 0

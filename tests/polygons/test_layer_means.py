@@ -1,18 +1,24 @@
 """Columns of polygons that are measured in rasters: means, the likeliest interval, and its dates."""
 
+import json
+from dataclasses import replace
+
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 import shapely
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 import geochange
-from geochange.polygons.layer_means import date_in_name, dates_of, mean_within
+from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
+from geochange.detectors.networks.registry import build_network
+from geochange.polygons.layer_means import centre_within, date_in_name, dates_of, mean_within
 from tests.commands import refused
-from tests.small_networks import save_small
+from tests.small_networks import lively, save_small
 from tests.stand_ins import changed_pair, write_raster
 
 SHAPE = (40, 60)
@@ -39,6 +45,52 @@ def test_means_are_those_of_the_pixels_inside(raster, left, top, width, height, 
     for band, each in zip(values, found, strict=True):
         known = band[inside & np.isfinite(band)]
         assert np.isnan(each) if not known.size else each == pytest.approx(known.mean(), rel=1e-6)
+
+
+def test_pixels_that_point_to_one_place_name_it(tmp_path):
+    rows, cols = np.indices(SHAPE)
+    values = np.stack([20.25 - (cols + 0.5), 7.5 - (rows + 0.5)]).astype(np.float32)
+    values[:, 5, 5:9] = np.nan
+    path = write_raster(tmp_path / "place.tif", values, nodata=np.nan)
+    with rasterio.open(path) as dataset:
+        for shape in (shapely.box(2, 3, 9, 12), shapely.box(-1, 0, 60, 40), shapely.Point(30, 20).buffer(6)):
+            np.testing.assert_allclose(centre_within(dataset, shape), [20.25, 7.5], atol=1e-5)
+        assert np.isnan(centre_within(dataset, shapely.box(5, 5, 9, 6))).all()
+
+
+def test_a_network_that_estimates_size_and_place_leaves_them_as_columns(run, tmp_path):
+    pair = [write_raster(tmp_path / f"{k}.tif", date) for k, date in enumerate(changed_pair((70, 96)))]
+    about = load_checkpoint(save_small(tmp_path / "small.pt")).about
+    options = {**about.options, "size": True, "place": True}
+    torch.manual_seed(0)
+    network = lively(build_network("attention-net", options))
+    with torch.no_grad():
+        network.point[-1].bias += torch.tensor([2.0, -1.0])
+    checkpoint = Checkpoint(replace(about, options=options), network.state_dict())
+    checkpoint.save(tmp_path / "two.pt")
+    arguments = ("detect", *pair, "--checkpoint", tmp_path / "two.pt", "--layers", "size,place")
+    code, _, errors = run(*arguments, "-o", tmp_path / "out")
+    assert code == 0, errors
+    layer = geopandas.read_file(tmp_path / "out" / "changes.gpkg", layer="changes")
+    with (
+        rasterio.open(tmp_path / "out" / "place.tif") as dataset,
+        rasterio.open(tmp_path / "out" / "size.tif") as other,
+    ):
+        place, size, transform = dataset.read(), other.read(1), dataset.transform
+    rows, cols = np.indices(size.shape) + 0.5
+    assert len(layer) > 1
+    for row in layer.itertuples():
+        inside = rasterize([row.geometry], size.shape, transform=transform).astype(bool)
+        at = transform @ ((cols + place[0])[inside].mean(), (rows + place[1])[inside].mean())
+        assert (row.centre_x, row.centre_y) == pytest.approx(at, abs=1e-3)
+        assert row.size == pytest.approx(size[inside].mean(), rel=1e-5)
+    code, out, errors = run("evaluate", tmp_path / "out" / "changes.gpkg", tmp_path / "out" / "changes.gpkg", "--json")
+    assert code == 0, errors
+    errors = json.loads(out)["estimates"]
+    distances = np.hypot(layer.centre_x - layer.centroid.x, layer.centre_y - layer.centroid.y)
+    assert errors["place"] == {"count": len(layer), "estimated": pytest.approx(distances.mean()), "outlined": 0.0}
+    assert errors["size"]["estimated"] == pytest.approx(abs(layer["size"] / layer.area_px - 1).mean())
+    assert errors["size"]["outlined"] == 0
 
 
 @pytest.mark.parametrize(

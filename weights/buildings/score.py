@@ -9,17 +9,16 @@ thresholds are chosen on the even scenes alone. Intervals are of 95 %, from a bo
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from train import GSD, even_scenes
 
 from geochange.datasets.collection import Collection, open_collection
 from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.learning.calibration import calibrate
+from geochange.learning.optimising import mean_weights
 from geochange.learning.scoring import CollectionScores, ScoringOptions, pool_scores, score_items
 
 
@@ -27,17 +26,6 @@ def score(checkpoint: Checkpoint, collection: Collection, *, augment: bool) -> C
     """Scores of a checkpoint by scene."""
     options = ScoringOptions(augment=augment, gsd=GSD, temperature=checkpoint.about.temperature)
     return pool_scores(score_items(checkpoint.build(), collection, checkpoint.about.normalisation, options))
-
-
-def averaged(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    """The first one, with the mean of the weights of all."""
-    weights = {
-        name: torch.stack([each.weights[name].float() for each in checkpoints]).mean(dim=0)
-        if value.is_floating_point()
-        else value
-        for name, value in checkpoints[0].weights.items()
-    }
-    return replace(checkpoints[0], weights=weights)
 
 
 def main() -> None:
@@ -51,7 +39,8 @@ def main() -> None:
     whole = open_collection(arguments.levir / "val_256px_0.5m", CollectionOptions(gsd=GSD))
     even = even_scenes(whole)
     odd = sorted(set(range(len(whole))) - set(even))
-    checkpoint = averaged([load_checkpoint(path) for path in arguments.checkpoints]).halved()
+    checkpoints = [load_checkpoint(path) for path in arguments.checkpoints]
+    checkpoint = replace(checkpoints[0], weights=mean_weights([each.weights for each in checkpoints])).halved()
     checkpoint = calibrate(checkpoint, [whole.part(even)])
     print("temperature", round(checkpoint.about.temperature, 3), "thresholds", checkpoint.about.thresholds)
     chosen = score(checkpoint, whole.part(even), augment=arguments.augment)

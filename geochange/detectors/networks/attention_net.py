@@ -20,8 +20,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geochange.arrays import IGNORE
-from geochange.detectors.networks.contract import Batch, Criterion, Network, outputs_needed, supervise
+from geochange.arrays import IGNORE, Floats, Ints
+from geochange.detectors.networks.contract import PLACE, Batch, Criterion, Network, outputs_needed, supervise
 from geochange.detectors.networks.layers import (
     ChannelAttention,
     NeighbourhoodAttention,
@@ -39,7 +39,8 @@ CELLS = range(8, 17)
 POOLING_WINDOWS = (3, 7, 11)  # cells of 16 pixels
 ATTENTION_WINDOW = 7  # cells of 16 pixels
 SQUEEZE_WINDOWS = {8: 9, 16: 7}  # stride -> cells
-SIZE_WEIGHT = 0.1
+SIZE_WEIGHT, PLACE_WEIGHT = 0.1, 0.1
+PLACE_UNIT = 8.0  # pixels: what the head of places gives as 1
 LARGEST_LOG_AREA = 20.0  # about a thousand pixels on a side
 
 
@@ -64,6 +65,8 @@ class AttentionNetOptions:
     by 16 / cell: it sees smaller changes and finer outlines, in more time."""
     size: bool = False
     """Also estimate, at each pixel, the area of the change that it lies in."""
+    place: bool = False
+    """Also estimate, at each pixel, how far away the middle of the change is that it lies in."""
 
 
 class DateFusion(nn.Module):
@@ -139,30 +142,36 @@ class AttentionNet(Network):
         self.auxiliary = nn.ModuleList(nn.Conv2d(widths[s], k, 1) for s in (1, 2, 3))
         if options.size:
             self.measure = nn.Sequential(conv_block(widths[0], widths[0]), nn.Conv2d(widths[0], 1, 1))
+        if options.place:
+            self.point = nn.Sequential(conv_block(widths[0], widths[0]), nn.Conv2d(widths[0], 2, 1))
 
     def layers(self, dates: int) -> Mapping[str, int]:
-        """Name the area, in pixels of the training, of the change that a pixel lies in, if it does."""
-        return {"size": 1} if self.options.size else {}
+        """Name the area of the change that a pixel lies in, if it does, and how far its middle lies right and down."""
+        return ({"size": 1} if self.options.size else {}) | ({PLACE: 2} if self.options.place else {})
 
     def outputs(self, dates: Tensor) -> list[Tensor]:
         """Compute the logits, see `Network.outputs`."""
         return self._logits(self._pyramid(dates))
 
     def with_layers(self, dates: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Compute the logits and the size, see `Network.with_layers`."""
+        """Compute the logits, the size and the place, see `Network.with_layers`."""
         pyramid = self._pyramid(dates)
-        logits = self._logits(pyramid)[0]
-        if not self.options.size:
-            return logits, {}
-        return logits, {"size": torch.exp2(self._log_area(pyramid).clamp(0, LARGEST_LOG_AREA))}
+        layers = {}
+        if self.options.size:
+            layers["size"] = torch.exp2(self._log_area(pyramid).clamp(0, LARGEST_LOG_AREA))
+        if self.options.place:
+            layers[PLACE] = self._place(pyramid)
+        return self._logits(pyramid)[0], layers
 
     def loss(self, batch: Batch, criterion: Criterion) -> Tensor:
-        """As for every network; and where sizes are estimated, the error of their logarithms."""
+        """As for every network; and errors of the logarithms of sizes, and of places, where they are estimated."""
         pyramid = self._pyramid(batch.dates)
         loss = supervise(self._logits(pyramid), batch.labels, criterion)
-        if not self.options.size:
-            return loss
-        return loss + SIZE_WEIGHT * size_loss(self._log_area(pyramid)[:, 0], batch.labels)
+        if self.options.size:
+            loss = loss + SIZE_WEIGHT * size_loss(self._log_area(pyramid)[:, 0], batch.labels)
+        if self.options.place:
+            loss = loss + PLACE_WEIGHT * place_loss(self._place(pyramid), batch.labels)
+        return loss
 
     def convert_weight(self, name: str, given: Tensor) -> Tensor | None:
         """Let what mixed |a - b| and a + b mix |a - b|, a and b to the same."""
@@ -175,6 +184,11 @@ class AttentionNet(Network):
         """(n, 1, y, x) base-2 logarithm of an area in pixels."""
         log_area: Tensor = self.leave(self.measure(pyramid[0]))
         return log_area
+
+    def _place(self, pyramid: list[Tensor]) -> Tensor:
+        """(n, 2, y, x) pixels to the right and down."""
+        place: Tensor = self.leave(self.point(pyramid[0])) * PLACE_UNIT
+        return place
 
     def _pyramid(self, dates: Tensor) -> list[Tensor]:
         """(n, ws, y/s, x/s) at strides 2, 4, 8 and 16 of the enlarged image; the first has gathered from the others."""
@@ -228,14 +242,44 @@ def size_loss(log_area: Tensor, labels: Tensor) -> Tensor:
     return (errors * counted).sum() / counted.sum().clamp(min=1)
 
 
-def _log_areas(labels: Tensor) -> Tensor:
-    """(y, x) labels -> (y, x) base-2 logarithm of the pixels of each whole change; NaN elsewhere."""
+def place_loss(place: Tensor, labels: Tensor) -> Tensor:
+    """How far estimated middles of changes are off: Huber's loss of their pixels over `PLACE_UNIT`; as `size_loss`.
+
+    Args:
+        place: (n, 2, y, x) estimated pixels to the right and down.
+        labels: (n, y, x); changes that touch the border or a pixel without label do not count.
+
+    Returns:
+        A scalar; 0 where no change is whole.
+    """
+    wanted = torch.stack([_places(each) for each in labels.cpu()]).to(place.device)
+    counted = torch.isfinite(wanted)
+    off = functional.smooth_l1_loss(place.float() / PLACE_UNIT, wanted.nan_to_num(0.0) / PLACE_UNIT, reduction="none")
+    return (off * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _whole_changes(labels: Tensor) -> tuple[Ints, Floats]:
+    """(y, x) labels -> (y, x) numbers of regions, and the pixels of each; NaN of those that may go on elsewhere."""
     regions, count = ndimage.label((labels > 0).numpy())  # pixels without label join them: such regions are not whole
     areas = np.bincount(regions.ravel(), minlength=count + 1).astype(np.float32)
     unknown = labels.numpy() == IGNORE
     edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1], regions[unknown]])
     areas[np.append(edge, 0)] = np.nan
+    return regions, areas
+
+
+def _log_areas(labels: Tensor) -> Tensor:
+    """(y, x) labels -> (y, x) base-2 logarithm of the pixels of each whole change; NaN elsewhere."""
+    regions, areas = _whole_changes(labels)
     return torch.from_numpy(np.log2(areas)[regions])
+
+
+def _places(labels: Tensor) -> Tensor:
+    """(y, x) labels -> (2, y, x) pixels to the right and down to the centroid of each whole change; NaN elsewhere."""
+    regions, areas = _whole_changes(labels)
+    at = np.indices(regions.shape)[::-1]  # (2, y, x) column and row
+    middle = np.stack([np.bincount(regions.ravel(), each.ravel(), len(areas)) for each in at]) / areas
+    return torch.from_numpy((middle[:, regions] - at).astype(np.float32))
 
 
 def feature_encoder(name: str, bands: int, strides: tuple[int, ...]) -> tuple[nn.Module, list[int]]:

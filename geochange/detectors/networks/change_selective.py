@@ -36,7 +36,7 @@ class ChangeSelective(TwoStageNetwork):
     def __init__(self, options: ObjectNetworkOptions) -> None:
         super().__init__(options)
         opencv()
-        self.receptive_radius = -(-max(self.receptive_radius, CELL + MARGIN) // CELL) * CELL
+        self.receptive_radius = max(self.receptive_radius, CELL + MARGIN)
 
     def object_loss(self, pyramid: Sequence[Tensor], dates: Tensor, targets: Sequence[Targets]) -> Tensor:
         """Return the loss of the second stage: the first one is not trained."""

@@ -16,6 +16,11 @@ OBJECT = 256
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """(n, k, y, x) logits and (n, y, x) labels -> the loss, a scalar."""
 
+PIXEL_POWERS: Mapping[str, int] = {"size": 2, "place": 1}
+"""Layers that are measured in pixels -> the power of their side."""
+PLACE = "place"
+"""The layer that points to the middle of the change that a pixel lies in: pixels to the right, and down."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geochange.arrays import Bools, Floats
-from geochange.detectors.networks.contract import Network, probability
+from geochange.detectors.networks.contract import PIXEL_POWERS, PLACE, Network, outputs_needed, probability
 from geochange.detectors.networks.engines import ENGINES, Find, Run, with_torch
 from geochange.detectors.networks.folding import fold_normalisation
 from geochange.detectors.networks.symmetry import symmetric_mean
@@ -63,10 +63,15 @@ class TileScores(nn.Module):
 
     def with_layers(self, dates: Tensor, valid: Tensor) -> Tensor:
         """As `forward`, followed by the bands of all layers of the network: (n, class + bands, y, x)."""
-        output = self._run(self._joined_layers, dates, valid)
-        bands = sum(self.network.layers(dates.shape[1]).values())
-        logits, layers = output[:, : output.shape[1] - bands], output[:, output.shape[1] - bands :]
-        return torch.cat([probability(logits, self.temperature), layers], dim=1)
+        layers = self.network.layers(dates.shape[1])
+        classes = outputs_needed(self.network.classes)
+        names = [name for name, bands in layers.items() for _ in range(bands)]
+        output = self._run(
+            self._joined_layers, dates, valid, pointing=classes + names.index(PLACE) if PLACE in names else None
+        )
+        scale = [float(self.zoom) ** -PIXEL_POWERS.get(name, 0) for name in names]  # to the tile's pixels
+        measured = output[:, classes:] * torch.tensor(scale, device=output.device)[:, None, None]
+        return torch.cat([probability(output[:, :classes], self.temperature), measured], dim=1)
 
     def find(self, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the boxes of a network of objects, in the tiles' pixels: see `ObjectNetwork`."""
@@ -80,11 +85,13 @@ class TileScores(nn.Module):
         logits, layers = self.network.with_layers(dates)
         return torch.cat([logits, *layers.values()], dim=1)
 
-    def _run(self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor) -> Tensor:
+    def _run(
+        self, network: Callable[[Tensor], Tensor], dates: Tensor, valid: Tensor, pointing: int | None = None
+    ) -> Tensor:
         """Run a network on stored values, and bring its output to the tile's pixels."""
         rows, cols = dates.shape[-2:]
         fitting = self.prepared(dates, valid)
-        output = symmetric_mean(network, fitting, torch.flip) if self.augment else network(fitting)
+        output = symmetric_mean(network, fitting, torch.flip, pointing) if self.augment else network(fitting)
         return self.restored(output, rows, cols)
 
     def prepared(self, dates: Tensor, valid: Tensor) -> Tensor:
