@@ -12,6 +12,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from train import GSD, even_scenes
 
 from geochange.datasets.collection import Collection, open_collection
