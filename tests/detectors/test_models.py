@@ -412,6 +412,7 @@ def test_of_several_outputs_the_largest_is_taken_or_the_one_named(tmp_path):
 
 def test_a_manifest_is_the_same_in_toml_and_json(tmp_path):
     told = Manifest(inputs="pair", bands=("rød", "g"), divide_by=255.0, gsd=(0.3, 1.0), classes=("a",), licence='"x"')
+    assert "  " not in told.as_toml()  # between words of a comment
     for name, text in (("m.toml", told.as_toml()), ("m.json", told.as_json())):
         (tmp_path / name).write_text(text, encoding="utf-8")
         assert read_manifest(tmp_path / name) == told
