@@ -11,6 +11,7 @@ import geochange
 from geochange.review.saved import SavedReview
 from tests.review.conftest import SAMPLE, decided_by_truth
 
+pytestmark = pytest.mark.xdist_group("workflows")  # groups are begun first, and a round takes long
 ROUND = Path(__file__).parents[1] / "workflows" / "review_round.py"
 
 
