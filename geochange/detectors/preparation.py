@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, gcd, isfinite, sqrt
+from math import ceil, gcd, isfinite
 from typing import TypeAlias
 
 import numpy as np
@@ -110,7 +110,7 @@ def _zoom(training: Training, series: Series, name: str, *, match_gsd: bool) -> 
             f"the scene has pixels of {series.gsd:.3g} m, {name} was trained with {trained}; "
             "add --match-gsd to score the scene at that size"
         )
-    wanted = series.gsd / sqrt(low * high)
+    wanted = series.gsd / (high if series.gsd > high else low)  # the nearer end: less is resampled
     if not 1 / LARGEST_ZOOM <= wanted <= LARGEST_ZOOM:
         raise BadOption(
             f"the scene has pixels of {series.gsd:.3g} m, {name} was trained with {trained}: more than "

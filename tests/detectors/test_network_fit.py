@@ -79,11 +79,11 @@ def test_pixels_of_about_the_size_of_training_or_of_no_known_size_are_taken_as_t
 @pytest.mark.parametrize(
     ("trained", "gsd", "zoom", "words"),
     [
-        ((1.5, 2.5), 1.19, Fraction(3, 5), "pixels of 1.19 m, network was trained with 1.5 to 2.5 m;"),
-        ((1.5, 2.5), 3.13, Fraction(5, 3), "pixels of 3.13 m, network was trained with 1.5 to 2.5 m;"),
+        ((1.5, 2.5), 1.19, Fraction(4, 5), "pixels of 1.19 m, network was trained with 1.5 to 2.5 m;"),
+        ((1.5, 2.5), 3.13, Fraction(5, 4), "pixels of 3.13 m, network was trained with 1.5 to 2.5 m;"),
         ((1.0, 1.0), 8.0, Fraction(8), "pixels of 8 m, network was trained with 1 m;"),
         ((1.0, 1.0), 0.125, Fraction(1, 8), "pixels of 0.125 m, network was trained with 1 m;"),
-        ((1.0, 4.0), 6.0, Fraction(3), "pixels of 6 m, network was trained with 1 to 4 m;"),
+        ((1.0, 4.0), 6.0, Fraction(3, 2), "pixels of 6 m, network was trained with 1 to 4 m;"),
     ],
 )
 def test_pixels_of_another_size_are_resampled_where_that_is_asked_for(checkpoint, trained, gsd, zoom, words):
