@@ -22,6 +22,7 @@ from tests.tiny_network import about, write_pairs
 
 
 def checkpoint_of(name, **options):
+    torch.manual_seed(0)
     network = lively(build_network(name, {**SMALL[name], **options}))
     settings = {"bands": 3, "classes": ("change",), **SMALL[name], **options}
     return Checkpoint(about(network=name, options=settings), network.state_dict())
