@@ -89,7 +89,7 @@ class Automatic:
         return cls(about, begin, chosen, {**plan, "trials": [], "finals": []})
 
     def supervise(self, run: Finetuning, record: MutableMapping[str, Any]) -> tuple[Part, dict[str, float]]:
-        """Run the trials, and train as the best ones.
+        """Run the trials, and train in the best way.
 
         Args:
             run: the training.
@@ -111,7 +111,7 @@ class Automatic:
         return part, run.score(load_checkpoint(run.folder / BEST))
 
     def _choose(self, run: Finetuning) -> None:
-        """Run the trials; record what they say, and discard their weights."""
+        """Run the trials; record the best way, and how many steps it has time for."""
         merits = self._search(run)
         place = best_of(merits)
         if fmean(merits[place]) <= 0:

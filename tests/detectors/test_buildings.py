@@ -38,7 +38,7 @@ def test_a_coarse_scene_is_refused_with_both_pixel_sizes(tmp_path):
 
 
 @needs_shared
-def test_buildings_are_found_on_tiles_that_were_not_taught(tmp_path):
+def test_buildings_are_found_on_tiles_that_were_not_trained_on(tmp_path):
     tiles = [each for each in sorted(LEVIR.joinpath("label").iterdir()) if int(each.stem[3:6]) % 2]
     threshold = load_checkpoint(package.WEIGHTS).about.thresholds["default"]
     hits = false = missed = 0

@@ -105,14 +105,14 @@ def test_swapped_dates_and_samples_side_by_side_are_found_alike(classes):
         assert torch.maximum(middle - low, high - middle).max() <= network.reach + 1e-3
 
 
-def test_every_weight_is_taught_and_unknown_ground_teaches_nothing():
+def test_every_weight_is_trained_and_unknown_ground_trains_nothing():
     network = small().train()
     labels = torch.zeros(2, 64, 64, dtype=torch.int64)
     labels[0, 10:14, 20:26] = labels[1, 30:40, 30:40] = 1
     dates = torch.randn(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     network.loss(Batch(dates, labels), cross_entropy).backward()
-    taught = [each.grad is not None and bool(each.grad.isfinite().all()) for each in network.parameters()]
-    assert all(taught)
+    trained = [each.grad is not None and bool(each.grad.isfinite().all()) for each in network.parameters()]
+    assert all(trained)
     nowhere = torch.full_like(labels, IGNORE)
     assert network.loss(Batch(dates, nowhere), cross_entropy).isfinite()
 

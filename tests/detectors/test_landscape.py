@@ -39,7 +39,7 @@ def test_other_weights_do_not_run_under_its_name(tmp_path):
         geochange.detect(*PAIR, tmp_path, detector="landscape", detector_options=options, bands=(1, 2, 3))
 
 
-def test_changes_of_a_made_scene_that_was_not_taught_are_found(tmp_path):
+def test_changes_of_a_made_scene_that_was_not_trained_on_are_found(tmp_path):
     found = geochange.detect(*PAIR, tmp_path, detector="landscape", bands=(1, 2, 3))
     threshold = load_checkpoint(detector_class("landscape").shipped).about.thresholds["default"]
     assert found.record["detector"]["name"] == "landscape"

@@ -46,7 +46,7 @@ def made(tmp_path_factory):
     return synthesize([path], folder / "out", options).folder
 
 
-def test_small_changes_are_found_in_an_image_that_was_not_taught(made, tmp_path):
+def test_small_changes_are_found_in_an_image_that_was_not_trained_on(made, tmp_path):
     pair = [made / letter / "part.tif" for letter in "AB"]
     found = geochange.detect(*pair, tmp_path / "out", detector="micro-changes", threshold=0.1)
     scores = geochange.evaluate(found.layer, made / "objects" / "part.gpkg").to_dict()["average_precision"]

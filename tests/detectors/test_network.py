@@ -213,7 +213,7 @@ def sixteen_bit(tmp_path, factor=30, dtype=np.uint16, add=200):
     return [write_raster(tmp_path / f"{i}-16.tif", image) for i, image in enumerate(images)]
 
 
-def test_scale_brings_sixteen_bits_to_what_was_taught(pair, small, tmp_path):
+def test_scale_brings_sixteen_bits_to_what_was_trained(pair, small, tmp_path):
     high = 255 * 30 + 200
     mapped = scored(sixteen_bit(tmp_path), tmp_path / "16", small, options={"scale": f"200:{high}"})
     np.testing.assert_allclose(mapped, scored(pair, tmp_path / "8", small), atol=1e-4)
@@ -239,7 +239,7 @@ def test_matched_dates_do_not_see_the_gain_and_offset_of_either(pair, tmp_path):
         assert found[0].std() > 0.01
 
 
-def test_values_outside_the_taught_range_are_refused_with_both_numbers(small, tmp_path):
+def test_values_outside_the_trained_range_are_refused_with_both_numbers(small, tmp_path):
     with pytest.raises(BadOption, match=r"values reach \d+, network was trained with 0 to 255; add --scale"):
         run(sixteen_bit(tmp_path), tmp_path / "out", small)
     assert not (tmp_path / "out").exists()
@@ -656,7 +656,7 @@ def test_the_automatic_scale_makes_both_dates_together_standard():
     np.testing.assert_allclose(scaled.std(axis=(0, 2, 3)), 1, atol=1e-3)
 
 
-def test_values_below_a_taught_range_that_begins_above_0_are_refused(tmp_path):
+def test_values_below_a_trained_range_that_begins_above_0_are_refused(tmp_path):
     trained = save_small(tmp_path / "high.pt", "siamese-unet", value_range=(1000.0, 1500.0))
     images = [
         write_raster(tmp_path / f"{k}.tif", date.astype(np.uint16)) for k, date in enumerate(changed_pair((96, 96)))

@@ -256,7 +256,7 @@ def losses_while_learning(network, steps, batch=None, rate=0.01):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_parameter_is_taught(name):
+def test_every_parameter_is_trained(name):
     network = tiny(name).train()
     network.loss(batch_with_a_change(network), cross_entropy).backward()
     assert [key for key, each in network.named_parameters() if each.grad is None or not each.grad.any()] == []
@@ -447,7 +447,7 @@ def dated_batch():
     return Batch(dates, labels)
 
 
-def test_dated_labels_teach_the_interval():
+def test_dated_labels_train_the_interval():
     torch.manual_seed(0)
     network, batch = build_network("conv-gru", TINY["conv-gru"] | {"dated": True}), dated_batch()
     losses_while_learning(network, 100, batch)
@@ -671,7 +671,7 @@ def test_pixels_without_data_are_not_reconstructed():
     assert loss.item() == pytest.approx(dates[..., :16].square().sum(dim=2).mean().item() / 2)
 
 
-def test_the_autoencoder_is_drawn_from_while_taught_alone():
+def test_the_autoencoder_is_drawn_from_while_trained_alone():
     network, batch = tiny("change-vae"), batch_with_a_change(tiny("change-vae"))
     with torch.no_grad():
         assert network.eval().loss(batch, cross_entropy) == network.loss(batch, cross_entropy)
@@ -699,7 +699,7 @@ def test_neighbourhood_attention_is_that_of_each_cell_to_its_window(shape):
         torch.testing.assert_close(found, x + attention.project(mixed.flatten(1, 2)), atol=1e-5, rtol=1e-5)
 
 
-def test_sizes_of_whole_changes_are_taught():
+def test_sizes_of_whole_changes_are_trained():
     """Labels of a square of 16 pixels, and of one that the border cuts."""
     labels = torch.zeros(1, 12, 12, dtype=torch.long)
     labels[0, 2:6, 3:7] = labels[0, 9:, 9:] = 1
@@ -766,7 +766,7 @@ def test_where_sizes_are_estimated_their_error_is_a_tenth_of_the_loss_more():
     torch.testing.assert_close(with_size, cross_entropy(logits, batch.labels) + further)
 
 
-def test_middles_of_whole_changes_are_taught():
+def test_middles_of_whole_changes_are_trained():
     """Labels of a rectangle and an L, whose centroid lies between pixels, and of what the border cuts."""
     labels = torch.zeros(1, 20, 24, dtype=torch.long)
     labels[0, 2:6, 3:9] = labels[0, 10:14, 5] = labels[0, 13, 5:9] = labels[0, 9:12, -1] = 1

@@ -63,7 +63,7 @@ def test_each_region_of_a_class_is_an_object():
     assert not found.unknown.any()
 
 
-def test_what_is_too_large_or_not_labelled_is_not_taught():
+def test_what_is_too_large_or_not_labelled_is_not_trained():
     labels = torch.zeros(80, 80, dtype=torch.int64)
     labels[10:70, 10:20], labels[0:5, 60:80] = 1, IGNORE
     found = targets_of(labels, ANCHORS)
@@ -88,15 +88,15 @@ def test_objects_of_up_to_twice_the_largest_anchor_are_trained_and_all_larger_on
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_every_weight_is_taught_and_unknown_ground_teaches_nothing_of_objects(name):
+def test_every_weight_is_trained_and_unknown_ground_trains_nothing_of_objects(name):
     network = small(name).train()
     labels = torch.zeros(2, 64, 64, dtype=torch.int64)
     labels[0, 10:14, 20:26] = labels[1, 30:40, 30:40] = 1
     loss = network.loss(Batch(dates(), labels), cross_entropy)
     loss.backward()
-    untaught = [key for key, each in network.named_parameters() if each.grad is None or not each.grad.isfinite().all()]
+    untrained = [key for key, each in network.named_parameters() if each.grad is None or not each.grad.isfinite().all()]
     assert loss.isfinite()
-    assert not untaught
+    assert not untrained
     nothing = [Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.ones(64, 64, dtype=torch.bool))] * 2
     if name == "change-ssd":
         assert network.object_loss(network.pyramid(dates()), dates(), nothing) == 0
@@ -298,7 +298,7 @@ def test_objects_with_numbers_are_told_apart_though_they_touch():
     assert len(targets_of(torch.from_numpy(labels.astype(np.int64)), ANCHORS).boxes) == 2
 
 
-def test_boxes_of_a_layer_are_taught_one_by_one(tmp_path):
+def test_boxes_of_a_layer_are_trained_one_by_one(tmp_path):
     images = [write_raster(tmp_path / f"{name}.tif", textured((64, 80))) for name in ("before", "after")]
     corners = [(10, 10, 14, 14), (14, 10, 18, 14), (30, 40, 41, 47)]
     squares = [shapely.box(*(PLACE @ (left, bottom)), *(PLACE @ (right, top))) for left, top, right, bottom in corners]
@@ -411,7 +411,7 @@ def test_it_learns_to_find_squares_and_says_so(tmp_path, name):
     assert score_histogram(items).at(0.5)["f1"] > 0.6
 
 
-def test_anchors_that_half_overlap_an_object_are_neither_taught_as_it_nor_as_background():
+def test_anchors_that_half_overlap_an_object_are_neither_trained_as_it_nor_as_background():
     network = build_network("change-rcnn", {"width": 8})
     anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 4], [0, 0, 10, 2]])  # IoU 1, 0.4, 0.2
     known = {"boxes": anchors[:1], "unknown": torch.zeros(16, 16, dtype=torch.bool)}

@@ -153,9 +153,9 @@ def test_objects_are_calibrated_at_the_pixel_size_that_the_network_wants(tmp_pat
 
     monkeypatch.setattr(calibration, "find_items", find)
     about = tiny_network.about(network="change-ssd", options={"bands": 3, "classes": ("change",), "width": 8})
-    untaught = Checkpoint(about, build_network("change-ssd", about.options).state_dict())
+    untrained = Checkpoint(about, build_network("change-ssd", about.options).state_dict())
     pairs = tiny_network.open_pairs(tmp_path / "pairs", 1)
-    assert calibration.calibrate(untaught, [pairs], gsd=0.5).about.thresholds["recall=0.9"] == pytest.approx(0.7)
+    assert calibration.calibrate(untrained, [pairs], gsd=0.5).about.thresholds["recall=0.9"] == pytest.approx(0.7)
     assert sizes == [0.5]
 
 

@@ -427,7 +427,7 @@ def test_outputs_in_the_way_are_refused(run, tmp_path, rasters, scene):
     refused(run(*stacking_of, "--save-model", tmp_path / "model.json"), "model.json", "--overwrite")
 
 
-def test_labels_that_teach_nothing_are_refused(run, tmp_path, scene):
+def test_labels_that_train_nothing_are_refused(run, tmp_path, scene):
     paths, truth, _ = scene
     out = ("-o", tmp_path / "fused.tif", "--method", "stacking", "--labels")
     nothing = write_raster(tmp_path / "nothing.tif", np.zeros((1, *SHAPE), np.uint8))
