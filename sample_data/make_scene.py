@@ -250,6 +250,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--changes", type=float, default=CHANGES, help="about how many true changes a km²")
     parser.add_argument("--dtype", choices=("uint8", "uint16"), default="uint8")
     parser.add_argument("--nodata-border", action="store_true", help="both dates end at a tilted swath edge")
+    parser.add_argument("--estates", type=float, default=0.0, help="0..1, share of fields that are built up")
+    parser.add_argument("--seasons", type=float, default=0.0, help="0..1, how unlike the dates look without change")
     parser.add_argument("--block", type=int, default=1024, help="pixels per side made at a time; changes no pixel")
     parser.add_argument("--workers", type=int, default=1, help="processes; changes no pixel")
     parser.add_argument("--compression", type=int, default=6, help="DEFLATE level 1..9 (default 6)")
@@ -270,6 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
             changes=given.changes,
             dtype=given.dtype,
             nodata_border=given.nodata_border,
+            estates=given.estates,
+            seasons=given.seasons,
         )
         options = OutputOptions(
             block=given.block,

@@ -24,6 +24,7 @@ sys.path.insert(0, str(SAMPLE))
 from make_scene import OutputOptions, main, make_block, write_pair  # noqa: E402
 from scenery.covers import KINDS  # noqa: E402
 from scenery.drawing import LEAST, draw  # noqa: E402
+from scenery.estates import FLATS, HALLS, HOUSES  # noqa: E402
 from scenery.landscape import furnish_block  # noqa: E402
 from scenery.light import AFTER_EXPOSURE, BEFORE_EXPOSURE, direct_light, focus, shadow  # noqa: E402
 from scenery.network import block_polygon, blocks_near, line_kind, to_lattice  # noqa: E402
@@ -51,6 +52,38 @@ def test_block_of_a_part_is_the_part_of_the_block(scene, row, col, height, width
     part = make_block(SPEC, Tile(row, col, height, width))
     for made, whole in zip(part, scene, strict=True):
         np.testing.assert_array_equal(made, whole[..., row : row + height, col : col + width])
+
+
+def test_block_of_a_part_is_the_part_of_the_block_in_any_season_and_in_towns():
+    spec = SceneSpec(seed=4, estates=0.6, seasons=1.0)
+    whole = make_block(spec, Tile(400, 400, 220, 220))  # over the corner of four patches
+    for made, expected in zip(make_block(spec, Tile(490, 480, 60, 50)), whole, strict=True):
+        np.testing.assert_array_equal(made, expected[..., 90:150, 80:130])
+
+
+def test_seasons_change_how_dates_look_and_not_what_is_there():
+    tile = Tile(0, 0, 300, 300)
+    same, other = (make_block(SceneSpec(seed=4, seasons=seasons), tile) for seasons in (0.0, 1.0))
+    np.testing.assert_array_equal(other[2], same[2])
+    unlike = [np.corrcoef(made[0][0].ravel(), made[1][0].ravel())[0, 1] for made in (same, other)]
+    assert unlike[1] < 0.8
+    assert unlike[0] > 0.9
+
+
+def test_estates_are_built_up_and_some_of_them_are_new():
+    tile = Tile(0, 0, PATCH, PATCH)
+    none, many, calm = (
+        draw(SceneSpec(seed=4, estates=estates, changes=changes), tile)
+        for estates, changes in ((0.0, 1.0), (0.7, 1.0), (0.7, 0.0))
+    )
+
+    def standing(drawing):
+        roofs = [number for paint, number in drawing.paints.items() if paint.cover in {*HOUSES, *FLATS, *HALLS}]
+        return (np.isin(drawing.labels[0], roofs) & (drawing.kinds == 0)).mean()
+
+    assert standing(none) + 0.02 < standing(many)
+    assert (many.kinds == 1 + KINDS.index("building_new")).mean() > 0.02
+    assert not calm.kinds.any()
 
 
 @pytest.mark.parametrize("block", [160, 1024])
@@ -221,7 +254,16 @@ def test_coarser_pixels_show_the_same_place():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--size", "0"], ["--pixel", "50"], ["--seed", "-1"], ["--block", "100"], ["--workers", "0"]]
+    "arguments",
+    [
+        ["--size", "0"],
+        ["--pixel", "50"],
+        ["--seasons", "2"],
+        ["--estates", "-1"],
+        ["--seed", "-1"],
+        ["--block", "100"],
+        ["--workers", "0"],
+    ],
 )
 def test_command_refuses_in_one_line(tmp_path, arguments):
     with pytest.raises(SystemExit, match=r"^make_scene: [^\n]+$"):

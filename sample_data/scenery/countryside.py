@@ -10,6 +10,7 @@ import shapely
 from shapely import LineString, Polygon
 
 from scenery.covers import AFTER, BOTH, plain_paint, tinted_paint
+from scenery.estates import build_estate
 from scenery.features import BANK, DEEP, FIELD, FIELD_INNER, SITE, TRACK, WATER, Shape, Site, Tree, kind_code
 from scenery.parcels import Field, blob, divide, long_side, place_inside, polygons_of, rectangle
 from scenery.village import park, tree_paint
@@ -32,6 +33,8 @@ def cultivate(site: Site) -> None:
     pave_farm_road(site, fields)
     for field in sorted(fields, key=lambda field: -field.ground.area):
         sow(site, field, grassy)
+        if site.estates and rng.random() < site.estates and build_estate(site, field):
+            continue
         roomy = field.breadth > 70 and field.ground.area < 45000
         if wet and roomy and dig_lake(site, field):
             wet = False

@@ -87,6 +87,9 @@ COVERS = CROPS | {
     "slate": Cover((0.078, 0.082, 0.090, 0.098), (0.078, 0.082, 0.090, 0.098), 0.05, 0.04),
     "metal": Cover((0.285, 0.295, 0.300, 0.290), (0.285, 0.295, 0.300, 0.290), 0.02, 0.02, 0.0, 4.0, 0.03, 0.0),
     "fibre": Cover((0.190, 0.180, 0.168, 0.200), (0.190, 0.180, 0.168, 0.200), 0.05, 0.07),
+    "tar": Cover((0.098, 0.096, 0.094, 0.105), (0.098, 0.096, 0.094, 0.105), 0.04, 0.06),
+    "white_roof": Cover((0.370, 0.372, 0.368, 0.360), (0.370, 0.372, 0.368, 0.360), 0.03, 0.03),
+    "blue_steel": Cover((0.070, 0.140, 0.290, 0.240), (0.070, 0.140, 0.290, 0.240), 0.02, 0.02, 0.0, 4.0, 0.03, 0.0),
     "white_car": Cover((0.420, 0.420, 0.415, 0.400), (0.420, 0.420, 0.415, 0.400), 0.02, 0.0),
     "dark_car": Cover((0.030, 0.030, 0.034, 0.035), (0.030, 0.030, 0.034, 0.035), 0.02, 0.0),
     "red_car": Cover((0.240, 0.040, 0.035, 0.260), (0.240, 0.040, 0.035, 0.260), 0.02, 0.0),
@@ -108,12 +111,13 @@ class Paint:
     row_depth: float = 0.0
     tram: float = 0.0
     tram_ratio: float = 0.0  # rows per pair of tractor's tracks, inverted
+    cover: str = ""  # its name in `COVERS`
 
 
 def plain_paint(name: str) -> Paint:
     """The cover just as the table has it."""
     cover = COVERS[name]
-    return Paint(cover.before, cover.after, cover.grain, cover.mottle, cover.vigour)
+    return Paint(cover.before, cover.after, cover.grain, cover.mottle, cover.vigour, cover=name)
 
 
 def tinted_paint(name: str, rng: np.random.Generator, angle: float = 0.0, spread: float = 0.1) -> Paint:
@@ -129,10 +133,10 @@ def tinted_paint(name: str, rng: np.random.Generator, angle: float = 0.0, spread
     before = tuple(float(value) for value in cover.before * tint)
     after = tuple(float(value) for value in cover.after * tint * ageing)
     if not cover.row_period:
-        return Paint(before, after, cover.grain, cover.mottle, cover.vigour)
+        return Paint(before, after, cover.grain, cover.mottle, cover.vigour, cover=name)
     pace = 2 * pi / (cover.row_period * rng.uniform(0.85, 1.2))
     ratio = 2 * pi / (pace * rng.uniform(17, 26))
     row_x, row_y = -sin(angle) * pace, cos(angle) * pace
     return Paint(
-        before, after, cover.grain, cover.mottle, cover.vigour, row_x, row_y, cover.row_depth, cover.tram, ratio
+        before, after, cover.grain, cover.mottle, cover.vigour, row_x, row_y, cover.row_depth, cover.tram, ratio, name
     )

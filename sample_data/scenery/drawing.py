@@ -86,7 +86,7 @@ def contents_of(spec: SceneSpec, tile: Tile) -> Contents:
 
     contents = Contents()
     for row, index in blocks_near(spec.seed, left, top, right, bottom):
-        site = furnish_block(spec.seed, spec.change_rate, row, index)
+        site = furnish_block(spec.seed, spec.change_rate, row, index, spec.estates)
         boxes = shapely.bounds([shape.outline for shape in site.shapes])
         met = (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < bottom) & (boxes[:, 3] > top)
         contents.shapes += [site.shapes[k] for k in np.flatnonzero(met)]

@@ -98,6 +98,7 @@ class Site:
     ground: Polygon
     streets: list[Street]
     taken: BaseGeometry  # roads, water and plots, with half a metre to spare
+    estates: float = 0.0  # share of fields that are built up
     claimed: list[Polygon] = field(default_factory=list)  # plots, until they join what is taken
     shapes: list[Shape] = field(default_factory=list)
     buildings: list[Building] = field(default_factory=list)

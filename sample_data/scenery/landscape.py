@@ -45,13 +45,13 @@ _FURNISH, _EDGES = 101, 102
 
 
 @lru_cache(maxsize=320)  # a strip of blocks across 40,000 m, about a megabyte each
-def furnish_block(seed: int, rate: float, row: int, index: int) -> Site:
+def furnish_block(seed: int, rate: float, row: int, index: int, estates: float = 0.0) -> Site:
     """Everything that belongs to one block, and to the line above and the cross road left of it."""
     rng = local_rng(seed, _FURNISH, row, index)
     ground = block_polygon(seed, row, index)
     streets = block_streets(seed, row, index)
     taken = taken_ground(seed, row, index, streets)
-    site = Site(seed, row, index, rate, rng, ground, streets, taken)
+    site = Site(seed, row, index, rate, rng, ground, streets, taken, estates)
     lay_roads(site)
     lay_river(site)
     shapely.prepare([site.ground, site.taken])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import cos, radians, sin, tan
+from typing import Any
 
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.scenes.grid import Tile
-from scenery.covers import Paint
 from scenery.drawing import Drawing
+from scenery.seasons import seasoned
 from scenery.spec import PATCH, SceneSpec, local_rng
 from scenery.textures import NOISES, noise_tiles, window
 
@@ -19,7 +20,7 @@ STEEPEST = 1.7  # rise per metre beyond which a step is a wall, which a camera f
 VIGOUR_SIGN = (-0.9, -0.45, -0.8, 0.55)
 """Plants in vigour absorb more visible light and reflect more infrared."""
 
-_SENSOR = 301
+_SENSOR, _FLIGHT = 301, 302
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,9 @@ def record(spec: SceneSpec, drawing: Drawing) -> tuple[Array, Array]:
     """(before, after), each (4, PATCH, PATCH): the inner part of a drawing as two flights recorded it."""
     tone, vigour = texture(spec, drawing)
     images = []
-    for date, exposure in enumerate((BEFORE_EXPOSURE, AFTER_EXPOSURE)):
+    for date, exposure in enumerate(exposures(spec)):
         light = direct_light(drawing.heights[date], exposure, spec.pixel)
-        bases = reflectances(drawing.paints, date)
+        bases = seasoned(spec, drawing.paints, date)
         image = np.empty((4, PATCH, PATCH), spec.dtype)
         for band in range(4):
             seen = bases[:, band][drawing.labels[date]]
@@ -68,9 +69,39 @@ def record(spec: SceneSpec, drawing: Drawing) -> tuple[Array, Array]:
     return images[0], images[1]
 
 
-def reflectances(paints: dict[Paint, int], date: int) -> Floats:
-    """(paint, band) reflectance at a date, in the order of the paints' numbers."""
-    return np.array([paint.after if date else paint.before for paint in paints], np.float32)
+def exposures(spec: SceneSpec) -> tuple[Exposure, Exposure]:
+    """Both flights of a scene: the usual ones, and with seasons any that differ from them as far as asked."""
+    if not spec.seasons:
+        return BEFORE_EXPOSURE, AFTER_EXPOSURE
+    drawn = [draw_exposure(local_rng(spec.seed, _FLIGHT, date)) for date in (0, 1)]
+    first, second = (
+        Exposure(*(mixed(usual, own, spec.seasons) for usual, own in zip(astuple(given), astuple(other), strict=True)))
+        for given, other in zip((BEFORE_EXPOSURE, AFTER_EXPOSURE), drawn, strict=True)
+    )
+    return first, second
+
+
+def mixed(usual: Any, own: Any, share: float) -> Any:
+    """A number, or each of several, between two."""
+    if isinstance(usual, tuple):
+        return tuple(mixed(a, b, share) for a, b in zip(usual, own, strict=True))
+    return usual + share * (own - usual)
+
+
+def draw_exposure(rng: np.random.Generator) -> Exposure:
+    """A flight on any clear day; the sun stands high enough that no shadow is longer than light may reach."""
+    sky, air, warmth = rng.uniform(0.16, 0.34), rng.uniform(0.001, 0.03), rng.uniform(-0.12, 0.12)
+    hue = np.array([warmth, 0.0, -warmth, 0.0])
+    gain = rng.uniform(0.65, 1.35) * np.exp(hue + rng.normal(0, 0.05, 4))
+    return Exposure(
+        azimuth=rng.uniform(100, 260),
+        elevation=rng.uniform(37, 66),
+        skylight=tuple(float(sky * factor) for factor in (0.9, 1.05, 1.3, 0.7)),
+        gain=tuple(float(each) for each in gain),
+        haze=tuple(float(air * factor) for factor in (0.6, 0.8, 1.3, 0.3)),
+        shift=tuple(float(each) for each in rng.uniform(-0.9, 0.9, 2)),
+        blur=float(rng.uniform(0.4, 0.95)),
+    )
 
 
 def texture(spec: SceneSpec, drawing: Drawing) -> tuple[list[Floats], list[Floats]]:

@@ -28,6 +28,8 @@ class SceneSpec:
     changes: float = CHANGES  # about how many true changes a square kilometre
     dtype: str = "uint8"  # or uint16: reflectance times 10000
     nodata_border: bool = False  # both dates end at a tilted swath edge
+    estates: float = 0.0  # share of fields that are built up, a third of them at one date only
+    seasons: float = 0.0  # how unlike the dates look without change: 0, the same summer; 1, any season, sun and camera
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1:
@@ -36,6 +38,8 @@ class SceneSpec:
             raise ValueError(f"pixel {self.pixel} m must lie in 0.25..10")
         if self.seed < 0 or self.changes < 0:
             raise ValueError(f"seed {self.seed} and changes {self.changes} must not be negative")
+        if not (0 <= self.estates <= 1 and 0 <= self.seasons <= 1):
+            raise ValueError(f"estates {self.estates} and seasons {self.seasons} must lie in 0..1")
         if self.dtype not in ("uint8", "uint16"):
             raise ValueError(f"dtype {self.dtype!r} must be uint8 or uint16")
 
