@@ -1,4 +1,4 @@
-"""The detector `landscape`: changes of any kind, by a network that was trained on synthetic scenes alone."""
+"""The detector `landscape`: changes of any kind, by a network that was trained on synthetic scenes and changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geochange.detectors.network import NetworkDetector
 
 @dataclass(frozen=True, kw_only=True)
 class Landscape(NetworkDetector):
-    """Buildings, roads, clearings, water and more, in RGB of 0.5 to 1 m a pixel; trained on synthetic scenes alone."""
+    """Buildings, roads, clearings, water and more, in RGB of 0.5 to 10 m a pixel; trained on synthetic changes."""
 
     name: ClassVar[str] = "landscape"
     shipped: ClassVar[Path | None] = Path(__file__).with_name("landscape.pt")

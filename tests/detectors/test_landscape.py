@@ -24,7 +24,7 @@ def test_it_is_on_offer_and_knows_what_it_is():
     assert weights.stat().st_size < 15e6
     about = load_checkpoint(weights).about
     assert about.bands == ("red", "green", "blue")
-    assert about.trained_on == "made scenes"
+    assert about.trained_on.startswith("synthetic scenes, and changes pasted")
     assert {"default", "precision=0.9", "recall=0.9"} <= set(about.thresholds)
 
 

@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="batch size, on each process")
     parser.add_argument("--workers", type=int, default=1, help="processes that read samples")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--loss", default="bce-dice")
     parser.add_argument("--frozen", type=int, default=0, help="scales of the encoder that stay as they are")
     parser.add_argument("--native", type=float, default=0.45, help="share of samples from the tiles of 0.5 m")
     parser.add_argument("--made", type=Path, help="the table of synthetic scenes, see make_scenes.py")
@@ -109,7 +110,7 @@ def main() -> None:
         drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK)
     samples = TrainingSamples(training, normalisation, drawn)
     options = TrainOptions(
-        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "frozen", "every", "seed")},
+        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "loss", "frozen", "every", "seed")},
         loaders=arguments.workers,
         batch_statistics=not arguments.keep_statistics,
     )
