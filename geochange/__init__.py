@@ -13,8 +13,8 @@ from typing import Any
 
 _HOMES = {
     "errors": (
-        "BadOption BandMismatch BlockFailed DiskFull GeochangeError GridMismatch NotFinite NothingValid OutputInTheWay "
-        "UnreadableInput"
+        "BadOption BandMismatch BlockFailed ClusterFailed DiskFull GeochangeError GridMismatch NoWorkers NotFinite "
+        "NothingValid OutputInTheWay SchedulerLost UnreadableInput WorkerDied WorkerUnfit"
     ),
     "scenes.options": "FrameOptions SceneOptions",
     "engine.cluster": "ClusterOptions",

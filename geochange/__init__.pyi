@@ -30,13 +30,18 @@ from geochange.errors import (
     BadOption,
     BandMismatch,
     BlockFailed,
+    ClusterFailed,
     DiskFull,
     GeochangeError,
     GridMismatch,
     NotFinite,
     NothingValid,
+    NoWorkers,
     OutputInTheWay,
+    SchedulerLost,
     UnreadableInput,
+    WorkerDied,
+    WorkerUnfit,
 )
 from geochange.evaluation.report import Evaluation
 from geochange.kinds.options import (
@@ -108,6 +113,7 @@ __all__ = [
     "BadOption",
     "BandMismatch",
     "BlockFailed",
+    "ClusterFailed",
     "ClusterOptions",
     "CocoOptions",
     "DataOptions",
@@ -141,6 +147,7 @@ __all__ = [
     "KindRules",
     "Listener",
     "Manifest",
+    "NoWorkers",
     "NotFinite",
     "NothingValid",
     "Offer",
@@ -151,6 +158,7 @@ __all__ = [
     "ReviewOptions",
     "Reviewed",
     "SceneOptions",
+    "SchedulerLost",
     "SynthesizeOptions",
     "Synthesized",
     "TrainRunOptions",
@@ -161,6 +169,8 @@ __all__ = [
     "VectorizeOptions",
     "WatchOptions",
     "Watched",
+    "WorkerDied",
+    "WorkerUnfit",
     "WrittenKinds",
     "WrittenLayer",
     "align",
@@ -208,6 +218,7 @@ def align(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Aligned: ...
 def check(
     before: Image,
@@ -224,6 +235,7 @@ def check(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Report: ...
 def describe_datasets(
     path: str | os.PathLike[str],
@@ -318,6 +330,7 @@ def detect(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Detection: ...
 def doubt_labels(
     data: Sequence[str | os.PathLike[str]],
@@ -394,6 +407,7 @@ def evaluate(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Evaluation: ...
 def explain(
     before: Image,
@@ -425,6 +439,7 @@ def explain(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Explained: ...
 def export_labels(
     data: str | os.PathLike[str],
@@ -560,6 +575,7 @@ def fuse(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Fused: ...
 def import_dataset(
     form: str,
@@ -592,6 +608,7 @@ def kinds(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> WrittenKinds: ...
 def list_detectors() -> list[Offer]: ...
 def open_pair(
@@ -632,6 +649,7 @@ def refine(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Refined: ...
 def review(
     run: str | os.PathLike[str] | None,
@@ -693,6 +711,7 @@ def synthesize(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Synthesized: ...
 def train(
     data: Sequence[str | os.PathLike[str]],
@@ -834,6 +853,7 @@ def vectorize(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> WrittenLayer: ...
 def watch(
     images: str | os.PathLike[str],
@@ -878,4 +898,5 @@ def watch(
     workers: int | None = ...,
     scheduler: str | None = ...,
     threads: int | None = ...,
+    wait_workers: str = ...,
 ) -> Watched: ...

@@ -49,6 +49,26 @@ class BlockFailed(GeochangeError, RuntimeError):
     """A block could not be computed, also after retries."""
 
 
+class ClusterFailed(GeochangeError, RuntimeError):
+    """A Dask cluster cannot do the work, or no longer."""
+
+
+class NoWorkers(ClusterFailed):
+    """A cluster has had no worker for as long as was to be waited."""
+
+
+class SchedulerLost(ClusterFailed):
+    """The scheduler does not answer any more."""
+
+
+class WorkerUnfit(ClusterFailed):
+    """A worker lacks geochange, has another version of it, or cannot see a file."""
+
+
+class WorkerDied(ClusterFailed):
+    """A task ended several workers, one after the other."""
+
+
 class NotFinite(GeochangeError, ArithmeticError):
     """The loss, its gradient or the scores of a network are not finite."""
 

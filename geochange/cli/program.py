@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from geochange.allocator import use_one_arena
 from geochange.cli.commands import COMMANDS
-from geochange.errors import SEE, GeochangeError
+from geochange.errors import SEE, ClusterFailed, GeochangeError
 from geochange.interrupts import Interrupts
 from geochange.redaction import one_line
 
@@ -116,7 +116,7 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
             code = INTERRUPTED  # as typer returns itself, where it is the one to see it
         except Exception as error:
             if not interrupts.wanted:  # else a library, in whose midst the signal came, has made this of it
-                return _report(error)
+                return _report(error, sys.argv[1:] if arguments is None else arguments)
             code = INTERRUPTED
     if code != INTERRUPTED:
         return code if isinstance(code, int) else 0
@@ -126,11 +126,14 @@ def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     return SIGNALLED + number
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, arguments: Sequence[str]) -> int:
     """Report an error on one line; return the exit code."""
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAULT
+    if isinstance(error, ClusterFailed):
+        _say(f"{error}; {_way_on(arguments)}")
+        return USER_ERROR
     if isinstance(error, _USAGE_ERROR | GeochangeError | OSError):
         _say(_message_of(error))
         return USER_ERROR

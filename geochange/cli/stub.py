@@ -58,7 +58,7 @@ def _import_lines(imports: Imports) -> str:
     """Return the lines of a section."""
     lines = []
     for module in sorted(imports, key=lambda module: (bool(imports[module]), module)):
-        names = sorted(imports[module])
+        names = sorted(imports[module], key=str.lower)
         listed = "".join(f"    {name},\n" for name in names)
         several = f"from {module} import (\n{listed})"
         lines.append(

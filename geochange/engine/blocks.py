@@ -17,11 +17,12 @@ import numpy as np
 
 from geochange.arrays import Bools, Floats, Ints
 from geochange.engine.blend import unweighted
-from geochange.engine.cluster import Crew, first_done, result_of
+from geochange.engine.cluster import Crew
 from geochange.engine.cog import encode_block
 from geochange.engine.inference import Inference, score_block
 from geochange.engine.progress import Listener
-from geochange.engine.work import Work
+from geochange.engine.work import Work, block_name
+from geochange.errors import ClusterFailed
 from geochange.files import load_array, save_array, write_whole
 from geochange.scenes.tiling import Block, Tiling
 
@@ -112,6 +113,8 @@ def _run_blocks(tasks: _Tasks, blocks: dict[tuple[int, int], Block], listener: L
                     listener.advance(block.area.size)
                 else:
                     joins += _ready(blocks, scored, final, {block.index})
+    except ClusterFailed as error:
+        raise type(error)(f"{error}; {len(final)} of {len(blocks)} blocks are done") from error
     finally:
         tasks.cancel()
 
@@ -139,19 +142,14 @@ class _Tasks:
         return bool(self.pending)
 
     def done(self) -> Iterator[tuple[Block, bool]]:
-        for future in first_done(set(self.pending)):
+        for future in self.crew.first_done(set(self.pending)):
             block = self.pending[future][0]
-            result_of(future, f"the block of rows {_span(block, 0)} and columns {_span(block, 1)}")
+            self.crew.result(future, block_name(block.area))
             yield self.pending.pop(future)
 
     def cancel(self) -> None:
         for future in self.pending:
             future.cancel()
-
-
-def _span(block: Block, axis: int) -> str:
-    start = (block.area.row, block.area.col)[axis]
-    return f"{start}..{start + block.area.shape[axis] - 1}"
 
 
 def score_task(inference: Inference, store: BlockStore, block: Block) -> None:

@@ -6,12 +6,15 @@ a small scene the second that a local cluster takes to start.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +25,7 @@ import rasterio
 from threadpoolctl import threadpool_limits
 
 from geochange.declarations import TILES, Options
+from geochange.engine.workers import LOOK_SECONDS, Needs, Notice, Workers
 from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, UnreadableInput
 from geochange.files import is_disk_full
 from geochange.system import available_cores
@@ -31,6 +35,9 @@ R = TypeVar("R")
 
 GDAL_CACHE = 128 << 20  # bytes, as rasterio takes it
 ATTEMPTS = 3
+DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smh])")
+
+log = logging.getLogger("geochange")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +55,12 @@ class ClusterOptions(Options):
     threads: int | None = None
     """Threads of this process, without workers or a scheduler; None: one a core."""
 
+    wait_workers: str = "10m"
+    """How long a run waits while a cluster has no worker, such as 15s, 10m or 2h."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        _ = self.patience
         if self.workers is not None and self.workers < 1:
             raise BadOption(f"workers {self.workers} must be at least 1")
         if self.threads is not None and self.threads < 1:
@@ -61,58 +72,138 @@ class ClusterOptions(Options):
         if self.workers is not None and self.scheduler is not None:
             raise BadOption(f"give workers ({self.workers}) or a scheduler ({self.scheduler}), not both")
 
+    @property
+    def patience(self) -> float:
+        """Seconds without any worker after which a run ends."""
+        found = DURATION.fullmatch(self.wait_workers)
+        if found is None:
+            raise BadOption(f"wait workers {self.wait_workers!r} must be a number and s, m or h, as in 15s, 10m or 2h")
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
 
 @dataclass(frozen=True, slots=True)
 class Crew:
     """An executor, and how many tasks it can work on at once."""
 
     executor: Executor
-    size: int
+    threads: int = 1
+    workers: Workers | None = None
+    """Of a Dask cluster, which may grow and shrink."""
 
-    def map_ordered(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield results in the order of the items; few are under way or waiting at any time."""
+    @property
+    def size(self) -> int:
+        """How many tasks are worked on at once, now."""
+        return self.threads if self.workers is None else max(1, self.workers.threads)
+
+    def map_ordered(
+        self, function: Callable[[T], R], items: Iterable[T], name: Callable[[T], str] = lambda _: "a block"
+    ) -> Iterator[R]:
+        """Yield results in the order of the items; few are under way or waiting at any time.
+
+        Args:
+            function: the task.
+            items: one for each task.
+            name: what messages call the task of an item.
+        """
         todo = iter(items)
-        pending = [self.submit(function, item) for item in islice(todo, 2 * self.size)]
+        pending: deque[tuple[T, Future[R]]] = deque()
         try:
-            while pending:
-                yield result_of(pending.pop(0))
-                pending += [self.submit(function, item) for item in islice(todo, 1)]
+            while True:
+                wanted = 2 * self.size - len(pending)
+                pending.extend((item, self.submit(function, item)) for item in islice(todo, max(wanted, 0)))
+                if not pending:
+                    return
+                item, future = pending.popleft()
+                yield self.result(future, name(item))
         finally:
-            for future in pending:
+            for _, future in pending:
                 future.cancel()
 
     def submit(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Start a task, which is run again where it fails."""
-        return self.executor.submit(attempt, function, *arguments)
+        if self.workers is None:
+            return self.executor.submit(attempt, function, *arguments)
+        return self.executor.submit(unpacker(), pack((attempt, function, *arguments)))
+
+    def first_done(self, pending: set[Future[Any]]) -> set[Future[Any]]:
+        """Wait until at least one is done.
+
+        Raises:
+            ClusterFailed: none can be, since the cluster is gone.
+        """
+        while True:
+            done = wait(pending, timeout=LOOK_SECONDS if self.workers else None, return_when=FIRST_COMPLETED).done
+            if self.workers is not None:
+                self._look_after(self.workers, done)
+            if done:
+                return done
+
+    @staticmethod
+    def _look_after(workers: Workers, done: set[Future[Any]]) -> None:
+        if any(each.cancelled() or each.exception() for each in done):
+            return  # which `result` explains
+        workers.look(now=bool(done) and workers.none)
+
+    def result(self, future: Future[R], task: str = "a block") -> R:
+        """Wait for a result.
+
+        Raises:
+            GeochangeError: as the task raised it.
+            ClusterFailed: the cluster is the reason.
+            BlockFailed: any other error; it names the task.
+        """
+        self.first_done({future})
+        try:
+            return future.result()
+        except (GeochangeError, KeyboardInterrupt):
+            raise
+        except (Exception, CancelledError) as error:
+            if self.workers is not None:
+                self.workers.explain(error, task)
+            raise BlockFailed(f"{task} failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
 
 
-def result_of(future: Future[R], task: str = "a block") -> R:
-    """Wait for the result; an error that a user can fix is raised as it is, others as BlockFailed, naming the task."""
-    try:
-        return future.result()
-    except (GeochangeError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise BlockFailed(f"{task} failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
+def pack(task: tuple[Any, ...]) -> bytes:
+    """Turn a function and its arguments into bytes, as Dask would."""
+    from distributed.protocol.pickle import dumps
+
+    packed: bytes = dumps(task)
+    return packed
 
 
-def first_done(pending: set[Future[Any]]) -> set[Future[Any]]:
-    """Wait until at least one is done."""
-    return wait(pending, return_when=FIRST_COMPLETED).done
+def unpacker() -> Callable[[bytes], Any]:
+    """Return what runs a packed task. It is sent by value, as an inner function is.
+
+    So a worker that lacks geochange has that as the task's error; what Dask itself cannot unpack closes it silently.
+    """
+
+    def run(packed: bytes) -> Any:
+        import pickle
+
+        function, *arguments = pickle.loads(packed)
+        return function(*arguments)
+
+    return run
 
 
 @contextmanager
-def open_crew(options: ClusterOptions) -> Iterator[Crew]:
+def open_crew(options: ClusterOptions, notice: Notice = log.warning, needs: Needs | None = None) -> Iterator[Crew]:
     """Start workers as the options ask; at the end they are gone, with what was not yet begun.
+
+    Args:
+        options: where the work is done.
+        notice: receives a line that a user should know.
+        needs: what workers of other machines must reach.
 
     Raises:
         BadOption: no scheduler answers at the address.
+        ClusterFailed: the cluster cannot do the work.
     """
     if options.workers is None and options.scheduler is None:
         with _threads(options.threads or available_cores()) as crew:
             yield crew
     else:
-        with _dask(options) as crew:
+        with _dask(options, notice, needs or Needs()) as crew:
             yield crew
 
 
@@ -127,7 +218,7 @@ def _threads(count: int) -> Iterator[Crew]:
 
 
 @contextmanager
-def _dask(options: ClusterOptions) -> Iterator[Crew]:
+def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Crew]:
     import dask
     from distributed import Client
 
@@ -138,14 +229,20 @@ def _dask(options: ClusterOptions) -> Iterator[Crew]:
             "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": "ignore",  # of libraries; a worker has no log
         }
     )
-    with settings, quiet_libraries(), threadpool_limits(1), ExitStack() as stack:
+    with settings, quiet_libraries(), quiet_dask(), threadpool_limits(1), ExitStack() as stack:
         with _ignoring_interrupts():
             address = options.scheduler or stack.enter_context(_local_cluster(options))
         try:
             client = stack.enter_context(Client(address, set_as_default=False))
         except (OSError, TimeoutError, ValueError, TypeError) as error:  # of keys for tls:// that are not given, too
             raise BadOption(f"no Dask scheduler answers at {options.scheduler}: {error}") from error
-        yield _crew_of(client)
+        workers = Workers(client, options.patience, needs, notice)
+        stack.callback(workers.close)
+        if options.scheduler is not None:
+            workers.wait_until_asked()
+        else:
+            workers.look(now=True)
+        yield Crew(client.get_executor(pure=False), workers=workers)
 
 
 @contextmanager
@@ -173,19 +270,25 @@ def _local_cluster(options: ClusterOptions) -> Any:
     )
 
 
-def _crew_of(client: Any) -> Crew:
-    threads = sum(client.nthreads().values())
-    if threads == 0:
-        client.wait_for_workers(1, timeout=60)
-        threads = sum(client.nthreads().values())
-    return Crew(client.get_executor(pure=False), threads)
-
-
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Keep GDAL's block cache small, unless the environment sets it: its default is 5 % of the memory."""
     with rasterio.Env(**({} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": GDAL_CACHE})):
         yield
+
+
+@contextmanager
+def quiet_dask() -> Iterator[None]:
+    """Keep Dask from printing tracebacks of what is told as an error of ours."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from geochange.engine.cluster import ClusterOptions, Crew, open_crew
 from geochange.engine.progress import Listener, Silent, Stages
+from geochange.engine.workers import Needs
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.tiling import partition
 
@@ -32,20 +33,33 @@ class Work:
 
     def each(self, task: Callable[[Tile], R], tiles: Sequence[Tile]) -> Iterator[tuple[Tile, R]]:
         """Yield (tile, result) in the order of the tiles, as progress of the stage that has begun."""
-        for tile, result in zip(tiles, self.crew.map_ordered(task, tiles), strict=True):
+        for tile, result in zip(tiles, self.crew.map_ordered(task, tiles, block_name), strict=True):
             yield tile, result
             self.stages.listener.advance(tile.size)
 
 
 @contextmanager
-def open_work(cluster: ClusterOptions | None, listener: Listener | None) -> Iterator[Work]:
+def open_work(cluster: ClusterOptions | None, listener: Listener | None, needs: Needs | None = None) -> Iterator[Work]:
     """Start workers, by default threads of this process; at the end they are gone.
+
+    Args:
+        cluster: where the work is done.
+        listener: receives progress updates.
+        needs: what workers of other machines must reach.
 
     Raises:
         BadOption: no scheduler answers at the address.
+        ClusterFailed: the cluster cannot do the work.
     """
-    with open_crew(cluster or ClusterOptions()) as crew:
-        yield Work(crew, Stages(listener or Silent()))
+    stages = Stages(listener or Silent())
+    with open_crew(cluster or ClusterOptions(), stages.notice, needs) as crew:
+        yield Work(crew, stages)
+
+
+def block_name(tile: Tile) -> str:
+    """Return what messages call the work on some pixels."""
+    rows, cols = f"{tile.row}..{tile.stop_row - 1}", f"{tile.col}..{tile.stop_col - 1}"
+    return f"the block of rows {rows} and columns {cols}"
 
 
 def grid_blocks(grid: Grid, side: int | None = None) -> list[Tile]:

@@ -15,6 +15,7 @@ from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.raster_output import bytes_needed, write_cog
 from geochange.engine.work import grid_blocks, open_work
+from geochange.engine.workers import Needs
 from geochange.files import require_geotiff, require_writable, scratch_beside
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import choose_options_and_cluster
@@ -83,7 +84,7 @@ def align(
     require_geotiff(path)
     require_writable([path], overwrite=overwrite, inputs=[before, after])
     scene = open_scene([before, after], options)
-    with open_work(cluster, listener) as work:
+    with open_work(cluster, listener, Needs(inputs=[before, after])) as work:
         shift = measure_shift(scene, work) if remove_shift else None
         source = open_image(after, 1, options).stored()
         grid = open_grid(os.fspath(before))

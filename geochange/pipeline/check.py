@@ -13,6 +13,7 @@ from geochange.arrays import Array, Bools, Floats
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
+from geochange.engine.workers import Needs
 from geochange.errors import BandMismatch, GridMismatch, NothingValid
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.grid import Tile
@@ -71,7 +72,7 @@ def check(
         scene = open_scene([before, after], options)
     except (GridMismatch, BandMismatch):  # the report says what differs
         return Report(facts[0], facts[1], None, None)
-    with open_work(cluster, listener) as work:
+    with open_work(cluster, listener, Needs(inputs=[before, after])) as work:
         windows = measure_windows(scene, work)
     valid, pixels = sum(window.valid for window in windows), sum(window.pixels for window in windows)
     sampled = [window for window in windows if window.before.size]

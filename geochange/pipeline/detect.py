@@ -28,6 +28,7 @@ from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.raster_output import bytes_needed
 from geochange.engine.thumbnails import Thumbnail
 from geochange.engine.work import Work
+from geochange.engine.workers import Needs
 from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingValid, UnreadableInput
 from geochange.files import content_digest, require_space
 from geochange.kinds.measure import require_kinds
@@ -158,7 +159,8 @@ def detect(
         if folder.begin(identity, resume=resume, overwrite=overwrite):
             return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
         try:
-            with logged(folder.out / LOG), open_crew(cluster) as crew:
+            needs = Needs(inputs=inputs, folder=folder.scratch)
+            with logged(folder.out / LOG), open_crew(cluster, stages.notice, needs) as crew:
                 return _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity), review)
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
@@ -201,7 +203,7 @@ def _is_layer(path: Path) -> bool:
 
 def _without_shift(scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages) -> Scene:
     """Move the second date of a scene back by its measured shift."""
-    with open_crew(cluster) as crew:
+    with open_crew(cluster, stages.notice) as crew:
         shift = measure_shift(scene, Work(crew, stages))
     log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
     return scene.move(1, (shift.row, shift.col), RESAMPLINGS[options.resampling])

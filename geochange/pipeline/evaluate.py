@@ -20,6 +20,7 @@ from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, grid_blocks, open_work
+from geochange.engine.workers import Needs
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.evaluation.average_precision import AveragePrecision, Objects, PrecisionOptions, average_precision
 from geochange.evaluation.bootstrap import CellCounts, merge_cells
@@ -135,7 +136,7 @@ def evaluate(
     options, cluster = choose_options_and_cluster(EvaluateOptions, options, cluster, settings)
     if picture is not None:
         _require_picture(Path(picture), (predicted, reference, options.grid), overwrite=overwrite)
-    with open_work(cluster, listener) as work:
+    with open_work(cluster, listener, Needs(inputs=[predicted, reference])) as work:
         sides = open_labels(predicted, work, options.ignore), open_labels(reference, work, options.ignore)
         if isinstance(sides[0], ScoreRaster):
             require_no_threshold(sides[0], options.threshold)

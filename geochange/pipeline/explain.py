@@ -23,6 +23,7 @@ from geochange.engine.inference import as_floats
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener
 from geochange.engine.work import open_work
+from geochange.engine.workers import Needs
 from geochange.errors import BadOption, NothingValid
 from geochange.evaluation.deletion import Deletion, check_by_deletion
 from geochange.files import appearing_together, require_geotiff, require_writable
@@ -122,7 +123,7 @@ def explain(
     if detector.values == STORED:
         scene = scene.stored()
     outline = _outline(scene, options)
-    with open_work(cluster, listener) as work:
+    with open_work(cluster, listener, Needs(inputs=inputs)) as work:
         fitted = detector.fit(scene, SceneBlocks(scene, work))
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)

@@ -15,6 +15,7 @@ from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.raster_output import RasterOutput, raster_output
 from geochange.engine.work import Work, open_work
+from geochange.engine.workers import Needs
 from geochange.errors import BadOption
 from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.pipeline.options import FuseOptions, choose_options_and_cluster
@@ -134,7 +135,7 @@ def fuse(
         raise BadOption("a model is only saved where stacking fits one on labels")
     inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
     require_writable([path, *([] if save_model is None else [Path(save_model)])], overwrite=overwrite, inputs=inputs)
-    with open_work(cluster, listener) as work:
+    with open_work(cluster, listener, Needs(inputs=inputs)) as work:
         stack = open_stack(rasters, work)
         run = _Run(options, stack, work)
         plan = METHODS[options.method](run)

@@ -17,6 +17,7 @@ from geochange.arrays import Floats
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
+from geochange.engine.workers import Needs
 from geochange.errors import GridMismatch
 from geochange.files import load_array, require_writable, save_array, scratch_beside
 from geochange.kinds.measure import ZONES, KindWork, measure_block, prepare_work
@@ -103,7 +104,7 @@ def kinds(
     scene = open_scene([before, after], SceneOptions(align=True, nodata=options.nodata))
     with (
         scratch_beside(path) as scratch,
-        open_work(cluster, listener) as work,
+        open_work(cluster, listener, Needs(inputs=[before, after])) as work,
     ):
         measured = measure_kinds(features, scene, options, work, scratch)
         with work.stages.stage("write"):

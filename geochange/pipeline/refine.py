@@ -20,6 +20,7 @@ from geochange.engine.cog import RasterSpec
 from geochange.engine.progress import Listener
 from geochange.engine.raster_output import RasterOutput, raster_output
 from geochange.engine.work import Work, grid_blocks, open_work
+from geochange.engine.workers import Needs
 from geochange.errors import BadOption, NothingValid, UnreadableInput
 from geochange.files import require_geotiff, require_writable, write_whole
 from geochange.pipeline.options import RefineOptions, choose_options_and_cluster
@@ -240,7 +241,7 @@ def refine(
     images = [os.fspath(each) for each in (before, image) if each is not None]
     require_geotiff(path)
     require_writable([path], overwrite=overwrite, inputs=[probability, *images])
-    with open_work(cluster, listener) as work, ExitStack() as stack:
+    with open_work(cluster, listener, Needs(inputs=[probability, *images])) as work, ExitStack() as stack:
         raster = _open_probability(os.fspath(probability), work)
         steps = steps_on(raster.source.grid, options)
         _require_images(steps, image is not None, before is not None)

@@ -29,6 +29,7 @@ from geochange.engine.cluster import ClusterOptions
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
+from geochange.engine.workers import Needs
 from geochange.errors import BadOption, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import require_space, visible_in
 from geochange.pipeline.options import choose_options_and_cluster
@@ -101,7 +102,7 @@ def synthesize(
     with folder.owned():
         folder.begin({"command": COMMAND}, resume=None, overwrite=overwrite)
         try:
-            with open_work(cluster, listener) as work:
+            with open_work(cluster, listener, Needs(inputs=inputs, folder=folder.scratch)) as work:
                 counts = _write_pairs(list(zip(paths, names, strict=True)), folder, options, work)
             _write_table(folder.ready / TABLE, [name for copies in names for name in copies])
             record = _record(paths, options, counts, sum(map(len, names))) | {"files": files}

@@ -14,6 +14,7 @@ from geochange.arrays import Array
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
+from geochange.engine.workers import Needs
 from geochange.files import require_writable, scratch_beside
 from geochange.pipeline.options import VectorizeOptions, choose_options_and_cluster
 from geochange.polygons.export import write_layer, writer_of
@@ -101,7 +102,7 @@ def vectorize(
     require_writable([path], overwrite=overwrite, inputs=[raster, options.labels])
     with (
         scratch_beside(path) as scratch,
-        open_work(cluster, listener) as work,
+        open_work(cluster, listener, Needs(inputs=[raster])) as work,
         RegionStore(scratch) as store,
         ExitStack() as stack,
     ):

@@ -28,6 +28,7 @@ from geochange.engine.inference import Inference
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener, Silent
 from geochange.engine.work import Work, open_work
+from geochange.engine.workers import Needs
 from geochange.errors import BadOption, BandMismatch, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import discard_folder, naming_full_disks, scratch_beside, write_whole
 from geochange.interrupts import Interrupted, Interrupts
@@ -134,7 +135,7 @@ def watch(
     with (
         folder.owned(),
         scratch_beside(folder.out) as scratch,
-        open_work(cluster, None) as work,
+        open_work(cluster, None, Needs(inputs=[source, options.reference])) as work,
         Interrupts() as interrupts,
     ):
         folder.require(identity, resume=resume, overwrite=overwrite, may_differ=("until_idle", "every"))

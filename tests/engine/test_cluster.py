@@ -7,7 +7,7 @@ from rasterio.env import get_gdal_config
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from geochange.engine import cluster
-from geochange.engine.cluster import ClusterOptions, attempt, first_done, open_crew, quiet_libraries, result_of
+from geochange.engine.cluster import ClusterOptions, attempt, open_crew, quiet_libraries
 from geochange.errors import BadOption, BlockFailed, DiskFull, UnreadableInput
 
 
@@ -92,9 +92,9 @@ def test_mistakes_of_the_user_stay_what_they_are(monkeypatch):
 
     with open_crew(ClusterOptions(threads=1)) as crew:
         with pytest.raises(BadOption, match=r"no such thing"):
-            result_of(crew.submit(mistake))
+            crew.result(crew.submit(mistake))
         with pytest.raises(BlockFailed, match="the last one failed 3 times: ZeroDivisionError"):
-            result_of(crew.submit(lambda: 1 / 0), "the last one")
+            crew.result(crew.submit(lambda: 1 / 0), "the last one")
 
 
 def test_gdals_block_cache_is_128_megabytes_unless_the_environment_sets_it(monkeypatch):
@@ -110,10 +110,10 @@ def test_what_is_done_first_does_not_wait_for_the_others():
     with open_crew(ClusterOptions(threads=2)) as crew:
         slow, quick = crew.submit(gate.wait, 2), crew.submit(double, 1)
         try:
-            assert first_done({slow, quick}) == {quick}
+            assert crew.first_done({slow, quick}) == {quick}
         finally:
             gate.set()
-        assert first_done({slow}) == {slow}
+        assert crew.first_done({slow}) == {slow}
 
 
 def test_items_that_wait_behind_one_that_fails_are_not_begun():

@@ -1,0 +1,253 @@
+"""The workers of a Dask cluster: how many there are, whether they can do the work, and what became of them.
+
+Dask waits for ever where no worker is left, and tells a worker that lacks a package or a disk by the error of whichever
+task it got. So the driver looks every few seconds: it says that it waits, and ends a run that cannot go on.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from geochange.errors import NoWorkers, SchedulerLost, WorkerDied, WorkerUnfit
+
+LOOK_SECONDS = 2.0
+ANSWER_SECONDS = 30.0  # for what a worker is asked before the first task: it imports nothing for that
+PACKAGES = ("numpy", "rasterio", "torch")
+"""Packages whose versions may change the last bit of a result."""
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What workers of another machine must reach."""
+
+    inputs: Sequence[object] = ()
+    """Paths among them, where there is such a file or folder here, must be there on each worker."""
+
+    folder: Path | None = None
+    """Where results are written; it exists."""
+
+    @property
+    def files(self) -> list[str]:
+        """Absolute paths of the inputs that lie on a disk."""
+        paths = [os.fspath(each) for each in self.inputs if isinstance(each, str | os.PathLike)]
+        return [os.path.abspath(path) for path in paths if os.path.exists(path)]
+
+
+class Workers:
+    """Watches the workers of a cluster for one run."""
+
+    def __init__(self, client: Any, patience: float, needs: Needs, notice: Notice) -> None:
+        """Ask every worker that is there.
+
+        Args:
+            client: of the cluster.
+            patience: seconds without any worker after which the run ends.
+            needs: what each worker must reach.
+            notice: receives a line that a user should know.
+
+        Raises:
+            ClusterFailed: see `look`.
+        """
+        self.client, self.patience, self.needs, self.notice = client, patience, needs, notice
+        self.address = str(client.scheduler.address)
+        self.threads = 0
+        self._looked = -LOOK_SECONDS
+        self._without: float | None = None  # since when
+        self._asking: dict[str, Future[dict[str, Any]]] = {}
+        self._fit: set[str] = set()
+        self._warned: set[str] = set()
+        self._begun = time.time()
+        self._asker = ThreadPoolExecutor(4, thread_name_prefix="geochange-ask")
+        self._token = self._leave_token()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._asker.shutdown(wait=False, cancel_futures=True)
+        if self.needs.folder is not None:
+            (self.needs.folder / self._token).unlink(missing_ok=True)
+
+    def look(self, *, now: bool = False) -> None:
+        """See how the cluster is; at most every few seconds, unless it must be now.
+
+        Raises:
+            SchedulerLost: the scheduler does not answer any more.
+            NoWorkers: there has been no worker for too long.
+            WorkerUnfit: a worker cannot do the work.
+        """
+        if not now and time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        present = self._present()
+        if present is None:
+            return
+        self.threads = sum(present.values())
+        self._require_some(bool(present))
+        self._ask(set(present))
+
+    @property
+    def none(self) -> bool:
+        """Whether no worker was there at the last look."""
+        return self._without is not None
+
+    def wait_until_asked(self) -> None:
+        """Look until there are workers, and every one has answered or has had its time."""
+        self.look(now=True)
+        begun = time.monotonic()
+        while self.none or (self._asking and time.monotonic() - begun < ANSWER_SECONDS):
+            time.sleep(0.2 if self.none else 0.02)
+            self.look(now=True)
+
+    def explain(self, error: BaseException, task: str) -> None:
+        """Raise ClusterFailed where the cluster is the reason for an error of a task."""
+        from distributed.scheduler import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            raise self._death(error, task) from error
+        if isinstance(error, CancelledError):
+            raise self._lost() from error
+        self.wait_until_asked()
+
+    def _present(self) -> dict[str, int] | None:
+        """Threads of each worker; None while the client looks for the scheduler."""
+        if self.client.status == "connecting":
+            return None
+        if self.client.status != "running":
+            raise self._lost()
+        try:
+            info = self.client.scheduler_info(n_workers=-1)
+        except (OSError, TimeoutError):
+            return None
+        return {address: worker["nthreads"] for address, worker in info["workers"].items()}
+
+    def _lost(self) -> SchedulerLost:
+        return SchedulerLost(f"the Dask scheduler at {self.address} is gone, or was started anew")
+
+    def _require_some(self, some: bool) -> None:
+        now = time.monotonic()
+        if some:
+            if self._without is not None:
+                self.notice(f"there are workers at {self.address} now")
+            self._without = None
+        elif self._without is None:
+            self._without = now
+            if self.patience > 0:
+                self.notice(f"no worker at {self.address}; waiting {spoken(self.patience)} for one (--wait-workers)")
+        if self._without is not None and now - self._without >= self.patience:
+            raise NoWorkers(f"the Dask cluster at {self.address} has had no worker for {spoken(self.patience)}")
+
+    def _ask(self, present: set[str]) -> None:
+        for address in present - self._fit - set(self._asking):
+            self._asking[address] = self._asker.submit(self._answer, address)
+        for address, answer in list(self._asking.items()):
+            if answer.done():
+                del self._asking[address]
+                if address in present:
+                    self._judge(address, answer)
+        self._fit &= present
+
+    def _answer(self, address: str) -> Any:
+        token = None if self.needs.folder is None else str(self.needs.folder / self._token)
+        return self.client.run(question(self.needs.files, token, PACKAGES), workers=[address], on_error="return")[
+            address
+        ]
+
+    def _judge(self, address: str, answer: Future[Any]) -> None:
+        """Raise WorkerUnfit where a worker's answer says so."""
+        try:
+            told = answer.result()
+        except (OSError, KeyError, TimeoutError):  # it has left meanwhile
+            return
+        if isinstance(told, OSError):
+            return
+        if isinstance(told, Exception):
+            raise WorkerUnfit(
+                f"worker {address} cannot run what this process sends ({type(told).__name__}: {told}); it needs Python "
+                f"{platform.python_version()} and the same packages"
+            )
+        mine = {"python": platform.python_version(), "geochange": installed("geochange")}
+        if told["geochange"] is None:
+            raise WorkerUnfit(f"worker {address} has no geochange; install geochange {mine['geochange']} there")
+        for name, own in mine.items():
+            if short(told[name]) != short(own) or (name == "geochange" and told[name] != own):
+                raise WorkerUnfit(f"worker {address} has {name} {told[name]}, this process {own}; both need the same")
+        if told["missing"]:
+            raise WorkerUnfit(
+                f"worker {address} does not see {told['missing']}; it must lie on a disk that all workers share, or in "
+                "a bucket"
+            )
+        for name in PACKAGES:
+            if told[name] != (own := installed(name)) and name not in self._warned:
+                self._warned.add(name)
+                self.notice(f"worker {address} has {name} {told[name]}, this process {own}: last bits may differ")
+        self._fit.add(address)
+
+    def _death(self, error: Any, task: str) -> WorkerDied:
+        count, last = error.allowed_failures + 1, error.last_worker
+        events = self.client.get_events("worker-restart-memory") or ()
+        if any(when >= self._begun for when, _ in events):
+            limit = f" of {last.memory_limit / 1e9:.1f} GB" if last.memory_limit else ""
+            why = f"each had used up its memory{limit}: give workers more, or take a smaller --block-size"
+        else:
+            why = f"the log of the last, {last.address}, says why; a smaller --block-size needs less memory"
+        return WorkerDied(f"{task} ended {count} workers, one after the other; {why}")
+
+    def _leave_token(self) -> str:
+        """Leave a file in the folder, that says whether a worker sees the same one."""
+        name = f".seen-{uuid.uuid4().hex}"
+        if self.needs.folder is not None:
+            (self.needs.folder / name).touch()
+        return name
+
+
+def question(files: Sequence[str], token: str | None, packages: Sequence[str]) -> Callable[[], dict[str, Any]]:
+    """Return what a worker is asked. It is sent by value, as an inner function is: the worker may lack geochange."""
+
+    def ask() -> dict[str, Any]:
+        import os
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        told: dict[str, Any] = {"python": platform.python_version(), "missing": None}
+        for name in ("geochange", *packages):
+            try:
+                told[name] = version(name)
+            except PackageNotFoundError:
+                told[name] = None
+        for path in (*files, *([token] if token else [])):
+            if not os.path.exists(path):
+                told["missing"] = os.path.dirname(path) if path == token else path
+        return told
+
+    return ask
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a package; None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def short(number: str | None) -> str:
+    """Return the first two parts of a version."""
+    return ".".join((number or "").split(".")[:2])
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration as one would give it to an option."""
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"

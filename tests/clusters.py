@@ -1,0 +1,67 @@
+"""Schedulers and workers of Dask as programs of their own, which tests may kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def process(*command: str, **settings):
+    """A process of its own, and of its own group."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = subprocess.Popen(command, start_new_session=True, **quiet, **settings)
+    try:
+        yield started
+    finally:
+        kill(started)
+
+
+def running(module: str, *options: str, **settings):
+    return process(sys.executable, "-m", module, *options, **settings)
+
+
+def kill(started):
+    if started.poll() is None:
+        os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+
+
+def can_unshare() -> bool:
+    """Whether a process may have disks of its own."""
+    try:
+        return subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def scheduler(folder: Path):
+    """(process, address) of a scheduler that listens."""
+    told = folder / "scheduler.json"
+    command = "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
+    with running(*command, "--scheduler-file", str(told)) as started:
+        wait_until(told.exists)
+        yield started, str(told)
+
+
+def address_of(told: str) -> str:
+    return str(json.loads(Path(told).read_text())["address"])
+
+
+def worker(told: str, *options: str, **settings):
+    how = "--scheduler-file", told, "--nthreads", "1", "--no-dashboard"
+    return running("distributed.cli.dask_worker", *how, *options, **settings)
+
+
+def wait_until(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
