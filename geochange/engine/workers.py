@@ -158,9 +158,8 @@ class Workers:
 
     def _answer(self, address: str) -> Any:
         token = None if self.needs.folder is None else str(self.needs.folder / self._token)
-        return self.client.run(question(self.needs.files, token, PACKAGES), workers=[address], on_error="return")[
-            address
-        ]
+        ask = question(self.needs.files, token, PACKAGES)
+        return self.client.run(ask, workers=[address], on_error="return")[address]
 
     def _judge(self, address: str, answer: Future[Any]) -> None:
         """Raise WorkerUnfit where a worker's answer says so."""

@@ -71,19 +71,6 @@ def test_what_is_lost_is_told_and_the_run_goes_on_to_the_same_bytes(tmp_path, ex
     assert contents(out) == expected
 
 
-def test_a_worker_that_is_killed_costs_its_tasks_only(tmp_path, expected):
-    out = tmp_path / "out"
-    with (
-        scheduler(tmp_path) as (_, told),
-        worker(told) as one,
-        worker(told),
-        started(out, "--scheduler", address_of(told)) as command,
-    ):
-        kill(one)
-        assert command.wait(timeout=60) == 0
-    assert contents(out) == expected
-
-
 def test_workers_come_and_go_while_a_run_goes_on(tmp_path, expected):
     out = tmp_path / "out"
     with (
