@@ -1,21 +1,25 @@
 """When did it change: `conv-gru` on the eight Landsat dates of Pucallpa, with synthetic changes of known date.
 
-    python benchmarks/series.py OUT [--steps 3000] [--seed 0] [--kinds sudden]
+    python benchmarks/series.py OUT [--steps 4000] [--seed 0] [--kinds sudden] [--other-way]
 
 Changes are synthesized by pasting, into every date after a drawn interval, what lies elsewhere on the same date: other
-ground under the same light, of 2 to 18 pixels radius, that stays as it is from there on. A third come at once; a third
-spread from their middle over two intervals and more, as towns do; in a third all pixels pass over slowly, and are dated
-by the interval in which they are halfway. The network is trained on the western three fifths of the scene (crops with
-fresh changes, in OUT/crops) and scored on the eastern two fifths. Where the real dates differ most from each other,
-labels are left out: the truth is unknown there. A synthetic change counts as dated right where most of its pixels are
-predicted as change and most of these get the right interval. Prints JSON; leaves OUT/intervals.png, the real series
-beside the intervals found in it.
+ground under the same light, of 2 to 18 pixels radius, that stays as it is from there on. Water, forest, fields and
+built-up ground are pasted equally often. A third come at once; a third spread from their middle over two intervals and
+more, as towns do; in a third all pixels pass over slowly, and are dated by the interval in which they are halfway.
+Where the real dates differ most from each other, a pixel is labelled only where its series is one plain step: two
+levels far apart explain it, and no other date of the step does so nearly as well. The rest is left out of training.
+
+The network is trained on the western three fifths of the scene (crops with fresh changes, in OUT/crops) and scored on
+the eastern two fifths: a synthetic change counts as dated right where most of its pixels are predicted as change and
+most of these get the right interval; plain steps of the real dates, pixel by pixel. With `--other-way` it is trained on
+the eastern three fifths. Prints JSON; leaves OUT/intervals.png, the real series beside the intervals found in it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ import rasterio
 from imagery import parser_with_data
 from PIL import Image
 from scipy import ndimage
+from sklearn.cluster import KMeans
 
 import geochange
 from geochange.arrays import IGNORE, Array, Bools, Floats, Ints
@@ -34,11 +39,15 @@ from geochange.pipeline.train import train
 
 PUCALLPA = "landsat_pucallpa"
 YEARS = ("1985", "1990", "1995", "2000", "2005", "2010", "2015", "2020")
-WEST = 0.6  # of the columns, to learn from
+LEARNED = 0.6  # of the columns
 SIDE = 128
 RADII = 2.0, 18.0  # pixels
 KINDS = "sudden", "spreading", "gradual"
 RESTLESS = 0.25  # share of pixels that differ most over the real dates
+GROUNDS = 6  # classes of ground, each pasted as often as the others
+EXPLAINED = 0.7  # of a pixel's variance over the dates, by one step
+STEP = 0.8  # of a plain step, in standard deviations of the scene, root mean square over the bands
+LEAD = 1.2  # by which the variance left is larger for every other date of the step
 
 
 def read_series(folder: Path) -> tuple[Array, Bools]:
@@ -51,13 +60,44 @@ def read_series(folder: Path) -> tuple[Array, Bools]:
     return np.stack(dates), np.all(valid, axis=0)
 
 
-def unrest(series: Array) -> Floats:
-    """(interval, y, x) difference of two dates that follow each other, each band brought to one mean and deviation."""
+def standardized(series: Array) -> Floats:
+    """(time, band, y, x), each band of each date brought to one mean and deviation."""
     values = series.astype(float)
-    mean, deviation = values.mean(axis=(2, 3), keepdims=True), values.std(axis=(2, 3), keepdims=True)
-    steps = np.abs(np.diff((values - mean) / deviation, axis=0)).mean(axis=1)
-    smooth: Floats = ndimage.uniform_filter(steps, (0, 3, 3))
+    found: Floats = (values - values.mean(axis=(2, 3), keepdims=True)) / values.std(axis=(2, 3), keepdims=True)
+    return found
+
+
+def unrest(values: Floats) -> Floats:
+    """(interval, y, x) difference of two dates that follow each other."""
+    smooth: Floats = ndimage.uniform_filter(np.abs(np.diff(values, axis=0)).mean(axis=1), (0, 3, 3))
     return smooth
+
+
+def plain_steps(values: Floats) -> Ints:
+    """(y, x) interval, from 1, of pixels whose series is one plain step from one level to another; else 0."""
+    smooth = ndimage.uniform_filter(values, (0, 0, 3, 3))
+    halves = [(smooth[:k], smooth[k:]) for k in range(1, len(smooth))]
+    left = np.stack([spread(early) + spread(late) for early, late in halves])  # (interval, y, x)
+    sizes = np.stack([np.sqrt(np.mean((late.mean(0) - early.mean(0)) ** 2, axis=0)) for early, late in halves])
+    best, second = np.sort(left, axis=0)[:2]
+    which = left.argmin(axis=0)
+    size = np.take_along_axis(sizes, which[None], axis=0)[0]
+    plain = (best <= (1 - EXPLAINED) * spread(smooth)) & (size >= STEP) & (second >= LEAD * best)
+    return np.where(plain, which + 1, 0).astype(np.uint8)
+
+
+def spread(values: Floats) -> Floats:
+    """(y, x) sum of squares around the mean over the dates."""
+    squares: Floats = ((values - values.mean(axis=0)) ** 2).sum(axis=(0, 1))
+    return squares
+
+
+def grounds(values: Floats) -> Ints:
+    """(y, x) class of the ground at the last date, by k-means."""
+    pixels = ndimage.uniform_filter(values[-1], (0, 3, 3))
+    flat = pixels.reshape(len(pixels), -1).T
+    found: Ints = KMeans(GROUNDS, n_init=3, random_state=0).fit(flat[::7]).predict(flat).reshape(pixels.shape[1:])
+    return found
 
 
 def blob(rng: np.random.Generator, radius: float) -> Bools:
@@ -95,14 +135,37 @@ def schedule(kind: str, shape: Bools, interval: int, times: int, rng: np.random.
     return share, np.where(shape, (share >= 0.5).argmax(axis=0), 0)
 
 
-def insert_changes(
-    series: Array, calm: Bools, count: int, rng: np.random.Generator, kinds: Sequence[str]
+@dataclass(frozen=True)
+class Stock:
+    """The part of the scene that changes are pasted from."""
+
+    series: Array
+    """(time, band, y, x)."""
+
+    calm: Bools
+    """(interval, y, x) where two dates that follow each other agree."""
+
+    grounds: Ints
+    """(y, x) class of the ground."""
+
+    def draw(self, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+        """Draw a window of so many pixels per side, around ground of any class as often as of any other."""
+        rows, cols = np.nonzero(self.grounds == rng.integers(GROUNDS))
+        k = rng.integers(len(rows))
+        middle = np.array([rows[k], cols[k]])
+        row, col = np.clip(middle - side // 2, 0, np.array(self.grounds.shape) - side)
+        return slice(row, row + side), slice(col, col + side)
+
+
+def insert_changes(  # noqa: PLR0917, a series and what is done to it
+    series: Array, quiet: Bools, stock: Stock, count: int, rng: np.random.Generator, kinds: Sequence[str]
 ) -> tuple[Array, Ints, Ints]:
     """Paste changes where the real dates are quiet.
 
     Args:
         series: (time, band, y, x).
-        calm: (interval, y, x) where two dates that follow each other agree.
+        quiet: (y, x) where all dates agree.
+        stock: where the new ground comes from.
         count: of changes.
         rng: the series' own.
         kinds: of changes, see `schedule`; in turn.
@@ -111,10 +174,9 @@ def insert_changes(
         The series, (y, x) interval of each pixel from 1 (0: none), and (y, x) number of each change from 1; change k
         is of the kind (k - 1) modulo their number.
     """
-    quiet = calm.all(axis=0)
     made, intervals, numbers = series.copy(), np.zeros(quiet.shape, np.uint8), np.zeros(quiet.shape, np.int32)
     number = 0
-    for _ in range(50 * count):
+    for _ in range(100 * count):
         if number == count:
             break
         kind = kinds[number % len(kinds)]
@@ -122,18 +184,18 @@ def insert_changes(
         # what lasts must be able to end within the series
         interval = int(rng.integers(1, len(series) if kind == "sudden" else len(series) - 1))
         side = len(shape)
-        places = [rng.integers(0, length - side, 2) for length in quiet.shape]
-        into, source = (tuple(slice(axis[k], axis[k] + side) for axis in places) for k in (0, 1))
-        unchanged_since = calm[(slice(interval, None), *source)].all(axis=0)
+        row, col = (int(rng.integers(0, length - side)) for length in quiet.shape)
+        into, source = (slice(row, row + side), slice(col, col + side)), stock.draw(side, rng)
+        unchanged_since = stock.calm[(slice(interval, None), *source)].all(axis=0)
         if not quiet[into][shape].all() or numbers[into][shape].any() or not unchanged_since[shape].all():
             continue
-        moved = series[(interval, slice(None), *source)].astype(float) - series[(interval, slice(None), *into)]
+        moved = stock.series[(interval, slice(None), *source)].astype(float) - series[(interval, slice(None), *into)]
         if np.abs(moved.mean(axis=(1, 2))).max() < 25:  # the same ground again is no change
             continue
         number += 1
         shares, when = schedule(kind, shape, interval, len(series), rng)
         for k in range(interval, len(series)):
-            old, new = made[(k, slice(None), *into)], series[(k, slice(None), *source)]
+            old, new = made[(k, slice(None), *into)], stock.series[(k, slice(None), *source)]
             mixed = np.rint(old + shares[k] * (new.astype(float) - old)).astype(made.dtype)
             made[(k, slice(None), *into)] = np.where(shape, mixed, old)
         intervals[into][shape], numbers[into][shape] = when[shape], number
@@ -141,16 +203,18 @@ def insert_changes(
 
 
 def write_data(  # noqa: PLR0917, a folder and what goes into it
-    folder: Path, series: Array, calm: Bools, rng: np.random.Generator, count: int, kinds: Sequence[str]
+    folder: Path, stock: Stock, steps: Ints, rng: np.random.Generator, count: int, kinds: Sequence[str]
 ) -> Path:
-    """Folders A to H and label, of crops with synthetic changes."""
-    for name in (*"ABCDEFGH"[: len(series)], "label"):
+    """Folders A to H and label, of crops with synthetic changes; `steps` dates real ones, see `plain_steps`."""
+    for name in (*"ABCDEFGH"[: len(stock.series)], "label"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    known = np.where(steps > 0, steps, IGNORE)
     for number in range(count):
-        row, col = (int(rng.integers(0, length - SIDE)) for length in calm.shape[1:])
+        row, col = (int(rng.integers(0, length - SIDE)) for length in steps.shape)
         part = (slice(row, row + SIDE), slice(col, col + SIDE))
-        made, intervals, _ = insert_changes(series[(..., *part)], calm[(..., *part)], 14, rng, kinds)
-        labels = np.where(calm[(..., *part)].all(axis=0), intervals, IGNORE).astype(np.uint8)
+        quiet = stock.calm[(..., *part)].all(axis=0)
+        made, intervals, _ = insert_changes(stock.series[(..., *part)], quiet, stock, 14, rng, kinds)
+        labels = np.where(quiet, intervals, known[part]).astype(np.uint8)
         for name, values in zip("ABCDEFGH", made, strict=False):
             write(folder / name / f"{number:03d}.tif", values)
         write(folder / "label" / f"{number:03d}.tif", labels[None])
@@ -221,17 +285,21 @@ def draw(series: Array, probability: Floats, intervals: Floats, threshold: float
 def main() -> None:
     parser = parser_with_data(__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help="of changes to train on, by comma")
+    parser.add_argument("--other-way", action="store_true", help="train on the eastern three fifths")
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
     source = chosen.data / PUCALLPA
     series, valid = read_series(source)
-    steps = unrest(series)
-    calm = valid & (steps < np.quantile(steps.max(axis=0)[valid], 1 - RESTLESS))
-    west = int(WEST * series.shape[-1])
-    training = write_data(chosen.out / "crops", series[..., :west], calm[..., :west], rng, 60, chosen.kinds.split(","))
+    values = standardized(series)
+    steps, unquiet = np.where(valid, plain_steps(values), 0), unrest(values)
+    calm = valid & (unquiet < np.quantile(unquiet.max(axis=0)[valid], 1 - RESTLESS))
+    learned, held = halves(series.shape[-1], other_way=chosen.other_way)
+    ground = grounds(values)
+    stocks = [Stock(series[..., part], calm[..., part], ground[..., part]) for part in (learned, held)]
+    training = write_data(chosen.out / "crops", stocks[0], steps[:, learned], rng, 60, chosen.kinds.split(","))
     settings = {
         "network": "conv-gru", "network_options": {"dated": True}, "size": 64, "steps": chosen.steps, "batch": 4,
         "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99,
@@ -240,17 +308,36 @@ def main() -> None:
     run = train([str(training)], chosen.out / "run", options, overwrite=True, listener=Relay(Silent(), print))
     checkpoint, threshold = run.folder / "best.pt", run.record["best"]["threshold"]
 
-    made, truth, numbers = insert_changes(series[..., west:], calm[..., west:], 90, np.random.default_rng(99), KINDS)
+    quiet = calm[..., held].all(axis=0)
+    made, truth, numbers = insert_changes(series[..., held], quiet, stocks[1], 90, np.random.default_rng(99), KINDS)
     paths = [chosen.out / f"synthetic-{year}.tif" for year in YEARS]
     for path, date in zip(paths, made, strict=True):
         write(path, date)
     scores = detect([str(path) for path in paths], checkpoint, chosen.out / "synthetic")
     answer: dict[str, Any] = dated_right(*scores, truth, numbers, threshold)
-    unchanged = calm[..., west:].all(axis=0) & (numbers == 0)
-    answer["predicted_of_quiet"] = float((scores[0] >= threshold)[unchanged].mean())
-    real = detect([str(source / f"{year}.tif") for year in YEARS], checkpoint, chosen.out / "real")
-    draw(series, *real, threshold, chosen.out / "intervals.png")
+    answer["predicted_of_quiet"] = float((scores[0] >= threshold)[quiet & (numbers == 0)].mean())
+    probability, intervals = detect([str(source / f"{year}.tif") for year in YEARS], checkpoint, chosen.out / "real")
+    plain = np.where(quiet, 0, steps[:, held])
+    answer["plain_steps"] = steps_found(probability[:, held], intervals[..., held], plain, threshold)
+    draw(series, probability, intervals, threshold, chosen.out / "intervals.png")
     print(json.dumps(answer, indent=1))
+
+
+def halves(columns: int, *, other_way: bool) -> tuple[slice, slice]:
+    """Columns to learn from, and those that are held back."""
+    border = round(columns * (1 - LEARNED if other_way else LEARNED))
+    west, east = slice(0, border), slice(border, columns)
+    return (east, west) if other_way else (west, east)
+
+
+def steps_found(probability: Floats, intervals: Floats, steps: Ints, threshold: float) -> dict[str, float]:
+    """Of the pixels whose real series is one plain step: how many are found, and how many of these dated right."""
+    found = (steps > 0) & (probability >= threshold)
+    off = np.abs(intervals.argmax(axis=0) + 1 - steps.astype(int))[found]
+    return {
+        "pixels": int((steps > 0).sum()), "found": float(found.sum() / (steps > 0).sum()),
+        "right": float((off == 0).mean()), "near": float((off <= 1).mean()),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

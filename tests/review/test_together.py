@@ -63,6 +63,7 @@ def test_two_of_one_name_are_told_and_a_name_stays(page, browser, served):
     second.click("#reviewer")
     second.fill("#answer", "ben")
     second.keyboard.press("Enter")
+    second.locator("#reviewer", has_text="ben").wait_for(timeout=WAIT)  # the server has taken it
     second.reload()
     second.locator("#reviewer", has_text="ben").wait_for(timeout=WAIT)
     second.wait_for_selector("#change h2", timeout=WAIT)
