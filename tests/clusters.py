@@ -11,6 +11,22 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+# a sitecustomize of a process that lacks geochange, or has another version
+LACKING = """
+import importlib.metadata, sys
+class Lacks:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "geochange":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+real = importlib.metadata.version
+def version(name):
+    if name == "geochange":
+        OUTCOME
+    return real(name)
+sys.meta_path.insert(0, Lacks())
+importlib.metadata.version = version
+"""
+
 
 @contextmanager
 def process(*command: str, **settings):

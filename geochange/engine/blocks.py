@@ -156,7 +156,7 @@ def score_task(inference: Inference, store: BlockStore, block: Block) -> None:
     """Score a block; leave its file, or its strips and sums where tiles are blended."""
     scored = score_block(inference, block)
     if scored.thumbnail is not None:
-        save_array(store.thumbnail(block), scored.thumbnail)
+        save_array(store.thumbnail(block), scored.thumbnail.astype(np.float32))
     if scored.boxes is not None:
         save_array(store.boxes(block), scored.boxes.pack())
     if scored.probability is not None:

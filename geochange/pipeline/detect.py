@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from glob import escape
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ log = logging.getLogger("geochange")
 
 _TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", LOG)
 POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
+SMALL_BYTES = 32 << 20  # for what else there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,14 +325,17 @@ def _least_bytes(run: DetectionRun) -> int:
 
 
 def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
-    """Return what rasters, the sums of two rows of blocks, and polygons take on the disk at the worst."""
+    """Return what rasters, the sums of two rows of blocks, polygons and thumbnails take on the disk at the worst."""
     pixels = inference.scene.grid.area.size
     stored = len(inference.fitted.classes) * np.dtype(options.dtype).itemsize + 4 * sum(
         inference.fitted.layers[name] for name in inference.layers
     )
     row = inference.scene.shape[1] * inference.tiling.block((0, 0)).area.height
     sums = 2 * 8 * len(inference.fitted.classes) * row if inference.tiling.blended else 0
-    return bytes_needed(pixels, stored) + int(pixels * POLYGON_BYTES) + sums + (32 << 20)
+    thumbnail = inference.thumbnail
+    cells = 0 if thumbnail is None else (len(thumbnail.bands) + 1) * prod(thumbnail.size)
+    rest = 4 * inference.scene.dates * cells + SMALL_BYTES
+    return bytes_needed(pixels, stored) + int(pixels * POLYGON_BYTES) + sums + rest
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

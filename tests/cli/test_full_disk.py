@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.disks import disk
 from tests.every_command import FOLDERS, call_of, every_command, files_of, is_hidden, read_all, write_inputs
 from tests.forked_commands import run_forked
 
@@ -74,21 +75,6 @@ def require_whole(name, code, lines, folder, complete, limit):
     for path in there:
         if ".geochange" not in path.parts:
             read_all(folder / path)
-
-
-@contextmanager
-def disk(folder, size):
-    """A disk of so many bytes."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("disks can be mounted by root alone")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_files_that_belong_together_appear_together(inputs, tmp_path):

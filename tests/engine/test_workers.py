@@ -12,7 +12,7 @@ import pytest
 from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.workers import Needs
 from geochange.errors import BadOption, NoWorkers, SchedulerLost, WorkerDied, WorkerUnfit
-from tests.clusters import address_of, can_unshare, kill, process, scheduler, wait_until, worker
+from tests.clusters import LACKING, address_of, can_unshare, kill, process, scheduler, wait_until, worker
 
 pytestmark = pytest.mark.xdist_group("clusters")
 
@@ -74,22 +74,6 @@ def test_a_scheduler_that_dies_ends_the_run(tmp_path):
             with pytest.raises(SchedulerLost, match=f"the Dask scheduler at {address} is gone"):
                 list(results)
             assert time.monotonic() - begun < 15
-
-
-LACKING = """
-import importlib.metadata, sys
-class Lacks:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "geochange":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-real = importlib.metadata.version
-def version(name):
-    if name == "geochange":
-        OUTCOME
-    return real(name)
-sys.meta_path.insert(0, Lacks())
-importlib.metadata.version = version
-"""
 
 
 @pytest.mark.parametrize(

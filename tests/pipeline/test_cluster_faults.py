@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import rasterio
 
 from tests.clusters import address_of, kill, scheduler, wait_until, worker
+from tests.disks import disk
 
 pytestmark = pytest.mark.xdist_group("clusters")
 
@@ -24,8 +28,8 @@ def expected(tmp_path_factory):
     return contents(out)
 
 
-def detect(out: Path, *options: str) -> list[str]:
-    pair = [str(SAMPLE / f"{date}.tif") for date in ("before", "after")]
+def detect(out: Path, *options: str, images: Path = SAMPLE) -> list[str]:
+    pair = [str(images / f"{date}.tif") for date in ("before", "after")]
     return [sys.executable, "-m", "geochange", "detect", *pair, "-o", str(out), *HOW, "-q", *options]
 
 
@@ -38,9 +42,9 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def started(out: Path, *options: str):
+def started(out: Path, *options: str, images: Path = SAMPLE):
     """The command, once some of its blocks are done."""
-    with subprocess.Popen(detect(out, *options), stderr=subprocess.PIPE, text=True) as command:
+    with subprocess.Popen(detect(out, *options, images=images), stderr=subprocess.PIPE, text=True) as command:
         wait_until(lambda: done(out) > 2 or command.poll() is not None)
         assert command.poll() is None, command.stderr.read()
         try:
@@ -82,4 +86,57 @@ def test_workers_come_and_go_while_a_run_goes_on(tmp_path, expected):
         wait_until(lambda: done(out) > 5 or command.poll() is not None)
         kill(first)
         assert command.wait(timeout=60) == 0
+    assert contents(out) == expected
+
+
+def test_a_driver_that_is_told_to_end_leaves_a_run_to_go_on_with(tmp_path, expected):
+    out = tmp_path / "out"
+    with scheduler(tmp_path) as (_, told), worker(told):
+        address = address_of(told)
+        with started(out, "--scheduler", address) as command:
+            command.terminate()
+            _, errors = command.communicate(timeout=60)
+        assert command.returncode == 128 + signal.SIGTERM
+        assert errors == "geochange: stopped by SIGTERM; add --resume to go on from what is done\n"
+        assert run(detect(out, "--scheduler", address, "--resume")).returncode == 0
+    assert contents(out) == expected
+
+
+def test_a_disk_that_fills_up_under_the_workers_ends_the_run(tmp_path, expected):
+    with disk(tmp_path / "disk", 80 << 20) as shared, scheduler(tmp_path) as (_, told), worker(told):
+        out = shared / "out"
+        with started(out, "--scheduler", address_of(told)) as command:
+            fill(shared / "other")
+            _, errors = command.communicate(timeout=60)
+        assert command.returncode == 2
+        assert errors.count("\n") == 1
+        assert "the disk is full" in errors
+        assert "--resume" in errors
+        (shared / "other").unlink()
+        assert run(detect(out, "--resume", "--scheduler", address_of(told))).returncode == 0
+        assert contents(out) == expected
+
+
+def fill(path: Path) -> None:
+    subprocess.run(["dd", "if=/dev/zero", f"of={path}", "bs=64k"], capture_output=True, check=False)
+
+
+def test_a_block_that_cannot_be_read_ends_the_run_and_is_named(tmp_path, expected):
+    images = tmp_path / "images"
+    shutil.copytree(SAMPLE, images)
+    whole = (images / "after.tif").read_bytes()
+    with rasterio.open(images / "after.tif") as dataset:
+        offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+    with (images / "after.tif").open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(64))
+    out = tmp_path / "out"
+    with scheduler(tmp_path) as (_, told), worker(told):
+        command = detect(out, "--scheduler", address_of(told), images=images)
+        found = run(command)
+        assert found.returncode == 2
+        assert found.stderr.count("\n") == 1, found.stderr
+        assert "after.tif" in found.stderr
+        (images / "after.tif").write_bytes(whole)
+        assert run([*command, "--resume"]).returncode == 0
     assert contents(out) == expected
