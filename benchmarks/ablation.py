@@ -32,11 +32,12 @@ from geochange.datasets.options import CollectionOptions
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
 from geochange.detectors.networks.contract import Network
 from geochange.detectors.networks.registry import build_network
+from geochange.detectors.networks.scorer import find_device
 from geochange.engine.progress import Relay, Silent
 from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
-from geochange.learning.training import BEST, fit, pick_device
+from geochange.learning.training import BEST, fit
 
 SMALL = 100  # pixels
 SIZE, BATCH = 128, 8
@@ -138,7 +139,7 @@ def seconds_of_step(network: Network, about: About, samples: TrainingSamples, fo
 
 def score(checkpoint: Path, material: Material) -> dict[str, float]:
     loaded = load_checkpoint(checkpoint)
-    device = pick_device("auto")
+    device = find_device("auto")
     network = loaded.build().to(device)
 
     def scored(collection: Collection) -> list[tuple[np.ndarray, Ints]]:

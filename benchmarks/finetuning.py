@@ -29,10 +29,10 @@ from geochange.datasets.collection import open_collection
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import load_checkpoint
 from geochange.detectors.networks.contract import probability
+from geochange.detectors.networks.scorer import find_device
 from geochange.learning.options import FinetuneOptions, TrainRunOptions
 from geochange.learning.run_options import options_from
 from geochange.learning.scoring import ProbabilityHistogram, pooled_f1_interval, score_sample
-from geochange.learning.training import pick_device
 from geochange.pipeline.finetune import finetune
 from geochange.pipeline.train import train
 
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15, help="of `auto`")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    device = pick_device(chosen.device)
+    device = find_device(chosen.device)
     source = (chosen.data / DSIFN).resolve()
     names = sorted(path.stem for path in (source / "A").iterdir())
     drawn = [names[k] for k in np.random.default_rng(0).permutation(len(names))]

@@ -217,6 +217,8 @@ def align(
     resampling: ResamplingName = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Aligned: ...
@@ -234,6 +236,8 @@ def check(
     resampling: ResamplingName = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Report: ...
@@ -329,6 +333,8 @@ def detect(
     dtype: StoredType = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Detection: ...
@@ -406,6 +412,8 @@ def evaluate(
     grid: str | None = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Evaluation: ...
@@ -438,6 +446,8 @@ def explain(
     size: int = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Explained: ...
@@ -574,6 +584,8 @@ def fuse(
     dtype: StoredType = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Fused: ...
@@ -607,6 +619,8 @@ def kinds(
     rules: KindRules = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> WrittenKinds: ...
@@ -648,6 +662,8 @@ def refine(
     block_size: int = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Refined: ...
@@ -710,6 +726,8 @@ def synthesize(
     bands: tuple[int, ...] | None = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Synthesized: ...
@@ -852,6 +870,8 @@ def vectorize(
     diagonals: bool = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> WrittenLayer: ...
@@ -897,6 +917,8 @@ def watch(
     until_idle: float | None = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
+    queue: Literal["slurm"] | None = ...,
+    client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
 ) -> Watched: ...

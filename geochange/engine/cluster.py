@@ -9,25 +9,36 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal, TypeVar
 
 import rasterio
 from threadpoolctl import threadpool_limits
 
 from geochange.declarations import TILES, Options
+from geochange.engine.clients import (
+    ONE_ARENA,
+    client_at,
+    local_client,
+    open_to_others,
+    quiet_dask,
+    require_client,
+    slurm_client,
+    take_number,
+)
+from geochange.engine.packing import Packer, run_packed
 from geochange.engine.workers import LOOK_SECONDS, Needs, Notice, Workers
 from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, UnreadableInput
-from geochange.files import is_disk_full
+from geochange.files import is_disk_full, scratch_beside
 from geochange.system import available_cores
 
 T = TypeVar("T")
@@ -47,10 +58,16 @@ class ClusterOptions(Options):
     panel: ClassVar[str] = TILES
 
     workers: int | None = None
-    """Dask worker processes on this machine; None: threads of this process."""
+    """Dask worker processes on this machine, or with --cluster in its jobs; None: threads of this process."""
 
     scheduler: str | None = None
     """Address of a running Dask cluster, such as tcp://host:8786."""
+
+    queue: Literal["slurm"] | None = field(default=None, metadata={"flags": ("--cluster",)})
+    """Whose jobs are the workers: slurm, through dask-jobqueue and its configuration."""
+
+    client: object | None = field(default=None, metadata={"flags": ()})
+    """A `distributed.Client` of any cluster, which stays open."""
 
     threads: int | None = None
     """Threads of this process, without workers or a scheduler; None: one a core."""
@@ -65,12 +82,19 @@ class ClusterOptions(Options):
             raise BadOption(f"workers {self.workers} must be at least 1")
         if self.threads is not None and self.threads < 1:
             raise BadOption(f"threads {self.threads} must be at least 1")
-        if self.threads is not None and (self.workers is not None or self.scheduler is not None):
-            raise BadOption("threads are those of this process; leave them out with workers or a scheduler")
         if self.scheduler == "":
             raise BadOption("scheduler '' must be an address, as in tcp://host:8786")
-        if self.workers is not None and self.scheduler is not None:
-            raise BadOption(f"give workers ({self.workers}) or a scheduler ({self.scheduler}), not both")
+        if self.queue is not None and self.workers is None:
+            raise BadOption(f"cluster {self.queue} needs the number of workers")
+        places = ("scheduler", "client", "workers", "threads")
+        given = [name for name in places if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise BadOption(f"give {given[0]} or {given[1]}, not both: each says where the work is done")
+
+    @property
+    def local(self) -> bool:
+        """Whether the workers are processes of this machine, started for the run."""
+        return self.workers is not None and self.queue is None
 
     @property
     def patience(self) -> float:
@@ -89,6 +113,9 @@ class Crew:
     threads: int = 1
     workers: Workers | None = None
     """Of a Dask cluster, which may grow and shrink."""
+
+    packer: Packer | None = None
+    """Of what is sent to them."""
 
     @property
     def size(self) -> int:
@@ -121,9 +148,9 @@ class Crew:
 
     def submit(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Start a task, which is run again where it fails."""
-        if self.workers is None:
+        if self.packer is None:
             return self.executor.submit(attempt, function, *arguments)
-        return self.executor.submit(unpacker(), pack((attempt, function, *arguments)))
+        return self.executor.submit(unpacker(), self.packer.pack(function, *arguments))
 
     def first_done(self, pending: set[Future[Any]]) -> set[Future[Any]]:
         """Wait until at least one is done.
@@ -163,14 +190,6 @@ class Crew:
             raise BlockFailed(f"{task} failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
 
 
-def pack(task: tuple[Any, ...]) -> bytes:
-    """Turn a function and its arguments into bytes, as Dask would."""
-    from distributed.protocol.pickle import dumps
-
-    packed: bytes = dumps(task)
-    return packed
-
-
 def unpacker() -> Callable[[bytes], Any]:
     """Return what runs a packed task. It is sent by value, as an inner function is.
 
@@ -178,12 +197,17 @@ def unpacker() -> Callable[[bytes], Any]:
     """
 
     def run(packed: bytes) -> Any:
-        import pickle
+        from geochange.engine.cluster import run_on_worker
 
-        function, *arguments = pickle.loads(packed)
-        return function(*arguments)
+        return run_on_worker(packed)
 
     return run
+
+
+def run_on_worker(packed: bytes) -> Any:
+    """Run a packed task in a worker of Dask."""
+    take_number()
+    return attempt(run_packed, packed)
 
 
 @contextmanager
@@ -199,7 +223,7 @@ def open_crew(options: ClusterOptions, notice: Notice = log.warning, needs: Need
         BadOption: no scheduler answers at the address.
         ClusterFailed: the cluster cannot do the work.
     """
-    if options.workers is None and options.scheduler is None:
+    if options.workers is None and options.scheduler is None and options.client is None:
         with _threads(options.threads or available_cores()) as crew:
             yield crew
     else:
@@ -220,54 +244,47 @@ def _threads(count: int) -> Iterator[Crew]:
 @contextmanager
 def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Crew]:
     import dask
-    from distributed import Client
 
     settings = dask.config.set(
         {
             "distributed.comm.timeouts.connect": "5s",
-            "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # as `allocator.use_one_arena`
-            "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": "ignore",  # of libraries; a worker has no log
+            "distributed.nanny.pre-spawn-environ": ONE_ARENA | {"PYTHONWARNINGS": "ignore"},  # a worker has no log
         }
     )
     with settings, quiet_libraries(), quiet_dask(), threadpool_limits(1), ExitStack() as stack:
-        with _ignoring_interrupts():
-            address = options.scheduler or stack.enter_context(_local_cluster(options))
-        try:
-            client = stack.enter_context(Client(address, set_as_default=False))
-        except (OSError, TimeoutError, ValueError, TypeError) as error:  # of keys for tls:// that are not given, too
-            raise BadOption(f"no Dask scheduler answers at {options.scheduler}: {error}") from error
-        workers = Workers(client, options.patience, needs, notice)
+        client = stack.enter_context(_client(options))
+        if (address := open_to_others(client)) is not None:
+            notice(f"{address} is not encrypted: who can reach it can run code here; where others can, use tls://")
+        shared = stack.enter_context(_shared_folder(options, needs))
+        workers = Workers(client, options.patience, needs.files, shared, notice)
         stack.callback(workers.close)
-        if options.scheduler is not None:
-            workers.wait_until_asked()
-        else:
+        if options.local:
             workers.look(now=True)
-        yield Crew(client.get_executor(pure=False), workers=workers)
+        else:
+            workers.wait_until_asked()
+        yield Crew(client.get_executor(pure=False), workers=workers, packer=Packer(shared))
+
+
+def _client(options: ClusterOptions) -> AbstractContextManager[Any]:
+    if options.client is not None:
+        return nullcontext(require_client(options.client))
+    if options.scheduler is not None:
+        return client_at(options.scheduler)
+    assert options.workers is not None
+    return slurm_client(options.workers) if options.queue else local_client(options.workers)
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Start worker processes that ignore Ctrl-C, which is for this process to answer."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _local_cluster(options: ClusterOptions) -> Any:
-    from distributed import LocalCluster
-
-    return LocalCluster(
-        n_workers=options.workers,
-        threads_per_worker=1,
-        memory_limit=0,  # blocks bound the memory; the nanny's limit would kill workers on shared machines
-        dashboard_address="127.0.0.1:0",  # any free port: None would still take 8787, with a warning where it is taken
-        silence_logs=50,
-    )
+def _shared_folder(options: ClusterOptions, needs: Needs) -> Iterator[Path | None]:
+    """Make a folder that driver and workers see, for one run; None where no disk is known that they share."""
+    if needs.folder is not None:
+        with scratch_beside(needs.folder / "workers") as folder:
+            yield folder
+    elif options.local:
+        with TemporaryDirectory(prefix="geochange-") as name:
+            yield Path(name)
+    else:
+        yield None
 
 
 @contextmanager
@@ -275,20 +292,6 @@ def quiet_libraries() -> Iterator[None]:
     """Keep GDAL's block cache small, unless the environment sets it: its default is 5 % of the memory."""
     with rasterio.Env(**({} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": GDAL_CACHE})):
         yield
-
-
-@contextmanager
-def quiet_dask() -> Iterator[None]:
-    """Keep Dask from printing tracebacks of what is told as an error of ours."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Needs:
     """Paths among them, where there is such a file or folder here, must be there on each worker."""
 
     folder: Path | None = None
-    """Where results are written; it exists."""
+    """Where results are written; it exists, and for the time of the run holds a hidden folder that workers use."""
 
     @property
     def files(self) -> list[str]:
@@ -47,19 +46,17 @@ class Needs:
 class Workers:
     """Watches the workers of a cluster for one run."""
 
-    def __init__(self, client: Any, patience: float, needs: Needs, notice: Notice) -> None:
-        """Ask every worker that is there.
+    def __init__(self, client: Any, patience: float, files: Sequence[str], folder: Path | None, notice: Notice) -> None:
+        """Take what is asked of every worker; `look` asks.
 
         Args:
             client: of the cluster.
             patience: seconds without any worker after which the run ends.
-            needs: what each worker must reach.
+            files: that each worker must see.
+            folder: made for this run, that each worker must see.
             notice: receives a line that a user should know.
-
-        Raises:
-            ClusterFailed: see `look`.
         """
-        self.client, self.patience, self.needs, self.notice = client, patience, needs, notice
+        self.client, self.patience, self.files, self.folder, self.notice = client, patience, files, folder, notice
         self.address = str(client.scheduler.address)
         self.threads = 0
         self._looked = -LOOK_SECONDS
@@ -69,13 +66,10 @@ class Workers:
         self._warned: set[str] = set()
         self._begun = time.time()
         self._asker = ThreadPoolExecutor(4, thread_name_prefix="geochange-ask")
-        self._token = self._leave_token()
 
     def close(self) -> None:
         """Ask no more."""
         self._asker.shutdown(wait=False, cancel_futures=True)
-        if self.needs.folder is not None:
-            (self.needs.folder / self._token).unlink(missing_ok=True)
 
     def look(self, *, now: bool = False) -> None:
         """See how the cluster is; at most every few seconds, unless it must be now.
@@ -157,8 +151,7 @@ class Workers:
         self._fit &= present
 
     def _answer(self, address: str) -> Any:
-        token = None if self.needs.folder is None else str(self.needs.folder / self._token)
-        ask = question(self.needs.files, token, PACKAGES)
+        ask = question(self.files, None if self.folder is None else str(self.folder), PACKAGES)
         return self.client.run(ask, workers=[address], on_error="return")[address]
 
     def _judge(self, address: str, answer: Future[Any]) -> None:
@@ -201,15 +194,8 @@ class Workers:
             why = f"the log of the last, {last.address}, says why; a smaller --block-size needs less memory"
         return WorkerDied(f"{task} ended {count} workers, one after the other; {why}")
 
-    def _leave_token(self) -> str:
-        """Leave a file in the folder, that says whether a worker sees the same one."""
-        name = f".seen-{uuid.uuid4().hex}"
-        if self.needs.folder is not None:
-            (self.needs.folder / name).touch()
-        return name
 
-
-def question(files: Sequence[str], token: str | None, packages: Sequence[str]) -> Callable[[], dict[str, Any]]:
+def question(files: Sequence[str], folder: str | None, packages: Sequence[str]) -> Callable[[], dict[str, Any]]:
     """Return what a worker is asked. It is sent by value, as an inner function is: the worker may lack geochange."""
 
     def ask() -> dict[str, Any]:
@@ -223,9 +209,9 @@ def question(files: Sequence[str], token: str | None, packages: Sequence[str]) -
                 told[name] = version(name)
             except PackageNotFoundError:
                 told[name] = None
-        for path in (*files, *([token] if token else [])):
+        for path in (*files, *([folder] if folder else [])):
             if not os.path.exists(path):
-                told["missing"] = os.path.dirname(path) if path == token else path
+                told["missing"] = os.path.dirname(path) if path == folder else path
         return told
 
     return ask

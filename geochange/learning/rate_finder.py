@@ -12,13 +12,14 @@ from torch import nn
 
 from geochange.arrays import Floats
 from geochange.detectors.networks.contract import Network
+from geochange.detectors.networks.scorer import find_device
 from geochange.engine.progress import Listener
 from geochange.errors import NothingValid
 from geochange.learning.batches import Reading, read_batches
 from geochange.learning.losses import criterion_of
 from geochange.learning.options import FEWEST_RATES, TrainOptions
 from geochange.learning.samples import TrainingSamples
-from geochange.learning.training import NetworkLoss, begin, pick_device, with_class_weights
+from geochange.learning.training import NetworkLoss, begin, with_class_weights
 
 SMOOTHING = 0.9  # share of the mean loss so far, at each update
 DIVERGED = 3.0  # of the least loss so far
@@ -54,7 +55,7 @@ def find_rate(
     Raises:
         NothingValid: the loss diverges at once; begin with a lower rate.
     """
-    device, options = pick_device(options.device), with_class_weights(options, samples.collections)
+    device, options = find_device(options.device), with_class_weights(options, samples.collections)
     state = begin(network, options, device)
     state.network.train()
     loss_of, criterion = NetworkLoss(state.network), criterion_of(options, len(network.classes))

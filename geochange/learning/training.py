@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -379,17 +378,6 @@ def autocast(precision: PrecisionName, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=DTYPES[precision])
 
 
-def pick_device(name: str) -> torch.device:
-    """Return a device by name; "auto" takes a GPU where there is one, under torchrun each process its own.
-
-    Raises:
-        BadOption: there is no such device here.
-    """
-    if name in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    return find_device(name)
-
-
 def with_class_weights(options: TrainOptions, collections: Sequence[Collection]) -> TrainOptions:
     """Return options with the numbers that balanced weights stand for: one over the share of each class, mean 1."""
     if options.class_weights != "balanced":
@@ -407,7 +395,7 @@ def require_possible(options: TrainOptions, held_out: Sequence[Collection]) -> t
     Raises:
         BadOption: it cannot be had, or options do not go with it or with what is held out.
     """
-    device = pick_device(options.device)
+    device = find_device(options.device)
     if options.precision == "fp16" and device.type != "cuda":
         raise BadOption(f"precision fp16 needs a GPU, the device is {device.type}; take bf16 or fp32")
     if options.patience is not None and not held_out:

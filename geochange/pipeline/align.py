@@ -84,7 +84,7 @@ def align(
     require_geotiff(path)
     require_writable([path], overwrite=overwrite, inputs=[before, after])
     scene = open_scene([before, after], options)
-    with open_work(cluster, listener, Needs(inputs=[before, after])) as work:
+    with open_work(cluster, listener, Needs(inputs=[before, after], folder=path.absolute().parent)) as work:
         shift = measure_shift(scene, work) if remove_shift else None
         source = open_image(after, 1, options).stored()
         grid = open_grid(os.fspath(before))

@@ -146,7 +146,7 @@ def detect(
     if options.remove_shift and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if options.remove_shift:
-        scene = _without_shift(scene, options, cluster, stages)
+        scene = _without_shift(scene, options, cluster, stages, Needs(inputs=[before, after]))
     name = options.detector or default_name(len(scene.bands), options)
     options = replace(options, detector=name)
     if _values(options, Path(out), resume=resume) == STORED:
@@ -203,9 +203,11 @@ def _is_layer(path: Path) -> bool:
         return False
 
 
-def _without_shift(scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages) -> Scene:
+def _without_shift(
+    scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages, needs: Needs
+) -> Scene:
     """Move the second date of a scene back by its measured shift."""
-    with open_crew(cluster, stages.notice) as crew:
+    with open_crew(cluster, stages.notice, needs) as crew:
         shift = measure_shift(scene, Work(crew, stages))
     log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
     return scene.move(1, (shift.row, shift.col), RESAMPLINGS[options.resampling])

@@ -123,7 +123,7 @@ def explain(
     if detector.values == STORED:
         scene = scene.stored()
     outline = _outline(scene, options)
-    with open_work(cluster, listener, Needs(inputs=inputs)) as work:
+    with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
         fitted = detector.fit(scene, SceneBlocks(scene, work))
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)

@@ -135,7 +135,7 @@ def fuse(
         raise BadOption("a model is only saved where stacking fits one on labels")
     inputs = [*rasters, *(each for each in (options.labels, options.model) if each is not None)]
     require_writable([path, *([] if save_model is None else [Path(save_model)])], overwrite=overwrite, inputs=inputs)
-    with open_work(cluster, listener, Needs(inputs=inputs)) as work:
+    with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
         stack = open_stack(rasters, work)
         run = _Run(options, stack, work)
         plan = METHODS[options.method](run)

@@ -104,7 +104,7 @@ def kinds(
     scene = open_scene([before, after], SceneOptions(align=True, nodata=options.nodata))
     with (
         scratch_beside(path) as scratch,
-        open_work(cluster, listener, Needs(inputs=[before, after])) as work,
+        open_work(cluster, listener, Needs(inputs=[before, after], folder=scratch)) as work,
     ):
         measured = measure_kinds(features, scene, options, work, scratch)
         with work.stages.stage("write"):

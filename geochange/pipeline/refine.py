@@ -241,7 +241,8 @@ def refine(
     images = [os.fspath(each) for each in (before, image) if each is not None]
     require_geotiff(path)
     require_writable([path], overwrite=overwrite, inputs=[probability, *images])
-    with open_work(cluster, listener, Needs(inputs=[probability, *images])) as work, ExitStack() as stack:
+    needs = Needs(inputs=[probability, *images], folder=path.absolute().parent)
+    with open_work(cluster, listener, needs) as work, ExitStack() as stack:
         raster = _open_probability(os.fspath(probability), work)
         steps = steps_on(raster.source.grid, options)
         _require_images(steps, image is not None, before is not None)

@@ -102,7 +102,7 @@ def vectorize(
     require_writable([path], overwrite=overwrite, inputs=[raster, options.labels])
     with (
         scratch_beside(path) as scratch,
-        open_work(cluster, listener, Needs(inputs=[raster])) as work,
+        open_work(cluster, listener, Needs(inputs=[raster], folder=scratch)) as work,
         RegionStore(scratch) as store,
         ExitStack() as stack,
     ):

@@ -135,7 +135,7 @@ def watch(
     with (
         folder.owned(),
         scratch_beside(folder.out) as scratch,
-        open_work(cluster, None, Needs(inputs=[source, options.reference])) as work,
+        open_work(cluster, None, Needs(inputs=[source, options.reference], folder=scratch)) as work,
         Interrupts() as interrupts,
     ):
         folder.require(identity, resume=resume, overwrite=overwrite, may_differ=("until_idle", "every"))

@@ -42,10 +42,12 @@ def test_few_items_are_under_way_at_a_time():
         ({"workers": -3}, "workers -3 must be at least 1"),
         ({"threads": 0}, "threads 0 must be at least 1"),
         ({"threads": -1}, "threads -1 must be at least 1"),
-        ({"threads": 1, "workers": 1}, "leave them out with workers or a scheduler"),
-        ({"threads": 2, "scheduler": "tcp://host:1"}, "leave them out with workers or a scheduler"),
+        ({"threads": 1, "workers": 1}, "give workers or threads, not both"),
+        ({"threads": 2, "scheduler": "tcp://host:1"}, "give scheduler or threads, not both"),
+        ({"client": object(), "workers": 1}, "give client or workers, not both"),
+        ({"queue": "slurm"}, "cluster slurm needs the number of workers"),
         ({"scheduler": ""}, "scheduler '' must be an address"),
-        ({"workers": 2, "scheduler": "tcp://host:1"}, r"workers \(2\) or a scheduler \(tcp://host:1\), not both"),
+        ({"workers": 2, "scheduler": "tcp://host:1"}, "give scheduler or workers, not both"),
     ],
 )
 def test_impossible_clusters_are_refused(wrong, words):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +173,28 @@ def test_tables_with_other_columns_are_refused(tmp_path, text):
     answer = run("detect_many.py", tmp_path / "pairs.csv")
     assert answer.returncode == 2
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_a_job_of_slurm_runs_a_pair_and_goes_on_where_it_stopped(tmp_path):
+    """With a command of the name srun that runs what it is given on this machine."""
+    (tmp_path / "srun").write_text('#!/bin/sh\nexec "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "SLURM_CPUS_PER_TASK": "1", "SLURM_JOB_ID": "7"}
+    pair = write_pair(tmp_path, (90, 100))
+    job = ["bash", WORKFLOWS / "slurm" / "detect.sbatch", *pair, tmp_path / "out", "-d", "change-vector", "-q"]
+    for _ in range(2):
+        answer = subprocess.run(job, env=environment, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, answer.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"changes.gpkg", "probability.tif", "run.json"}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("script", sorted(WORKFLOWS.glob("slurm/*")), ids=lambda path: path.name)
+def test_job_scripts_are_sound_bash(script):
+    assert subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False).stderr == ""
+    lines = script.read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    directives = [number for number, line in enumerate(lines) if line.startswith("#SBATCH")]
+    assert directives
+    assert max(directives) < lines.index("set -euo pipefail")  # Slurm reads them up to the first command

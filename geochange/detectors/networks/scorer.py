@@ -8,6 +8,7 @@ tile, since the workers are what runs in parallel.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -240,14 +241,23 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
 def find_device(name: str) -> torch.device:
     """Find the device of a name; "auto" takes a GPU where there is one.
 
+    Of several GPUs "auto" and "cuda" take the one of the process's number, which torchrun gives it, and `--workers`.
+
     Raises:
         BadOption: the device cannot be used here.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", own_number(torch.cuda.device_count()))
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise BadOption(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
+
+
+def own_number(count: int) -> int:
+    """Return which of so many GPUs is this process's."""
+    return int(os.environ.get("LOCAL_RANK", "0")) % count

@@ -1,0 +1,161 @@
+"""How a Dask cluster is reached: one of this machine, one by its address, one of a queue, or a client of the caller."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import ip_address
+from multiprocessing import parent_process
+from typing import Any
+from urllib.parse import urlsplit
+
+from geochange.errors import BadOption
+from geochange.extras import require_packages
+
+ENCRYPTED = "tls", "wss", "ucxx", "inproc"
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # as `allocator.use_one_arena`
+
+
+@contextmanager
+def local_client(workers: int) -> Iterator[Any]:
+    """Start worker processes of this machine."""
+    from distributed import Client, LocalCluster
+
+    with _ignoring_interrupts():
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,  # blocks bound the memory; the nanny's limit would kill workers on shared machines
+            dashboard_address="127.0.0.1:0",  # any free port: None takes 8787, or warns
+            silence_logs=50,
+        )
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@contextmanager
+def client_at(address: str) -> Iterator[Any]:
+    """Reach a running cluster; keys for tls:// come from Dask's configuration.
+
+    Raises:
+        BadOption: no scheduler answers there.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError) as error:  # of keys for tls:// that are not given, too
+        raise BadOption(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def slurm_client(workers: int) -> Iterator[Any]:
+    """Have Slurm start so many workers, and new ones in place of those whose time is over.
+
+    What a job asks for (cores, memory, queue, walltime) comes from Dask's configuration, `jobqueue.slurm`. Each core of
+    a job is a worker of one thread.
+
+    Raises:
+        BadOption: dask-jobqueue is not installed, its configuration says too little, or there is no Slurm.
+    """
+    require_packages("--cluster slurm", "slurm", "dask_jobqueue")
+    import dask
+    from dask_jobqueue.slurm import SLURMCluster  # declares the configuration, too
+    from distributed import Client
+
+    if shutil.which("sbatch") is None:
+        raise BadOption("--cluster slurm needs the command sbatch, which is not on the PATH; start it where Slurm is")
+    place = "jobqueue.slurm"
+    missing = [name for name in ("cores", "memory") if not dask.config.get(f"{place}.{name}", None)]
+    if missing:
+        given = " and ".join(f"DASK_JOBQUEUE__SLURM__{name.upper()}" for name in missing)
+        raise BadOption(
+            f"what a job of Slurm may use is not known: set {given}, or {place} in ~/.config/dask/jobqueue.yaml"
+        )
+    prologue = [*dask.config.get(f"{place}.job-script-prologue"), *(f"export {k}={v}" for k, v in ONE_ARENA.items())]
+    settings = {
+        "processes": int(dask.config.get(f"{place}.cores")),
+        "job_script_prologue": prologue,
+        "scheduler_options": {"dashboard_address": ":0"} | dask.config.get(f"{place}.scheduler-options"),
+        **_security(),
+    }
+    with SLURMCluster(**settings) as cluster, Client(cluster, set_as_default=False) as client:
+        cluster.adapt(minimum=workers, maximum=workers)  # unlike `scale`, it replaces those that end
+        yield client
+
+
+def _security() -> Mapping[str, Any]:
+    """Return how scheduler and workers of a queue are encrypted, where Dask's configuration has keys."""
+    import dask
+    from distributed.security import Security
+
+    if not dask.config.get("distributed.comm.tls.scheduler.cert"):
+        return {}
+    return {"security": Security(), "protocol": "tls://"}
+
+
+def require_client(client: Any) -> Any:
+    """Return a caller's client; BadOption where it is none, or cannot be used."""
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise BadOption(f"client {type(client).__name__} must be a distributed.Client, as in Client(cluster)")
+    if client.asynchronous or client.status != "running":
+        state = "asynchronous" if client.asynchronous else client.status
+        raise BadOption(f"the client is {state}; it must be running, and made without asynchronous=True")
+    return client
+
+
+def open_to_others(client: Any) -> str | None:
+    """Return the address at which others can reach a scheduler without encryption; None where they cannot."""
+    address = str(client.scheduler_info(n_workers=0).get("address", client.scheduler.address))
+    parts = urlsplit(address)
+    if parts.scheme in ENCRYPTED:
+        return None
+    try:
+        return None if ip_address(parts.hostname or "").is_loopback else address
+    except ValueError:  # a name
+        return None if parts.hostname == "localhost" else address
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Start worker processes that ignore Ctrl-C, which is for this process to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def quiet_dask() -> Iterator[None]:
+    """Keep Dask from printing tracebacks of what is told as an error of ours."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+def take_number() -> None:
+    """Give a worker process of this machine its number, as torchrun does, by which it finds its own GPU."""
+    from distributed import get_worker
+
+    name = get_worker().name
+    if isinstance(name, int) and parent_process() is not None:  # not the process of the caller
+        os.environ.setdefault("LOCAL_RANK", str(name))
