@@ -3,7 +3,7 @@
     python benchmarks/worker_memory.py OUT [--size 4096] [--detectors change-vector landscape]
 
 A worker without a nanny, as a program of its own; the system counts its peak. Prints a table: a synthetic pair of four
-8-bit bands, and the same pair as twelve 16-bit bands, for detectors that take them.
+8-bit bands, and the same pair as twelve 16-bit bands; networks use three of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from tests.clusters import address_of, scheduler
 
 DETECTORS = "change-vector", "ir-mad", "landscape", "buildings"
+NETWORKS = "landscape", "buildings"  # of three bands
 
 
 def peak_mb(pair: tuple[str, str], detector: str, out: Path) -> float | None:
@@ -35,6 +36,7 @@ def peak_mb(pair: tuple[str, str], detector: str, out: Path) -> float | None:
         worker = subprocess.Popen([sys.executable, *command, "--no-dashboard"], stderr=subprocess.DEVNULL)
         try:
             where = ["-o", str(out / "out"), "-d", detector, "-q", "--scheduler", address_of(told)]
+            where += ["--bands", "1,2,3"] if detector in NETWORKS else []
             done = subprocess.run([sys.executable, "-m", "geochange", "detect", *pair, *where], check=False)
         finally:
             worker.send_signal(signal.SIGTERM)

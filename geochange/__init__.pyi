@@ -221,6 +221,7 @@ def align(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Aligned: ...
 def check(
     before: Image,
@@ -240,6 +241,7 @@ def check(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Report: ...
 def describe_datasets(
     path: str | os.PathLike[str],
@@ -337,6 +339,7 @@ def detect(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Detection: ...
 def doubt_labels(
     data: Sequence[str | os.PathLike[str]],
@@ -416,6 +419,7 @@ def evaluate(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Evaluation: ...
 def explain(
     before: Image,
@@ -450,6 +454,7 @@ def explain(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Explained: ...
 def export_labels(
     data: str | os.PathLike[str],
@@ -588,6 +593,7 @@ def fuse(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Fused: ...
 def import_dataset(
     form: str,
@@ -623,6 +629,7 @@ def kinds(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> WrittenKinds: ...
 def list_detectors() -> list[Offer]: ...
 def open_pair(
@@ -666,6 +673,7 @@ def refine(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Refined: ...
 def review(
     run: str | os.PathLike[str] | None,
@@ -730,6 +738,7 @@ def synthesize(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Synthesized: ...
 def train(
     data: Sequence[str | os.PathLike[str]],
@@ -874,6 +883,7 @@ def vectorize(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> WrittenLayer: ...
 def watch(
     images: str | os.PathLike[str],
@@ -921,4 +931,5 @@ def watch(
     client: object | None = ...,
     threads: int | None = ...,
     wait_workers: str = ...,
+    scratch: str | None = ...,
 ) -> Watched: ...

@@ -115,7 +115,20 @@ def require_writable(targets: Iterable[Path], *, overwrite: bool, inputs: Iterab
             raise OutputInTheWay(f"{path} exists; --overwrite replaces it")
 
 
+def require_on_disk(path: Path) -> None:
+    """Refuse an address in the place of a path, which would become a folder of the name of its protocol.
+
+    Raises:
+        OutputInTheWay: the path is one of a bucket or a server.
+    """
+    found = _ADDRESS.search(path.as_posix())
+    if found is not None and not Path(path.as_posix()[: found.end()]).exists():
+        address = path.as_posix()[found.start() :]
+        raise OutputInTheWay(f"{address} is not on a disk, and only `detect` writes elsewhere, to a bucket")
+
+
 def _require_name(path: Path) -> None:
+    require_on_disk(path)
     folder = path.absolute().parent
     if "\0" in str(path) or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
@@ -202,6 +215,10 @@ def _is_full(folder: Path) -> bool:
     except OSError as error:
         return is_disk_full(error)
     return False
+
+
+_ADDRESS = re.compile(r"(?:^|(?<=/))[a-z][a-z0-9+.-]+:(?=/)|^/vsi[a-z0-9_]+(?=/)")
+"""Of a bucket or a server, as a path has it: with one slash; or a name of GDAL's virtual file systems."""
 
 
 @contextmanager

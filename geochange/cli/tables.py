@@ -79,7 +79,7 @@ def print_run(detection: Detection) -> None:
         table.add_row("kinds", ", ".join(f"{kind or 'no data'} {count:,}" for kind, count in found["counts"].items()))
     table.add_row("seconds", _seconds(record["seconds"]))
     for name in _files(record["files"]):
-        table.add_row("", str(detection.folder / name))
+        table.add_row("", str(detection.file(name)))
     show(table)
 
 

@@ -75,6 +75,10 @@ class ClusterOptions(Options):
     wait_workers: str = "10m"
     """How long a run waits while a cluster has no worker, such as 15s, 10m or 2h."""
 
+    scratch: str | None = None
+    """Folder, on a disk that all workers share, for the work of a run whose OUT is in a bucket; None: the user's
+    cache."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.patience
@@ -256,7 +260,7 @@ def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Cre
         if (address := open_to_others(client)) is not None:
             notice(f"{address} is not encrypted: who can reach it can run code here; where others can, use tls://")
         shared = stack.enter_context(_shared_folder(options, needs))
-        workers = Workers(client, options.patience, needs.files, shared, notice)
+        workers = Workers(client, options.patience, needs, shared, notice)
         stack.callback(workers.close)
         if options.local:
             workers.look(now=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from geochange.errors import NoWorkers, SchedulerLost, WorkerDied, WorkerUnfit
+from geochange.names import is_elsewhere
+from geochange.remote import opening_variables
 
 LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 30.0  # for what a worker is asked before the first task: it imports nothing for that
@@ -39,24 +41,34 @@ class Needs:
     @property
     def files(self) -> list[str]:
         """Absolute paths of the inputs that lie on a disk."""
-        paths = [os.fspath(each) for each in self.inputs if isinstance(each, str | os.PathLike)]
-        return [os.path.abspath(path) for path in paths if os.path.exists(path)]
+        return [os.path.abspath(path) for path in self._paths if os.path.exists(path)]
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of environment variables that open the inputs that lie elsewhere."""
+        return opening_variables() if any(map(is_elsewhere, self._paths)) else []
+
+    @property
+    def _paths(self) -> list[str]:
+        return [os.fspath(each) for each in self.inputs if isinstance(each, str | os.PathLike)]
 
 
 class Workers:
     """Watches the workers of a cluster for one run."""
 
-    def __init__(self, client: Any, patience: float, files: Sequence[str], folder: Path | None, notice: Notice) -> None:
+    def __init__(self, client: Any, patience: float, needs: Needs, folder: Path | None, notice: Notice) -> None:
         """Take what is asked of every worker; `look` asks.
 
         Args:
             client: of the cluster.
             patience: seconds without any worker after which the run ends.
-            files: that each worker must see.
+            needs: what each worker must reach.
             folder: made for this run, that each worker must see.
             notice: receives a line that a user should know.
         """
-        self.client, self.patience, self.files, self.folder, self.notice = client, patience, files, folder, notice
+        self.client, self.patience, self.needs, self.notice = client, patience, needs, notice
+        self._paths = needs.files + ([] if folder is None else [str(folder)])
+        self._folder = None if folder is None else str(folder)
         self.address = str(client.scheduler.address)
         self.threads = 0
         self._looked = -LOOK_SECONDS
@@ -151,7 +163,7 @@ class Workers:
         self._fit &= present
 
     def _answer(self, address: str) -> Any:
-        ask = question(self.files, None if self.folder is None else str(self.folder), PACKAGES)
+        ask = question(self._paths, self.needs.variables, PACKAGES)
         return self.client.run(ask, workers=[address], on_error="return")[address]
 
     def _judge(self, address: str, answer: Future[Any]) -> None:
@@ -174,9 +186,14 @@ class Workers:
             if short(told[name]) != short(own) or (name == "geochange" and told[name] != own):
                 raise WorkerUnfit(f"worker {address} has {name} {told[name]}, this process {own}; both need the same")
         if told["missing"]:
+            missing = os.path.dirname(told["missing"]) if told["missing"] == self._folder else told["missing"]
             raise WorkerUnfit(
-                f"worker {address} does not see {told['missing']}; it must lie on a disk that all workers share, or in "
-                "a bucket"
+                f"worker {address} does not see {missing}; it must lie on a disk that all workers share, or in a bucket"
+            )
+        if told["unset"]:
+            raise WorkerUnfit(
+                f"worker {address} has no {told['unset']} in its environment, which opens an input here; "
+                "start it with the same value"
             )
         for name in PACKAGES:
             if told[name] != (own := installed(name)) and name not in self._warned:
@@ -195,7 +212,7 @@ class Workers:
         return WorkerDied(f"{task} ended {count} workers, one after the other; {why}")
 
 
-def question(files: Sequence[str], folder: str | None, packages: Sequence[str]) -> Callable[[], dict[str, Any]]:
+def question(paths: Sequence[str], variables: Sequence[str], packages: Sequence[str]) -> Callable[[], dict[str, Any]]:
     """Return what a worker is asked. It is sent by value, as an inner function is: the worker may lack geochange."""
 
     def ask() -> dict[str, Any]:
@@ -203,15 +220,14 @@ def question(files: Sequence[str], folder: str | None, packages: Sequence[str]) 
         import platform
         from importlib.metadata import PackageNotFoundError, version
 
-        told: dict[str, Any] = {"python": platform.python_version(), "missing": None}
+        told: dict[str, Any] = {"python": platform.python_version()}
         for name in ("geochange", *packages):
             try:
                 told[name] = version(name)
             except PackageNotFoundError:
                 told[name] = None
-        for path in (*files, *([folder] if folder else [])):
-            if not os.path.exists(path):
-                told["missing"] = os.path.dirname(path) if path == folder else path
+        told["missing"] = next((each for each in paths if not os.path.exists(each)), None)
+        told["unset"] = next((each for each in variables if each not in os.environ), None)
         return told
 
     return ask

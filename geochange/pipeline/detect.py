@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geochange.buckets import is_bucket
 from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.detector import Fitted, require_dates, values_for
@@ -34,6 +35,7 @@ from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingVal
 from geochange.files import content_digest, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
+from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.products import COMMAND, DetectionRun, write_products
@@ -68,19 +70,24 @@ SMALL_BYTES = 32 << 20  # for what else there is
 class Detection:
     """What a run found, and where it lies."""
 
-    folder: Path
+    folder: Path | str
+    """A path, or the address of a folder in a bucket."""
     record: dict[str, Any]
     """What run.json holds."""
 
     @property
-    def probability(self) -> Path:
+    def probability(self) -> Path | str:
         """The raster of probabilities."""
-        return self.folder / "probability.tif"
+        return self.file("probability.tif")
 
     @property
-    def layer(self) -> Path:
+    def layer(self) -> Path | str:
         """The layer of changes, in the first of its formats."""
-        return self.folder / str(self.record["files"]["changes"][0])
+        return self.file(self.record["files"]["changes"][0])
+
+    def file(self, name: str) -> Path | str:
+        """Return where a file of the run lies."""
+        return f"{self.folder}/{name}" if isinstance(self.folder, str) else self.folder / name
 
     def changes(self) -> GeoDataFrame:
         """Read the layer of changes.
@@ -121,7 +128,8 @@ def detect(
     Args:
         before: the earlier image, any raster that GDAL reads; in Python also a DataArray (band, y, x).
         after: the later image, on the same grid, or anywhere with `align`.
-        out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log.
+        out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log; on
+            a disk, or in a bucket, as in s3://bucket/folder.
         options: how it is done; see `DetectOptions`.
         between: images of dates between the two, in the order of their dates, for detectors that take a series.
         overwrite: replace what an earlier run left.
@@ -149,29 +157,31 @@ def detect(
         scene = _without_shift(scene, options, cluster, stages, Needs(inputs=[before, after]))
     name = options.detector or default_name(len(scene.bands), options)
     options = replace(options, detector=name)
-    if _values(options, Path(out), resume=resume) == STORED:
+    if _values(options, working_folder(out, cluster.scratch), resume=resume) == STORED:
         scene = scene.stored()
     _require_options(scene, options)
     review = review_of(options)
     identity = _identity(scene, options, review)
     inputs = [before, *between, after, options.aoi, options.labels]
     inputs += options.own_options().values()
-    folder = RunFolder(Path(out).absolute(), COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
+    folder = run_folder(out, cluster.scratch, COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
+    results = folder.place if is_bucket(out) else folder.out
     with folder.owned():
         if folder.begin(identity, resume=resume, overwrite=overwrite):
-            return Detection(folder.out, json.loads((folder.out / RECORD).read_text()))
+            return Detection(results, json.loads((folder.out / RECORD).read_text()))
         try:
             needs = Needs(inputs=inputs, folder=folder.scratch)
             with logged(folder.out / LOG), open_crew(cluster, stages.notice, needs) as crew:
-                return _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity), review)
+                record = _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity), review)
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
+    return Detection(results, record)
 
 
 def _values(options: DetectOptions, out: Path, *, resume: bool) -> Values:
     """Return which values the detector takes: the one that was fitted, where a run is gone on with."""
-    kept = RunFolder(out.absolute(), COMMAND).fitted
+    kept = RunFolder(out, COMMAND).fitted
     if resume and kept.exists():
         return values_for(load_fitted(kept))
     assert options.detector is not None
@@ -227,7 +237,7 @@ def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) 
     )
 
 
-def _detect(run: DetectionRun, review: SavedReview | None = None) -> Detection:
+def _detect(run: DetectionRun, review: SavedReview | None = None) -> dict[str, Any]:
     started, doubts = datetime.now(UTC), [f"{doubt.text}; {doubt.fix}" for doubt in find_doubts(run.scene)]
     for doubt in doubts:
         run.work.stages.notice(doubt)
@@ -248,9 +258,9 @@ def _detect(run: DetectionRun, review: SavedReview | None = None) -> Detection:
     record = write_products(run, inference, store)
     record["scene"]["notes"] = doubts
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
-    record = plain(record)
-    run.folder.publish(record)
-    return Detection(run.folder.out, record)
+    published: dict[str, Any] = plain(record)
+    run.folder.publish(published)
+    return published
 
 
 def _fitted(run: DetectionRun) -> Fitted:

@@ -17,6 +17,7 @@ from geochange.files import (
     discard_folder,
     naming_full_disks,
     remove_leftovers,
+    require_on_disk,
     spare_inputs,
     visible_in,
     write_whole,
@@ -50,6 +51,11 @@ class RunFolder:
     where its record lists them."""
     recognise: Callable[[Path], bool] = _never
     """Whether the command has written a file that matches no pattern."""
+
+    @property
+    def place(self) -> str:
+        """What messages call the folder of the results."""
+        return str(self.out)
 
     @property
     def scratch(self) -> Path:
@@ -120,7 +126,7 @@ class RunFolder:
         places = [self.out] if resume is None else [self.scratch, self.out]
         earlier = next((place / RECORD for place in places if (place / RECORD).exists()), None)
         if earlier is None:
-            if foreign := self._existing():
+            if foreign := self._in_the_way():
                 raise OutputInTheWay(f"{foreign[0]} exists, and is not of a finished run; --overwrite replaces it")
             return False
         record = self._content(earlier) or {}
@@ -130,7 +136,8 @@ class RunFolder:
         before, now = record.get("identity"), json.loads(json.dumps(identity))
         if differing := _differences(_still_there(before, now), now, may_differ=may_differ):
             raise OutputInTheWay(
-                f"{self.out} holds a run that differs in {differing}; give the same inputs and options, or --overwrite"
+                f"{self.place} holds a run that differs in {differing}; "
+                "give the same inputs and options, or --overwrite"
             )
         return finished
 
@@ -156,7 +163,7 @@ class RunFolder:
         done = self.require(identity, resume=resume, overwrite=overwrite)
         if done and (missing := self._missing(self._listed())):
             raise OutputInTheWay(
-                f"{self.out} holds a finished run that lacks {missing[0]}; --overwrite computes it again"
+                f"{self.place} holds a finished run that lacks {missing[0]}; --overwrite computes it again"
             )
         if resume and not done and (self.scratch / RECORD).exists():
             return False
@@ -197,6 +204,10 @@ class RunFolder:
         named = {path for pattern in self.targets for path in self.out.glob(pattern)}
         return sorted(path for path in {*named, *map(self.out.joinpath, self._published())} if not path.is_dir())
 
+    def _in_the_way(self) -> list[str]:
+        """Names of files that are not of a run, and that it would replace."""
+        return list(map(str, self._existing()))
+
     def _folders(self) -> list[Path]:
         """OUT, and the folders in it that hold files of the run, or such folders; what is hidden is scratch."""
         above = (parent for each in (*self.targets, *self.earlier) for parent in PurePosixPath(each).parents)
@@ -232,19 +243,20 @@ class RunFolder:
                     f"{place / RECORD} is damaged, or not of geochange; remove it, or choose another folder"
                 )
             if command != self.command:
-                raise OutputInTheWay(f"{self.out} holds a run of `geochange {command}`; choose another folder")
+                raise OutputInTheWay(f"{self.place} holds a run of `geochange {command}`; choose another folder")
         if not (self.scratch / RECORD).exists() and self.scratch.exists() and visible_in(self.scratch):
             raise OutputInTheWay(f"{self.scratch} is not of geochange; remove it, or choose another folder")
 
     def _occupied(self, *, finished: bool, resumable: bool) -> OutputInTheWay:
         keep = f"--resume {'keeps' if finished else 'continues'} it, " if resumable else ""
         what, replace = ("a finished", "replaces it") if finished else ("an unfinished", "begins again")
-        return OutputInTheWay(f"{self.out} holds {what} run; {keep}--overwrite {replace}")
+        return OutputInTheWay(f"{self.place} holds {what} run; {keep}--overwrite {replace}")
 
     def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
         write_whole(folder / RECORD, json.dumps({"command": self.command, **record}, indent=2).encode())
 
     def _require_access(self) -> None:
+        require_on_disk(self.out)
         place = next(each for each in (self.out, *self.out.absolute().parents) if each.exists())
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
             raise OutputInTheWay(f"{self.out} cannot be written to")
@@ -282,12 +294,8 @@ class RunFolder:
         Raises:
             OutputInTheWay: a file that the record lists is not there.
         """
-        ready = sorted(path.relative_to(self.ready) for path in self.ready.rglob("*") if path.is_file())
-        names = {path.as_posix() for path in ready}
-        if lost := sorted(_names_in(record) - names):
-            raise OutputInTheWay(f"{self.ready / lost[0]} was removed while the run was writing; run it again")
-        self._write(self.ready, record)  # before anything is moved: a full disk must not leave files without it
-        stale = self._published() - names
+        ready = self._make_ready(record)
+        stale = self._published() - {path.as_posix() for path in ready}
         (self.out / RECORD).unlink(missing_ok=True)
         for name in stale:
             self._remove(self.out / name)
@@ -298,6 +306,18 @@ class RunFolder:
             raise OutputInTheWay(f"{self.out / missing[0]} was removed while the run was writing; run it again")
         replace(self.ready / RECORD, self.out / RECORD)
         self._clear()
+
+    def _make_ready(self, record: Mapping[str, Any]) -> list[Path]:
+        """Put the record beside the ready files; return their names in OUT.
+
+        Raises:
+            OutputInTheWay: a file that the record lists is not there.
+        """
+        ready = sorted(path.relative_to(self.ready) for path in self.ready.rglob("*") if path.is_file())
+        if lost := sorted(_names_in(record) - {path.as_posix() for path in ready}):
+            raise OutputInTheWay(f"{self.ready / lost[0]} was removed while the run was writing; run it again")
+        self._write(self.ready, record)  # before anything is moved: a full disk must not leave files without it
+        return ready
 
     def _clear(self) -> None:
         """Remove the scratch, under another name, so that a half-removed one is not taken for an unfinished run."""
@@ -319,7 +339,11 @@ class RunFolder:
         path = self.out / name
         if not (path.is_file() or path.is_symlink()) or not self._holds(path):
             return False
-        return any(_matches(name, pattern) for pattern in (*self.targets, *self.earlier)) or self.recognise(path)
+        return self._matches(name) or self.recognise(path)
+
+    def _matches(self, name: str) -> bool:
+        """Whether the command may have written a file of this name."""
+        return any(_matches(name, pattern) for pattern in (*self.targets, *self.earlier))
 
     def abandon(self, *, with_blocks: bool = False) -> None:
         """Remove all traces of a run that failed, whose folder is then free again; but not where blocks are done.

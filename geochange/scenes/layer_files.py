@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from geochange.errors import UnreadableInput
 from geochange.names import LAYER_MARK, file_of, is_elsewhere, is_plain, plainly_named, split_layer
+from geochange.remote import patient_layers
 
 ARCHIVE, PARQUET = ".zip", ".parquet"
 PACKED_SUFFIXES = (".gpkg.zip", ".shp.zip", ".shz")
@@ -97,7 +98,8 @@ def _fine_curves() -> Iterator[None]:
 @contextmanager
 def _gdal_path(path: str, name: str, wanted: str | None) -> Iterator[str]:
     if is_elsewhere(path):
-        yield path
+        with patient_layers():
+            yield path
         return
     text = path.lower()
     packed = text.endswith(ARCHIVE) and not text.endswith(PACKED_SUFFIXES) and os.path.isfile(path)

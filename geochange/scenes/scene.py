@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -23,6 +23,7 @@ from geochange.arrays import Array, Bools
 from geochange.errors import BandMismatch, UnreadableInput
 from geochange.names import is_elsewhere
 from geochange.parsing import parsing
+from geochange.remote import again, remote_options
 from geochange.scenes.grid import Grid, Tile, require_workable
 from geochange.scenes.interpretation import (
     alpha_bands,
@@ -45,6 +46,12 @@ from geochange.scenes.options import NodataRule
 
 if TYPE_CHECKING:
     import xarray as xr
+
+ENVIRONMENT = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": False}
+"""With it, GDAL 3.10 makes up the rest of a cut-off PNG."""
+
+READ_PAUSES = 0.3, 1.0, 3.0  # seconds before a part of a file elsewhere is read again
+OPEN_PAUSES = (0.3,)  # what is not there at all should be told soon
 
 # Plain images are welcome here, and files of single blocks have no place of their own.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -152,7 +159,9 @@ class FileSource(StoredSource):
 
     def read_thinned(self, tile: Tile, shape: tuple[int, int]) -> tuple[Array, Bools]:
         """Read a tile as fewer (rows, cols), each pixel one of the tile's, or of the file's overviews."""
-        window = _Window(self._in_image(tile).window, shape)
+        return again(self.path, partial(self._read, _Window(self._in_image(tile).window, shape)), READ_PAUSES)
+
+    def _read(self, window: _Window) -> tuple[Array, Bools]:
         with readable(self.path):
             dataset = _open_in_thread(self.path)
             if self.palette is not None:
@@ -235,6 +244,10 @@ def open_file(
     if os.path.exists(path):
         path = os.path.abspath(path)  # workers may stand in another folder
         require_file(path)
+    return again(path, partial(_open_file, path, bands, nodata, as_stored), OPEN_PAUSES)
+
+
+def _open_file(path: str, bands: tuple[int, ...] | None, nodata: NodataRule | None, as_stored: bool) -> FileSource:
     with parsing(path, "a raster"), readable(path):
         dataset = _open_in_thread(path)
         require_bands(dataset, path)
@@ -358,7 +371,7 @@ def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:
 def readable(path: str) -> Iterator[None]:
     """Turn rasterio's errors into one line that names the file, and GDAL's warnings into log entries."""
     try:
-        with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM=False):  # with it, GDAL 3.10 makes up the rest of a cut-off PNG
+        with rasterio.Env(**ENVIRONMENT, **(remote_options() if is_elsewhere(path) else {})):
             yield
     except (RasterioError, CPLE_BaseError) as error:  # GDAL's own pass through some calls
         _handles.close()  # an open dataset would report GDAL's error again, as if it were its own

@@ -89,6 +89,18 @@ def test_files_that_belong_together_appear_together(inputs, tmp_path):
         assert ended["code"] == 2
 
 
+def test_an_address_of_a_bucket_is_no_path(inputs, tmp_path):
+    """But for `detect`, which writes there; without a guard a folder named s3: would appear here."""
+    commands = {name: each for name, each in every_command(inputs).items() if name != "detect"}
+    calls = [[*given, f"s3://bucket/{output}", "-q"] for *given, output in commands.values()]
+    ended = run_forked(tmp_path, [{"arguments": call} for call in calls])
+    for name, found in zip(commands, ended, strict=True):
+        assert (found["code"], len(found["lines"])) == (2, 1), (name, found)
+        assert "s3:/bucket/" in found["lines"][0], (name, found)
+        assert "is not on a disk, and only `detect` writes elsewhere" in found["lines"][0], (name, found)
+    assert not Path("s3:").exists()
+
+
 @pytest.mark.long
 def test_twenty_sizes_of_a_disk(inputs, tmp_path):
     commands, failed = every_command(inputs), []

@@ -1,0 +1,80 @@
+"""Images and layers in buckets and on web servers: how GDAL asks for them, and what in the environment opens them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from geochange.errors import UnreadableInput
+from geochange.names import is_elsewhere
+
+R = TypeVar("R")
+
+PATIENT = {
+    "GDAL_HTTP_MAX_RETRY": "6",
+    "GDAL_HTTP_RETRY_DELAY": "0.3",  # seconds, longer each time
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",  # seconds
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",  # seconds under the speed below, after which a request has failed
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",  # bytes a second
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{name}/" for name in ("curl", "s3", "gs", "az", "adls", "oss", "swift")),
+}
+"""GDAL's own defaults never ask again, wait for ever, and keep an answer that was cut off for the next reader."""
+
+OPENING = ("AWS_", "AZURE_", "GS_", "GOOGLE_APPLICATION_CREDENTIALS", "OSS_", "SWIFT_", "GDAL_HTTP_")
+"""What names of environment variables begin with that open buckets and servers."""
+
+
+def remote_options() -> dict[str, str]:
+    """Return GDAL's options for what is not on a disk, but for those that the environment sets."""
+    return {name: value for name, value in (PATIENT | _own_endpoint()).items() if name not in os.environ}
+
+
+def _own_endpoint() -> dict[str, str]:
+    """Return GDAL's form of the address of a server of S3's protocol, which all others take from one variable."""
+    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not address:
+        return {}
+    parts = urlsplit(address)
+    secure = "NO" if parts.scheme == "http" else "YES"
+    return {"AWS_S3_ENDPOINT": parts.netloc, "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": "FALSE"}
+
+
+def opening_variables() -> list[str]:
+    """Return the names of environment variables that open buckets and servers here."""
+    return sorted(name for name in os.environ if name.startswith(OPENING))
+
+
+def again(path: str, call: Callable[[], R], pauses: Sequence[float]) -> R:
+    """Call, and where a file elsewhere could not be read call again: GDAL takes an answer that was cut off for whole.
+
+    Args:
+        path: of the file.
+        call: reads it.
+        pauses: seconds before each further call.
+
+    Raises:
+        UnreadableInput: the last call failed, too.
+    """
+    for pause in pauses if is_elsewhere(path) else ():
+        try:
+            return call()
+        except UnreadableInput:
+            time.sleep(pause)
+    return call()
+
+
+@contextmanager
+def patient_layers() -> Iterator[None]:
+    """Give pyogrio's GDAL the options, too: it is not the one of rasterio."""
+    from pyogrio import get_gdal_config_option, set_gdal_config_options
+
+    options = {name: value for name, value in remote_options().items() if get_gdal_config_option(name) is None}
+    set_gdal_config_options(options)
+    try:
+        yield
+    finally:
+        set_gdal_config_options(dict.fromkeys(options))
