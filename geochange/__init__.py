@@ -14,7 +14,7 @@ from typing import Any
 _HOMES = {
     "errors": (
         "BadOption BandMismatch BlockFailed ClusterFailed DiskFull GeochangeError GridMismatch NoWorkers NotFinite "
-        "NothingValid OutputInTheWay SchedulerLost UnreadableInput WorkerDied WorkerUnfit"
+        "NothingValid OutputInTheWay PairsFailed SchedulerLost UnreadableInput WorkerDied WorkerUnfit"
     ),
     "scenes.options": "FrameOptions SceneOptions",
     "engine.cluster": "ClusterOptions",
@@ -24,8 +24,8 @@ _HOMES = {
     "datasets.options": "DataOptions DescribeOptions SynthesizeOptions",
     "learning.options": "DoubtOptions FinetuneOptions TrainRunOptions TuneOptions",
     "pipeline.options": (
-        "CocoOptions DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions FuseOptions "
-        "ImportOptions RefineOptions ReviewOptions VectorizeOptions WatchOptions"
+        "CocoOptions DetectManyOptions DetectOptions EvaluateOptions ExplainOptions ExportOptions FromToOptions "
+        "FuseOptions ImportOptions RefineOptions ReviewOptions VectorizeOptions WatchOptions"
     ),
     "scenes.preflight": "Report",
     "evaluation.report": "Evaluation",
@@ -37,6 +37,7 @@ _HOMES = {
     "pipeline.datasets_export": "ExportedLabels export_labels",
     "pipeline.datasets_import": "Imported import_dataset",
     "pipeline.detect": "Detection detect",
+    "pipeline.detect_many": "DetectedMany detect_many",
     "pipeline.detectors": "list_detectors",
     "pipeline.evaluate": "evaluate",
     "pipeline.explain": "Explained explain",

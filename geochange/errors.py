@@ -69,6 +69,10 @@ class WorkerDied(ClusterFailed):
     """A task ended several workers, one after the other."""
 
 
+class PairsFailed(GeochangeError, RuntimeError):
+    """Some pairs of a table could not be done; the others are."""
+
+
 class NotFinite(GeochangeError, ArithmeticError):
     """The loss, its gradient or the scores of a network are not finite."""
 

@@ -29,6 +29,7 @@ NETWORK = shlex.split("--steps 1 --network siamese-unet --network-option widths=
 TRAINING = [*SHORT, *NETWORK]
 FOLDERS = {
     "detect": "--resume",
+    "detect-many": "--resume",
     "watch": "--resume",
     "synthesize": "",
     "train": "--resume",
@@ -68,6 +69,7 @@ def write_inputs(folder: Path) -> None:
     for name, array in zip(("1", "2", "3"), (*values, values[0]), strict=True):
         write_raster(folder / "frames" / f"{name}.tif", array)
     nibabel.save(nibabel.Nifti1Image(values[0], None), folder / "scan.nii")
+    (folder / "table.csv").write_text("before,after\nbefore.tif,after.tif\n")
     save_small(folder / "small.pt", "siamese-unet")
     write_onnx(folder / "small.onnx")
 
@@ -97,6 +99,7 @@ def every_command(folder: Path) -> dict[str, tuple[str, ...]]:
         "export-model": ("export-model", small, "--tile-size", "64", "-o", "o"),
         "model describe": ("model", "describe", str(folder / "small.onnx"), "-o", "o.toml"),
         "detect": ("detect", before, after, "-o", "o"),
+        "detect-many": ("detect-many", str(folder / "table.csv"), "--merge", "all.gpkg", "-o", "o"),
         "datasets doubts": ("datasets", "doubts", pairs, "--folds", "2", *SMALL, *NETWORK, "-o", "o.gpkg"),
         "datasets export": ("datasets", "export", pairs, "-o", "o.json"),
         "datasets import": ("datasets", "import", "masks", pairs, "-o", "o"),

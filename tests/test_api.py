@@ -172,7 +172,7 @@ def test_values_of_another_type_are_one_line(tmp_path):
         ({"align": "no"}, "align 'no' must be true or false"),
         ({"detector_options": ["a"]}, "detector options ['a'] must be values by name"),
         ({"workers": "2"}, "workers '2' must be a whole number"),
-        ({"workers": 2, "threads": 2}, "leave them out with workers"),
+        ({"workers": 2, "threads": 2}, "give workers or threads, not both"),
     ):
         with pytest.raises(geochange.BadOption, match=re.escape(words)):
             geochange.detect("a.tif", "b.tif", tmp_path / "out", **settings)

@@ -345,6 +345,12 @@ COMMANDS: dict[str, Command] = {
         Command("align", "print_aligned", hidden=("align", "aoi")),
         Command("detect", "print_run", first=NEEDED),
         Command(
+            "detect-many",
+            "print_many",
+            first=(*NEEDED, "merge"),
+            finish="require_done",
+        ),
+        Command(
             "watch",
             "print_watched",
             first=("reference", "until_idle", *(name for name in NEEDED if name != "kinds")),

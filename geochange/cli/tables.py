@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from geochange.errors import PairsFailed
 from geochange.evaluation.pixel_scores import AVERAGES
 from geochange.polygons.preview import hectares
 from geochange.redaction import plain
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from geochange.evaluation.report import Evaluation
     from geochange.pipeline.align import Aligned
     from geochange.pipeline.detect import Detection
+    from geochange.pipeline.detect_many import DetectedMany
     from geochange.pipeline.explain import Explained
     from geochange.pipeline.frames import Frames
     from geochange.pipeline.from_to import FromTo
@@ -160,6 +162,29 @@ def print_frames(frames: Frames) -> None:
     rows, cols = record["shape"]
     print(f"{record['count']:,} images of {rows:,} x {cols:,}, bands: {record['bands']}, {record['dtype']}")
     print(frames.folder)
+
+
+def print_many(many: DetectedMany) -> None:
+    """Print how many pairs are done, what they showed, and what could not be done."""
+    record, table = many.record, plain_table()
+    counts = record["counts"]
+    table.add_row("pairs", f"{counts['done']:,} of {counts['pairs']:,} done")
+    table.add_row("changes", f"{record['changes']['count']:,}")
+    table.add_row("seconds", f"{sum(record['seconds'].values()):.1f}")
+    for name in record["files"].values():
+        table.add_row("", str(many.folder / name))
+    show(table)
+
+
+def require_done(many: DetectedMany) -> None:
+    """Say that some pairs could not be done.
+
+    Raises:
+        PairsFailed: the message says how many, and why the first.
+    """
+    if many.failed:
+        first, more = many.failed[0], len(many.failed)
+        raise PairsFailed(f"{more} of {len(many.outcomes)} pairs failed, as {first.pair}: {first.error}")
 
 
 def print_watched(watched: Watched) -> None:

@@ -170,6 +170,16 @@ class Crew:
                 return done
 
     @staticmethod
+    @contextmanager
+    def cancelling(pending: Iterable[Future[Any]]) -> Iterator[None]:
+        """Cancel what is still to be done at the end."""
+        try:
+            yield
+        finally:
+            for future in pending:
+                future.cancel()
+
+    @staticmethod
     def _look_after(workers: Workers, done: set[Future[Any]]) -> None:
         if any(each.cancelled() or each.exception() for each in done):
             return  # which `result` explains
@@ -248,6 +258,7 @@ def _threads(count: int) -> Iterator[Crew]:
 @contextmanager
 def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Crew]:
     import dask
+    import distributed  # noqa: F401  (its defaults must be there before one is set, else they go with it at the end)
 
     settings = dask.config.set(
         {

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from math import inf
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 from geochange.datasets.layouts import LabelDate
@@ -107,6 +108,24 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
         super().__post_init__()
         if not self.kinds and (self.band_roles or self.indices or self.split_kinds):
             raise BadOption("--band-roles, --indices and --split-kinds are for kinds of change; add --kinds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectManyOptions(DetectOptions):
+    """What `detect-many` does with each pair, where its line in the table says nothing else."""
+
+    merge: str | None = None
+    """Layer in OUT to write all changes to, with the name of the pair of each, as in changes.gpkg or all.parquet."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.merge is not None and Path(self.merge).name != self.merge:
+            raise BadOption(f"merge {self.merge!r} must be the name of a file, which is written to OUT")
+
+    @property
+    def each(self) -> DetectOptions:
+        """Options of a pair."""
+        return DetectOptions(**{each.name: getattr(self, each.name) for each in fields(DetectOptions)})
 
 
 @dataclass(frozen=True, kw_only=True)

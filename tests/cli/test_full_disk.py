@@ -18,7 +18,7 @@ if sys.platform == "win32":
 pytestmark = pytest.mark.xdist_group("full disk")  # all its commands are run once, for all its tests
 SIZES = (100, 4_000, 30_000)  # bytes
 RESUMED = (".geochange", "run.log")  # what a run that can be resumed keeps
-LEFT = ("train", "finetune", "tune", "watch")  # which leave what is whole
+LEFT = ("train", "finetune", "tune", "watch", "detect-many")  # which leave what is whole
 PAGE = 4096
 ROOM = 512 << 20  # bytes that suffice for any of them
 

@@ -1,0 +1,301 @@
+"""`detect-many`: the changes of many pairs, listed in a table, on one cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any
+
+from geochange.engine.cluster import ClusterOptions, Crew
+from geochange.engine.progress import Listener
+from geochange.engine.work import Work, open_work
+from geochange.engine.workers import Needs
+from geochange.errors import ClusterFailed, DiskFull, GeochangeError, WorkerDied
+from geochange.interrupts import ignore_interrupts
+from geochange.logs import logged
+from geochange.pipeline.detect import detect
+from geochange.pipeline.options import DetectManyOptions, DetectOptions, choose_options_and_cluster
+from geochange.pipeline.pairs import ListedPair, PairCall, PairOutcome, merge_layers, read_pairs, write_outcomes
+from geochange.pipeline.run_folder import LOG, RunFolder
+from geochange.polygons.export import writer_of
+from geochange.redaction import plain, redact
+from geochange.scenes.scene import open_file
+
+COMMAND = "detect-many"
+TABLE = "pairs.csv"
+LARGE = 4096**2
+"""Pixels from which a pair is cut into blocks for all workers; a smaller one is a task of its own."""
+LARGE_AT_ONCE = 2
+"""While the polygons of one are written, the other's blocks are scored."""
+WRITE_SECONDS = 2.0  # at most so often the table is written anew
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedMany:
+    """What became of the pairs of a table."""
+
+    folder: Path
+    record: dict[str, Any]
+    """What run.json holds."""
+    outcomes: tuple[PairOutcome, ...]
+    """In the order of the table, as pairs.csv has them."""
+
+    @property
+    def failed(self) -> tuple[PairOutcome, ...]:
+        """Those that could not be done."""
+        return tuple(each for each in self.outcomes if each.state == "failed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record, with all outcomes."""
+        return {**self.record, "pairs": [asdict(each) for each in self.outcomes]}
+
+
+def detect_many(
+    pairs: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: DetectManyOptions | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    cluster: ClusterOptions | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> DetectedMany:
+    """Find the changes of many pairs of images, listed in a table, on one cluster.
+
+    A pair that cannot be done does not stop the others. On a cluster small pairs are tasks of their own, and large ones
+    are cut into blocks for all workers.
+
+    Args:
+        pairs: table: CSV or GeoParquet with the columns before and after, and optionally out and others with the names
+            of options of `detect`; or a STAC ItemCollection whose items have the assets before and after. Relative
+            paths start at the table's folder.
+        out: folder for pairs.csv, which says what became of each pair, run.json and run.log, and for the results of
+            pairs without a place of their own.
+        options: how it is done; see `DetectManyOptions`. What a line of the table says goes before.
+        overwrite: replace what an earlier run left, also of each pair.
+        resume: go on with a run: pairs that are done stay, the others are done now, also those that failed.
+        cluster: where the work is done.
+        listener: receives progress updates.
+        settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
+
+    Raises:
+        UnreadableInput: the table is missing, or not one of these.
+        BadOption: columns are missing or unknown, or two pairs have one place for their results.
+        OutputInTheWay: `out` holds another run, or cannot be written.
+        DiskFull: a disk has no room for results.
+    """
+    options, cluster = choose_options_and_cluster(DetectManyOptions, options, cluster, settings)
+    if options.merge is not None:
+        writer_of(Path(options.merge))
+    listed = read_pairs(Path(pairs))
+    targets = [TABLE, LOG, *([] if options.merge is None else [options.merge])]
+    folder = RunFolder(Path(out).absolute(), COMMAND, targets, [pairs])
+    identity = plain({"options": asdict(options.each)})
+    with folder.owned():
+        folder.require(identity, resume=resume, overwrite=overwrite)
+        folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
+        needs = Needs(inputs=[pair.place(pair.cells.get(name, "")) for pair in listed for name in ("before", "after")])
+        with (
+            logged(folder.out / LOG),
+            open_work(cluster, listener, Needs(inputs=needs.inputs, folder=folder.out)) as work,
+        ):
+            archive = _Archive(listed, options.each, folder.out, cluster, overwrite=overwrite)
+            archive.run(work)
+            record = {"identity": identity} | archive.summary() | {"files": {"pairs": TABLE}}
+            if options.merge is not None and (layers := archive.layers()):
+                with work.stages.stage("merge"):
+                    record["merged"] = merge_layers(folder.out / options.merge, layers)
+                record["files"]["merged"] = options.merge
+        record = plain(record | {"seconds": {name: round(spent, 3) for name, spent in work.stages.seconds.items()}})
+        folder.write(record)
+    return DetectedMany(folder.out, record, tuple(archive.outcomes.values()))
+
+
+@dataclass
+class _Archive:
+    """The pairs of a table, and what has become of them."""
+
+    pairs: Sequence[ListedPair]
+    common: DetectOptions
+    out: Path
+    cluster: ClusterOptions
+    overwrite: bool
+    outcomes: dict[str, PairOutcome] = field(init=False)
+    """By the pair's name, in the order of the table."""
+    written: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.outcomes = {pair.name: PairOutcome(pair=pair.name, state="waiting") for pair in self.pairs}
+
+    def run(self, work: Work) -> None:
+        """Do all of them; the table is kept up to date.
+
+        Raises:
+            DiskFull: there is no room for results.
+            ClusterFailed: the cluster can do no more.
+        """
+        try:
+            with work.stages.stage("pairs", len(self.pairs), len(self.pairs)) as listener:
+                local = work.crew.workers is None
+                for pair, outcome in self._in_turn() if local else self._on_cluster(work.crew):
+                    self._note(pair, outcome, listener)
+        except ClusterFailed as error:
+            done = sum(each.state == "done" for each in self.outcomes.values())
+            raise type(error)(f"{error}; {done} of {len(self.pairs)} pairs are done") from error
+        finally:
+            write_outcomes(self.out / TABLE, self.outcomes.values())
+
+    def _note(self, pair: ListedPair, outcome: PairOutcome, listener: Listener) -> None:
+        self.outcomes[pair.name] = outcome
+        if outcome.error:
+            listener.notice(f"{pair.line}, {pair.name}: {outcome.error}")
+        if time.monotonic() - self.written >= WRITE_SECONDS:
+            write_outcomes(self.out / TABLE, self.outcomes.values())
+            self.written = time.monotonic()
+        listener.advance(1)
+
+    def _calls(self) -> Iterator[tuple[ListedPair, PairCall | PairOutcome]]:
+        for pair in self.pairs:
+            try:
+                yield pair, pair.call(self.common, self.out)
+            except GeochangeError as error:
+                yield pair, PairOutcome(pair=pair.name, state="failed", error=redact(str(error)))
+
+    def _in_turn(self) -> Iterator[tuple[ListedPair, PairOutcome]]:
+        """In this process, each on all of its threads."""
+        for pair, call in self._calls():
+            yield (
+                pair,
+                call if isinstance(call, PairOutcome) else detect_pair(pair.name, call, self.cluster, self.overwrite),
+            )
+
+    def _on_cluster(self, crew: Crew) -> Iterator[tuple[ListedPair, PairOutcome]]:
+        """Keep every worker busy: with small pairs, or with the blocks of large ones."""
+        calls, large = self._calls(), deque[tuple[ListedPair, PairCall]]()
+        pending: dict[Future[PairOutcome], ListedPair] = {}
+        cut: set[Future[PairOutcome]] = set()  # those that are cut into blocks, by processes beside this one
+        way = _way_to(crew)
+        with _drivers() as drivers, crew.cancelling(pending):
+            while True:
+                while way is not None and large and len(cut) < LARGE_AT_ONCE:
+                    pair, call = large.popleft()
+                    future = drivers.submit(detect_pair, pair.name, call, way, self.overwrite)
+                    pending[future] = pair
+                    cut.add(future)
+                while len(pending) - len(cut) < crew.size + 2 and (following := next(calls, None)) is not None:
+                    pair, asked = following
+                    if isinstance(asked, PairOutcome):
+                        yield pair, asked
+                    elif way is not None and _is_large(asked):
+                        large.append((pair, asked))
+                        if len(cut) < LARGE_AT_ONCE:
+                            break
+                    else:
+                        pending[crew.submit(detect_pair, pair.name, asked, ALONE, self.overwrite)] = pair
+                if not pending and not large:
+                    return
+                for future in crew.first_done(set(pending)) if pending else ():
+                    cut.discard(future)
+                    pair = pending.pop(future)
+                    yield pair, self._outcome(crew, future, pair)
+
+    @staticmethod
+    def _outcome(crew: Crew, future: Future[PairOutcome], pair: ListedPair) -> PairOutcome:
+        try:
+            return crew.result(future, f"pair {pair.name}")
+        except WorkerDied as error:  # of this pair; the others may do
+            return PairOutcome(pair=pair.name, state="failed", error=str(error))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the record says of all pairs."""
+        done = [each for each in self.outcomes.values() if each.state == "done"]
+        return {
+            "counts": {"pairs": len(self.pairs), "done": len(done), "failed": len(self.pairs) - len(done)},
+            "changes": {
+                "count": sum(each.changes or 0 for each in done),
+                "area_px": sum(each.area_px or 0 for each in done),
+            },
+        }
+
+    def layers(self) -> Mapping[str, str]:
+        """Return the layer of each pair that is done and has one, by its name."""
+        return {each.pair: each.layer for each in self.outcomes.values() if each.layer}
+
+
+ALONE = ClusterOptions(threads=1)
+"""How a worker does a pair by itself."""
+
+
+def _way_to(crew: Crew) -> ClusterOptions | None:
+    """Return how other processes of this machine reach the cluster; None where they cannot."""
+    assert crew.workers is not None
+    address = crew.workers.address
+    return None if address.startswith("inproc") else ClusterOptions(scheduler=address)
+
+
+@contextmanager
+def _drivers() -> Iterator[ProcessPoolExecutor]:
+    """Give processes that cut large pairs into blocks; where this one is stopped, so are they."""
+    drivers = ProcessPoolExecutor(LARGE_AT_ONCE, get_context("spawn"), initializer=ignore_interrupts)
+    try:
+        yield drivers
+    except BaseException:
+        drivers.shutdown(wait=False, cancel_futures=True)
+        for child in active_children():
+            child.kill()  # it ignores all else
+        raise
+    drivers.shutdown()
+
+
+def _is_large(call: PairCall) -> bool:
+    """Whether a pair is worth all workers; one that cannot be opened is not."""
+    try:
+        return open_file(call.before).grid.area.size >= LARGE
+    except GeochangeError:
+        return False
+
+
+def detect_pair(name: str, call: PairCall, cluster: ClusterOptions, overwrite: bool) -> PairOutcome:
+    """Find the changes of a pair, or go on where an earlier try ended; say what became of it.
+
+    Raises:
+        DiskFull, ClusterFailed: it is no fault of the pair.
+    """
+    began = time.perf_counter()
+    try:
+        found = detect(
+            call.before, call.after, call.out, call.options, overwrite=overwrite, resume=not overwrite, cluster=cluster
+        )
+    except (DiskFull, ClusterFailed):
+        raise
+    except GeochangeError as error:
+        return PairOutcome(
+            pair=name, state="failed", seconds=_since(began), out=redact(call.out), error=redact(str(error))
+        )
+    except Exception as error:  # the next pairs may be sound, whatever is wrong with this one; the log has it all
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return PairOutcome(pair=name, state="failed", seconds=_since(began), out=redact(call.out), error=redact(text))
+    changes = found.record["changes"]
+    return PairOutcome(
+        pair=name,
+        state="done",
+        seconds=_since(began),
+        changes=changes["count"],
+        area_px=changes["area_px"],
+        area_m2=changes.get("area_m2"),
+        threshold=found.record["threshold"] if isinstance(found.record["threshold"], int | float) else None,
+        out=str(found.folder),
+        layer=str(found.layer) if found.record["files"]["changes"] else "",
+    )
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 3)
