@@ -299,14 +299,16 @@ def main() -> None:
     learned, held = halves(series.shape[-1], other_way=chosen.other_way)
     ground = grounds(values)
     stocks = [Stock(series[..., part], calm[..., part], ground[..., part]) for part in (learned, held)]
-    training = write_data(chosen.out / "crops", stocks[0], steps[:, learned], rng, 60, chosen.kinds.split(","))
+    crops, run = chosen.out / "crops", chosen.out / "run"
+    if not crops.exists():
+        write_data(crops, stocks[0], steps[:, learned], rng, 60, chosen.kinds.split(","))
     settings = {
         "network": "conv-gru", "network_options": {"dated": True}, "size": 64, "steps": chosen.steps, "batch": 4,
         "every": max(chosen.steps // 5, 1), "seed": chosen.seed, "average": 0.99,
     }  # fmt: skip
     options = options_from(TrainRunOptions, settings)
-    run = train([str(training)], chosen.out / "run", options, overwrite=True, listener=Relay(Silent(), print))
-    checkpoint, threshold = run.folder / "best.pt", run.record["best"]["threshold"]
+    trained = train([str(crops)], run, options, resume=run.exists(), listener=Relay(Silent(), print))
+    checkpoint, threshold = trained.folder / "best.pt", trained.record["best"]["threshold"]
 
     quiet = calm[..., held].all(axis=0)
     made, truth, numbers = insert_changes(series[..., held], quiet, stocks[1], 90, np.random.default_rng(99), KINDS)

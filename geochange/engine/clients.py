@@ -22,8 +22,8 @@ ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # as `allocator.use_one_arena`
 
 
 @contextmanager
-def local_client(workers: int) -> Iterator[Any]:
-    """Start worker processes of this machine."""
+def local_client(workers: int, module: str | None) -> Iterator[Any]:
+    """Start worker processes of this machine, which load a module before they take tasks."""
     from distributed import Client, LocalCluster
 
     with _ignoring_interrupts():
@@ -33,6 +33,7 @@ def local_client(workers: int) -> Iterator[Any]:
             memory_limit=0,  # blocks bound the memory; the nanny's limit would kill workers on shared machines
             dashboard_address="127.0.0.1:0",  # any free port: None takes 8787, or warns
             silence_logs=50,
+            preload=[] if module is None else [module],
         )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client

@@ -263,11 +263,12 @@ def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Cre
     settings = dask.config.set(
         {
             "distributed.comm.timeouts.connect": "5s",
+            "distributed.worker.profile.enabled": False,  # it looks at every task a hundred times a second
             "distributed.nanny.pre-spawn-environ": ONE_ARENA | {"PYTHONWARNINGS": "ignore"},  # a worker has no log
         }
     )
     with settings, quiet_libraries(), quiet_dask(), threadpool_limits(1), ExitStack() as stack:
-        client = stack.enter_context(_client(options))
+        client = stack.enter_context(_client(options, needs.module))
         if (address := open_to_others(client)) is not None:
             notice(f"{address} is not encrypted: who can reach it can run code here; where others can, use tls://")
         shared = stack.enter_context(_shared_folder(options, needs))
@@ -280,13 +281,13 @@ def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Cre
         yield Crew(client.get_executor(pure=False), workers=workers, packer=Packer(shared))
 
 
-def _client(options: ClusterOptions) -> AbstractContextManager[Any]:
+def _client(options: ClusterOptions, module: str | None) -> AbstractContextManager[Any]:
     if options.client is not None:
         return nullcontext(require_client(options.client))
     if options.scheduler is not None:
         return client_at(options.scheduler)
     assert options.workers is not None
-    return slurm_client(options.workers) if options.queue else local_client(options.workers)
+    return slurm_client(options.workers) if options.queue else local_client(options.workers, module)
 
 
 @contextmanager

@@ -38,6 +38,9 @@ class Needs:
     folder: Path | None = None
     """Where results are written; it exists, and for the time of the run holds a hidden folder that workers use."""
 
+    module: str | None = None
+    """What tasks come from: workers that are started for the run load it at once."""
+
     @property
     def files(self) -> list[str]:
         """Absolute paths of the inputs that lie on a disk."""

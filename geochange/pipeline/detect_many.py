@@ -20,11 +20,17 @@ from geochange.engine.workers import Needs
 from geochange.errors import ClusterFailed, DiskFull, GeochangeError, WorkerDied
 from geochange.interrupts import ignore_interrupts
 from geochange.logs import logged
-from geochange.pipeline.detect import detect
 from geochange.pipeline.options import DetectManyOptions, DetectOptions, choose_options_and_cluster
-from geochange.pipeline.pairs import ListedPair, PairCall, PairOutcome, merge_layers, read_pairs, write_outcomes
+from geochange.pipeline.pairs import (
+    ListedPair,
+    PairCall,
+    PairOutcome,
+    merge_layers,
+    read_pairs,
+    require_layer_name,
+    write_outcomes,
+)
 from geochange.pipeline.run_folder import LOG, RunFolder
-from geochange.polygons.export import writer_of
 from geochange.redaction import plain, redact
 from geochange.scenes.scene import open_file
 
@@ -94,7 +100,7 @@ def detect_many(
     """
     options, cluster = choose_options_and_cluster(DetectManyOptions, options, cluster, settings)
     if options.merge is not None:
-        writer_of(Path(options.merge))
+        require_layer_name(options.merge)
     listed = read_pairs(Path(pairs))
     targets = [TABLE, LOG, *([] if options.merge is None else [options.merge])]
     folder = RunFolder(Path(out).absolute(), COMMAND, targets, [pairs])
@@ -269,6 +275,8 @@ def detect_pair(name: str, call: PairCall, cluster: ClusterOptions, overwrite: b
     Raises:
         DiskFull, ClusterFailed: it is no fault of the pair.
     """
+    from geochange.pipeline.detect import detect  # here, so that on a cluster the workers alone load it
+
     began = time.perf_counter()
     try:
         found = detect(

@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyproj import CRS
 from shapely import to_wkb
 
@@ -22,10 +21,9 @@ from geochange.files import write_whole
 from geochange.names import is_elsewhere
 from geochange.parsing import parsing
 from geochange.pipeline.options import DetectOptions
-from geochange.polygons.export import FeatureLayer, write_features
-from geochange.polygons.style import change_style
-from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
-from geochange.scenes.layers import reproject_polygons
+
+if TYPE_CHECKING:
+    from geochange.scenes.feature_files import FeatureFile
 
 DATES = "before", "after"
 OUT = "out"
@@ -144,6 +142,8 @@ def _read_csv(table: Path) -> Iterator[ListedPair]:
 
 
 def _read_parquet(table: Path) -> Iterator[ListedPair]:
+    import pyarrow.parquet as pq
+
     found = pq.read_table(table)
     about = json.loads((found.schema.metadata or {}).get(b"geo", b"{}"))
     columns = [name for name in found.column_names if name not in about.get("columns", {})]
@@ -185,6 +185,13 @@ def write_outcomes(path: Path, outcomes: Iterable[PairOutcome]) -> None:
     write_whole(path, text.getvalue().encode())
 
 
+def require_layer_name(name: str) -> None:
+    """Raise BadOption where no format of layers has the suffix of a name."""
+    from geochange.polygons.export import writer_of
+
+    writer_of(Path(name))
+
+
 def merge_layers(path: Path, layers: Mapping[str, str]) -> int:
     """Write the changes of many pairs as one layer, with the name of the pair of each; return how many there are.
 
@@ -199,6 +206,11 @@ def merge_layers(path: Path, layers: Mapping[str, str]) -> int:
         UnreadableInput: a layer is missing, or has other columns.
         GridMismatch: one has a CRS, and another none.
     """
+    from geochange.polygons.export import FeatureLayer, write_features
+    from geochange.polygons.style import change_style
+    from geochange.scenes.feature_files import GEOMETRY, open_features
+    from geochange.scenes.layers import reproject_polygons
+
     opened = {name: open_features(layer) for name, layer in layers.items()}
     first = next(iter(opened.values()))
     if lost := next((each for each in opened.values() if (each.crs is None) != (first.crs is None)), None):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -210,8 +211,13 @@ def _captions(run: DetectionRun, totals: RegionTotals) -> Captions:
     return Captions(before=before, after=after, changes=f"{changes} · {size}")
 
 
-def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
+@cache
+def _versions() -> Mapping[str, str]:
     libraries = ("geochange", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "dask")
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+
+
+def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
     return {
         "command": COMMAND,
         "inputs": [source.name for source in run.scene.sources],
@@ -226,5 +232,5 @@ def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
         },
         "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},
         "identity": run.identity,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+        "versions": dict(_versions()),
     }

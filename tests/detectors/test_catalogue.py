@@ -22,6 +22,12 @@ def test_every_detector_says_what_it_is_in_one_line() -> None:
         assert detector(each.name, dict(each.options)) == detector(each.name)
 
 
+def register(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
+    """Have installed packages declare these detectors, and no others."""
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
+    monkeypatch.setattr(catalogue, "_registered", catalogue._registered.__wrapped__)  # read again, and not kept
+
+
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
     """Default values of every kind."""
@@ -36,8 +42,7 @@ class Defaults:
 
 
 def test_defaults_are_texts_as_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [EntryPoint("theirs", f"{__name__}:Defaults", catalogue.ENTRY_POINTS)]
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
+    register(monkeypatch, EntryPoint("theirs", f"{__name__}:Defaults", catalogue.ENTRY_POINTS))
     theirs = offer("theirs")
     assert theirs.summary == "Default values of every kind."
     assert theirs.options == {
@@ -113,8 +118,7 @@ def test_options_beyond_their_limits_are_refused_with_the_value(name: str, optio
 
 def test_other_packages_add_detectors_but_do_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     target = "geochange.detectors.change_vector:ChangeVector"
-    points = [EntryPoint(name, target, catalogue.ENTRY_POINTS) for name in ("theirs", "ir-mad")]
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: points)
+    register(monkeypatch, *(EntryPoint(name, target, catalogue.ENTRY_POINTS) for name in ("theirs", "ir-mad")))
     assert isinstance(detector("theirs"), ChangeVector)
     assert isinstance(detector("ir-mad"), IrMad)
     assert available()[-1].name == "theirs"

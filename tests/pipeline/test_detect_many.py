@@ -175,14 +175,14 @@ def test_lines_that_cannot_be_read_are_failed_pairs(tmp_path):
 
 
 def test_an_unexpected_error_is_one_of_its_pair_and_a_full_disk_is_not(tmp_path, monkeypatch):
-    table, sound, faults = several(tmp_path, 2), module.detect, [KeyError("torn")]
+    table, sound, faults = several(tmp_path, 2), geochange.detect, [KeyError("torn")]
 
     def broken(before, *rest, **settings):
         if before.endswith("0/before.tif"):
             raise faults[0]
         return sound(before, *rest, **settings)
 
-    monkeypatch.setattr(module, "detect", broken)
+    monkeypatch.setattr("geochange.pipeline.detect.detect", broken)
     found = geochange.detect_many(table, tmp_path / "out", **FEW)
     assert [each.error for each in found.outcomes] == ["KeyError: 'torn'", ""]
     faults[0] = DiskFull("the disk is full")
