@@ -5,12 +5,14 @@
 Runs `detect` on the sample, with a scheduler and workers of Dask as programs of their own, and makes each fault real:
 processes are killed, disks are full or elsewhere. Seconds count from the fault, or from the start of the command where
 the fault was there from the start, until the command has ended. Then the cause is removed, and the run is gone on with.
-Needs root, to mount disks. Prints a table.
+Needs root, to mount disks. Prints a table. `--elastic` has three workers come to one while a network runs over 3,072²,
+and three of four go; it prints how long after their commands, and after the last has registered, all four had a task.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -22,7 +24,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import rasterio
+from distributed import Client
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -56,7 +60,7 @@ class Place:
         return self.command("--scheduler", address_of(self.told), "--wait-workers", WAIT)
 
     def blocks_done(self) -> int:
-        return len(list(self.out.glob(".geochange/blocks/**/*.tif")))
+        return len(list(self.out.glob(".geochange/blocks*/**/*.tif")))
 
     def files(self) -> dict[str, bytes]:
         return {name: (self.out / name).read_bytes() for name in FILES}
@@ -183,13 +187,58 @@ FAULTS: dict[str, Callable[[Place, ExitStack], str]] = {
 }
 
 
+def large_pair(place: Place) -> None:
+    """Enlarge the images by laying them side by side, 3 x 3."""
+    for path in place.images.glob("*.tif"):
+        with rasterio.open(path) as dataset:
+            values, profile = np.tile(dataset.read((1, 2, 3)), (1, 3, 3)), dataset.profile
+        profile |= {"height": values.shape[1], "width": values.shape[2], "count": 3}
+        with rasterio.open(path, "w", **profile) as dataset:
+            dataset.write(values)
+
+
+def elastic(folder: Path) -> dict[str, float | bool]:
+    """Workers 1 to 4 and back to 1 in the midst of a run."""
+    expected, place = (place_of(folder / name) for name in ("threads", "elastic"))
+    for each in (expected, place):
+        large_pair(each)
+    subprocess.run(expected.command("-d", "landscape"), check=True)
+    with ExitStack() as stack:
+        _, place.told = stack.enter_context(scheduler(place.folder))
+        stack.enter_context(worker(place.told))
+        client = stack.enter_context(Client(address_of(place.told)))
+        command = [*place.on_cluster(), "-d", "landscape"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
+            wait_until(lambda: place.blocks_done() > 2 or started.poll() is not None, 120)
+            begun = time.monotonic()
+            more = [stack.enter_context(worker(place.told)) for _ in range(3)]
+            wait_until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == 4, 60)
+            joined = time.monotonic()
+            wait_until(lambda: sum(map(bool, client.processing().values())) == 4, 60)
+            busy, before = time.monotonic(), place.blocks_done()
+            for each in more:
+                kill(each)
+            errors = ended(started)
+    return {
+        "seconds from their start": round(busy - begun, 1),
+        "seconds from when the last had registered": round(busy - joined, 1),
+        "blocks done when three went": before,
+        "finished": started.returncode == 0 and not errors,
+        "same bytes": place.files() == expected.files(),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", help="words of the fault's name")
+    parser.add_argument("--elastic", action="store_true", help="workers that come and go, in place of the faults")
     chosen = parser.parse_args()
     shutil.rmtree(chosen.out, ignore_errors=True)
     chosen.out.mkdir(parents=True)
+    if chosen.elastic:
+        print(json.dumps(elastic(chosen.out), indent=1))
+        return
     expected = place_of(chosen.out / "expected")
     subprocess.run(expected.command(), check=True)
     print("| fault | seconds until told | line | `--resume`: same bytes |\n|---|---|---|---|")

@@ -14,7 +14,7 @@ from typing import Any
 _HOMES = {
     "errors": (
         "BadOption BandMismatch BlockFailed ClusterFailed DiskFull GeochangeError GridMismatch NoWorkers NotFinite "
-        "NothingValid OutputInTheWay PairsFailed SchedulerLost UnreadableInput WorkerDied WorkerUnfit"
+        "NothingValid OutputInTheWay OutputInUse PairsFailed SchedulerLost UnreadableInput WorkerDied WorkerUnfit"
     ),
     "scenes.options": "FrameOptions SceneOptions",
     "engine.cluster": "ClusterOptions",

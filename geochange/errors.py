@@ -41,6 +41,10 @@ class OutputInTheWay(GeochangeError, OSError):
     """The output cannot be written: it exists, belongs to another run, or may not be written."""
 
 
+class OutputInUse(OutputInTheWay):
+    """Another run works in the folder."""
+
+
 class DiskFull(GeochangeError, OSError):
     """The disk holds less than the run needs."""
 

@@ -19,7 +19,7 @@ _VALUE = r"(?:'(?:[^'\\]|\\.)*'?|\"(?:[^\"\\]|\\.)*\"?|[^\s&;,|'\"]*)"
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"(authorization\s*:\s*)(?:(?:basic|bearer|digest|token)\s+)?\S+", re.I), rf"\1{HIDDEN}"),
     (re.compile(r"(/vsi\w+\?)([^\s'\"|]*)"), lambda match: match[1] + _vsi_options(match[2])),
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*:/{2,})(?:[^\s/?#:]*:\S*|[^\s/?#]*)@", re.I), rf"\1{HIDDEN}@"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]+:/+)(?:[^\s/?#:]*:\S*|[^\s/?#]*)@", re.I), rf"\1{HIDDEN}@"),
     (re.compile(r"(?<![\w/@])[\w.+-]+:[^\s:@/\\'\"]+@(?=[\w\[])"), f"{HIDDEN}@"),
     (re.compile(r"(\b(?:https?|ftps?)://[^\s?'\"|]*\?)[^\s'\"|]+", re.I), rf"\1{HIDDEN}"),
     (re.compile(rf"({_KEY}\s*(?:=|:|%3D)\s*){_VALUE}", re.I), rf"\1{HIDDEN}"),

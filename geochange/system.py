@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import signal
@@ -11,7 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from geochange.errors import OutputInTheWay
+
 REPLACE_ATTEMPTS = 5
+_LOCKED = errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK
+"""What it means that somebody else holds a lock."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -73,6 +78,7 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         BlockingIOError: another process, or another thread of this one, holds it; the message says which.
+        OutputInTheWay: the disk has no locks.
     """
     descriptor = _open_locked(path)
     try:
@@ -92,6 +98,8 @@ def _open_locked(path: Path) -> int:
         except OSError as error:
             holder = os.read(descriptor, 1000).decode(errors="replace")
             os.close(descriptor)
+            if error.errno not in _LOCKED:
+                raise OutputInTheWay(f"{path.parent} is on a disk without locks: {error.strerror}") from error
             raise BlockingIOError(holder or "another process") from error
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor

@@ -8,8 +8,9 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
+from math import ceil
 from multiprocessing import parent_process
 from typing import Any
 from urllib.parse import urlsplit
@@ -61,7 +62,7 @@ def slurm_client(workers: int) -> Iterator[Any]:
     """Have Slurm start so many workers, and new ones in place of those whose time is over.
 
     What a job asks for (cores, memory, queue, walltime) comes from Dask's configuration, `jobqueue.slurm`. Each core of
-    a job is a worker of one thread.
+    a job is a worker of one thread; there are as many jobs as hold all workers.
 
     Raises:
         BadOption: dask-jobqueue is not installed, its configuration says too little, or there is no Slurm.
@@ -81,15 +82,23 @@ def slurm_client(workers: int) -> Iterator[Any]:
             f"what a job of Slurm may use is not known: set {given}, or {place} in ~/.config/dask/jobqueue.yaml"
         )
     prologue = [*dask.config.get(f"{place}.job-script-prologue"), *(f"export {k}={v}" for k, v in ONE_ARENA.items())]
+    cores = int(dask.config.get(f"{place}.cores"))
     settings = {
-        "processes": int(dask.config.get(f"{place}.cores")),
+        "processes": cores,
         "job_script_prologue": prologue,
         "scheduler_options": {"dashboard_address": ":0"} | dask.config.get(f"{place}.scheduler-options"),
         **_security(),
     }
-    with SLURMCluster(**settings) as cluster, Client(cluster, set_as_default=False) as client:
-        cluster.adapt(minimum=workers, maximum=workers)  # unlike `scale`, it replaces those that end
-        yield client
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(SLURMCluster(**settings))
+            jobs = ceil(workers / cores)
+            cluster.scale(jobs=jobs)
+            cluster.sync(cluster._correct_state)  # so that what sbatch says is heard
+        except (RuntimeError, ValueError, TypeError, OSError) as error:
+            raise BadOption(f"Slurm starts no workers: {' '.join(str(error).split())}") from error
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # it replaces those that end
+        yield stack.enter_context(Client(cluster, set_as_default=False))
 
 
 def _security() -> Mapping[str, Any]:

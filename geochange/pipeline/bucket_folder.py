@@ -42,11 +42,13 @@ class BucketFolder(RunFolder):
             record = self.bucket.read(RECORD)
             if record is not None:
                 write_whole(self.out / RECORD, record)
+            elif not self.scratch.exists():  # else it lists what the run that waits is to replace
+                (self.out / RECORD).unlink(missing_ok=True)
             try:
                 yield
             finally:
-                (self.out / RECORD).unlink(missing_ok=True)
                 if not self.scratch.exists():
+                    (self.out / RECORD).unlink(missing_ok=True)
                     (self.out / LOG).unlink(missing_ok=True)
 
     def publish(self, record: Mapping[str, Any]) -> None:
@@ -76,7 +78,7 @@ class BucketFolder(RunFolder):
         return sorted(set(names) - self.bucket.names())
 
     def _published(self) -> set[str]:
-        return set(filter(self._matches, self._listed()))
+        return set(filter(self._matches, self.listed()))
 
 
 def run_folder(out: str | os.PathLike[str], scratch: str | None, command: str, *more: Any) -> RunFolder:

@@ -7,17 +7,26 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from geochange.engine.cluster import ClusterOptions, Crew
 from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.engine.workers import Needs
-from geochange.errors import ClusterFailed, DiskFull, GeochangeError, WorkerDied
+from geochange.errors import (
+    BlockFailed,
+    ClusterFailed,
+    DiskFull,
+    GeochangeError,
+    OutputInTheWay,
+    OutputInUse,
+    WorkerDied,
+)
 from geochange.interrupts import ignore_interrupts
 from geochange.logs import logged
 from geochange.pipeline.options import DetectManyOptions, DetectOptions, choose_options_and_cluster
@@ -28,6 +37,7 @@ from geochange.pipeline.pairs import (
     merge_layers,
     read_pairs,
     require_layer_name,
+    require_own_places,
     write_outcomes,
 )
 from geochange.pipeline.run_folder import LOG, RunFolder
@@ -35,11 +45,13 @@ from geochange.redaction import plain, redact
 from geochange.scenes.scene import open_file
 
 COMMAND = "detect-many"
+WORK = "geochange.pipeline.detect"
 TABLE = "pairs.csv"
 LARGE = 4096**2
 """Pixels from which a pair is cut into blocks for all workers; a smaller one is a task of its own."""
 LARGE_AT_ONCE = 2
 """While the polygons of one are written, the other's blocks are scored."""
+IN_USE_SECONDS = 60.0  # that a pair is waited for which another process still works on
 WRITE_SECONDS = 2.0  # at most so often the table is written anew
 
 
@@ -103,16 +115,18 @@ def detect_many(
         require_layer_name(options.merge)
     listed = read_pairs(Path(pairs))
     targets = [TABLE, LOG, *([] if options.merge is None else [options.merge])]
-    folder = RunFolder(Path(out).absolute(), COMMAND, targets, [pairs])
+    read = [name for pair in listed for name in pair.reads()]
+    folder = RunFolder(Path(out).absolute(), COMMAND, targets, [pairs, options.aoi, options.labels, *read])
+    require_own_places(listed, folder.out)
     identity = plain({"options": asdict(options.each)})
     with folder.owned():
         folder.require(identity, resume=resume, overwrite=overwrite)
-        folder.start({"finished": False, "identity": identity}, overwrite=overwrite)
-        needs = Needs(inputs=[pair.place(pair.cells.get(name, "")) for pair in listed for name in ("before", "after")])
-        with (
-            logged(folder.out / LOG),
-            open_work(cluster, listener, Needs(inputs=needs.inputs, folder=folder.out)) as work,
-        ):
+        if not overwrite:
+            _require_own_merged(folder, options.merge)
+        merged = {} if overwrite or options.merge not in folder.listed() else {"files": {"merged": options.merge}}
+        folder.start({"finished": False, "identity": identity, **merged}, overwrite=overwrite)
+        needs = Needs(inputs=read, folder=folder.out, module=WORK)
+        with logged(folder.out / LOG), open_work(cluster, listener, needs) as work:
             archive = _Archive(listed, options.each, folder.out, cluster, overwrite=overwrite)
             archive.run(work)
             record = {"identity": identity} | archive.summary() | {"files": {"pairs": TABLE}}
@@ -123,6 +137,12 @@ def detect_many(
         record = plain(record | {"seconds": {name: round(spent, 3) for name, spent in work.stages.seconds.items()}})
         folder.write(record)
     return DetectedMany(folder.out, record, tuple(archive.outcomes.values()))
+
+
+def _require_own_merged(folder: RunFolder, name: str | None) -> None:
+    """Refuse to replace a file that is not the merged layer of an earlier part of the run."""
+    if name is not None and (folder.out / name).exists() and name not in folder.listed():
+        raise OutputInTheWay(f"{folder.out / name} exists, and is not of this run; --overwrite replaces it")
 
 
 @dataclass
@@ -177,23 +197,23 @@ class _Archive:
 
     def _in_turn(self) -> Iterator[tuple[ListedPair, PairOutcome]]:
         """In this process, each on all of its threads."""
-        for pair, call in self._calls():
-            yield (
-                pair,
-                call if isinstance(call, PairOutcome) else detect_pair(pair.name, call, self.cluster, self.overwrite),
-            )
+        for pair, asked in self._calls():
+            if isinstance(asked, PairOutcome):
+                yield pair, asked
+            else:
+                yield pair, detect_pair(pair.name, asked, self.cluster, self.overwrite)
 
     def _on_cluster(self, crew: Crew) -> Iterator[tuple[ListedPair, PairOutcome]]:
         """Keep every worker busy: with small pairs, or with the blocks of large ones."""
         calls, large = self._calls(), deque[tuple[ListedPair, PairCall]]()
         pending: dict[Future[PairOutcome], ListedPair] = {}
         cut: set[Future[PairOutcome]] = set()  # those that are cut into blocks, by processes beside this one
-        way = _way_to(crew)
-        with _drivers() as drivers, crew.cancelling(pending):
+        alone, way = self._alone, self._way_to(crew)
+        with _Drivers() as drivers, crew.cancelling(pending):
             while True:
                 while way is not None and large and len(cut) < LARGE_AT_ONCE:
                     pair, call = large.popleft()
-                    future = drivers.submit(detect_pair, pair.name, call, way, self.overwrite)
+                    future = drivers.submit(pair.name, call, way, self.overwrite)
                     pending[future] = pair
                     cut.add(future)
                 while len(pending) - len(cut) < crew.size + 2 and (following := next(calls, None)) is not None:
@@ -205,13 +225,29 @@ class _Archive:
                         if len(cut) < LARGE_AT_ONCE:
                             break
                     else:
-                        pending[crew.submit(detect_pair, pair.name, asked, ALONE, self.overwrite)] = pair
-                if not pending and not large:
+                        pending[crew.submit(detect_pair, pair.name, asked, alone, self.overwrite)] = pair
+                if large and len(cut) < LARGE_AT_ONCE and way is not None:
+                    continue
+                if not pending:
                     return
                 for future in crew.first_done(set(pending)) if pending else ():
                     cut.discard(future)
                     pair = pending.pop(future)
                     yield pair, self._outcome(crew, future, pair)
+
+    @property
+    def _alone(self) -> ClusterOptions:
+        """How a worker does a pair by itself."""
+        return ClusterOptions(threads=1, scratch=self.cluster.scratch)
+
+    def _way_to(self, crew: Crew) -> ClusterOptions | None:
+        """Return how other processes of this machine reach the cluster; None where they cannot."""
+        assert crew.workers is not None
+        address = crew.workers.address
+        known = not address.startswith("inproc") and (self.cluster.client is None or address.startswith("tcp"))
+        if not known:
+            return None
+        return ClusterOptions(scheduler=address, wait_workers=self.cluster.wait_workers, scratch=self.cluster.scratch)
 
     @staticmethod
     def _outcome(crew: Crew, future: Future[PairOutcome], pair: ListedPair) -> PairOutcome:
@@ -219,6 +255,11 @@ class _Archive:
             return crew.result(future, f"pair {pair.name}")
         except WorkerDied as error:  # of this pair; the others may do
             return PairOutcome(pair=pair.name, state="failed", error=str(error))
+        except BlockFailed as error:
+            if not isinstance(error.__cause__, BrokenProcessPool):
+                raise
+            why = "the process that cut it into blocks was ended, as for want of memory"
+            return PairOutcome(pair=pair.name, state="failed", error=why)
 
     def summary(self) -> dict[str, Any]:
         """Return what the record says of all pairs."""
@@ -236,29 +277,32 @@ class _Archive:
         return {each.pair: each.layer for each in self.outcomes.values() if each.layer}
 
 
-ALONE = ClusterOptions(threads=1)
-"""How a worker does a pair by itself."""
+class _Drivers:
+    """Processes that cut large pairs into blocks; where this one is stopped, so are they."""
 
+    def __init__(self) -> None:
+        self._others = set(active_children())
+        self._pool = self._new()
 
-def _way_to(crew: Crew) -> ClusterOptions | None:
-    """Return how other processes of this machine reach the cluster; None where they cannot."""
-    assert crew.workers is not None
-    address = crew.workers.address
-    return None if address.startswith("inproc") else ClusterOptions(scheduler=address)
+    @staticmethod
+    def _new() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(LARGE_AT_ONCE, get_context("spawn"), initializer=ignore_interrupts)
 
+    def submit(self, *task: Any) -> Future[PairOutcome]:
+        """Start `detect_pair`."""
+        try:
+            return self._pool.submit(detect_pair, *task)
+        except BrokenProcessPool:  # one has died, and with it the others
+            self._pool = self._new()
+            return self._pool.submit(detect_pair, *task)
 
-@contextmanager
-def _drivers() -> Iterator[ProcessPoolExecutor]:
-    """Give processes that cut large pairs into blocks; where this one is stopped, so are they."""
-    drivers = ProcessPoolExecutor(LARGE_AT_ONCE, get_context("spawn"), initializer=ignore_interrupts)
-    try:
-        yield drivers
-    except BaseException:
-        drivers.shutdown(wait=False, cancel_futures=True)
-        for child in active_children():
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        for child in set(active_children()) - self._others if kind is not None else ():
             child.kill()  # it ignores all else
-        raise
-    drivers.shutdown()
 
 
 def _is_large(call: PairCall) -> bool:
@@ -278,10 +322,16 @@ def detect_pair(name: str, call: PairCall, cluster: ClusterOptions, overwrite: b
     from geochange.pipeline.detect import detect  # here, so that on a cluster the workers alone load it
 
     began = time.perf_counter()
+    find = partial(detect, call.before, call.after, call.out, call.options, cluster=cluster)
     try:
-        found = detect(
-            call.before, call.after, call.out, call.options, overwrite=overwrite, resume=not overwrite, cluster=cluster
-        )
+        while True:
+            try:
+                found = find(overwrite=overwrite, resume=not overwrite)
+                break
+            except OutputInUse:  # by a worker that was taken for lost, or told too late to stop
+                if time.perf_counter() - began > IN_USE_SECONDS:
+                    raise
+                time.sleep(IN_USE_SECONDS / 30)
     except (DiskFull, ClusterFailed):
         raise
     except GeochangeError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -21,6 +23,7 @@ from geochange.files import write_whole
 from geochange.names import is_elsewhere
 from geochange.parsing import parsing
 from geochange.pipeline.options import DetectOptions
+from geochange.redaction import redact
 
 if TYPE_CHECKING:
     from geochange.scenes.feature_files import FeatureFile
@@ -69,8 +72,15 @@ class ListedPair:
             raise BadOption(f"{missing[0]} must not be empty")
         given = {name: self._value(name, text) for name, text in self.cells.items() if name not in (*DATES, OUT)}
         before, after = (self.place(self.cells[name]) for name in DATES)
-        results = self.place(self.cells[OUT]) if OUT in self.cells else str(out / self.name)
-        return PairCall(before, after, results, replace(common, **given))
+        return PairCall(before, after, self.results(out), replace(common, **given))
+
+    def results(self, out: Path) -> str:
+        """Return where its results lie, as in `call`."""
+        return self.place(self.cells[OUT]) if OUT in self.cells else str(out / self.name)
+
+    def reads(self) -> list[str]:
+        """Return all files that the line names, but for its results."""
+        return [self.place(self.cells[name]) for name in (*DATES, *PATHS) if name in self.cells]
 
     def _value(self, name: str, text: str) -> Any:
         if name == "detector_options":
@@ -130,6 +140,24 @@ def read_pairs(table: Path) -> list[ListedPair]:
     return pairs
 
 
+def require_own_places(pairs: Iterable[ListedPair], out: Path) -> None:
+    """Refuse pairs whose results would lie in one folder, or in that of the answers.
+
+    Raises:
+        BadOption: the message names both.
+    """
+    taken = {_normal(str(out)): "the answers"}
+    for pair in pairs:
+        place = _normal(pair.results(out))
+        if place in taken:
+            raise BadOption(f"{pair.line} and {taken[place]} have one place, {redact(pair.results(out))}")
+        taken[place] = pair.line
+
+
+def _normal(place: str) -> str:
+    return place.rstrip("/") if is_elsewhere(place) else os.path.normcase(os.path.abspath(place))
+
+
 def _read_csv(table: Path) -> Iterator[ListedPair]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.DictReader(file)
@@ -138,7 +166,7 @@ def _read_csv(table: Path) -> Iterator[ListedPair]:
             odd = None in cells or None in cells.values()
             texts = {name: text.strip() for name, text in cells.items() if name and text and not odd and text.strip()}
             fault = "the line has more or fewer cells than the table has columns" if odd else ""
-            yield ListedPair(texts.get(OUT, f"{number:04d}"), f"line {lines.line_num}", table.parent, texts, fault)
+            yield ListedPair(_name(texts.get(OUT), number), f"line {lines.line_num}", table.parent, texts, fault)
 
 
 def _read_parquet(table: Path) -> Iterator[ListedPair]:
@@ -150,7 +178,7 @@ def _read_parquet(table: Path) -> Iterator[ListedPair]:
     _require_columns(table, columns)
     for number, cells in enumerate(found.select(columns).to_pylist(), start=1):
         texts = {name: str(value).strip() for name, value in cells.items() if value is not None and str(value).strip()}
-        yield ListedPair(texts.get(OUT, f"{number:04d}"), f"row {number}", table.parent, texts)
+        yield ListedPair(_name(texts.get(OUT), number), f"row {number}", table.parent, texts)
 
 
 def _read_items(table: Path) -> Iterator[ListedPair]:
@@ -162,8 +190,12 @@ def _read_items(table: Path) -> Iterator[ListedPair]:
         assets = item.get("assets") or {}
         hrefs = {name: str(assets[name]["href"]) for name in DATES if name in assets}
         fault = "" if len(hrefs) == len(DATES) else "the item must have the assets before and after"
-        name = str(item.get("id") or f"{number:04d}").replace("/", "_")
+        name = re.sub(r"[/\\:]|^\.+$", "_", _name(item.get("id"), number))
         yield ListedPair(name, f"item {name}", table.parent, hrefs, fault)
+
+
+def _name(text: Any, number: int) -> str:
+    return redact(str(text)) if text else f"{number:04d}"
 
 
 def _require_columns(table: Path, columns: Sequence[str]) -> None:

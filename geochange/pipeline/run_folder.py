@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import uuid4
 
-from geochange.errors import BadOption, OutputInTheWay
+from geochange.errors import BadOption, OutputInTheWay, OutputInUse
 from geochange.files import (
     HIDDEN,
     discard_folder,
@@ -29,6 +31,8 @@ RECORD = "run.json"
 LOG = "run.log"
 LOCK = ".geochange.lock"
 SCRATCH = ".geochange"
+BLOCKS = "blocks"
+_BLOCKS = re.compile(rf"{BLOCKS}-[0-9a-f]{{8}}")
 
 
 def _never(path: Path) -> bool:
@@ -64,8 +68,13 @@ class RunFolder:
 
     @property
     def blocks(self) -> Path:
-        """Blocks that are done."""
-        return self.scratch / "blocks"
+        """Blocks that are done.
+
+        A folder of its own for each run: what another one that was stopped has left to workers, which may still go on
+        with it, is not written among the blocks of this one.
+        """
+        name = (self._content(self.scratch / RECORD) or {}).get("blocks", BLOCKS)
+        return self.scratch / (name if isinstance(name, str) and _BLOCKS.fullmatch(name) else BLOCKS)
 
     @property
     def fitted(self) -> Path:
@@ -94,7 +103,7 @@ class RunFolder:
                     remove_leftovers(folder)
                 yield
         except BlockingIOError as error:
-            raise OutputInTheWay(f"{self.out} is in use by another run ({error}); wait for it, or stop it") from error
+            raise OutputInUse(f"{self.place} is in use by another run ({error}); wait for it, or stop it") from error
         finally:
             if made and self.out.exists() and not any(self.out.iterdir()):
                 self.out.rmdir()
@@ -161,7 +170,7 @@ class RunFolder:
             OutputInTheWay, BadOption: as `require`; or a finished run lacks a file.
         """
         done = self.require(identity, resume=resume, overwrite=overwrite)
-        if done and (missing := self._missing(self._listed())):
+        if done and (missing := self._missing(self.listed())):
             raise OutputInTheWay(
                 f"{self.place} holds a finished run that lacks {missing[0]}; --overwrite computes it again"
             )
@@ -170,7 +179,8 @@ class RunFolder:
         self._clear()
         if not done:
             self._make(self.scratch)
-            self._write(self.scratch, {"finished": False, "identity": identity})
+            blocks = f"{BLOCKS}-{uuid4().hex[:8]}"
+            self._write(self.scratch, {"finished": False, "identity": identity, "blocks": blocks})
             for folder in (self.blocks, self.ready):
                 self._make(folder)
         return done
@@ -329,10 +339,11 @@ class RunFolder:
 
         What a damaged record listed is not known, and stays.
         """
-        found = (self.out / name for name in self._listed() if self._may_remove(name))
+        found = (self.out / name for name in self.listed() if self._may_remove(name))
         return {path.relative_to(self.out).as_posix() for path in found}
 
-    def _listed(self) -> set[str]:
+    def listed(self) -> set[str]:
+        """Return the names of files that the record in OUT lists."""
         return _names_in(self._content(self.out / RECORD) or {})
 
     def _may_remove(self, name: str) -> bool:

@@ -153,6 +153,27 @@ def test_slurm_starts_the_workers_and_what_it_is_asked_for_is_in_the_script(slur
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
+def test_a_job_holds_as_many_workers_as_it_has_cores_and_stays(slurm):
+    with open_crew(ClusterOptions(queue="slurm", workers=3, wait_workers="60s")) as crew:
+        wait_until(lambda: crew.workers.look(now=True) or crew.size == 4)
+        for _ in range(30):  # as long as Dask takes to count again, several times
+            assert list(crew.map_ordered(double, [1])) == [2]
+            crew.workers.look(now=True)
+            assert crew.size == 4
+            time.sleep(0.1)
+    assert len(list(slurm.glob("*.sh"))) == 2
+
+
+def test_what_slurm_says_of_a_job_that_it_does_not_take_is_told(slurm, tmp_path):
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho 'invalid partition specified: short' >&2\nexit 1\n")
+    words = r"^Slurm starts no workers: .*invalid partition specified: short"
+    with pytest.raises(BadOption, match=words), open_crew(ClusterOptions(queue="slurm", workers=2)):
+        pass
+    wrong = dask.config.set({"jobqueue.slurm.interface": "none0"})
+    with wrong, pytest.raises(BadOption, match="none0"), open_crew(ClusterOptions(queue="slurm", workers=2)):
+        pass
+
+
 def is_running(pid):
     try:
         return os.waitpid(pid, os.WNOHANG) == (0, 0)

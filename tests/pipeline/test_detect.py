@@ -409,9 +409,8 @@ def start_slow_run(pair, out, *more):
 
 
 def wait_for_blocks(out, count, process):
-    folder = out / ".geochange" / "blocks" / "probability"
     for _ in range(600):
-        if folder.is_dir() and len(list(folder.glob("[0-9]*.tif"))) >= count:
+        if len(list(out.glob(".geochange/blocks*/probability/[0-9]*.tif"))) >= count:
             return
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)

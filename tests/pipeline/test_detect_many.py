@@ -17,6 +17,7 @@ import shapely
 import geochange
 from geochange.errors import BadOption, DiskFull, OutputInTheWay, UnreadableInput
 from geochange.pipeline import detect_many as module
+from geochange.pipeline.pairs import read_pairs
 from tests.clusters import address_of, kill, scheduler, wait_until, worker
 from tests.commands import refused
 from tests.stand_ins import PLACE, UTM, changed_pair, textured, write_pair, write_raster
@@ -217,6 +218,16 @@ def test_what_is_no_table_and_two_pairs_of_one_name_are_refused(tmp_path):
     table = write_table(tmp_path / "pairs.csv", {"out": "x"}, {"out": "x"})
     with pytest.raises(BadOption, match="two pairs have the name x"):
         geochange.detect_many(table, tmp_path / "out")
+    for places, words in (
+        (("x", "./x/"), "line 3 and line 2 have one place"),
+        (("out", "y"), "line 2 and the answers"),
+    ):
+        table = write_table(tmp_path / "pairs.csv", *({"out": place} for place in places))
+        with pytest.raises(BadOption, match=words):
+            geochange.detect_many(table, tmp_path / "out")
+    items = [{"id": "..", "assets": {}}, {"id": "a/b:c", "assets": {}}]
+    (tmp_path / "items.json").write_text(json.dumps({"features": items}))
+    assert [pair.name for pair in read_pairs(tmp_path / "items.json")] == ["_", "a_b_c"]
 
 
 def test_parquet_and_stac_say_the_same_as_csv(tmp_path):
@@ -280,6 +291,30 @@ def test_a_layer_that_cannot_be_written_is_refused_at_once(tmp_path, wrong):
     assert not (tmp_path / "out").exists()
 
 
+def test_files_of_others_are_never_replaced_by_the_merged_layer(tmp_path):
+    table = several(tmp_path, 1)
+    geochange.detect_many(table, tmp_path / "out", **FEW)
+    mine = tmp_path / "out" / "all.gpkg"
+    mine.write_bytes(b"mine")
+    with pytest.raises(OutputInTheWay, match=r"all\.gpkg exists, and is not of this run"):
+        geochange.detect_many(table, tmp_path / "out", **FEW, merge="all.gpkg", resume=True)
+    with pytest.raises(OutputInTheWay, match="is an input"):
+        geochange.detect_many(table, tmp_path / "out", **FEW, merge="all.gpkg", aoi=str(mine), overwrite=True)
+    assert mine.read_bytes() == b"mine"
+    mine.unlink()
+    for _ in range(2):
+        geochange.detect_many(table, tmp_path / "out", **FEW, merge="all.gpkg", resume=True)
+    assert len(geopandas.read_file(mine, layer="changes")) > 0
+
+
+def test_secrets_of_addresses_stay_out_of_the_answers(tmp_path):
+    table = write_table(tmp_path / "pairs.csv", {"out": "https://me:hunter22@host/x"})
+    found = geochange.detect_many(table, tmp_path / "out")
+    assert found.failed
+    kept = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert "hunter22" not in f"{found} {kept}"
+
+
 def test_another_run_is_not_gone_on_with(tmp_path):
     table = several(tmp_path, 1)
     geochange.detect_many(table, tmp_path / "out", **FEW)
@@ -292,12 +327,12 @@ def test_another_run_is_not_gone_on_with(tmp_path):
 
 
 @pytest.mark.xdist_group("clusters")
-@pytest.mark.parametrize("large", [False, True])
-def test_a_cluster_leaves_the_same_bytes_also_where_pairs_are_cut_into_blocks(tmp_path, large, monkeypatch):
-    if large:
-        monkeypatch.setattr(module, "LARGE", 8000)
+def test_a_cluster_leaves_the_same_bytes_also_where_pairs_are_cut_into_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 90 * 100)
     table = several(tmp_path, 4)
-    write_raster(tmp_path / "3" / "before.tif", textured((30, 40)))  # a small one, that fails
+    for k, shape in ((0, (80, 90)), (3, (30, 40))):  # small ones, of which the last does not fit its other date
+        write_pair(tmp_path / f"{k}", shape, seed=k)
+    write_raster(tmp_path / "3" / "after.tif", textured((50, 40)))
     settings = FEW | {"block_size": 64, "tile_size": 64}
     ours = geochange.detect_many(table, tmp_path / "threads", **settings)
     theirs = geochange.detect_many(table, tmp_path / "workers", **settings, workers=2)
@@ -311,7 +346,7 @@ def test_a_cluster_leaves_the_same_bytes_also_where_pairs_are_cut_into_blocks(tm
 
 @pytest.mark.xdist_group("clusters")
 def test_workers_that_die_cost_no_pair(tmp_path):
-    table = several(tmp_path, 8, (500, 600))
+    table = several(tmp_path, 6, (400, 500))
     command = [sys.executable, "-m", "geochange", "detect-many", str(table), "-o", str(tmp_path / "out"), "-q"]
     command += ["-d", "change-vector", "--wait-workers", "20s"]
     with (
@@ -324,4 +359,4 @@ def test_workers_that_die_cost_no_pair(tmp_path):
         with worker(told):
             _, errors = started.communicate(timeout=120)
     assert started.returncode == 0, errors
-    assert [line["state"] for line in listed(tmp_path / "out")] == ["done"] * 8
+    assert [line["state"] for line in listed(tmp_path / "out")] == ["done"] * 6

@@ -47,6 +47,20 @@ def test_an_unfinished_run_asks_what_to_do(folder):
     assert folder.begin({"a": 2}, resume=False, overwrite=True) is False
 
 
+def test_blocks_of_a_run_that_was_stopped_are_not_among_those_of_the_next(folder):
+    """Workers may go on with a task of it: what they write must not be taken for the next run's."""
+    folder.begin({"a": 1}, resume=False, overwrite=False)
+    earlier = folder.blocks
+    folder.begin({"a": 1}, resume=True, overwrite=False)
+    assert folder.blocks == earlier
+    folder.begin({"a": 2}, resume=False, overwrite=True)
+    assert folder.blocks.is_dir()
+    assert not earlier.exists()
+    assert folder.blocks != earlier
+    (folder.scratch / "run.json").write_text('{"blocks": "../../elsewhere"}')
+    assert folder.blocks.parent == folder.scratch
+
+
 def test_a_finished_run_is_kept_or_known_again(folder):
     folder.begin({"a": 1}, resume=False, overwrite=False)
     finish(folder, {"a": 1})

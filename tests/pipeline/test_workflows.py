@@ -48,7 +48,7 @@ def test_many_pairs_go_on_past_bad_ones_and_list_them(tmp_path):
 
 def test_a_job_of_slurm_runs_a_pair_and_goes_on_where_it_stopped(tmp_path):
     """With a command of the name srun that runs what it is given on this machine."""
-    (tmp_path / "srun").write_text('#!/bin/sh\nexec "$@"\n')
+    (tmp_path / "srun").write_text('#!/bin/sh\nshift  # its own option\nexec "$@"\n')
     (tmp_path / "srun").chmod(0o755)
     path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "SLURM_CPUS_PER_TASK": "1", "SLURM_JOB_ID": "7"}
