@@ -99,7 +99,7 @@ class Bucket:
         try:
             self.write(probe, b"")
         except OutputInTheWay as error:
-            if opening_variables():
+            if opening_variables(self.url):
                 raise
             raise OutputInTheWay(
                 f"{error}; no variable that opens buckets is set, such as AWS_ACCESS_KEY_ID"

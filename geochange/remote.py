@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,29 @@ PATIENT = {
 }
 """GDAL's own defaults never ask again, wait for ever, and keep an answer that was cut off for the next reader."""
 
-OPENING = ("AWS_", "AZURE_", "GS_", "GOOGLE_APPLICATION_CREDENTIALS", "OSS_", "SWIFT_", "GDAL_HTTP_")
-"""What names of environment variables begin with that open buckets and servers."""
+OPENING = {
+    "s3": (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_NO_SIGN_REQUEST",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_S3_ENDPOINT",
+    ),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GS_ACCESS_KEY_ID", "GS_SECRET_ACCESS_KEY", "GS_NO_SIGN_REQUEST"),
+    "az": (
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "AZURE_STORAGE_ACCOUNT",
+        "AZURE_STORAGE_ACCESS_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_NO_SIGN_REQUEST",
+    ),
+    "http": ("GDAL_HTTP_USERPWD", "GDAL_HTTP_HEADERS", "GDAL_HTTP_HEADER_FILE", "GDAL_HTTP_BEARER"),
+}
+"""Environment variables that open buckets and servers, by what their names have in them."""
+_KIND = re.compile(r"(?:/vsi)?(s3|gs|az|http|curl)")
 
 
 def remote_options() -> dict[str, str]:
@@ -43,9 +65,11 @@ def _own_endpoint() -> dict[str, str]:
     return {"AWS_S3_ENDPOINT": parts.netloc, "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": "FALSE"}
 
 
-def opening_variables() -> list[str]:
-    """Return the names of environment variables that open buckets and servers here."""
-    return sorted(name for name in os.environ if name.startswith(OPENING))
+def opening_variables(name: str) -> list[str]:
+    """Return the environment variables that are set here and open what a name stands for; none for a file."""
+    found = _KIND.match(name) if is_elsewhere(name) else None
+    kind = "" if found is None else found[1].replace("curl", "http")
+    return [each for each in OPENING.get(kind, ()) if each in os.environ]
 
 
 def again(path: str, call: Callable[[], R], pauses: Sequence[float]) -> R:

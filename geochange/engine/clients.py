@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from geochange.errors import BadOption
 from geochange.extras import require_packages
 
-ENCRYPTED = "tls", "wss", "ucxx", "inproc"
+ENCRYPTED = "tls", "wss", "inproc"
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # as `allocator.use_one_arena`
 
 

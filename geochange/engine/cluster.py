@@ -264,7 +264,8 @@ def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Cre
         {
             "distributed.comm.timeouts.connect": "5s",
             "distributed.worker.profile.enabled": False,  # it looks at every task a hundred times a second
-            "distributed.nanny.pre-spawn-environ": ONE_ARENA | {"PYTHONWARNINGS": "ignore"},  # a worker has no log
+            "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": "ignore",  # of libraries; a worker has no log
+            **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ONE_ARENA.items()},
         }
     )
     with settings, quiet_libraries(), quiet_dask(), threadpool_limits(1), ExitStack() as stack:

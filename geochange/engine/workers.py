@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from geochange.errors import NoWorkers, SchedulerLost, WorkerDied, WorkerUnfit
-from geochange.names import is_elsewhere
 from geochange.remote import opening_variables
 
 LOOK_SECONDS = 2.0
@@ -49,7 +48,7 @@ class Needs:
     @property
     def variables(self) -> list[str]:
         """Names of environment variables that open the inputs that lie elsewhere."""
-        return opening_variables() if any(map(is_elsewhere, self._paths)) else []
+        return sorted({each for path in self._paths for each in opening_variables(path)})
 
     @property
     def _paths(self) -> list[str]:

@@ -182,3 +182,15 @@ def test_an_address_at_which_nothing_answers_is_refused_by_its_name(address):
         open_crew(ClusterOptions(scheduler=address)),
     ):
         pass
+
+
+def environment_of(_):
+    names = ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX", "PYTHONWARNINGS")
+    return {name: os.environ.get(name) for name in names}
+
+
+def test_workers_begin_with_one_thread_for_libraries_and_one_arena(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with open_crew(ClusterOptions(workers=1)) as crew:
+        (found,) = crew.map_ordered(environment_of, [0])
+    assert found == {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "PYTHONWARNINGS": "ignore"}
