@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
-from math import ceil
 from multiprocessing import parent_process
 from typing import Any
 from urllib.parse import urlsplit
 
 from geochange.errors import BadOption
-from geochange.extras import require_packages
 
 ENCRYPTED = "tls", "wss", "inproc"
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # as `allocator.use_one_arena`
@@ -55,60 +52,6 @@ def client_at(address: str) -> Iterator[Any]:
         raise BadOption(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
         yield client
-
-
-@contextmanager
-def slurm_client(workers: int) -> Iterator[Any]:
-    """Have Slurm start so many workers, and new ones in place of those whose time is over.
-
-    What a job asks for (cores, memory, queue, walltime) comes from Dask's configuration, `jobqueue.slurm`. Each core of
-    a job is a worker of one thread; there are as many jobs as hold all workers.
-
-    Raises:
-        BadOption: dask-jobqueue is not installed, its configuration says too little, or there is no Slurm.
-    """
-    require_packages("--cluster slurm", "slurm", "dask_jobqueue")
-    import dask
-    from dask_jobqueue.slurm import SLURMCluster  # declares the configuration, too
-    from distributed import Client
-
-    if shutil.which("sbatch") is None:
-        raise BadOption("--cluster slurm needs the command sbatch, which is not on the PATH; start it where Slurm is")
-    place = "jobqueue.slurm"
-    missing = [name for name in ("cores", "memory") if not dask.config.get(f"{place}.{name}", None)]
-    if missing:
-        given = " and ".join(f"DASK_JOBQUEUE__SLURM__{name.upper()}" for name in missing)
-        raise BadOption(
-            f"what a job of Slurm may use is not known: set {given}, or {place} in ~/.config/dask/jobqueue.yaml"
-        )
-    prologue = [*dask.config.get(f"{place}.job-script-prologue"), *(f"export {k}={v}" for k, v in ONE_ARENA.items())]
-    cores = int(dask.config.get(f"{place}.cores"))
-    settings = {
-        "processes": cores,
-        "job_script_prologue": prologue,
-        "scheduler_options": {"dashboard_address": ":0"} | dask.config.get(f"{place}.scheduler-options"),
-        **_security(),
-    }
-    with ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(SLURMCluster(**settings))
-            jobs = ceil(workers / cores)
-            cluster.scale(jobs=jobs)
-            cluster.sync(cluster._correct_state)  # so that what sbatch says is heard
-        except (RuntimeError, ValueError, TypeError, OSError) as error:
-            raise BadOption(f"Slurm starts no workers: {' '.join(str(error).split())}") from error
-        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # it replaces those that end
-        yield stack.enter_context(Client(cluster, set_as_default=False))
-
-
-def _security() -> Mapping[str, Any]:
-    """Return how scheduler and workers of a queue are encrypted, where Dask's configuration has keys."""
-    import dask
-    from distributed.security import Security
-
-    if not dask.config.get("distributed.comm.tls.scheduler.cert"):
-        return {}
-    return {"security": Security(), "protocol": "tls://"}
 
 
 def require_client(client: Any) -> Any:

@@ -32,10 +32,10 @@ from geochange.engine.clients import (
     open_to_others,
     quiet_dask,
     require_client,
-    slurm_client,
     take_number,
 )
 from geochange.engine.packing import Packer, run_packed
+from geochange.engine.slurm import slurm_client
 from geochange.engine.workers import LOOK_SECONDS, Needs, Notice, Workers
 from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, UnreadableInput
 from geochange.files import is_disk_full, scratch_beside
@@ -269,7 +269,7 @@ def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Cre
         }
     )
     with settings, quiet_libraries(), quiet_dask(), threadpool_limits(1), ExitStack() as stack:
-        client = stack.enter_context(_client(options, needs.module))
+        client = stack.enter_context(_client(options, needs.module, notice))
         if (address := open_to_others(client)) is not None:
             notice(f"{address} is not encrypted: who can reach it can run code here; where others can, use tls://")
         shared = stack.enter_context(_shared_folder(options, needs))
@@ -282,13 +282,13 @@ def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Cre
         yield Crew(client.get_executor(pure=False), workers=workers, packer=Packer(shared))
 
 
-def _client(options: ClusterOptions, module: str | None) -> AbstractContextManager[Any]:
+def _client(options: ClusterOptions, module: str | None, notice: Notice) -> AbstractContextManager[Any]:
     if options.client is not None:
         return nullcontext(require_client(options.client))
     if options.scheduler is not None:
         return client_at(options.scheduler)
     assert options.workers is not None
-    return slurm_client(options.workers) if options.queue else local_client(options.workers, module)
+    return slurm_client(options.workers, notice) if options.queue else local_client(options.workers, module)
 
 
 @contextmanager

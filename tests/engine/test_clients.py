@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -109,6 +110,7 @@ def test_an_encrypted_cluster_is_reached_by_dask_s_own_configuration(tmp_path):
 
 
 SBATCH = """#!/bin/sh
+if [ -e "$JOBS/full" ]; then echo "invalid partition specified: short" >&2; touch "$JOBS/refused"; exit 1; fi
 cp "$1" "$JOBS/"
 setsid bash "$JOBS/$(basename "$1")" > "$JOBS/log" 2>&1 &
 echo "$!" >> "$JOBS/pids"
@@ -154,9 +156,12 @@ def test_slurm_starts_the_workers_and_what_it_is_asked_for_is_in_the_script(slur
 
 
 def test_a_job_holds_as_many_workers_as_it_has_cores_and_stays(slurm):
-    with open_crew(ClusterOptions(queue="slurm", workers=3, wait_workers="60s")) as crew:
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}),
+        open_crew(ClusterOptions(queue="slurm", workers=3, wait_workers="60s")) as crew,
+    ):
         wait_until(lambda: crew.workers.look(now=True) or crew.size == 4)
-        for _ in range(30):  # as long as Dask takes to count again, several times
+        for _ in range(5):  # as long as it takes to count again, several times
             assert list(crew.map_ordered(double, [1])) == [2]
             crew.workers.look(now=True)
             assert crew.size == 4
@@ -164,14 +169,44 @@ def test_a_job_holds_as_many_workers_as_it_has_cores_and_stays(slurm):
     assert len(list(slurm.glob("*.sh"))) == 2
 
 
-def test_what_slurm_says_of_a_job_that_it_does_not_take_is_told(slurm, tmp_path):
-    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho 'invalid partition specified: short' >&2\nexit 1\n")
+def test_what_slurm_says_of_a_job_that_it_does_not_take_is_told(slurm):
+    (slurm / "full").touch()
     words = r"^Slurm starts no workers: .*invalid partition specified: short"
     with pytest.raises(BadOption, match=words), open_crew(ClusterOptions(queue="slurm", workers=2)):
         pass
     wrong = dask.config.set({"jobqueue.slurm.interface": "none0"})
     with wrong, pytest.raises(BadOption, match="none0"), open_crew(ClusterOptions(queue="slurm", workers=2)):
         pass
+
+
+def test_a_job_that_ends_is_replaced_also_where_slurm_refuses_one_at_first(slurm):
+    notices = []
+    options = ClusterOptions(queue="slurm", workers=2, wait_workers="60s")
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "200ms"}),
+        open_crew(options, notices.append) as crew,
+    ):
+        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2)
+        (slurm / "full").touch()
+        for pid in (slurm / "pids").read_text().split():
+            os.killpg(int(pid), signal.SIGKILL)
+        wait_until((slurm / "refused").exists)
+        (slurm / "full").unlink()
+        assert list(crew.map_ordered(double, range(9))) == [2 * n for n in range(9)]
+    assert [each for each in notices if each.startswith("Slurm takes no job in place of one that ended; asking again:")]
+    assert len(list(slurm.glob("*.sh"))) == 2
+
+
+def test_a_job_that_is_not_replaced_does_not_keep_the_run_from_ending(slurm):
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "200ms"}),
+        open_crew(ClusterOptions(queue="slurm", workers=2, wait_workers="60s")) as crew,
+    ):
+        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2)
+        (slurm / "full").touch()
+        for pid in (slurm / "pids").read_text().split():
+            os.killpg(int(pid), signal.SIGKILL)
+        wait_until((slurm / "refused").exists)
 
 
 def is_running(pid):
