@@ -28,7 +28,7 @@ def require_packages(what: str, extra: str, *modules: str) -> None:
 
 def require_torch(what: str) -> None:
     """Refuse, with BadOption, to run a network where torch is not installed."""
-    require_packages(what, "torch", "torch", "timm")
+    require_packages(what, "torch", "torch")
 
 
 def import_for(what: str, module: str) -> ModuleType:

@@ -178,8 +178,8 @@ def test_without_torch_the_values_that_a_network_takes_are_not_known_either(chec
 
     path, find = checkpoint(), importlib.util.find_spec
     assert NetworkDetector(checkpoint=path).values == "stored"
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "timm" else find(name, *rest))
-    with pytest.raises(BadOption, match=r"network needs timm: pip install 'geochange\[torch\]'"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
+    with pytest.raises(BadOption, match=r"network needs torch: pip install 'geochange\[torch\]'"):
         NetworkDetector(checkpoint=path).values  # noqa: B018
 
 

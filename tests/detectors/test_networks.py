@@ -17,7 +17,7 @@ from geochange.errors import BadOption
 
 torch = pytest.importorskip("torch")
 
-from geochange.detectors.networks.attention_net import encoder_radius, place_loss, size_loss  # noqa: E402
+from geochange.detectors.networks.attention_net import place_loss, size_loss  # noqa: E402
 from geochange.detectors.networks.change_vae import (  # noqa: E402
     DISTANCES,
     Latents,
@@ -26,6 +26,8 @@ from geochange.detectors.networks.change_vae import (  # noqa: E402
 )
 from geochange.detectors.networks.checkpoint import About, Checkpoint, Normalisation, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.contract import Batch, probability  # noqa: E402
+from geochange.detectors.networks.efficientnet_lite import EfficientNetLite0  # noqa: E402
+from geochange.detectors.networks.encoder import encoder_radius  # noqa: E402
 from geochange.detectors.networks.layers import (  # noqa: E402
     ChannelAttention,
     NeighbourhoodAttention,
@@ -817,6 +819,30 @@ def test_sizes_and_places_are_in_pixels_of_the_tile_whatever_the_network_sees():
     torch.testing.assert_close(by_zoom[2][:, 1:2], size / 4, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(by_zoom[2][:, 2:], place / 2, rtol=1e-4, atol=1e-4)
     assert by_zoom[1].shape == by_zoom[2].shape == (1, 4, 64, 64)
+
+
+@pytest.mark.parametrize("scales", [1, 3, 4, 5])
+def test_the_default_encoder_is_that_of_timm(scales):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    theirs = timm.create_model(
+        "tf_efficientnet_lite0", features_only=True, in_chans=5, out_indices=tuple(range(scales)), pad_type=""
+    )
+    own, info = EfficientNetLite0(5, scales), theirs.feature_info
+    for name in ("module_name", "channels", "reduction"):
+        assert getattr(own.feature_info, name)() == getattr(info, name)()
+    stages = max(each["stage"] for each in info.get_dicts(keys=["stage"]))
+    theirs.blocks = theirs.blocks[:stages]
+    assert list(own.state_dict()) == list(theirs.state_dict())
+    assert (own.bn1.eps, own.bn1.momentum) == (theirs.bn1.eps, theirs.bn1.momentum)
+    fresh = [[each.std() for name, each in net.state_dict().items() if "conv" in name] for net in (own, theirs)]
+    np.testing.assert_allclose(*fresh, rtol=0.35)  # of a few hundred random weights, at the least
+    lively(theirs)
+    own.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 5, 64, 96)
+    for training in (True, False):  # the first changes the statistics, of both alike
+        for mine, given in zip(own.train(training)(images), theirs.train(training)(images), strict=True):
+            assert torch.equal(mine, given)
 
 
 class Means(torch.nn.Module):

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
-import timm
 import torch
 from scipy import ndimage
 from torch import Tensor, nn
@@ -22,6 +20,7 @@ from torch.nn import functional
 
 from geochange.arrays import IGNORE, Floats, Ints
 from geochange.detectors.networks.contract import PLACE, Batch, Criterion, Network, outputs_needed, supervise
+from geochange.detectors.networks.encoder import DEFAULT_ENCODER, encoder_radius, feature_encoder
 from geochange.detectors.networks.layers import (
     ChannelAttention,
     NeighbourhoodAttention,
@@ -33,7 +32,6 @@ from geochange.detectors.networks.layers import (
 )
 from geochange.errors import BadOption
 
-DEFAULT_ENCODER = "tf_efficientnet_lite0"
 ENCODER_STRIDES = (2, 4, 8, 16)
 CELLS = range(8, 17)
 POOLING_WINDOWS = (3, 7, 11)  # cells of 16 pixels
@@ -280,61 +278,3 @@ def _places(labels: Tensor) -> Tensor:
     at = np.indices(regions.shape)[::-1]  # (2, y, x) column and row
     middle = np.stack([np.bincount(regions.ravel(), each.ravel(), len(areas)) for each in at]) / areas
     return torch.from_numpy((middle[:, regions] - at).astype(np.float32))
-
-
-def feature_encoder(name: str, bands: int, strides: tuple[int, ...]) -> tuple[nn.Module, list[int]]:
-    """Make a timm model that gives the features of its first stages, without the layers behind them.
-
-    TensorFlow's padding depends on the size of the input, so the usual one takes its place.
-
-    Args:
-        name: of the model.
-        bands: of the images.
-        strides: that the stages must have.
-
-    Returns:
-        The model, and the channels of each stage.
-
-    Raises:
-        BadOption: timm has no such model, it has other strides, or squeezes whole tiles: scores would depend on where
-            tiles are cut.
-    """
-    settings: dict[str, Any] = {"in_chans": bands, "out_indices": tuple(range(len(strides)))}
-    if name.startswith("tf_"):
-        settings["pad_type"] = ""
-    try:
-        encoder: Any = timm.create_model(name, features_only=True, **settings)
-    except (RuntimeError, AttributeError, AssertionError, IndexError, TypeError) as error:
-        raise BadOption(f"timm cannot make an encoder {name!r}: {str(error).splitlines()[0]}") from error
-    if hasattr(encoder, "blocks") and isinstance(encoder.blocks, nn.Sequential):
-        last = max(encoder.feature_info.get_dicts(keys=["stage"]), key=lambda each: each["stage"])["stage"]
-        encoder.blocks = encoder.blocks[:last]
-    if squeezing := sorted({type(each).__name__ for each in encoder.modules() if "Squeeze" in type(each).__name__}):
-        raise BadOption(f"{name} looks at whole tiles ({', '.join(squeezing)}); take one without, as {DEFAULT_ENCODER}")
-    if tuple(found := encoder.feature_info.reduction()) != strides:
-        raise BadOption(f"{name} has strides {found}, not {strides}; take another encoder, as {DEFAULT_ENCODER}")
-    return encoder, encoder.feature_info.channels()
-
-
-@torch.no_grad()
-def encoder_radius(encoder: nn.Module, bands: int, stride: int = ENCODER_STRIDES[-1], side: int = 64) -> int:
-    """Pixels on each side that features can depend on, in whole strides of the coarsest.
-
-    It is the sum of what each convolution and pooling adds, as seen on a small image; where paths are parallel, this is
-    more than needed.
-    """
-    reach = 0.0
-
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal reach
-        kernel, dilation = (np.max(getattr(layer, name, 1)) for name in ("kernel_size", "dilation"))
-        reach += (kernel - 1) * dilation / 2 * side / inputs[0].shape[-1]
-
-    kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-    hooks = [layer.register_forward_hook(add) for layer in encoder.modules() if isinstance(layer, kinds)]
-    training = encoder.training
-    encoder.eval()(torch.zeros(1, bands, side, side))
-    encoder.train(training)
-    for hook in hooks:
-        hook.remove()
-    return stride * ceil(reach / stride)

@@ -22,14 +22,9 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from geochange.arrays import IGNORE, Floats, Ints
-from geochange.detectors.networks.attention_net import (
-    DEFAULT_ENCODER,
-    DateFusion,
-    Lateral,
-    encoder_radius,
-    feature_encoder,
-)
+from geochange.detectors.networks.attention_net import DateFusion, Lateral
 from geochange.detectors.networks.contract import OBJECT, Batch, Criterion, Network, outputs_needed, supervise
+from geochange.detectors.networks.encoder import DEFAULT_ENCODER, encoder_radius, feature_encoder
 from geochange.detectors.networks.layers import (
     ChannelAttention,
     SpatialAttention,
