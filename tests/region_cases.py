@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from geochange.arrays import Array, Bools, Ints
+from geochange.polygons.export import write_features
+from geochange.polygons.layer_means import LayerMeans
+from geochange.polygons.parallel_export import described
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, concatenate, trace_block
 from geochange.polygons.seams import SeamMerger
 from geochange.scenes.grid import Tile
@@ -64,3 +67,9 @@ def trace_in_blocks(
 def trace_whole(scene: Map, connectivity: int = 4, keep: RegionFilter | None = None) -> Regions:
     """Regions of the uncut scene by their first pixel."""
     return trace_in_blocks(scene, list(partition(scene.shape, scene.shape)), connectivity, keep)
+
+
+def write_layer(path, chunks, layer):
+    """Write regions as a layer, chunk by chunk, with nothing measured in rasters."""
+    means = LayerMeans(())
+    write_features(path, means.batches(chunks, layer), described(layer, means))

@@ -20,7 +20,7 @@ from geochange.polygons.options import MinArea
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
 from geochange.polygons.seams import SeamMerger
 from geochange.polygons.store import RegionStore
-from geochange.polygons.tracing import RegionTotals, at_least, total_regions
+from geochange.polygons.tracing import RegionTotals, at_least, band_rows, total_regions
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.layers import reproject_polygons
@@ -55,14 +55,14 @@ def cut_pieces(
     path, grid = scratch / "pieces.parquet", measuring.scene.grid
     blocks, keep = measuring.ids.blocks(), RegionFilter(min_area=smallest.pixels)
     merger = SeamMerger(blocks, keep=keep)
-    with RegionStore(scratch) as store:
+    with RegionStore(scratch, band_rows(grid)) as store:
         for _, traced in work.map("cut", partial(trace_kinds, measuring, keep), blocks):
             store.add(at_least(merger.add(traced), grid, smallest.square_metres))
         store.add(at_least(merger.finish(), grid, smallest.square_metres))
         schema = piece_schema(features)
         layer = FeatureLayer(schema=schema, crs=features.crs)
         write_features(path, _piece_batches(store, features, measuring, schema), layer)
-        return open_features(str(path)), total_regions(store, grid)
+        return open_features(str(path)), total_regions(store, grid, work)
 
 
 def piece_schema(features: FeatureFile) -> pa.Schema:

@@ -22,20 +22,20 @@ from geochange.engine.blocks import PROBABILITY, BlockStore
 from geochange.engine.cog import build_vrt
 from geochange.engine.inference import Inference
 from geochange.engine.raster_output import write_cog
-from geochange.engine.thumbnails import Thumbnail, assemble
+from geochange.engine.thumbnails import assemble
 from geochange.engine.work import Work
 from geochange.files import appearing, load_array
 from geochange.pipeline.kinds import measure_kinds, write_kinds
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.run_folder import RunFolder
 from geochange.polygons.boxes import found_objects
-from geochange.polygons.export import write_layer
 from geochange.polygons.features import ChangeLayer
 from geochange.polygons.layer_means import LayerMeans, MeasuredRaster, dates_of
 from geochange.polygons.options import RegionOptions
-from geochange.polygons.preview import Captions, covered_cells, hectares, render_preview
+from geochange.polygons.parallel_export import write_layers
+from geochange.polygons.preview import Captions, hectares, render_preview
 from geochange.polygons.store import RegionStore
-from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, total_regions
+from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, survey_regions
 from geochange.probability.raster import Provenance, layer_spec, open_scores, probability_spec
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
@@ -64,11 +64,13 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
     with ThreadPoolExecutor(1) as beside:  # packing is all GDAL's and needs nothing of the rest
         packing = beside.submit(_pack, run, virtual)
         with found_changes(run, inference, store, virtual[PROBABILITY]) as (found, layer):
-            totals = total_regions(found.regions, run.scene.grid)
+            assert inference.thumbnail is not None
+            with run.work.stages.stage("polygons"):
+                survey = survey_regions(found.regions, run.scene.grid, run.work, inference.thumbnail.step)
             means = _layer_means(run, inference, virtual)
             files, kinds, pieces = _write_layers(run, found.outlines, layer, means)
-            totals = pieces or totals
-            _write_preview(run, inference, store, found.regions, totals)
+            totals = pieces or survey.totals
+            _write_preview(run, inference, store, survey.cells, totals)
         with run.work.stages.stage("pack"):
             packing.result()
     return _record(run, inference.fitted) | {
@@ -158,8 +160,8 @@ def _write_layers(
     if run.options.kinds:
         return names, *_write_with_kinds(run, outlines, layer, means, names)
     with run.work.stages.stage("write"):
-        for name in names:
-            write_layer(run.folder.ready / name, outlines.chunks(), layer, means)
+        paths = [run.folder.ready / name for name in names]
+        write_layers(paths, outlines, layer, means, run.work)
     return names, {}, None
 
 
@@ -169,7 +171,7 @@ def _write_with_kinds(
     scratch = run.folder.scratch / "kinds"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    write_layer(scratch / "changes.parquet", outlines.chunks(), layer, means)
+    write_layers([scratch / "changes.parquet"], outlines, layer, means, run.work)
     features = open_features(str(scratch / "changes.parquet"))
     ends = replace(run.scene, sources=(run.scene.sources[0], run.scene.sources[-1]))
     measured = measure_kinds(features, ends, run.options, run.work, scratch)
@@ -182,24 +184,15 @@ def _write_with_kinds(
 
 
 def _write_preview(
-    run: DetectionRun, inference: Inference, store: BlockStore, found: RegionStore, totals: RegionTotals
+    run: DetectionRun, inference: Inference, store: BlockStore, changed: Bools, totals: RegionTotals
 ) -> None:
     assert inference.thumbnail is not None
     with run.work.stages.stage("preview"):
-        parts = [(block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks()]
+        parts = ((block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks())
         before, *_, after = assemble(parts, run.scene.dates, inference.thumbnail)
-        picture = render_preview(before, after, _changed_cells(found, inference.thumbnail), _captions(run, totals))
+        picture = render_preview(before, after, changed, _captions(run, totals))
         with appearing(run.folder.ready / "preview.png") as temporary:
             picture.save(temporary, compress_level=3)
-
-
-def _changed_cells(found: RegionStore, spec: Thumbnail) -> Bools:
-    """Return (y, x) whether a cell of the thumbnail is changed; each region shows, however small it is."""
-    cells = np.zeros(spec.size, bool)
-    for regions in found.chunks():
-        cells |= covered_cells(regions.polygons, spec.size, spec.step)
-        cells[regions.first[:, 0] // spec.step, regions.first[:, 1] // spec.step] = True
-    return cells
 
 
 def _captions(run: DetectionRun, totals: RegionTotals) -> Captions:

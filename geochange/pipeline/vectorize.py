@@ -17,11 +17,13 @@ from geochange.engine.work import Work, open_work
 from geochange.engine.workers import Needs
 from geochange.files import require_writable, scratch_beside
 from geochange.pipeline.options import VectorizeOptions, choose_options_and_cluster
-from geochange.polygons.export import write_layer, writer_of
+from geochange.polygons.export import writer_of
+from geochange.polygons.layer_means import LayerMeans
+from geochange.polygons.parallel_export import write_layers
 from geochange.polygons.regions import Regions
 from geochange.polygons.right_angles import RightAngles, choose_outlines, square_regions
 from geochange.polygons.store import RegionStore
-from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, total_regions
+from geochange.polygons.tracing import FoundRegions, RegionTotals, band_rows, found_regions, layer_of, total_regions
 from geochange.probability.content import require_no_threshold, understand
 from geochange.probability.raster import open_scores
 from geochange.review.threshold import Scored, labelled_by, review_of
@@ -103,7 +105,7 @@ def vectorize(
     with (
         scratch_beside(path) as scratch,
         open_work(cluster, listener, Needs(inputs=[raster], folder=scratch)) as work,
-        RegionStore(scratch) as store,
+        RegionStore(scratch, band_rows(scores.source.grid)) as store,
         ExitStack() as stack,
     ):
         scores = understand(scores, work)
@@ -118,8 +120,8 @@ def vectorize(
             with work.stages.stage("right angles"):
                 squared, outlines = _square(found, square, scores.source.grid, work, store), store
         with work.stages.stage("write"):
-            write_layer(path, outlines.chunks(), layer_of(scores, options))
-        totals = total_regions(found.regions, scores.source.grid)
+            write_layers([path], outlines, layer_of(scores, options), LayerMeans(()), work)
+        totals = total_regions(found.regions, scores.source.grid, work)
     return WrittenLayer(path, totals, **found.chosen.to_record(), squared=squared, seconds=work.stages.seconds)
 
 

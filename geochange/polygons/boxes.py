@@ -16,7 +16,7 @@ from geochange.errors import BadOption
 from geochange.polygons.options import RegionOptions
 from geochange.polygons.regions import Counts, Regions
 from geochange.polygons.store import RegionStore
-from geochange.polygons.tracing import FoundRegions, at_least
+from geochange.polygons.tracing import FoundRegions, at_least, band_rows
 from geochange.probability.options import Threshold, parse_threshold
 from geochange.probability.threshold_search import ChosenThreshold, require_threshold
 
@@ -106,7 +106,7 @@ def found_objects(
     threshold = object_threshold(options.threshold, inference.fitted.thresholds)
     least = ceil(threshold.low * SCORE_STEPS - 1e-9)
     merger = BoxMerger(inference.fitted.receptive_radius)
-    with RegionStore(scratch) as store:
+    with RegionStore(scratch, band_rows(grid)) as store:
 
         def keep(boxes: Boxes) -> None:
             regions = regions_of(boxes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,8 @@ from pyproj import CRS
 
 from geochange.errors import BadOption, GeochangeError, OutputInTheWay
 from geochange.files import appearing, naming_full_disks
-from geochange.polygons.features import ChangeLayer
 from geochange.polygons.geojson import feature_collection
-from geochange.polygons.layer_means import LayerMeans
-from geochange.polygons.regions import Regions
-from geochange.polygons.style import STYLE_NAME, change_style
+from geochange.polygons.style import STYLE_NAME
 from geochange.scenes.layer_files import writable_path
 
 LAYER = "changes"
@@ -76,33 +73,11 @@ class FeatureLayer:
     name: str = LAYER
 
 
-def write_layer(path: Path, chunks: Iterable[Regions], layer: ChangeLayer, means: LayerMeans | None = None) -> None:
-    """Write regions as one layer, in the format that the suffix names, in place of a file that is there.
-
-    GeoJSON is WGS 84 with right-handed rings (RFC 7946); the other formats keep the scene's CRS. Without a
-    CRS all of them hold x = column and y = -row.
-
-    Args:
-        path: a .gpkg, .geojson, .fgb or .parquet file.
-        chunks: regions in the order that they are to have; may be empty.
-        layer: attributes and grid.
-        means: further columns, measured in rasters.
-
-    Raises:
-        BadOption: no format has this suffix.
-        OutputInTheWay: the file cannot be written.
-    """
-    means = means or LayerMeans(())
-    features = FeatureLayer(
-        schema=means.schema, crs=layer.grid.crs, geometry_type=layer.geometry_type, style=change_style(layer.labels)
-    )
-    write_features(path, means.batches(chunks, layer), features)
-
-
 def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
     """Write features as one layer, in the format that the suffix names, in place of a file that is there.
 
-    GeoJSON is WGS 84 (RFC 7946); the other formats keep the CRS.
+    GeoJSON is WGS 84 with right-handed rings (RFC 7946); the other formats keep the CRS. Without a CRS all of them hold
+    coordinates as they are.
 
     Args:
         path: a .gpkg, .geojson, .fgb or .parquet file.
@@ -110,7 +85,8 @@ def write_features(path: Path, batches: Batches, layer: FeatureLayer) -> None:
         layer: what the file holds besides.
 
     Raises:
-        BadOption, OutputInTheWay: as `write_layer`.
+        BadOption: no format has this suffix.
+        OutputInTheWay: the file cannot be written.
     """
     write = writer_of(path)
     with naming_layer(path), appearing(path) as partial:

@@ -69,13 +69,13 @@ class ChangeLayer:
         return "MultiPolygon" if self.multipart else "Polygon"
 
 
-def feature_batches(chunks: Iterable[Regions], layer: ChangeLayer) -> Iterator[pa.RecordBatch]:
-    """Features of regions, one batch a chunk, numbered from 1 in their order.
+def feature_batches(chunks: Iterable[Regions], layer: ChangeLayer, first: int = 1) -> Iterator[pa.RecordBatch]:
+    """Features of regions, one batch a chunk, numbered in their order from `first`.
 
     `area_m2` and `perimeter_m` (of shells and holes) measure the polygons as they are, `area_px` counts the
     pixels: the two areas differ where polygons have been simplified.
     """
-    number = 1
+    number = first
     for regions in chunks:
         yield _feature_batch(regions, layer, number)
         number += len(regions)

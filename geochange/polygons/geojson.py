@@ -23,6 +23,8 @@ DEGREE_DECIMALS = 8  # of a degree: a millimetre
 
 WHOLE_TURN = 360.0
 
+SEPARATOR = ",\n"
+
 
 def feature_collection(batches: Iterable[pa.RecordBatch], crs: CRS | None, name: str) -> Iterator[str]:
     """Yield the text of a collection, piece by piece, a feature a line.
@@ -32,14 +34,31 @@ def feature_collection(batches: Iterable[pa.RecordBatch], crs: CRS | None, name:
         crs: theirs; without one, or with one that does not reach WGS 84, coordinates are written as they are.
         name: of the collection.
     """
+    yield beginning(name)
+    line = ""
+    for line in feature_lines(batches, crs):
+        yield line
+    yield ending(features=bool(line))
+
+
+def beginning(name: str) -> str:
+    """Return what stands before the first feature."""
+    return f'{{"type": "FeatureCollection", "name": {json.dumps(name)}, "features": [\n'
+
+
+def ending(*, features: bool) -> str:
+    """Return what stands behind the last feature, if there is one."""
+    return "\n]}\n" if features else "]}\n"
+
+
+def feature_lines(batches: Iterable[pa.RecordBatch], crs: CRS | None) -> Iterator[str]:
+    """Yield the text of features, with `SEPARATOR` between them; see `feature_collection`."""
     known = crs if crs is not None and reaches_wgs84(crs) else None
-    yield f'{{"type": "FeatureCollection", "name": {json.dumps(name)}, "features": ['
-    separator = "\n"
+    separator = ""
     for batch in batches:
         for feature in _features(batch, known):
             yield separator + feature
-            separator = ",\n"
-    yield "\n]}\n"
+            separator = SEPARATOR
 
 
 def _features(batch: pa.RecordBatch, crs: CRS | None) -> Iterator[str]:

@@ -66,8 +66,8 @@ class LayerMeans:
                 added += [pa.field(name, pa.float64()) for name in raster.columns()]
         return pa.schema([*(each for each in SCHEMA if each.name != "geometry"), *added, SCHEMA.field("geometry")])
 
-    def batches(self, chunks: Iterable[Regions], layer: ChangeLayer) -> Iterator[pa.RecordBatch]:
-        """Yield features of regions with these columns, one batch a chunk."""
+    def batches(self, chunks: Iterable[Regions], layer: ChangeLayer, first: int = 1) -> Iterator[pa.RecordBatch]:
+        """Yield features of regions with these columns, one batch a chunk, numbered from `first`."""
         polygons: list[Array] = []
 
         def passed_on() -> Iterator[Regions]:
@@ -77,7 +77,7 @@ class LayerMeans:
 
         with ExitStack() as stack:
             opened = [(raster, stack.enter_context(rasterio.open(raster.path))) for raster in self.rasters]
-            for batch in feature_batches(passed_on(), layer):
+            for batch in feature_batches(passed_on(), layer, first):
                 own = polygons.pop()
                 columns = {field.name: batch.column(field.name) for field in batch.schema}
                 for raster, dataset in opened:

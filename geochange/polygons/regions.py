@@ -150,6 +150,12 @@ class BlockRegions:
     rings: Rings
     pieces: Pieces
 
+    def without_whole(self) -> BlockRegions:
+        """Return what may go on beyond the block, alone."""
+        nothing = np.zeros(0, np.int64)
+        none = Corners(nothing, nothing, nothing, nothing)
+        return replace(self, counts=_no_counts(0), region_of_part=nothing, rings=trace_rings(none))
+
 
 def trace_block(
     classes: Ints,

@@ -3,6 +3,8 @@
 import io
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -664,3 +666,16 @@ def test_values_below_a_trained_range_that_begins_above_0_are_refused(tmp_path):
     ]
     with pytest.raises(BadOption, match=r"values reach \d+, network was trained with 1000 to 1500"):
         geochange.detect(*images, tmp_path / "out", detector="network", detector_options={"checkpoint": trained})
+
+
+def test_scoring_loads_no_more_of_torch_than_it_needs(pair, checkpoints, tmp_path):
+    heavy = ("timm", "torchvision", "torch._dynamo", "torch._inductor", "torch.onnx", "sympy")
+    code = (
+        "import sys; from geochange.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        f"finally: print([name for name in {heavy} if name in sys.modules])"
+    )
+    out = ["-o", str(tmp_path / "run"), "-q", "-d", "network", "--option", f"checkpoint={checkpoints['attention-net']}"]
+    command = [sys.executable, "-c", code, "detect", *map(str, pair), *out]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout

@@ -837,6 +837,7 @@ def test_the_default_encoder_is_that_of_timm(scales):
     assert (own.bn1.eps, own.bn1.momentum) == (theirs.bn1.eps, theirs.bn1.momentum)
     fresh = [[each.std() for name, each in net.state_dict().items() if "conv" in name] for net in (own, theirs)]
     np.testing.assert_allclose(*fresh, rtol=0.35)  # of a few hundred random weights, at the least
+    assert encoder_radius(own, 5, stride=1) == encoder_radius(theirs, 5, stride=1)
     lively(theirs)
     own.load_state_dict(theirs.state_dict())
     images = torch.randn(2, 5, 64, 96)

@@ -13,10 +13,10 @@ from affine import Affine
 from pyproj import CRS
 
 from geochange.errors import BadOption, OutputInTheWay
-from geochange.polygons.export import LAYER_WRITERS, FeatureLayer, write_features, write_layer, writer_of
+from geochange.polygons.export import LAYER_WRITERS, FeatureLayer, write_features, writer_of
 from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.scenes.grid import Grid
-from tests.region_cases import Map, trace_whole
+from tests.region_cases import Map, trace_whole, write_layer
 
 SHAPE = 12, 15
 UTM = Grid(CRS("EPSG:26914"), Affine(5, 0, 500_000, 0, -5, 5_200_000), SHAPE)

@@ -9,6 +9,7 @@ from pyproj import CRS
 from scipy import ndimage
 
 import geochange
+from geochange.engine.work import open_work
 from geochange.polygons.features import measure
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import at_least, total_regions
@@ -28,9 +29,9 @@ def test_the_total_area_is_that_of_the_features(tmp_path, epsg, place):
     classes = np.zeros(grid.shape, np.uint8)
     classes[2:9, 3:11] = classes[12:15, 20:28] = 1
     regions = trace_whole(Map(classes, classes.astype(np.int64), np.ones(grid.shape, bool)))
-    with RegionStore(tmp_path) as store:
+    with RegionStore(tmp_path) as store, open_work(None, None) as work:
         store.add(regions)
-        found = total_regions(store, grid)
+        found = total_regions(store, grid, work)
     assert (found.count, found.area_px) == (2, 80)
     assert found.area_m2 == round(found.area_m2, 2)
     assert found.area_m2 == pytest.approx(measure(regions.polygons, grid)[0].sum(), abs=0.05)
@@ -42,9 +43,9 @@ def test_the_total_area_has_two_decimals(tmp_path):
     grid = Grid(CRS.from_epsg(32633), Affine(0.5, 0, 500_000, 0, -0.3, 5_400_000), (20, 30))
     classes = np.zeros(grid.shape, np.uint8)
     classes[2, 3:8] = 1
-    with RegionStore(tmp_path) as store:
+    with RegionStore(tmp_path) as store, open_work(None, None) as work:
         store.add(trace_whole(Map(classes, classes.astype(np.int64), np.ones(grid.shape, bool))))
-        assert total_regions(store, grid).area_m2 == 0.75
+        assert total_regions(store, grid, work).area_m2 == 0.75
 
 
 @pytest.mark.parametrize(("connectivity", "count", "kind"), [(4, 2, "Polygon"), (8, 1, "MultiPolygon")])

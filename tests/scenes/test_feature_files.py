@@ -10,12 +10,12 @@ from affine import Affine
 from pyproj import CRS
 
 from geochange.errors import UnreadableInput
-from geochange.polygons.export import LAYER_WRITERS, write_layer
+from geochange.polygons.export import LAYER_WRITERS
 from geochange.polygons.features import SCHEMA, ChangeLayer
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import Grid
 from geochange.scenes.layers import reproject_polygons
-from tests.region_cases import Map, trace_whole
+from tests.region_cases import Map, trace_whole, write_layer
 from tests.stand_ins import UTM
 
 GRID = Grid(geopandas.GeoSeries([], crs=UTM).crs, Affine(5, 0, 500_000, 0, -5, 5_200_000), (40, 50))

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from geochange.errors import BadOption, GridMismatch, UnreadableInput
 from geochange.files import require_writable
-from geochange.polygons.export import LAYER_WRITERS, write_layer
+from geochange.polygons.export import LAYER_WRITERS
 from geochange.polygons.features import ChangeLayer
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import Grid
 from geochange.scenes.layer_files import is_layer
 from geochange.scenes.layers import open_layer
-from tests.region_cases import Map, trace_whole
+from tests.region_cases import Map, trace_whole, write_layer
 from tests.stand_ins import UTM, write_raster
 
 SQUARE = shapely.box(500_000, 5_000_000, 500_100, 5_000_100)

@@ -128,8 +128,19 @@ class EfficientNetLite0(nn.Module):
             self.blocks.append(_blocks(channels, stage))
             channels = stage.channels
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # drawing nothing would import a compiler
                 _begin(module)
+
+    @property
+    def reach(self) -> int:
+        """Pixels on each side that a feature of the last scale depends on."""
+        reach, stride = 1, 2  # of the stem
+        for stage in STAGES[: len(self.blocks)]:
+            side = stage.kernel // 2
+            reach += side * stride
+            stride *= stage.stride
+            reach += (stage.blocks - 1) * side * stride
+        return reach
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(n, band, y, x) -> (n, c, y/s, x/s) of each scale."""

@@ -63,6 +63,8 @@ def encoder_radius(encoder: nn.Module, bands: int, stride: int = 16, side: int =
     It is the sum of what each convolution and pooling adds, as seen on a small image; where paths are parallel, this is
     more than needed.
     """
+    if isinstance(encoder, EfficientNetLite0):
+        return stride * ceil(encoder.reach / stride)
     reach = 0.0
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

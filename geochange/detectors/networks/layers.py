@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -56,9 +57,9 @@ class Resample(nn.Module):
 
 def _bilinear_weights(before: int, after: int) -> Tensor:
     """(after, 1, 1, before + 2) what each new cell takes of a group of old ones, and of one more on each side."""
-    places = (torch.arange(after, dtype=torch.float64) + 0.5) * before / after + 0.5  # in the group with its neighbours
-    distances = (places[:, None] - torch.arange(before + 2)).abs()
-    return (1 - distances).clamp(min=0).float()[:, None, None]
+    places = (np.arange(after) + 0.5) * before / after + 0.5  # in the group with its neighbours
+    distances = np.abs(places[:, None] - np.arange(before + 2))
+    return torch.from_numpy(np.maximum(1 - distances, 0).astype(np.float32))[:, None, None]
 
 
 def upsampled_radius(radius: int, stride: int, times: int) -> int:
@@ -164,12 +165,11 @@ OUTSIDE = -1e4  # added to the score of a key that does not count: its weight is
 
 def _window_entries(block: int, window: int) -> Tensor:
     """(cell, key) which entry of the cell's window a key of its block's surroundings is; window² where it is none."""
-    cells, keys = torch.arange(block), torch.arange(block + window - 1)
+    cells, keys = np.arange(block), np.arange(block + window - 1)
     step = keys[None, :] - cells[:, None]  # 0 at the first key of the cell's window
     rows, cols = step[:, None, :, None], step[None, :, None, :]
     inside = (rows >= 0) & (rows < window) & (cols >= 0) & (cols < window)
-    entries = torch.where(inside, rows * window + cols, window**2)
-    return entries.reshape(block**2, -1)
+    return torch.from_numpy(np.where(inside, rows * window + cols, window**2).reshape(block**2, -1))
 
 
 class PyramidPooling(nn.Module):
