@@ -33,6 +33,11 @@ class RasterSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     scale: float | None = None  # value = stored * scale
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        """What a pixel takes, all bands together."""
+        return len(self.band_names) * self.dtype.itemsize
+
 
 def encode_block(values: Array, nodata: float) -> bytes:
     """Return (band, y, x) values as a tiled GeoTIFF, packed fast; in memory, as GDAL reports not every failed write."""

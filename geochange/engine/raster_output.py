@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
-from geochange.engine.work import grid_blocks
-from geochange.files import appearing, scratch_beside
+from geochange.engine.cog_assembly import Level, assemble_cog
+from geochange.engine.cog_tiles import chunk_side, compress_tiles
+from geochange.engine.work import Work, grid_blocks
+from geochange.files import appearing, naming_full_disks, scratch_beside
 from geochange.scenes.grid import Tile
 from geochange.system import available_cores
 
-ROOM = 2.4  # times a raster's size: block files, and the COG with its overviews, where neither compresses
+ROOM = 2.4  # times a raster's size: block files, and tiles with their overviews, where neither compresses
 
 
-def bytes_needed(pixels: int, bytes_per_pixel: int) -> int:
-    """Return what a raster takes on the disk while it is written, at the worst."""
-    return int(pixels * bytes_per_pixel * ROOM)
+def bytes_needed(shape: tuple[int, int], bytes_per_pixel: int) -> int:
+    """Return what a raster takes on the disk while it is written, at the worst.
+
+    Tiles go as they are copied into the file, a row of chunks after the other.
+    """
+    row = min(chunk_side(bytes_per_pixel), shape[0]) * shape[1]
+    return int((shape[0] * shape[1] * ROOM + row) * bytes_per_pixel)
 
 
 def write_cog(source: Path, path: Path) -> None:
-    """Copy a raster to a COG, on all cores; the file appears whole.
+    """Copy any raster to a COG by GDAL, on all cores; the file appears whole.
 
     Raises:
         DiskFull: the file could not be written whole.
     """
     with appearing(path) as temporary:
         copy_to_cog(source, temporary, available_cores())
+
+
+def assemble(spec: RasterSpec, levels: Sequence[Level], path: Path) -> None:
+    """Put a COG together of what `compress_tiles` has left; the file appears whole.
+
+    Raises:
+        DiskFull: the file could not be written whole.
+    """
+    with appearing(path) as temporary, naming_full_disks(path):
+        assemble_cog(spec, levels, temporary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +65,13 @@ class RasterOutput:
         """Return where the file of a block is to lie."""
         return self.scratch / f"{block.row}_{block.col}.tif"
 
-    def pack(self) -> None:
+    def pack(self, work: Work) -> None:
         """Copy all block files to the raster."""
-        virtual = self.scratch / "all.vrt"
+        virtual, tiles = self.scratch / "all.vrt", self.scratch / "tiles"
         build_vrt([(self.file(block), block) for block in self.blocks], self.spec, virtual)
-        write_cog(virtual, self.path)
+        tiles.mkdir()
+        with work.stages.stage("pack"):
+            assemble(self.spec, compress_tiles(virtual, self.spec, tiles, work), self.path)
 
 
 @contextmanager
@@ -63,6 +81,5 @@ def raster_output(path: Path, spec: RasterSpec, side: int) -> Iterator[RasterOut
     Raises:
         DiskFull: the disk holds less than the raster may need.
     """
-    bytes_per_pixel = len(spec.band_names) * spec.dtype.itemsize
-    with scratch_beside(path, bytes_needed(spec.grid.area.size, bytes_per_pixel)) as scratch:
+    with scratch_beside(path, bytes_needed(spec.grid.shape, spec.bytes_per_pixel)) as scratch:
         yield RasterOutput(path, spec, scratch, side)

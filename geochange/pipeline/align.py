@@ -90,7 +90,7 @@ def align(
         grid = open_grid(os.fspath(before))
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)
-        needed = bytes_needed(grid.area.size, len(source.bands) * source.dtype.itemsize)
+        needed = bytes_needed(grid.shape, len(source.bands) * source.dtype.itemsize)
         with scratch_beside(path, needed) as scratch, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
             plain = scratch / "aligned.tif"
             profile = geotiff_profile(grid, len(warped.bands), warped.dtype, source.fill, tile=512)

@@ -333,7 +333,7 @@ def _thumbnail(scene: Scene) -> Thumbnail:
 
 def _least_bytes(run: DetectionRun) -> int:
     """Return what a raster of one class takes on the disk at the worst: what is known before the fit."""
-    return bytes_needed(run.scene.grid.area.size, np.dtype(run.options.dtype).itemsize)
+    return bytes_needed(run.scene.shape, np.dtype(run.options.dtype).itemsize)
 
 
 def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
@@ -347,7 +347,7 @@ def _bytes_needed(inference: Inference, options: DetectOptions) -> int:
     thumbnail = inference.thumbnail
     cells = 0 if thumbnail is None else (len(thumbnail.bands) + 1) * prod(thumbnail.size)
     rest = 4 * inference.scene.dates * cells + SMALL_BYTES
-    return bytes_needed(pixels, stored) + int(pixels * POLYGON_BYTES) + sums + rest
+    return bytes_needed(inference.scene.shape, stored) + int(pixels * POLYGON_BYTES) + sums + rest
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

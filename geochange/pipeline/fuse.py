@@ -166,8 +166,7 @@ def _write(path: Path, plan: _Plan, run: _Run) -> None:
     with raster_output(path, spec, FUSED_BLOCK) as output:
         for _ in run.work.map("fuse", partial(_fuse_task, run.stack, plan.fusion, output), output.blocks):
             pass
-        with run.work.stages.stage("pack"):
-            output.pack()
+        output.pack(run.work)
 
 
 def _fuse_task(stack: SourceStack, fusion: FusionRule, output: RasterOutput, block: Tile) -> None:

@@ -19,10 +19,12 @@ from geochange.arrays import Bools
 from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
 from geochange.detectors.detector import Fitted
 from geochange.engine.blocks import PROBABILITY, BlockStore
-from geochange.engine.cog import build_vrt
+from geochange.engine.cog import RasterSpec, build_vrt
+from geochange.engine.cog_assembly import Level
+from geochange.engine.cog_tiles import compress_tiles
 from geochange.engine.inference import Inference
-from geochange.engine.raster_output import write_cog
-from geochange.engine.thumbnails import assemble
+from geochange.engine.raster_output import assemble
+from geochange.engine.thumbnails import assemble as assemble_thumbnail
 from geochange.engine.work import Work
 from geochange.files import appearing, load_array
 from geochange.pipeline.kinds import measure_kinds, write_kinds
@@ -61,8 +63,11 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir()
     virtual = {name: virtual_raster(run, inference, store, name) for name in (PROBABILITY, *run.options.layers)}
-    with ThreadPoolExecutor(1) as beside:  # packing is all GDAL's and needs nothing of the rest
-        packing = beside.submit(_pack, run, virtual)
+    specs = {name: _spec(run, inference, name) for name in virtual}
+    with run.work.stages.stage("pack"):
+        levels = {name: _compress(run, specs[name], path) for name, path in virtual.items()}
+    with ThreadPoolExecutor(1) as beside:  # what is left of packing is copying
+        packing = [beside.submit(assemble, specs[name], levels[name], ready / f"{name}.tif") for name in virtual]
         with found_changes(run, inference, store, virtual[PROBABILITY]) as (found, layer):
             assert inference.thumbnail is not None
             with run.work.stages.stage("polygons"):
@@ -72,7 +77,8 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
             totals = pieces or survey.totals
             _write_preview(run, inference, store, survey.cells, totals)
         with run.work.stages.stage("pack"):
-            packing.result()
+            for each in packing:
+                each.result()
     return _record(run, inference.fitted) | {
         **found.chosen.to_record(),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
@@ -120,21 +126,25 @@ def _block_boxes(inference: Inference, store: BlockStore) -> Iterator[tuple[int,
 
 def virtual_raster(run: DetectionRun, inference: Inference, store: BlockStore, name: str) -> Path:
     """Write a VRT over the block files of one raster."""
-    grid, fitted = run.scene.grid, inference.fitted
-    if name == PROBABILITY:
-        thresholds = {} if fitted.objects else fitted.thresholds
-        dtype = np.dtype(run.options.dtype)
-        spec = probability_spec(grid, dtype, fitted.classes, thresholds, Provenance(fitted.name))
-    else:
-        spec = layer_spec(grid, name, fitted.layers[name], fitted.name)
     path = run.folder.blocks / f"{name}.vrt"
-    build_vrt([(store.file(block, name), block.area) for block in inference.tiling.blocks()], spec, path)
+    parts = [(store.file(block, name), block.area) for block in inference.tiling.blocks()]
+    build_vrt(parts, _spec(run, inference, name), path)
     return path
 
 
-def _pack(run: DetectionRun, virtual: dict[str, Path]) -> None:
-    for name, path in virtual.items():
-        write_cog(path, run.folder.ready / f"{name}.tif")
+def _spec(run: DetectionRun, inference: Inference, name: str) -> RasterSpec:
+    grid, fitted = run.scene.grid, inference.fitted
+    if name != PROBABILITY:
+        return layer_spec(grid, name, fitted.layers[name], fitted.name)
+    thresholds = {} if fitted.objects else fitted.thresholds
+    return probability_spec(grid, np.dtype(run.options.dtype), fitted.classes, thresholds, Provenance(fitted.name))
+
+
+def _compress(run: DetectionRun, spec: RasterSpec, source: Path) -> list[Level]:
+    folder = run.folder.scratch / f"tiles-{source.stem}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return compress_tiles(source, spec, folder, run.work)
 
 
 def _with_dates(run: DetectionRun) -> RegionOptions:
@@ -189,7 +199,7 @@ def _write_preview(
     assert inference.thumbnail is not None
     with run.work.stages.stage("preview"):
         parts = ((block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks())
-        before, *_, after = assemble(parts, run.scene.dates, inference.thumbnail)
+        before, *_, after = assemble_thumbnail(parts, run.scene.dates, inference.thumbnail)
         picture = render_preview(before, after, changed, _captions(run, totals))
         with appearing(run.folder.ready / "preview.png") as temporary:
             picture.save(temporary, compress_level=3)

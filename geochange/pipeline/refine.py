@@ -253,8 +253,7 @@ def refine(
         output = stack.enter_context(raster_output(path, _spec(raster, options), options.block_size))
         guides = tuple(_measure(source, work) for source in sources)
         counts = _refine_blocks(_Refining(raster, guides, steps, threshold, output), work)
-        with work.stages.stage("pack"):
-            output.pack()
+        output.pack(work)
     return Refined(path, describe(options), threshold, *counts, work.stages.seconds)
 
 

@@ -7,7 +7,12 @@ from affine import Affine
 from pyproj import CRS
 from rio_cogeo.cogeo import cog_validate
 
+from geochange.engine import cog_assembly, cog_tiles
+from geochange.engine.cluster import ClusterOptions
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog, encode_block
+from geochange.engine.cog_assembly import TILE, assemble_cog
+from geochange.engine.cog_tiles import chunk_side, compress_tiles, halve
+from geochange.engine.work import open_work
 from geochange.scenes.grid import Grid
 from geochange.scenes.tiling import partition
 from tests.stand_ins import PLACE, UTM
@@ -30,7 +35,11 @@ def assembled(values, folder, *, cell=(300, 512), threads=1, crs=UTM, transform=
     )
     folder.mkdir()
     build_vrt(blocks_of(values, folder, cell), spec, folder / "all.vrt")
-    copy_to_cog(folder / "all.vrt", folder / "all.tif", threads)
+    (folder / "tiles").mkdir()
+    with open_work(ClusterOptions(threads=threads), None) as work:
+        levels = compress_tiles(folder / "all.vrt", spec, folder / "tiles", work)
+    assemble_cog(spec, levels, folder / "all.tif")
+    assert not list((folder / "tiles").glob("*.tiles"))
     return folder / "all.tif"
 
 
@@ -55,7 +64,7 @@ def test_a_nodata_value_is_kept_to_its_last_digit(tmp_path, nodata):
     values = np.random.default_rng(0).normal(size=(1, 64, 80)).astype(np.float32)
     values[0, :9] = nodata
     with rasterio.open(assembled(values, tmp_path / "run", nodata=nodata)) as dataset:
-        np.testing.assert_equal(dataset.nodata, nodata)
+        np.testing.assert_equal(dataset.nodata, float(np.float32(nodata)))  # as GDAL reads it of 32 bits
         np.testing.assert_array_equal(dataset.read_masks(1) == 0, np.arange(64)[:, None] < np.full(80, 9))
 
 
@@ -82,3 +91,61 @@ def test_overviews_are_means(tmp_path):
     values[:, ::2, ::2] = 200
     with rasterio.open(assembled(values, tmp_path / "run"), overview_level=0) as dataset:
         assert (dataset.read(1) == 50).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("shape", [(2304, 4096), (1537, 700), (4, 3000), (512, 513), (2048, 1)])
+def test_it_is_what_gdal_makes_of_the_same_pixels(tmp_path, dtype, shape, monkeypatch):
+    monkeypatch.setattr(cog_tiles, "CHUNK_BYTES", 1024**2 * (1 if dtype == "uint8" else 4))  # so that there are many
+    random = np.random.default_rng(0)
+    values = random.integers(0, 255, (1, *shape)).astype(dtype)
+    nodata = 255 if dtype == "uint8" else np.nan
+    values[:, : shape[0] // 2, shape[1] // 3 :: 7] = nodata
+    own = assembled(values, tmp_path / "run", cell=(600, 1000), nodata=nodata)
+    copy_to_cog(tmp_path / "run" / "all.vrt", tmp_path / "gdal.tif", 1)
+    with rasterio.open(own) as found, rasterio.open(tmp_path / "gdal.tif") as wanted:
+        np.testing.assert_array_equal(found.read(), values)
+        np.testing.assert_equal(found.nodatavals, wanted.nodatavals)
+        for name in ("descriptions", "scales", "offsets", "colorinterp", "mask_flag_enums", "crs", "transform"):
+            assert getattr(found, name) == getattr(wanted, name)
+        for name in ("dtype", "blockxsize", "blockysize", "compress", "interleave"):
+            assert found.profile[name] == wanted.profile[name]
+        assert found.tags() == wanted.tags()
+        assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        overviews = found.overviews(1)
+        assert overviews == wanted.overviews(1)[: len(overviews)]
+        assert len(overviews) == len(wanted.overviews(1)) or min(shape) < 8
+    assert cog_validate(own, quiet=True)[0]
+    for level, step in enumerate(overviews):
+        with rasterio.open(own, overview_level=level) as found:
+            assert found.shape == (shape[0] // step, shape[1] // step)
+            if shape[0] % step == shape[1] % step == 0:  # else GDAL weights pixels by parts
+                with rasterio.open(tmp_path / "gdal.tif", overview_level=level) as wanted:
+                    np.testing.assert_allclose(found.read(), wanted.read(), rtol=1e-6, equal_nan=True)
+
+
+def test_one_larger_than_4_gib_is_a_bigtiff(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).integers(0, 255, (2, *SHAPE)).astype(np.uint8)
+    classic = assembled(values, tmp_path / "classic")
+    monkeypatch.setattr(cog_assembly, "LARGEST_CLASSIC", 10_000)
+    big = assembled(values, tmp_path / "big")
+    assert [path.read_bytes()[2] for path in (classic, big)] == [42, 43]
+    assert cog_validate(big, quiet=True)[0]
+    with rasterio.open(big) as found, rasterio.open(classic) as wanted:
+        np.testing.assert_array_equal(found.read(), values)
+        assert (found.tags(), found.profile, found.scales) == (wanted.tags(), wanted.profile, wanted.scales)
+        np.testing.assert_array_equal(found.read(out_shape=(2, 350, 450)), wanted.read(out_shape=(2, 350, 450)))
+
+
+@pytest.mark.parametrize(("bytes_per_pixel", "side"), [(1, 4096), (4, 2048), (5, 1024), (16, 1024), (10_000, 512)])
+def test_chunks_are_tiles_doubled_as_often_as_memory_allows(bytes_per_pixel, side):
+    assert chunk_side(bytes_per_pixel) == side
+    assert side % TILE == 0
+
+
+def test_halving_leaves_out_what_holds_no_data():
+    values = np.array([[[1, 2, 255, 255, 9], [3, 255, 255, 255, 9], [255, 255, 0, 1, 9]]], np.uint8)
+    np.testing.assert_array_equal(halve(values, 255), [[[2, 255]]])
+    np.testing.assert_array_equal(halve(values.astype(np.float32), 255), [[[2, 255]]])
+    floats = np.where(values == 255, np.nan, values).astype(np.float32)
+    np.testing.assert_array_equal(halve(floats, np.nan), np.array([[[2, np.nan]]], np.float32))

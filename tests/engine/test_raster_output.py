@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import rasterio
 from pyproj import CRS
-from rasterio._err import CPLE_OpenFailedError
 from rio_cogeo.cogeo import cog_validate
 
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.cog import RasterSpec, encode_block
 from geochange.engine.raster_output import bytes_needed, raster_output, write_cog
 from geochange.engine.work import open_work
-from geochange.errors import DiskFull
+from geochange.errors import BlockFailed, DiskFull
 from geochange.files import write_whole
 from geochange.scenes.grid import Grid
 from tests.stand_ins import PLACE, UTM, textured, write_raster
@@ -45,7 +44,7 @@ def write(path, side, cluster=None):
     with raster_output(path, SPEC, side) as output, open_work(cluster, None) as work:
         for _ in work.map("write", partial(write_block, output), output.blocks):
             pass
-        output.pack()
+        output.pack(work)
     return path
 
 
@@ -81,14 +80,15 @@ def test_a_relative_path_will_do(tmp_path, monkeypatch):
 def test_what_fails_leaves_nothing_and_keeps_the_earlier_file(tmp_path):
     path = tmp_path / "out.tif"
     path.write_bytes(b"earlier")
-    with pytest.raises(CPLE_OpenFailedError, match=r"No such file"), raster_output(path, SPEC, 128) as output:
-        output.pack()  # its block files are missing
+    failed = pytest.raises(BlockFailed, match="a part of the raster failed 3 times: RasterioIOError")
+    with failed, raster_output(path, SPEC, 128) as output, open_work(None, None) as work:
+        output.pack(work)  # its block files are missing
     assert path.read_bytes() == b"earlier"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_disk_that_is_too_small_is_refused_first(tmp_path, monkeypatch):
-    needed = bytes_needed(SPEC.grid.area.size, 2)
+    needed = bytes_needed(SHAPE, 2)
     assert needed > 2 * 2 * SPEC.grid.area.size  # block files and the COG
     monkeypatch.setattr("geochange.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=needed - 1))
     with pytest.raises(DiskFull, match=r"GB free, the run needs up to"), raster_output(tmp_path / "out.tif", SPEC, 128):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import geochange
 from geochange.engine.raster_output import raster_output
+from geochange.engine.work import open_work
 from geochange.errors import UnreadableInput
 from geochange.files import write_whole
 from geochange.probability.raster import (
@@ -39,9 +40,9 @@ LIBRARY = Path(geochange.__file__).parent
 def written(path, probability, valid, dtype):
     """A raster as commands write it, opened again."""
     spec = probability_spec(GRID, dtype, CLASSES, {"default": 0.4}, PROVENANCE)
-    with raster_output(path, spec, 64) as output:
+    with raster_output(path, spec, 64) as output, open_work(None, None) as work:
         write_whole(output.file(output.blocks[0]), encode_probability(probability, valid, dtype))
-        output.pack()
+        output.pack(work)
     return open_scores(str(path))
 
 
