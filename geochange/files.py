@@ -62,6 +62,21 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """As `appearing`, without reading back: for what Python writes, which tells of each write that fails.
+
+    Raises:
+        DiskFull: the disk has no room for it; a file that was there is as it was.
+    """
+    with scratch_beside(path) as folder, naming_full_disks(path):
+        temporary = folder / path.name
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        replace(temporary, path)
+
+
+@contextmanager
 def appearing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Give temporary paths for outputs that belong together, as `appearing`: all of them appear at the end, or none.
 

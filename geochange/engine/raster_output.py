@@ -11,7 +11,7 @@ from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
 from geochange.engine.cog_assembly import Level, assemble_cog
 from geochange.engine.cog_tiles import chunk_side, compress_tiles
 from geochange.engine.work import Work, grid_blocks
-from geochange.files import appearing, naming_full_disks, scratch_beside
+from geochange.files import appearing, replacing, scratch_beside
 from geochange.scenes.grid import Tile
 from geochange.system import available_cores
 
@@ -43,7 +43,7 @@ def assemble(spec: RasterSpec, levels: Sequence[Level], path: Path) -> None:
     Raises:
         DiskFull: the file could not be written whole.
     """
-    with appearing(path) as temporary, naming_full_disks(path):
+    with replacing(path) as temporary:
         assemble_cog(spec, levels, temporary)
 
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 
 from geochange.engine.work import Work
-from geochange.files import appearing, naming_full_disks
+from geochange.files import naming_full_disks, replacing
 from geochange.polygons.export import FeatureLayer, naming_layer, write_features, writer_of
 from geochange.polygons.features import ChangeLayer
 from geochange.polygons.geojson import SEPARATOR, beginning, ending, feature_lines
@@ -113,7 +113,7 @@ def join_bands(folder: Path, names: Sequence[str], layer: FeatureLayer, path: Pa
     if path.suffix.lower() != TEXT:
         write_features(path, _batches(folder / name for name in names), layer)
         return
-    with naming_layer(path), appearing(path) as partial_, partial_.open("wb") as file:
+    with naming_layer(path), replacing(path) as whole, whole.open("wb") as file:
         file.write(beginning(layer.name).encode())
         for number, name in enumerate(names):
             file.write(SEPARATOR.encode() if number else b"")

@@ -1,0 +1,270 @@
+"""Tasks that are not done: recorded once on real pixels, they sleep as long as they took, and answer as they did.
+
+`record` wraps a real run. `pretend` takes the place of `Crew.submit`: all that the driver does is done, tasks are
+packed and travel to workers of Dask, which leave files as large as real ones leave, and answer with as many bytes. A
+module of `cluster.py`, also loaded by the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geochange.engine.blocks import BlockStore
+from geochange.engine.cluster import Crew, attempt
+from geochange.engine.cog_assembly import TILE
+from geochange.files import save_array
+from geochange.polygons.store import Band
+from geochange.polygons.tracing import SurveyedBand, TracedBlock
+from geochange.scenes.grid import Tile
+
+
+@dataclass
+class Kind:
+    """What is known of the tasks of one kind."""
+
+    seconds: float = 0.0
+    units: float = 0.0
+    """Pixels; of layers, regions."""
+    tasks: int = 0
+    sample: Any = None
+    """An answer."""
+    more: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def pace(self) -> float:
+        """Seconds for a unit."""
+        return self.seconds / max(self.units, 1)
+
+
+Profile = dict[str, Kind]
+
+
+def name_of(function: Any) -> str:
+    """Return what tasks of a function are called; those of a kernel by the kernel."""
+    if isinstance(function, partial):
+        if function.func.__name__ == "lattice_task":
+            return f"fit {name_of(function.args[1])}"
+        return name_of(function.func)
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def tile_of(item: Any) -> Tile | None:
+    """Return the pixels that a task is about."""
+    return item if isinstance(item, Tile) else getattr(item, "area", None)
+
+
+def units_of(item: Any) -> float:
+    """Return how much a task has to do."""
+    if (tile := tile_of(item)) is not None:
+        return float(tile.size)
+    band = getattr(item, "band", item)
+    return float(band.count) if isinstance(band, Band) else 1.0
+
+
+@contextmanager
+def record(profile: Profile) -> Iterator[None]:
+    """Take down what tasks take and answer, in this process."""
+    submit = Crew.submit
+
+    def recording(crew: Crew, function: Callable[..., Any], *arguments: Any) -> Any:
+        def timed(*given: Any) -> Any:
+            begun = time.thread_time()
+            result = attempt(function, *given)
+            spent = time.thread_time() - begun
+            name, item = name_of(function), given[0] if given else None
+            if name == "join_bands":
+                name = f"join_bands {given[0].suffix}"
+            kind = profile.setdefault(name, Kind())
+            kind.seconds += spent
+            kind.units += profile["encode_band"].units if name.startswith("join_bands") else units_of(item)
+            kind.tasks += 1
+            _keep_sample(kind, name, item, result)
+            return result
+
+        return submit(crew, timed, *arguments)
+
+    Crew.submit = recording  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Crew.submit = submit  # type: ignore[method-assign]
+
+
+def _keep_sample(kind: Kind, name: str, item: Any, result: Any) -> None:
+    if name == "trace_task":
+        inner = item.row > 0 and item.col > 0 and item.shape == (1024, 1024)
+        kind.more["regions"] = kind.more.get("regions", 0) + result.count + len(result.at_seams.pieces.counts) / 2
+        if inner and kind.sample is None:
+            kind.sample = result
+    elif name == "compress_chunk":
+        for level, sizes in enumerate(result):
+            key = f"bytes {level}"
+            kind.more[key] = max(kind.more.get(key, 0), float(sizes.mean()) if sizes.size else 0)
+    elif name not in {"score_task", "join_task", "survey_band", "encode_band"}:
+        kind.sample = result
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a worker answers a task that it does not do."""
+
+    profile: str
+    name: str
+    item: Any
+    more: tuple[Any, ...] = ()
+
+    def make(self) -> Any:
+        """Return the answer, and leave the files."""
+        kind = load(self.profile)[self.name]
+        made = MAKERS.get(self.name.split()[0])
+        return kind.sample if made is None else made(kind, self.item, *self.more)
+
+
+@cache
+def load(path: str) -> Profile:
+    """Read a profile."""
+    profile: Profile = pickle.loads(Path(path).read_bytes())
+    return profile
+
+
+def _traced(kind: Kind, tile: Tile) -> TracedBlock:
+    sample: TracedBlock = kind.sample
+    if tile.shape != sample.at_seams.block.shape:
+        return replace(sample, at_seams=replace(sample.at_seams.without_whole(), block=tile, pieces=_none(sample)))
+    rows, cols = tile.row - sample.at_seams.block.row, tile.col - sample.at_seams.block.col
+    pieces = sample.at_seams.pieces
+    corners = replace(pieces.corners, row=pieces.corners.row + rows, col=pieces.corners.col + cols)
+    seam = replace(pieces.seam, row=pieces.seam.row + rows, col=pieces.seam.col + cols)
+    return replace(
+        sample, at_seams=replace(sample.at_seams, block=tile, pieces=replace(pieces, corners=corners, seam=seam))
+    )
+
+
+def _none(sample: TracedBlock) -> Any:
+    pieces = sample.at_seams.pieces
+    nothing = np.zeros(0, np.int64)
+    return replace(
+        pieces,
+        counts=pieces.counts.where(nothing),
+        piece_of_part=nothing,
+        corners=pieces.corners.where(nothing),
+        seam=pieces.seam.where(nothing),
+    )
+
+
+def _compressed(kind: Kind, tile: Tile, files: list[Path]) -> list[Any]:
+    sizes = []
+    for level, path in enumerate(files):
+        shape = -(-(tile.height >> level) // TILE), -(-(tile.width >> level) // TILE)
+        each = np.full(shape, max(int(kind.more[f"bytes {level}"]), 8), np.uint32)
+        with path.open("wb") as file:
+            os.truncate(file.fileno(), int(each.sum()) + 8 * each.size)
+        sizes.append(each)
+    return sizes
+
+
+def _surveyed(kind: Kind, band: Band, shape: tuple[int, int], step: int) -> SurveyedBand:
+    first, last = (place >> 32 for place in band.places)
+    cells = np.zeros((min(last, shape[0] * step - 1) // step - first // step + 1, shape[1]), bool)
+    return SurveyedBand(0.0, first // step, cells)
+
+
+def _scored(kind: Kind, tile: Tile, path: Path | None, spec: Any, dates: int) -> None:
+    if path is not None:
+        rows, cols = (
+            stop // spec.step - start // spec.step + 1
+            for start, stop in ((tile.row, tile.stop_row - 1), (tile.col, tile.stop_col - 1))
+        )
+        save_array(path, np.zeros((dates, len(spec.bands) + 1, rows, cols), np.float32))
+
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "trace_task": _traced,
+    "compress_chunk": _compressed,
+    "survey_band": _surveyed,
+    "score_task": _scored,
+    "join_bands": lambda kind, path: Path(path).touch(),
+}
+
+
+async def pretend_task(packed: bytes, seconds: float, answer: Answer) -> Any:
+    """Sleep, and answer."""
+    del packed
+    begun = time.perf_counter()
+    result = answer.make()
+    await asyncio.sleep(max(seconds - (time.perf_counter() - begun), 0))
+    return result
+
+
+@dataclass
+class Log:
+    """What became of the tasks of a run."""
+
+    busy: float = 0.0
+    """Seconds of all tasks."""
+    tasks: int = 0
+    first: float | None = None
+    scored: float | None = None
+    """When the first block was handed out."""
+    last_fit: float = 0.0
+    by_kind: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+@contextmanager
+def pretend(path: str, factor: float = 1.0) -> Iterator[Log]:
+    """Have tasks sleep for their time over a factor in place of being done."""
+    profile, log = load(path), Log()
+    submit = Crew.submit
+
+    def pretending(crew: Crew, function: Callable[..., Any], *arguments: Any) -> Any:
+        name, item = name_of(function), arguments[0]
+        units, more = units_of(item), ()
+        if name == "join_bands":
+            name, units = f"join_bands {item.suffix}", float(sum(log_regions))
+        if name == "encode_band":
+            log_regions.append(int(units))
+        if name == "survey_band":
+            grid, step = function.args
+            more = ((-(-grid.shape[0] // step), -(-grid.shape[1] // step)), step)
+        if name == "compress_chunk":
+            (chunks,) = function.args
+            more = ([chunks.tiles(chunks.level + k, item) for k in range(chunks.levels)],)
+            if chunks.more:
+                item_pixels = chunks.pixels(item)
+                item_pixels.touch()
+        if name == "score_task":
+            inference, store = function.args
+            thumbnail = inference.thumbnail
+            place = store.thumbnail(item) if isinstance(store, BlockStore) and thumbnail is not None else None
+            more = (place, thumbnail, inference.scene.dates)
+        seconds = profile[name].pace * units / factor
+        now = time.perf_counter()
+        log.first = log.first or now
+        if name in {"score_task", "join_task"}:
+            log.scored = log.scored or now
+        log.busy += seconds
+        log.tasks += 1
+        log.by_kind[name] += seconds
+        assert crew.packer is not None
+        packed = crew.packer.pack(function, *arguments)
+        short = tile_of(item) or item
+        return crew.executor.submit(pretend_task, packed, seconds, Answer(path, name, short, more))
+
+    log_regions: list[int] = []
+    Crew.submit = pretending  # type: ignore[method-assign]
+    try:
+        yield log
+    finally:
+        Crew.submit = submit  # type: ignore[method-assign]
