@@ -26,18 +26,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import rasterio
 from large_scene import made_scene
-from simulated_tasks import Profile, pretend, record
+from simulated_tasks import RECORDED_PIXELS, Profile, pretend, record
 
 import geochange
 from geochange.engine.cluster import ClusterOptions
 
 HERE = Path(__file__).parent
-RECORDED_SIDE = 4096
+RECORDED_SIDE = isqrt(RECORDED_PIXELS)
 WORKERS_IN_PROCESS = 128
 ALL_FORMATS = ("gpkg", "geojson", "parquet", "flatgeobuf")
 BANDS = {"change-vector": None, "landscape": (1, 2, 3)}

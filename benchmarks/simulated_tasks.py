@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from geochange.engine.blocks import BlockStore
-from geochange.engine.cluster import Crew, attempt
+from geochange.engine.cluster import Crew, attempt, run_together
 from geochange.engine.cog_assembly import TILE
 from geochange.files import save_array
 from geochange.polygons.store import Band
 from geochange.polygons.tracing import SurveyedBand, TracedBlock
 from geochange.scenes.grid import Tile
+
+RECORDED_PIXELS = 4096**2
 
 
 @dataclass
@@ -139,6 +140,12 @@ def load(path: str) -> Profile:
     return profile
 
 
+def _fitted(kind: Kind, tile: Tile, ratio: int) -> Any:
+    """Of a sample of the scene, a cell has the less the larger the scene."""
+    answer = kind.sample
+    return replace(answer, sample=answer.sample[:, ::ratio]) if hasattr(answer, "sample") else answer
+
+
 def _traced(kind: Kind, tile: Tile) -> TracedBlock:
     sample: TracedBlock = kind.sample
     if tile.shape != sample.at_seams.block.shape:
@@ -191,6 +198,7 @@ def _scored(kind: Kind, tile: Tile, path: Path | None, spec: Any, dates: int) ->
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
+    "fit": _fitted,
     "trace_task": _traced,
     "compress_chunk": _compressed,
     "survey_band": _surveyed,
@@ -199,13 +207,37 @@ MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 
-async def pretend_task(packed: bytes, seconds: float, answer: Answer) -> Any:
+async def pretend_task(packed: bytes, seconds: float, answer: Answer | list[Answer]) -> Any:
     """Sleep, and answer."""
     del packed
     begun = time.perf_counter()
-    result = answer.make()
+    result = [each.make() for each in answer] if isinstance(answer, list) else answer.make()
     await asyncio.sleep(max(seconds - (time.perf_counter() - begun), 0))
     return result
+
+
+def _asked(task: Any, item: Any, regions: list[int]) -> tuple[str, float, tuple[Any, ...]]:
+    """Return what a task is called, how much it has to do, and what its answer needs to know."""
+    name, units = name_of(task), units_of(item)
+    if name == "join_bands":
+        return f"join_bands {item.suffix}", float(sum(regions)), ()
+    if name == "encode_band":
+        regions.append(int(units))
+    if name.startswith("fit "):
+        return name, units, (max(task.args[0].grid.area.size // RECORDED_PIXELS, 1),)
+    if name == "survey_band":
+        grid, step = task.args
+        return name, units, ((-(-grid.shape[0] // step), -(-grid.shape[1] // step)), step)
+    if name == "compress_chunk":
+        (chunks,) = task.args
+        if chunks.more:
+            chunks.pixels(item).touch()
+        return name, units, ([chunks.tiles(chunks.level + k, item) for k in range(chunks.levels)],)
+    if name == "score_task":
+        inference, store = task.args
+        place = None if inference.thumbnail is None else store.thumbnail(item)
+        return name, units, (place, inference.thumbnail, inference.scene.dates)
+    return name, units, ()
 
 
 @dataclass
@@ -216,9 +248,7 @@ class Log:
     """Seconds of all tasks."""
     tasks: int = 0
     first: float | None = None
-    scored: float | None = None
-    """When the first block was handed out."""
-    last_fit: float = 0.0
+    """When the first was handed out."""
     by_kind: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
@@ -229,40 +259,24 @@ def pretend(path: str, factor: float = 1.0) -> Iterator[Log]:
     submit = Crew.submit
 
     def pretending(crew: Crew, function: Callable[..., Any], *arguments: Any) -> Any:
-        name, item = name_of(function), arguments[0]
-        units, more = units_of(item), ()
-        if name == "join_bands":
-            name, units = f"join_bands {item.suffix}", float(sum(log_regions))
-        if name == "encode_band":
-            log_regions.append(int(units))
-        if name == "survey_band":
-            grid, step = function.args
-            more = ((-(-grid.shape[0] // step), -(-grid.shape[1] // step)), step)
-        if name == "compress_chunk":
-            (chunks,) = function.args
-            more = ([chunks.tiles(chunks.level + k, item) for k in range(chunks.levels)],)
-            if chunks.more:
-                item_pixels = chunks.pixels(item)
-                item_pixels.touch()
-        if name == "score_task":
-            inference, store = function.args
-            thumbnail = inference.thumbnail
-            place = store.thumbnail(item) if isinstance(store, BlockStore) and thumbnail is not None else None
-            more = (place, thumbnail, inference.scene.dates)
-        seconds = profile[name].pace * units / factor
+        grouped = isinstance(function, partial) and function.func is run_together
+        task, items = (function.args[0], list(arguments[0])) if grouped else (function, list(arguments))
+        answers, seconds = [], 0.0
+        for item in items:
+            name, units, more = _asked(task, item, regions)
+            spent = profile[name].pace * units / factor
+            log.by_kind[name] += spent
+            seconds += spent
+            answers.append(Answer(path, name, tile_of(item) or item, more))
         now = time.perf_counter()
         log.first = log.first or now
-        if name in {"score_task", "join_task"}:
-            log.scored = log.scored or now
         log.busy += seconds
         log.tasks += 1
-        log.by_kind[name] += seconds
         assert crew.packer is not None
         packed = crew.packer.pack(function, *arguments)
-        short = tile_of(item) or item
-        return crew.executor.submit(pretend_task, packed, seconds, Answer(path, name, short, more))
+        return crew.executor.submit(pretend_task, packed, seconds, answers if grouped else answers[0])
 
-    log_regions: list[int] = []
+    regions: list[int] = []
     Crew.submit = pretending  # type: ignore[method-assign]
     try:
         yield log

@@ -11,11 +11,11 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,6 +46,8 @@ R = TypeVar("R")
 
 GDAL_CACHE = 128 << 20  # bytes, as rasterio takes it
 ATTEMPTS = 3
+LARGEST_GROUP = 8  # items of one task: a tenth of a second each, beside which the way to a worker counts
+TASKS_OF_A_WORKER = 24  # at least, so that all end at about the same time
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smh])")
 
 log = logging.getLogger("geochange")
@@ -136,19 +138,42 @@ class Crew:
             items: one for each task.
             name: what messages call the task of an item.
         """
-        todo = iter(items)
-        pending: deque[tuple[T, Future[R]]] = deque()
+        todo, together = self._grouped(items), partial(run_together, function)
+        pending: deque[tuple[Sequence[T], Future[Any]]] = deque()
         try:
             while True:
                 wanted = 2 * self.size - len(pending)
-                pending.extend((item, self.submit(function, item)) for item in islice(todo, max(wanted, 0)))
+                for group in islice(todo, max(wanted, 0)):
+                    task = (function, group[0]) if len(group) == 1 else (together, group)
+                    pending.append((group, self.submit(*task)))
                 if not pending:
                     return
-                item, future = pending.popleft()
-                yield self.result(future, name(item))
+                group, future = pending.popleft()
+                yield from self._results(function, group, future, name)
         finally:
             for _, future in pending:
                 future.cancel()
+
+    def _grouped(self, items: Iterable[T]) -> Iterator[Sequence[T]]:
+        """Yield items in groups, one for each task: on a cluster of few workers, several of many small ones."""
+        many = len(items) if self.workers is not None and isinstance(items, Sequence) else 0
+        together = min(max(many // (TASKS_OF_A_WORKER * self.size), 1), LARGEST_GROUP)
+        todo = iter(items)
+        while group := list(islice(todo, together)):
+            yield group
+
+    def _results(
+        self, function: Callable[[T], R], group: Sequence[T], future: Future[Any], name: Callable[[T], str]
+    ) -> Iterator[R]:
+        """Yield what a task gave for each of its items; where it failed, they are tried one by one, to find which."""
+        if len(group) == 1:
+            yield self.result(future, name(group[0]))
+            return
+        try:
+            yield from self.result(future, name(group[0]))
+        except BlockFailed:
+            for item in group:
+                yield self.result(self.submit(function, item), name(item))
 
     def submit(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Start a task, which is run again where it fails."""
@@ -202,6 +227,11 @@ class Crew:
             if self.workers is not None:
                 self.workers.explain(error, task)
             raise BlockFailed(f"{task} failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
+
+
+def run_together(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Run several small tasks as one."""
+    return [function(item) for item in items]
 
 
 def unpacker() -> Callable[[bytes], Any]:

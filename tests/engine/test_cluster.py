@@ -7,7 +7,7 @@ from rasterio.env import get_gdal_config
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from geochange.engine import cluster
-from geochange.engine.cluster import ClusterOptions, attempt, open_crew, quiet_libraries
+from geochange.engine.cluster import ClusterOptions, Crew, attempt, open_crew, quiet_libraries
 from geochange.errors import BadOption, BlockFailed, DiskFull, UnreadableInput
 
 
@@ -133,6 +133,29 @@ def test_items_that_wait_behind_one_that_fails_are_not_begun():
         gate.set()
         assert [crew.submit(double, n).result() for n in range(4)] == [0, 2, 4, 6]
     assert max(begun) < 3
+
+
+class Refused(Exception):
+    """Of a task that cannot be done."""
+
+
+def own_process(number):
+    if number == 77:
+        raise Refused("no")
+    return number, os.getpid(), time.monotonic()
+
+
+def test_small_tasks_go_to_workers_together_and_one_that_fails_is_named_alone(monkeypatch):
+    submitted, submit = [], Crew.submit
+    monkeypatch.setattr(Crew, "submit", lambda crew, *task: submitted.append(task) or submit(crew, *task))
+    with open_crew(ClusterOptions(workers=1)) as crew:
+        found = [number for number, *_ in crew.map_ordered(own_process, range(72))]
+        assert found == list(range(72))
+        assert len(submitted) == 24
+        submitted.clear()
+        with pytest.raises(BlockFailed, match=r"^number 77 failed 3 times: Refused: no$"):
+            list(crew.map_ordered(own_process, range(120), lambda number: f"number {number}"))
+        assert list(crew.map_ordered(double, (number for number in range(9)))) == [2 * n for n in range(9)]
 
 
 def blas_threads():
