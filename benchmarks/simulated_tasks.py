@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from geochange.engine.cluster import Crew, attempt, run_together
 from geochange.engine.cog_assembly import TILE
 from geochange.files import save_array
-from geochange.polygons.store import Band
+from geochange.polygons.geojson import SEPARATOR
+from geochange.polygons.store import CHUNK, Band
 from geochange.polygons.tracing import SurveyedBand, TracedBlock
 from geochange.scenes.grid import Tile
 
@@ -85,13 +87,13 @@ def record(profile: Profile) -> Iterator[None]:
             result = attempt(function, *given)
             spent = time.thread_time() - begun
             name, item = name_of(function), given[0] if given else None
-            if name == "join_bands":
-                name = f"join_bands {given[0].suffix}"
             kind = profile.setdefault(name, Kind())
             kind.seconds += spent
-            kind.units += profile["encode_band"].units if name.startswith("join_bands") else units_of(item)
+            kind.units += units_of(item)
             kind.tasks += 1
             _keep_sample(kind, name, item, result)
+            if name == "encode_band" and kind.sample is None:
+                kind.sample = _encoded(function.args[0], item)
             return result
 
         return submit(crew, timed, *arguments)
@@ -115,6 +117,15 @@ def _keep_sample(kind: Kind, name: str, item: Any, result: Any) -> None:
             kind.more[key] = max(kind.more.get(key, 0), float(sizes.mean()) if sizes.size else 0)
     elif name not in {"score_task", "join_task", "survey_band", "encode_band"}:
         kind.sample = result
+
+
+def _encoded(encoding: Any, numbered: Any) -> tuple[pa.Table, list[bytes]]:
+    """Return features, and their text."""
+    place = encoding.folder / numbered.name
+    with pa.memory_map(str(place)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    lines = place.with_suffix(".text").read_bytes().split(SEPARATOR.encode())
+    return table, lines
 
 
 @dataclass(frozen=True)
@@ -197,13 +208,27 @@ def _scored(kind: Kind, tile: Tile, path: Path | None, spec: Any, dates: int) ->
         save_array(path, np.zeros((dates, len(spec.bands) + 1, rows, cols), np.float32))
 
 
+def _encode(kind: Kind, band: Any, place: Path, texts: bool) -> None:
+    table, lines = kind.sample
+    count = band.count
+    with pa.OSFile(str(place), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        for start in range(0, count, CHUNK):
+            for batch in table.slice(0, min(CHUNK, count - start)).to_batches():
+                writer.write_batch(batch)
+    if texts:
+        with place.with_suffix(".text").open("wb") as file:
+            for start in range(0, count, CHUNK):
+                file.write(SEPARATOR.encode() if start else b"")
+                file.write(SEPARATOR.encode().join(lines[: min(CHUNK, count - start)]))
+
+
 MAKERS: dict[str, Callable[..., Any]] = {
     "fit": _fitted,
     "trace_task": _traced,
     "compress_chunk": _compressed,
     "survey_band": _surveyed,
     "score_task": _scored,
-    "join_bands": lambda kind, path: Path(path).touch(),
+    "encode_band": _encode,
 }
 
 
@@ -216,13 +241,12 @@ async def pretend_task(packed: bytes, seconds: float, answer: Answer | list[Answ
     return result
 
 
-def _asked(task: Any, item: Any, regions: list[int]) -> tuple[str, float, tuple[Any, ...]]:
+def _asked(task: Any, item: Any) -> tuple[str, float, tuple[Any, ...]]:
     """Return what a task is called, how much it has to do, and what its answer needs to know."""
     name, units = name_of(task), units_of(item)
-    if name == "join_bands":
-        return f"join_bands {item.suffix}", float(sum(regions)), ()
     if name == "encode_band":
-        regions.append(int(units))
+        encoding = task.args[0]
+        return name, units, (encoding.folder / item.name, encoding.texts)
     if name.startswith("fit "):
         return name, units, (max(task.args[0].grid.area.size // RECORDED_PIXELS, 1),)
     if name == "survey_band":
@@ -263,11 +287,11 @@ def pretend(path: str, factor: float = 1.0) -> Iterator[Log]:
         task, items = (function.args[0], list(arguments[0])) if grouped else (function, list(arguments))
         answers, seconds = [], 0.0
         for item in items:
-            name, units, more = _asked(task, item, regions)
+            name, units, more = _asked(task, item)
             spent = profile[name].pace * units / factor
             log.by_kind[name] += spent
             seconds += spent
-            answers.append(Answer(path, name, tile_of(item) or item, more))
+            answers.append(Answer(path, name, tile_of(item) or getattr(item, "band", item), more))
         now = time.perf_counter()
         log.first = log.first or now
         log.busy += seconds
@@ -276,7 +300,6 @@ def pretend(path: str, factor: float = 1.0) -> Iterator[Log]:
         packed = crew.packer.pack(function, *arguments)
         return crew.executor.submit(pretend_task, packed, seconds, answers if grouped else answers[0])
 
-    regions: list[int] = []
     Crew.submit = pretending  # type: ignore[method-assign]
     try:
         yield log

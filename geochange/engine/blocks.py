@@ -131,7 +131,7 @@ class _Tasks:
 
     def refill(self, joins: list[Block], todo: Iterator[Block]) -> bool:
         """Keep every worker busy with one task in reserve; False when nothing is left to do."""
-        while len(self.pending) < self.crew.size + 2:
+        while len(self.pending) < 2 * self.crew.size:
             if joins:
                 ready = joins.pop()
                 self.pending[self.crew.submit(self.join, ready)] = ready, True

@@ -1,19 +1,22 @@
-"""Layers of many regions: workers encode the features, band by band, and write all files at once."""
+"""Layers of many regions: workers encode the features, band by band, while all files are written at once."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from queue import Queue
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
 from geochange.engine.work import Work
+from geochange.errors import BlockFailed
 from geochange.files import naming_full_disks, replacing
 from geochange.polygons.export import FeatureLayer, naming_layer, write_features, writer_of
 from geochange.polygons.features import ChangeLayer
@@ -73,14 +76,51 @@ def write_layers(paths: Sequence[Path], store: RegionStore, layer: ChangeLayer, 
     firsts = accumulate([band.count for band in bands], initial=1)
     numbered = [NumberedBand(*each) for each in zip(bands, firsts, strict=False)]
     written = described(layer, means)
-    with TemporaryDirectory(prefix="features-", dir=store.folder) as name:
+    with TemporaryDirectory(prefix="features-", dir=store.folder) as name, ThreadPoolExecutor(len(paths) or 1) as pool:
         folder, suffixes = Path(name), {path.suffix.lower() for path in paths}
         encoding = Encoding(layer, means, folder, texts=TEXT in suffixes, tables=bool(suffixes - {TEXT}))
-        for _ in work.crew.map_ordered(partial(encode_band, encoding), numbered, lambda _: "a part of the layer"):
-            pass
-        names = [each.name for each in numbered]
-        for _ in work.crew.map_ordered(partial(join_bands, folder, names, written), paths, str):
-            pass
+        feeds = [_Feed() for _ in paths]
+        writing = [pool.submit(join_bands, feed, written, path) for feed, path in zip(feeds, paths, strict=True)]
+        try:
+            encoded = work.crew.map_ordered(partial(encode_band, encoding), numbered, lambda _: "a part of the layer")
+            for each, _ in zip(numbered, encoded, strict=True):
+                if any(future.done() for future in writing):
+                    break  # it has failed, which its result tells
+                for feed in feeds:
+                    feed.put(folder / each.name)
+        except BaseException:
+            for feed in feeds:
+                feed.fail()
+            raise
+        for feed in feeds:
+            feed.end()
+        for future in writing:
+            future.result()
+
+
+class _Feed:
+    """Files for one writer, which are there one after the other."""
+
+    def __init__(self) -> None:
+        self._queue: Queue[Path | bool] = Queue()
+
+    def put(self, path: Path) -> None:
+        """Hand on a file that is ready."""
+        self._queue.put(path)
+
+    def end(self) -> None:
+        """Say that there are no more."""
+        self._queue.put(True)
+
+    def fail(self) -> None:
+        """Say that there should have been more."""
+        self._queue.put(False)
+
+    def __iter__(self) -> Iterator[Path]:
+        while isinstance(found := self._queue.get(), Path):
+            yield found
+        if not found:
+            raise BlockFailed("the features of a layer are not complete")
 
 
 def described(layer: ChangeLayer, means: LayerMeans) -> FeatureLayer:
@@ -108,21 +148,22 @@ def encode_band(encoding: Encoding, numbered: NumberedBand) -> None:
             temporary.unlink()
 
 
-def join_bands(folder: Path, names: Sequence[str], layer: FeatureLayer, path: Path) -> None:
-    """Write one file of all bands."""
+def join_bands(parts: Iterable[Path], layer: FeatureLayer, path: Path) -> None:
+    """Write one file of what `encode_band` has left of all bands, in their order."""
     if path.suffix.lower() != TEXT:
-        write_features(path, _batches(folder / name for name in names), layer)
+        write_features(path, _batches(parts), layer)
         return
     with naming_layer(path), replacing(path) as whole, whole.open("wb") as file:
         file.write(beginning(layer.name).encode())
-        for number, name in enumerate(names):
-            file.write(SEPARATOR.encode() if number else b"")
-            with (folder / name).with_suffix(".text").open("rb") as part:
+        number = 0
+        for number, place in enumerate(parts, 1):
+            file.write(SEPARATOR.encode() if number > 1 else b"")
+            with place.with_suffix(".text").open("rb") as part:
                 shutil.copyfileobj(part, file, 1 << 20)
-        file.write(ending(features=bool(names)).encode())
+        file.write(ending(features=number > 0).encode())
 
 
-def _batches(paths: Iterator[Path] | Sequence[Path]) -> Iterator[pa.RecordBatch]:
+def _batches(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
     for path in paths:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
