@@ -232,11 +232,15 @@ MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _made(answer: Answer | list[Answer]) -> Any:
+    return [each.make() for each in answer] if isinstance(answer, list) else answer.make()
+
+
 async def pretend_task(packed: bytes, seconds: float, answer: Answer | list[Answer]) -> Any:
     """Sleep, and answer."""
     del packed
     begun = time.perf_counter()
-    result = [each.make() for each in answer] if isinstance(answer, list) else answer.make()
+    result = await asyncio.to_thread(_made, answer)  # so that other workers of this process do not wait for its files
     await asyncio.sleep(max(seconds - (time.perf_counter() - begun), 0))
     return result
 
