@@ -7,17 +7,19 @@ joined and quantised into its file. A strip goes when both sides have their file
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from geochange.arrays import Bools, Floats, Ints
 from geochange.engine.blend import unweighted
-from geochange.engine.cluster import Crew
+from geochange.engine.cluster import Crew, Pace, run_together
 from geochange.engine.cog import encode_block
 from geochange.engine.inference import Inference, score_block
 from geochange.engine.progress import Listener
@@ -91,7 +93,7 @@ def run_blocks(work: Work, inference: Inference, store: BlockStore) -> None:
     store.create()
     blocks = {block.index: block for block in inference.tiling.blocks()}
     with work.stages.stage("score", len(blocks), inference.scene.grid.area.size) as listener:
-        _run_blocks(_Tasks(work.crew, inference, store), blocks, listener)
+        _run_blocks(_Tasks(work.crew, inference, store, len(blocks)), blocks, listener)
 
 
 def _run_blocks(tasks: _Tasks, blocks: dict[tuple[int, int], Block], listener: Listener) -> None:
@@ -101,7 +103,7 @@ def _run_blocks(tasks: _Tasks, blocks: dict[tuple[int, int], Block], listener: L
     for index in final:
         listener.advance(blocks[index].area.size)
     _drop_spent_strips(store, blocks, final)
-    todo = iter([block for index, block in blocks.items() if index not in scored])
+    todo = deque(block for index, block in blocks.items() if index not in scored)
     joins = [] if tasks.joined_at_once else _ready(blocks, scored, final, scored)
     try:
         while tasks.refill(joins, todo):
@@ -122,32 +124,40 @@ def _run_blocks(tasks: _Tasks, blocks: dict[tuple[int, int], Block], listener: L
 class _Tasks:
     """Tasks under way: joins go before scoring, so that sums and strips do not pile up."""
 
-    def __init__(self, crew: Crew, inference: Inference, store: BlockStore) -> None:
+    def __init__(self, crew: Crew, inference: Inference, store: BlockStore, blocks: int) -> None:
         self.crew, self.store = crew, store
         self.score = partial(score_task, inference, store)
+        self.scores = partial(run_together, self.score)
         self.join = partial(join_task, inference.tiling, store)
         self.joined_at_once = not inference.tiling.blended
-        self.pending: dict[Future[None], tuple[Block, bool]] = {}
+        self.pace = Pace(crew, blocks)
+        self.pending: dict[Future[Any], tuple[list[Block], bool]] = {}
 
-    def refill(self, joins: list[Block], todo: Iterator[Block]) -> bool:
+    def refill(self, joins: list[Block], todo: deque[Block]) -> bool:
         """Keep every worker busy with one task in reserve; False when nothing is left to do."""
         while len(self.pending) < 2 * self.crew.size:
             if joins:
                 ready = joins.pop()
-                self.pending[self.crew.submit(self.join, ready)] = ready, True
-            elif (block := next(todo, None)) is not None:
-                self.pending[self.crew.submit(self.score, block)] = block, self.joined_at_once
+                self.pending[self.crew.submit(self.join, ready)] = [ready], True
+            elif todo:
+                group = [todo.popleft() for _ in range(min(self.pace.take(), len(todo)))]
+                self.pending[self.crew.submit_group(self.score, self.scores, group)] = group, self.joined_at_once
             else:
                 break
         return bool(self.pending)
 
     def done(self) -> Iterator[tuple[Block, bool]]:
+        """Yield blocks that are done, and whether they are joined too."""
         for future in self.crew.first_done(set(self.pending)):
-            block = self.pending[future][0]
-            self.crew.result(future, block_name(block.area))
-            yield self.pending.pop(future)
+            group, joined = self.pending[future]
+            self.crew.collect(self.score, group, future, lambda block: block_name(block.area))
+            del self.pending[future]
+            self.pace.finished(len(group))
+            for block in group:
+                yield block, joined
 
     def cancel(self) -> None:
+        """Begin none of those that are left."""
         for future in self.pending:
             future.cancel()
 

@@ -46,8 +46,8 @@ R = TypeVar("R")
 
 GDAL_CACHE = 128 << 20  # bytes, as rasterio takes it
 ATTEMPTS = 3
-LARGEST_GROUP = 8  # items of one task: a tenth of a second each, beside which the way to a worker counts
-TASKS_OF_A_WORKER = 24  # at least, so that all end at about the same time
+TASK_SECONDS = 1.0  # beside which the way of a task to a worker does not count
+LARGEST_GROUP = 16  # items of one task
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smh])")
 
 log = logging.getLogger("geochange")
@@ -138,42 +138,43 @@ class Crew:
             items: one for each task.
             name: what messages call the task of an item.
         """
-        todo, together = self._grouped(items), partial(run_together, function)
-        pending: deque[tuple[Sequence[T], Future[Any]]] = deque()
+        todo, pace = iter(items), Pace(self, len(items) if isinstance(items, Sequence) else None)
+        together = partial(run_together, function)
+        pending: deque[tuple[list[T], Future[Any]]] = deque()
         try:
             while True:
-                wanted = 2 * self.size - len(pending)
-                for group in islice(todo, max(wanted, 0)):
-                    task = (function, group[0]) if len(group) == 1 else (together, group)
-                    pending.append((group, self.submit(*task)))
+                while len(pending) < 2 * self.size and (group := list(islice(todo, pace.take()))):
+                    pending.append((group, self.submit_group(function, together, group)))
                 if not pending:
                     return
                 group, future = pending.popleft()
-                yield from self._results(function, group, future, name)
+                yield from self.collect(function, group, future, name)
+                pace.finished(len(group))
         finally:
             for _, future in pending:
                 future.cancel()
 
-    def _grouped(self, items: Iterable[T]) -> Iterator[Sequence[T]]:
-        """Yield items in groups, one for each task: on a cluster of few workers, several of many small ones."""
-        many = len(items) if self.workers is not None and isinstance(items, Sequence) else 0
-        together = min(max(many // (TASKS_OF_A_WORKER * self.size), 1), LARGEST_GROUP)
-        todo = iter(items)
-        while group := list(islice(todo, together)):
-            yield group
+    def submit_group(
+        self, function: Callable[[T], R], together: Callable[[list[T]], list[R]], group: list[T]
+    ) -> Future[Any]:
+        """Start a task for one item, or one for several: `together` is `run_together` of the function."""
+        return self.submit(function, group[0]) if len(group) == 1 else self.submit(together, group)
 
-    def _results(
-        self, function: Callable[[T], R], group: Sequence[T], future: Future[Any], name: Callable[[T], str]
-    ) -> Iterator[R]:
-        """Yield what a task gave for each of its items; where it failed, they are tried one by one, to find which."""
+    def collect(
+        self, function: Callable[[T], R], group: list[T], future: Future[Any], name: Callable[[T], str]
+    ) -> list[R]:
+        """Wait for what a task gives for each of its items; where it fails, they are tried one by one, to find which.
+
+        Raises:
+            GeochangeError, ClusterFailed, BlockFailed: as `result`.
+        """
         if len(group) == 1:
-            yield self.result(future, name(group[0]))
-            return
+            return [self.result(future, name(group[0]))]
         try:
-            yield from self.result(future, name(group[0]))
+            results: list[R] = self.result(future, name(group[0]))
         except BlockFailed:
-            for item in group:
-                yield self.result(self.submit(function, item), name(item))
+            return [self.result(self.submit(function, item), name(item)) for item in group]
+        return results
 
     def submit(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Start a task, which is run again where it fails."""
@@ -227,6 +228,34 @@ class Crew:
             if self.workers is not None:
                 self.workers.explain(error, task)
             raise BlockFailed(f"{task} failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
+
+
+class Pace:
+    """How many items make a task of about a second, seen from how fast they come back from a cluster."""
+
+    def __init__(self, crew: Crew, total: int | None) -> None:
+        """Begin; the total is how many items there are, None where that is not known."""
+        self._crew, self._left, self._done, self._begun = crew, total, 0, time.monotonic()
+
+    def take(self) -> int:
+        """Return how many items the next task is to hold."""
+        size = self._crew.size
+        if self._crew.workers is None or self._done < 2 * size:
+            return self._taken(1)
+        seconds = size * (time.monotonic() - self._begun) / self._done  # of an item
+        many = min(int(TASK_SECONDS / max(seconds, 1e-6)), LARGEST_GROUP)
+        if self._left is not None:
+            many = min(many, self._left // (2 * size))  # so that all workers end at about the same time
+        return self._taken(max(many, 1))
+
+    def _taken(self, many: int) -> int:
+        if self._left is not None:
+            self._left -= many
+        return many
+
+    def finished(self, many: int) -> None:
+        """Take note of items that are done."""
+        self._done += many
 
 
 def run_together(function: Callable[[T], R], items: Sequence[T]) -> list[R]:

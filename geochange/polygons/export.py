@@ -28,6 +28,8 @@ from geochange.scenes.layer_files import writable_path
 
 LAYER = "changes"
 
+ROW_GROUP = 1 << 16
+
 INDEX_BYTES = 1 << 24  # of a spatial index that is being built
 
 _STYLE_TABLE = """
@@ -169,7 +171,7 @@ def write_flatgeobuf(path: Path, batches: Batches, layer: FeatureLayer) -> None:
 
 
 def write_geoparquet(path: Path, batches: Batches, layer: FeatureLayer) -> None:
-    """Write GeoParquet 1.1, a row group a batch."""
+    """Write GeoParquet 1.1, in row groups of tens of thousands."""
     column = {
         "encoding": "WKB",
         "geometry_types": [layer.geometry_type],
@@ -179,8 +181,20 @@ def write_geoparquet(path: Path, batches: Batches, layer: FeatureLayer) -> None:
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
     schema = layer.schema.with_metadata({"geo": json.dumps(geo)})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+        for rows in _gathered(batches):
+            writer.write_table(pa.Table.from_batches(rows, layer.schema).replace_schema_metadata(schema.metadata))
+
+
+def _gathered(batches: Batches) -> Iterator[list[pa.RecordBatch]]:
+    """Yield batches, so many together that a group is neither small to read nor large to hold."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.num_rows for each in held) >= ROW_GROUP:
+            yield held
+            held = []
+    if held:
+        yield held
 
 
 LAYER_WRITERS: Mapping[str, Callable[[Path, Batches, FeatureLayer], None]] = {

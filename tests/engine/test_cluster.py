@@ -7,7 +7,7 @@ from rasterio.env import get_gdal_config
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from geochange.engine import cluster
-from geochange.engine.cluster import ClusterOptions, Crew, attempt, open_crew, quiet_libraries
+from geochange.engine.cluster import LARGEST_GROUP, ClusterOptions, Crew, attempt, open_crew, quiet_libraries
 from geochange.errors import BadOption, BlockFailed, DiskFull, UnreadableInput
 
 
@@ -151,8 +151,7 @@ def test_small_tasks_go_to_workers_together_and_one_that_fails_is_named_alone(mo
     with open_crew(ClusterOptions(workers=1)) as crew:
         found = [number for number, *_ in crew.map_ordered(own_process, range(72))]
         assert found == list(range(72))
-        assert len(submitted) == 24
-        submitted.clear()
+        assert 72 / LARGEST_GROUP < len(submitted) < 40
         with pytest.raises(BlockFailed, match=r"^number 77 failed 3 times: Refused: no$"):
             list(crew.map_ordered(own_process, range(120), lambda number: f"number {number}"))
         assert list(crew.map_ordered(double, (number for number in range(9)))) == [2 * n for n in range(9)]
