@@ -13,6 +13,7 @@ from affine import Affine
 from pyproj import CRS
 
 from geochange.errors import BadOption, OutputInTheWay
+from geochange.polygons import export
 from geochange.polygons.export import LAYER_WRITERS, FeatureLayer, write_features, writer_of
 from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.scenes.grid import Grid
@@ -218,10 +219,11 @@ def test_a_suffix_in_capitals_names_the_same_format(tmp_path, suffix):
     assert writer_of(tmp_path / f"changes{suffix.upper()}") is writer_of(tmp_path / f"changes{suffix}")
 
 
-def test_geoparquet_is_compressed_and_has_a_row_group_for_each_batch(regions, tmp_path):
+def test_geoparquet_is_compressed_and_gathers_batches_in_row_groups(regions, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "ROW_GROUP", 2)
     path = tmp_path / "changes.parquet"
 
-    write_layer(path, [regions.where([0, 1]), regions.where([2])], ChangeLayer(grid=UTM))
+    write_layer(path, [regions.where([k]) for k in range(3)], ChangeLayer(grid=UTM))
 
     groups = [pq.ParquetFile(path).metadata.row_group(i) for i in range(2)]
     assert [group.num_rows for group in groups] == [2, 1]
