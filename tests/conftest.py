@@ -21,6 +21,14 @@ settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("steady")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What tests keep is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def run(capsys):
     """Run a command; its exit code, what it printed, and its lines on stderr."""

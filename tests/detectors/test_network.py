@@ -24,9 +24,11 @@ from tests.stand_ins import changed_pair, write_pair, write_raster
 
 torch = pytest.importorskip("torch")
 
+from geochange.detectors.networks import conversion  # noqa: E402
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.engines import BF16_TRIALS, ENGINES, PRECISIONS, require_bf16  # noqa: E402
 from geochange.detectors.networks.folding import fold_normalisation  # noqa: E402
+from geochange.detectors.networks.registry import build_network  # noqa: E402
 from geochange.detectors.networks.scorer import (  # noqa: E402
     ScoreOptions,
     Scorer,
@@ -37,6 +39,7 @@ from tests.memory_blocks import MemoryScene  # noqa: E402
 from tests.small_networks import LAWFUL, OBJECTS, SMALL, lively, save_small  # noqa: E402
 
 SHAPE = (150, 190)
+PLAIN_VALUES = Preparation(gain=((1.0, 1.0, 1.0),), offset=((0.0, 0.0, 0.0),))
 
 
 @pytest.fixture(scope="module")
@@ -415,6 +418,47 @@ def test_openvino_says_the_same_as_torch(pair, checkpoints, tmp_path):
         for engine in ("torch", "openvino")
     ]
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
+
+
+def test_what_was_converted_for_openvino_is_kept_and_made_anew_where_it_is_broken(monkeypatch, tmp_path, caplog):
+    openvino = pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    converted, convert = [], conversion.convert
+    monkeypatch.setattr(conversion, "convert", lambda *given: converted.append(given) or convert(*given))
+    tile = torch.rand(1, 2, 3, 32, 32), torch.ones(1, 2, 32, 32)
+
+    def scores(seed=0, temperature=1.0, given=tile):
+        torch.manual_seed(seed)
+        network = lively(build_network("siamese-unet", {"widths": [4, 6]}), seed)
+        module = TileScores(network, PLAIN_VALUES, temperature=temperature, augment=False).eval()
+        model = openvino.Core().compile_model(conversion.openvino_model(module, *given), "CPU")
+        return next(iter(model([each.numpy() for each in given]).values())).copy()
+
+    first = scores()
+    np.testing.assert_array_equal(scores(), first)
+    assert len(converted) == 1
+    larger = torch.rand(1, 2, 3, 48, 32), torch.ones(1, 2, 48, 32)
+    for other in ({"seed": 1}, {"temperature": 2.0}, {"given": larger}):
+        scores(**other)
+    assert len(converted) == 4
+    for path in tmp_path.rglob("*.xml"):
+        path.write_text(path.read_text()[:100])
+    np.testing.assert_array_equal(scores(), first)
+    assert len(converted) == 5
+    assert "could not be read" in caplog.text
+    np.testing.assert_array_equal(scores(), first)
+    assert len(converted) == 5
+
+
+def test_a_cache_that_cannot_be_written_keeps_nobody_from_working(monkeypatch, tmp_path, caplog):
+    pytest.importorskip("openvino")
+    (tmp_path / "geochange").write_text("a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    module = TileScores(
+        lively(build_network("siamese-unet", {"widths": [4]})), PLAIN_VALUES, temperature=1.0, augment=False
+    )
+    conversion.openvino_model(module.eval(), torch.rand(1, 2, 3, 32, 32), torch.ones(1, 2, 32, 32))
+    assert "the next run converts it again" in caplog.text
 
 
 def test_a_cpu_on_which_bfloat16_ends_the_process_is_refused(monkeypatch, capfd):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from geochange.detectors.networks.conversion import openvino_model
 from geochange.errors import BadOption
-from geochange.interrupts import Interrupts
 from geochange.system import available_cores
 
 T = TypeVar("T")
@@ -87,8 +86,8 @@ def _openvino_engine(module: nn.Module, device: torch.device, precision: str) ->
         shape = tuple(dates.shape)
         with lock:
             if shape not in compiled:
-                converted = convert_to_openvino(module, dates, valid)
-                compiled[shape] = openvino.Core().compile_model(converted, "CPU", hints)
+                model = openvino_model(module, dates, valid)
+                compiled[shape] = openvino.Core().compile_model(model, "CPU", hints)
         requests = local.__dict__.setdefault("requests", {})
         if shape not in requests:
             requests[shape] = compiled[shape].create_infer_request()
@@ -99,20 +98,6 @@ def _openvino_engine(module: nn.Module, device: torch.device, precision: str) ->
         return torch.from_numpy(np.array(next(iter(found.values())), np.float32))
 
     return run
-
-
-def convert_to_openvino(module: nn.Module, dates: Tensor, valid: Tensor) -> Any:
-    """Convert a module to an OpenVINO model for tiles of one shape."""
-    import openvino
-
-    with Interrupts() as interrupts:
-        with interrupts.hold(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's tracer: sizes are fixed on purpose
-            model = openvino.convert_model(  # which an error in one of its calls of Python would abort
-                module, example_input=(dates, valid), input=[tuple(dates.shape), tuple(valid.shape)]
-            )
-        interrupts.obey()
-    return model
 
 
 BF16_TRIALS = {
