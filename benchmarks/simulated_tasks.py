@@ -81,20 +81,20 @@ def record(profile: Profile) -> Iterator[None]:
     """Take down what tasks take and answer, in this process."""
     submit = Crew.submit
 
-    def recording(crew: Crew, function: Callable[..., Any], *arguments: Any) -> Any:
-        def timed(*given: Any) -> Any:
+    def recording(crew: Crew, function: Any, *arguments: Any) -> Any:
+        def timed(items: list[Any]) -> Any:
+            (task, (item,)), name = (function.args[0], items), name_of(function.args[0])
             begun = time.thread_time()
-            result = attempt(function, *given)
+            result = attempt(task, item)
             spent = time.thread_time() - begun
-            name, item = name_of(function), given[0] if given else None
             kind = profile.setdefault(name, Kind())
             kind.seconds += spent
             kind.units += units_of(item)
             kind.tasks += 1
             _keep_sample(kind, name, item, result)
             if name == "encode_band" and kind.sample is None:
-                kind.sample = _encoded(function.args[0], item)
-            return result
+                kind.sample = _encoded(task.args[0], item)
+            return spent, [result]
 
         return submit(crew, timed, *arguments)
 
@@ -232,15 +232,17 @@ MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _made(answer: Answer | list[Answer]) -> Any:
-    return [each.make() for each in answer] if isinstance(answer, list) else answer.make()
+def _made(seconds: float, answer: Answer | list[Answer]) -> Any:
+    return (seconds, [each.make() for each in answer]) if isinstance(answer, list) else answer.make()
 
 
 async def pretend_task(packed: bytes, seconds: float, answer: Answer | list[Answer]) -> Any:
     """Sleep, and answer."""
     del packed
     begun = time.perf_counter()
-    result = await asyncio.to_thread(_made, answer)  # so that other workers of this process do not wait for its files
+    result = await asyncio.to_thread(
+        _made, seconds, answer
+    )  # so that other workers of this process do not wait for its files
     await asyncio.sleep(max(seconds - (time.perf_counter() - begun), 0))
     return result
 

@@ -121,40 +121,54 @@ def _run_blocks(tasks: _Tasks, blocks: dict[tuple[int, int], Block], listener: L
         tasks.cancel()
 
 
+@dataclass(frozen=True)
+class _Step:
+    """Scoring, or joining."""
+
+    task: Callable[[Block], None]
+    together: Callable[[list[Block]], Any]
+    pace: Pace
+    joins: bool
+    """Whether blocks are final behind it."""
+
+
 class _Tasks:
     """Tasks under way: joins go before scoring, so that sums and strips do not pile up."""
 
     def __init__(self, crew: Crew, inference: Inference, store: BlockStore, blocks: int) -> None:
         self.crew, self.store = crew, store
-        self.score = partial(score_task, inference, store)
-        self.scores = partial(run_together, self.score)
-        self.join = partial(join_task, inference.tiling, store)
         self.joined_at_once = not inference.tiling.blended
-        self.pace = Pace(crew, blocks)
-        self.pending: dict[Future[Any], tuple[list[Block], bool]] = {}
+        score, join = partial(score_task, inference, store), partial(join_task, inference.tiling, store)
+        self.score = _Step(score, partial(run_together, score), Pace(crew, blocks), self.joined_at_once)
+        self.join = _Step(join, partial(run_together, join), Pace(crew, None), joins=True)
+        self.pending: dict[Future[Any], tuple[_Step, list[Block]]] = {}
 
     def refill(self, joins: list[Block], todo: deque[Block]) -> bool:
-        """Keep every worker busy with one task in reserve; False when nothing is left to do."""
+        """Keep every worker busy with one task in reserve; False when nothing is left to do.
+
+        Joins wait until there are enough for a task, or no block is left to score.
+        """
         while len(self.pending) < 2 * self.crew.size:
-            if joins:
-                ready = joins.pop()
-                self.pending[self.crew.submit(self.join, ready)] = [ready], True
+            together = self.join.pace.take()
+            if len(joins) >= together or (joins and not todo):
+                self._start(self.join, [joins.pop() for _ in range(min(together, len(joins)))])
             elif todo:
-                group = [todo.popleft() for _ in range(min(self.pace.take(), len(todo)))]
-                self.pending[self.crew.submit_group(self.score, self.scores, group)] = group, self.joined_at_once
+                self._start(self.score, [todo.popleft() for _ in range(min(self.score.pace.take(), len(todo)))])
             else:
                 break
         return bool(self.pending)
 
+    def _start(self, step: _Step, group: list[Block]) -> None:
+        self.pending[self.crew.submit(step.together, group)] = step, group
+
     def done(self) -> Iterator[tuple[Block, bool]]:
         """Yield blocks that are done, and whether they are joined too."""
         for future in self.crew.first_done(set(self.pending)):
-            group, joined = self.pending[future]
-            self.crew.collect(self.score, group, future, lambda block: block_name(block.area))
+            step, group = self.pending[future]
+            step.pace.results(step.task, group, future, lambda block: block_name(block.area))
             del self.pending[future]
-            self.pace.finished(len(group))
             for block in group:
-                yield block, joined
+                yield block, step.joins
 
     def cancel(self) -> None:
         """Begin none of those that are left."""

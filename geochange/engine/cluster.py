@@ -144,37 +144,14 @@ class Crew:
         try:
             while True:
                 while len(pending) < 2 * self.size and (group := list(islice(todo, pace.take()))):
-                    pending.append((group, self.submit_group(function, together, group)))
+                    pending.append((group, self.submit(together, group)))
                 if not pending:
                     return
                 group, future = pending.popleft()
-                yield from self.collect(function, group, future, name)
-                pace.finished(len(group))
+                yield from pace.results(function, group, future, name)
         finally:
             for _, future in pending:
                 future.cancel()
-
-    def submit_group(
-        self, function: Callable[[T], R], together: Callable[[list[T]], list[R]], group: list[T]
-    ) -> Future[Any]:
-        """Start a task for one item, or one for several: `together` is `run_together` of the function."""
-        return self.submit(function, group[0]) if len(group) == 1 else self.submit(together, group)
-
-    def collect(
-        self, function: Callable[[T], R], group: list[T], future: Future[Any], name: Callable[[T], str]
-    ) -> list[R]:
-        """Wait for what a task gives for each of its items; where it fails, they are tried one by one, to find which.
-
-        Raises:
-            GeochangeError, ClusterFailed, BlockFailed: as `result`.
-        """
-        if len(group) == 1:
-            return [self.result(future, name(group[0]))]
-        try:
-            results: list[R] = self.result(future, name(group[0]))
-        except BlockFailed:
-            return [self.result(self.submit(function, item), name(item)) for item in group]
-        return results
 
     def submit(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Start a task, which is run again where it fails."""
@@ -231,36 +208,52 @@ class Crew:
 
 
 class Pace:
-    """How many items make a task of about a second, seen from how fast they come back from a cluster."""
+    """How many items make a task of about a second, by what the workers say that they took."""
 
     def __init__(self, crew: Crew, total: int | None) -> None:
         """Begin; the total is how many items there are, None where that is not known."""
-        self._crew, self._left, self._done, self._begun = crew, total, 0, time.monotonic()
+        self._crew, self._left, self._done, self._seconds = crew, total, 0, 0.0
 
     def take(self) -> int:
         """Return how many items the next task is to hold."""
-        size = self._crew.size
-        if self._crew.workers is None or self._done < 2 * size:
-            return self._taken(1)
-        seconds = size * (time.monotonic() - self._begun) / self._done  # of an item
-        many = min(int(TASK_SECONDS / max(seconds, 1e-6)), LARGEST_GROUP)
-        if self._left is not None:
-            many = min(many, self._left // (2 * size))  # so that all workers end at about the same time
-        return self._taken(max(many, 1))
-
-    def _taken(self, many: int) -> int:
+        many = 1
+        if self._crew.workers is not None and self._done:
+            many = min(int(TASK_SECONDS * self._done / max(self._seconds, 1e-6)), LARGEST_GROUP)
+            if self._left is not None:
+                many = min(many, self._left // (2 * self._crew.size))  # so that all workers end at about the same time
+        many = max(many, 1)
         if self._left is not None:
             self._left -= many
         return many
 
-    def finished(self, many: int) -> None:
-        """Take note of items that are done."""
-        self._done += many
+    def results(
+        self,
+        function: Callable[[T], R],
+        group: list[T],
+        future: Future[tuple[float, list[R]]],
+        name: Callable[[T], str],
+    ) -> list[R]:
+        """Wait for a task, `run_together` of a group; where it fails, items are tried one by one, to find which.
+
+        Raises:
+            GeochangeError, ClusterFailed, BlockFailed: as `Crew.result`.
+        """
+        try:
+            seconds, results = self._crew.result(future, name(group[0]))
+        except BlockFailed:
+            if len(group) == 1:
+                raise
+            return [self._crew.result(self._crew.submit(function, item), name(item)) for item in group]
+        self._done += len(group)
+        self._seconds += seconds
+        return results
 
 
-def run_together(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Run several small tasks as one."""
-    return [function(item) for item in items]
+def run_together(function: Callable[[T], R], items: Sequence[T]) -> tuple[float, list[R]]:
+    """Run several small tasks as one; return the seconds that it took, and the results."""
+    begun = time.monotonic()
+    results = [function(item) for item in items]
+    return time.monotonic() - begun, results
 
 
 def unpacker() -> Callable[[bytes], Any]:

@@ -20,6 +20,7 @@ from geochange.errors import NoWorkers, SchedulerLost, WorkerDied, WorkerUnfit
 from geochange.remote import opening_variables
 
 LOOK_SECONDS = 2.0
+ASKERS = 32  # workers that are asked at once
 ANSWER_SECONDS = 30.0  # for what a worker is asked before the first task: it imports nothing for that
 PACKAGES = ("numpy", "rasterio", "torch")
 """Packages whose versions may change the last bit of a result."""
@@ -79,7 +80,7 @@ class Workers:
         self._fit: set[str] = set()
         self._warned: set[str] = set()
         self._begun = time.time()
-        self._asker = ThreadPoolExecutor(4, thread_name_prefix="geochange-ask")
+        self._asker = ThreadPoolExecutor(ASKERS, thread_name_prefix="geochange-ask")
 
     def close(self) -> None:
         """Ask no more."""
