@@ -158,6 +158,7 @@ def drive(arguments: argparse.Namespace, address: str) -> dict[str, Any]:
         "plan": {"until the first task": log.first - begun},
         "stages": done.record["seconds"],
         "seconds_of_tasks": dict(log.by_kind),
+        "peaks_mb": log.peaks,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 

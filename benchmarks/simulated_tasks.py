@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -280,6 +281,8 @@ class Log:
     first: float | None = None
     """When the first was handed out."""
     by_kind: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    peaks: dict[str, float] = field(default_factory=dict)
+    """The largest resident set in MB until the last task of a kind was handed out."""
 
 
 @contextmanager
@@ -296,6 +299,7 @@ def pretend(path: str, factor: float = 1.0) -> Iterator[Log]:
             name, units, more = _asked(task, item)
             spent = profile[name].pace * units / factor
             log.by_kind[name] += spent
+            log.peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             seconds += spent
             answers.append(Answer(path, name, tile_of(item) or getattr(item, "band", item), more))
         now = time.perf_counter()

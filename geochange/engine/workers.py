@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,7 @@ def question(paths: Sequence[str], variables: Sequence[str], packages: Sequence[
     return ask
 
 
+@cache
 def installed(name: str) -> str | None:
     """Return the version of a package; None where it is not installed."""
     try:

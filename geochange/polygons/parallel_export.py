@@ -165,7 +165,7 @@ def join_bands(parts: Iterable[Path], layer: FeatureLayer, path: Path) -> None:
 
 def _batches(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
     for path in paths:
-        with pa.memory_map(str(path)) as source:
+        with pa.OSFile(str(path)) as source:  # mapped, all of it would count as memory
             reader = pa.ipc.open_file(source)
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)

@@ -87,10 +87,12 @@ class SeamMerger:
         seam = replace(traced.pieces.seam, block=np.full(traced.pieces.seam.row.size, number))
         self._waiting.append(replace(traced.pieces, seam=seam))
         self._held += traced.pieces.corners.part.size
-        whole = finished_regions(traced.counts, traced.region_of_part, traced.rings, self._connectivity)
-        if self._held < self._limit:
-            return whole
-        return concatenate([whole, self._join_waiting()])
+        whole: list[Regions] = []
+        if len(traced.counts):
+            whole.append(finished_regions(traced.counts, traced.region_of_part, traced.rings, self._connectivity))
+        if self._held >= self._limit:
+            whole.append(self._join_waiting())
+        return whole[0] if len(whole) == 1 else concatenate(whole)
 
     def finish(self) -> Regions:
         """Return the regions that are left.

@@ -125,6 +125,8 @@ class RegionStore:
             DiskFull: the folder's disk is full.
             ValueError: a region begins at a pixel where another one does.
         """
+        if not len(regions):
+            return
         try:
             with self._reporting_full_disks(), self._database:
                 self._database.executemany("INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?)", _rows(regions.sort()))
