@@ -148,7 +148,7 @@ class _Tasks:
 
         Joins wait until there are enough for a task, or no block is left to score.
         """
-        while len(self.pending) < 2 * self.crew.size:
+        while len(self.pending) < self.score.pace.tasks:
             together = self.join.pace.take()
             if len(joins) >= together or (joins and not todo):
                 self._start(self.join, [joins.pop() for _ in range(min(together, len(joins)))])

@@ -143,7 +143,7 @@ class Crew:
         pending: deque[tuple[list[T], Future[Any]]] = deque()
         try:
             while True:
-                while len(pending) < 2 * self.size and (group := list(islice(todo, pace.take()))):
+                while len(pending) < pace.tasks and (group := list(islice(todo, pace.take()))):
                     pending.append((group, self.submit(together, group)))
                 if not pending:
                     return
@@ -214,13 +214,18 @@ class Pace:
         """Begin; the total is how many items there are, None where that is not known."""
         self._crew, self._left, self._done, self._seconds = crew, total, 0, 0.0
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks may be under way: one for each worker, and, once their pace is known, one in reserve."""
+        return self._crew.size * (2 if self._done else 1)
+
     def take(self) -> int:
         """Return how many items the next task is to hold."""
         many = 1
         if self._crew.workers is not None and self._done:
             many = min(int(TASK_SECONDS * self._done / max(self._seconds, 1e-6)), LARGEST_GROUP)
             if self._left is not None:
-                many = min(many, self._left // (2 * self._crew.size))  # so that all workers end at about the same time
+                many = min(many, self._left // self._crew.size)  # so that each worker has one
         many = max(many, 1)
         if self._left is not None:
             self._left -= many
