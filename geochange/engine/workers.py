@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +21,7 @@ from geochange.errors import NoWorkers, SchedulerLost, WorkerDied, WorkerUnfit
 from geochange.remote import opening_variables
 
 LOOK_SECONDS = 2.0
+AGAIN_SECONDS = 0.2  # until it is looked again whether the first workers are there, and have answered
 ASKERS = 32  # workers that are asked at once
 ANSWER_SECONDS = 30.0  # for what a worker is asked before the first task: it imports nothing for that
 PACKAGES = ("numpy", "rasterio", "torch")
@@ -115,7 +116,10 @@ class Workers:
         self.look(now=True)
         begun = time.monotonic()
         while self.none or (self._asking and time.monotonic() - begun < ANSWER_SECONDS):
-            time.sleep(0.2 if self.none else 0.02)
+            if self.none:
+                time.sleep(AGAIN_SECONDS)
+            else:
+                wait(self._asking.values(), AGAIN_SECONDS)
             self.look(now=True)
 
     def explain(self, error: BaseException, task: str) -> None:
