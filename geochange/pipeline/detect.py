@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from functools import partial
 from glob import escape
 from importlib.metadata import version
+from itertools import groupby
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +55,7 @@ from geochange.scenes.options import STORED, Values
 from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
 from geochange.scenes.scene import open_masked
 from geochange.scenes.tiling import Tiling, cut_axis
+from geochange.scenes.unread import noted_unread
 from geochange.scenes.validity import find_doubts
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ log = logging.getLogger("geochange")
 
 _TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", LOG)
 POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
+UNREAD = "unread"
 SMALL_BYTES = 32 << 20  # for what else there is
 
 
@@ -170,6 +174,8 @@ def detect(
         if folder.begin(identity, resume=resume, overwrite=overwrite):
             return Detection(results, json.loads((folder.out / RECORD).read_text()))
         try:
+            if options.unreadable == "nodata":
+                scene = scene.noting_unread(folder.scratch / UNREAD)
             needs = Needs(inputs=inputs, folder=folder.scratch)
             with logged(folder.out / LOG), open_crew(cluster, stages.notice, needs) as crew:
                 record = _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity), review)
@@ -230,11 +236,18 @@ def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) 
         ({} if review is None else {"review": review.identity()})
         | {
             "geochange": version("geochange"),
-            "scene": scene.fingerprint(),
-            "options": asdict(options),
+            "scene": _fingerprint(scene, options),
+            "options": {name: value for name, value in asdict(options).items() if name != "unreadable"},
             "contents": {name: digest for name, each in named.items() if (digest := content_digest(each))},
         }
     )
+
+
+def _fingerprint(scene: Scene, options: DetectOptions) -> dict[str, Any]:
+    if options.unreadable == "stop":
+        return scene.fingerprint()
+    with TemporaryDirectory() as folder:  # the run's own is not there yet
+        return scene.noting_unread(Path(folder)).fingerprint()
 
 
 def _detect(run: DetectionRun, review: SavedReview | None = None) -> dict[str, Any]:
@@ -257,6 +270,10 @@ def _detect(run: DetectionRun, review: SavedReview | None = None) -> dict[str, A
     run_blocks(run.work, inference, store)
     record = write_products(run, inference, store)
     record["scene"]["notes"] = doubts
+    if run.options.unreadable == "nodata":
+        record["unreadable"] = noted_unread(run.folder.scratch / UNREAD)
+        for image, parts in groupby(record["unreadable"], key=lambda each: str(each["image"])):
+            run.work.stages.notice(f"{image}: {len(list(parts))} blocks cannot be read, and hold no data; see run.json")
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
     published: dict[str, Any] = plain(record)
     run.folder.publish(published)

@@ -88,6 +88,9 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     remove_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
     """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""
 
+    unreadable: Literal["stop", "nodata"] = field(default="stop", metadata={"panel": SceneOptions.panel})
+    """What a broken part of an image does: stop ends the run; nodata goes on without it, and run.json lists it."""
+
     kinds: bool = field(default=False, metadata={"panel": KindOptions.panel})
     """Classify what kind of change each one is."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
@@ -24,8 +25,8 @@ from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within
 from geochange.scenes.layers import open_layer, reproject_polygons
 from geochange.scenes.options import ResamplingName, SceneOptions
 from geochange.scenes.placement import pixels_reached
-from geochange.scenes.scene import open_array, open_file
-from geochange.scenes.source import Source
+from geochange.scenes.scene import FileSource, open_array, open_file
+from geochange.scenes.source import DerivedSource, Source
 from geochange.scenes.warped import WarpedSource, on_grid, require_overlap
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Scene:
     sources: tuple[Source, ...]
     grid: Grid
     area: shapely.Geometry | None = None  # area of interest in pixels of the grid (x = column, y = row)
+
+    def noting_unread(self, folder: Path) -> Scene:
+        """Return the scene whose parts that cannot be read hold no data, and are noted in a folder."""
+        return replace(self, sources=tuple(_noting(source, folder) for source in self.sources))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -266,3 +271,9 @@ def _source_fingerprint(source: Source) -> dict[str, Any]:
         "scaling": None if source.scaling is None else [list(each) for each in source.scaling],
         "sample": digest.hexdigest(),
     }
+
+
+def _noting(source: Source, folder: Path) -> Source:
+    if isinstance(source, DerivedSource):
+        return replace(source, source=_noting(source.source, folder))
+    return replace(source, unread=folder) if isinstance(source, FileSource) else source

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -43,6 +44,7 @@ from geochange.scenes.interpretation import (
     usual_rule,
 )
 from geochange.scenes.options import NodataRule
+from geochange.scenes.unread import note_unread, stored_parts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -152,6 +154,8 @@ class FileSource(StoredSource):
     """Whether all bands have one nodata value, and there is no mask."""
     palette: bytes | None = None
     """Red, green, blue and alpha of each stored value, a byte each, of a file whose one band has a colour table."""
+    unread: Path | None = None
+    """Folder where parts that cannot be read are noted, which then hold no data; None: they are errors."""
 
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         """Read a tile inside the grid, see `Source.read`."""
@@ -159,7 +163,31 @@ class FileSource(StoredSource):
 
     def read_thinned(self, tile: Tile, shape: tuple[int, int]) -> tuple[Array, Bools]:
         """Read a tile as fewer (rows, cols), each pixel one of the tile's, or of the file's overviews."""
-        return again(self.path, partial(self._read, _Window(self._in_image(tile).window, shape)), READ_PAUSES)
+        try:
+            return again(self.path, partial(self._read, _Window(self._in_image(tile).window, shape)), READ_PAUSES)
+        except UnreadableInput:
+            if self.unread is None:
+                raise
+            with readable(self.path):
+                rasterio.open(self.path).close()  # an image that is gone is another thing
+        values, valid = self._read_what_can_be(tile, self.unread)
+        rows, cols = (np.arange(few) * many // few for few, many in zip(shape, tile.shape, strict=True))
+        return values[:, rows[:, np.newaxis], cols], valid[rows[:, np.newaxis], cols]
+
+    def _read_what_can_be(self, tile: Tile, unread: Path) -> tuple[Array, Bools]:
+        """Read a tile, block by block of the file; those that cannot be read hold no data, and are noted."""
+        wanted = self._in_image(tile)
+        values, valid = np.zeros((len(self.bands), *tile.shape), self.dtype), np.zeros(tile.shape, bool)
+        for block in stored_parts(wanted, self.storage, self.extent):
+            part = block.intersect(wanted)
+            at = part.slices((wanted.row, wanted.col))
+            try:
+                read = again(self.path, partial(self._read, _Window(part.window, part.shape)), READ_PAUSES)
+            except UnreadableInput:
+                note_unread(unread, self.path, block)
+            else:
+                values[:, *at], valid[at] = read
+        return values, valid
 
     def _read(self, window: _Window) -> tuple[Array, Bools]:
         with readable(self.path):
