@@ -136,8 +136,11 @@ def plain_network() -> Callable[[Any], Any]:
     mean, spread = (torch.tensor(each)[:, None, None] for each in (values.mean, values.spread))
 
     def score(dates: Any) -> Any:
+        rows, cols = dates.shape[-2:]
+        below, right = -rows % network.stride, -cols % network.stride
+        filled = torch.nn.functional.pad(dates.float(), (0, right, 0, below, 0, 0), mode="replicate")
         with torch.no_grad():
-            return torch.sigmoid(network((dates.float() - mean) / spread)[:, 0])
+            return torch.sigmoid(network((filled - mean) / spread)[:, 0, :rows, :cols])
 
     return score
 
@@ -157,8 +160,9 @@ def tutorial(before: str, after: str, out: str) -> None:
 
 def torchgeo(before: str, after: str, out: str) -> None:
     """Score what torchgeo's sampler gives, write a raster, outline what is above a half."""
+    import torch
     from torch.utils.data import DataLoader
-    from torchgeo.datasets import RasterDataset, stack_samples
+    from torchgeo.datasets import RasterDataset
     from torchgeo.samplers import GridGeoSampler
 
     score = plain_network()
@@ -166,32 +170,27 @@ def torchgeo(before: str, after: str, out: str) -> None:
         profile = source.profile
     first, second = (RasterDataset([path]) for path in (before, after))
     scores = np.zeros((profile["height"], profile["width"]), np.float32)
-    sampler = GridGeoSampler(first, size=TILE, stride=TILE)
-    import torch
+    left, top, size = profile["transform"].c, profile["transform"].f, profile["transform"].a
 
     class Pairs(torch.utils.data.Dataset[Any]):
         def __getitem__(self, query: Any) -> Any:
-            found, other = first[query], second[query]
-            return {"dates": torch.stack([found["image"], other["image"]]), "bounds": found["bounds"]}
+            dates = torch.stack([first[query]["image"], second[query]["image"]])
+            return dates, round((top - query[1].stop) / size), round((query[0].start - left) / size)
 
-    left, top, size = profile["transform"].c, profile["transform"].f, profile["transform"].a
-    for sample in DataLoader(Pairs(), batch_size=1, sampler=sampler, collate_fn=stack_samples):
-        bounds = np.asarray(sample["bounds"]).ravel()
-        col, row = round((float(bounds[0]) - left) / size), 0
-        stops = [float(each) for each in bounds]
-        row = round((top - max(stops[3:5] if len(stops) > 6 else stops[2:4])) / size)
-        scored = score(sample["dates"])[0].numpy()
-        place = Tile(row, col, *scored.shape).intersect(Tile(0, 0, *scores.shape))
-        scores[place.slices()] = scored[: place.height, : place.width]
+    sampler = GridGeoSampler(first, size=TILE, stride=TILE)
+    for dates, row, col in DataLoader(Pairs(), batch_size=None, sampler=sampler):
+        scored = score(dates[None])[0].numpy()
+        tile = Tile(row, col, *scored.shape)
+        place = tile.intersect(Tile(0, 0, *scores.shape))
+        scores[place.slices()] = scored[place.slices((tile.row, tile.col))]
     write_scores(scores, profile, Path(out) / "torchgeo.tif")
     outline(scores > 0.5, profile, Path(out) / "torchgeo.gpkg")
 
 
 def write_scores(scores: Any, profile: Mapping[str, Any], path: Path) -> None:
     """Write probabilities as most do."""
-    with rasterio.open(
-        path, "w", **{**profile, "count": 1, "dtype": "float32", "photometric": None}, compress="deflate"
-    ) as dataset:
+    kept = {name: profile[name] for name in ("driver", "width", "height", "crs", "transform")}
+    with rasterio.open(path, "w", **kept, count=1, dtype="float32", compress="deflate") as dataset:
         dataset.write(scores, 1)
 
 
