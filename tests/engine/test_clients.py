@@ -23,6 +23,8 @@ pytestmark = pytest.mark.xdist_group("clusters")
 
 distributed = pytest.importorskip("distributed")
 
+SLOW = 120.0  # seconds: processes of Python start one after the other where tests share few cores
+
 
 def number_of(_):
     time.sleep(0.1)  # so that both get work
@@ -139,9 +141,9 @@ def slurm(tmp_path, monkeypatch):
 
 
 def test_slurm_starts_the_workers_and_what_it_is_asked_for_is_in_the_script(slurm):
-    with open_crew(ClusterOptions(queue="slurm", workers=2, wait_workers="60s")) as crew:
+    with open_crew(ClusterOptions(queue="slurm", workers=2, wait_workers="5m")) as crew:
         assert list(crew.map_ordered(double, range(9))) == [2 * n for n in range(9)]
-        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2)
+        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2, SLOW)
     (script,) = [path.read_text() for path in slurm.glob("*.sh")]  # a job of two workers
     lines = script.splitlines()
     for asked in ("-p short", "-n 1", "--cpus-per-task=2", "--mem=2G", "-t 01:00:00"):
@@ -158,9 +160,9 @@ def test_slurm_starts_the_workers_and_what_it_is_asked_for_is_in_the_script(slur
 def test_a_job_holds_as_many_workers_as_it_has_cores_and_stays(slurm):
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}),
-        open_crew(ClusterOptions(queue="slurm", workers=3, wait_workers="60s")) as crew,
+        open_crew(ClusterOptions(queue="slurm", workers=3, wait_workers="5m")) as crew,
     ):
-        wait_until(lambda: crew.workers.look(now=True) or crew.size == 4)
+        wait_until(lambda: crew.workers.look(now=True) or crew.size == 4, SLOW)
         for _ in range(5):  # as long as it takes to count again, several times
             assert list(crew.map_ordered(double, [1])) == [2]
             crew.workers.look(now=True)
@@ -181,16 +183,16 @@ def test_what_slurm_says_of_a_job_that_it_does_not_take_is_told(slurm):
 
 def test_a_job_that_ends_is_replaced_also_where_slurm_refuses_one_at_first(slurm):
     notices = []
-    options = ClusterOptions(queue="slurm", workers=2, wait_workers="60s")
+    options = ClusterOptions(queue="slurm", workers=2, wait_workers="5m")
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "200ms"}),
         open_crew(options, notices.append) as crew,
     ):
-        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2)
+        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2, SLOW)
         (slurm / "full").touch()
         for pid in (slurm / "pids").read_text().split():
             os.killpg(int(pid), signal.SIGKILL)
-        wait_until((slurm / "refused").exists)
+        wait_until((slurm / "refused").exists, SLOW)
         (slurm / "full").unlink()
         assert list(crew.map_ordered(double, range(9))) == [2 * n for n in range(9)]
     assert [each for each in notices if each.startswith("Slurm takes no job in place of one that ended; asking again:")]
@@ -200,13 +202,13 @@ def test_a_job_that_ends_is_replaced_also_where_slurm_refuses_one_at_first(slurm
 def test_a_job_that_is_not_replaced_does_not_keep_the_run_from_ending(slurm):
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "200ms"}),
-        open_crew(ClusterOptions(queue="slurm", workers=2, wait_workers="60s")) as crew,
+        open_crew(ClusterOptions(queue="slurm", workers=2, wait_workers="5m")) as crew,
     ):
-        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2)
+        wait_until(lambda: crew.workers.look(now=True) or crew.size == 2, SLOW)
         (slurm / "full").touch()
         for pid in (slurm / "pids").read_text().split():
             os.killpg(int(pid), signal.SIGKILL)
-        wait_until((slurm / "refused").exists)
+        wait_until((slurm / "refused").exists, SLOW)
 
 
 def is_running(pid):
