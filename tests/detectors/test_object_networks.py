@@ -399,7 +399,7 @@ def test_it_learns_to_find_squares_and_says_so(tmp_path, name):
     options = SampleOptions(size=64, geometry=NO_GEOMETRY, look=NO_LOOK)
     samples = TrainingSamples([collection], NORMALISATION, options)
     (tmp_path / "run").mkdir()
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     network = build_network(name, {"width": 16})
     fitting = TrainOptions(steps=60, batch=4, every=30, loaders=0, rate=0.01, warmup=5, average=0.8, device="cpu")
     known = about(network=name, options={"width": 16, "bands": 3, "classes": ("change",)})
