@@ -72,11 +72,13 @@ def write_layers(paths: Sequence[Path], store: RegionStore, layer: ChangeLayer, 
     """
     for path in paths:
         writer_of(path)
+    if not paths:
+        return
     bands = store.bands()
     firsts = accumulate([band.count for band in bands], initial=1)
     numbered = [NumberedBand(*each) for each in zip(bands, firsts, strict=False)]
     written = described(layer, means)
-    with TemporaryDirectory(prefix="features-", dir=store.folder) as name, ThreadPoolExecutor(len(paths) or 1) as pool:
+    with TemporaryDirectory(prefix="features-", dir=store.folder) as name, ThreadPoolExecutor(len(paths)) as pool:
         folder, suffixes = Path(name), {path.suffix.lower() for path in paths}
         encoding = Encoding(layer, means, folder, texts=TEXT in suffixes, tables=bool(suffixes - {TEXT}))
         feeds = [_Feed() for _ in paths]
@@ -84,8 +86,9 @@ def write_layers(paths: Sequence[Path], store: RegionStore, layer: ChangeLayer, 
         try:
             encoded = work.crew.map_ordered(partial(encode_band, encoding), numbered, lambda _: "a part of the layer")
             for each, _ in zip(numbered, encoded, strict=True):
-                if any(future.done() for future in writing):
-                    break  # it has failed, which its result tells
+                for future in writing:
+                    if future.done():
+                        future.result()  # it has failed: the others are not to end as if this were all
                 for feed in feeds:
                     feed.put(folder / each.name)
         except BaseException:

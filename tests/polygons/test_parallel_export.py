@@ -9,7 +9,7 @@ import shapely
 
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.work import open_work
-from geochange.errors import BadOption
+from geochange.errors import BadOption, OutputInTheWay
 from geochange.polygons.export import LAYER_WRITERS
 from geochange.polygons.features import ChangeLayer
 from geochange.polygons.layer_means import LayerMeans
@@ -79,3 +79,20 @@ def test_ids_run_through_all_bands(regions, tmp_path):
         shapely.normalize(frame.geometry.to_numpy()),
         shapely.normalize(shapely.transform(back.polygons, lambda xy: xy * (1, -1))),
     ).all()
+
+
+def test_where_one_file_cannot_be_written_it_is_told_and_nothing_half_written_is_left(regions, tmp_path):
+    good, bad = tmp_path / "a.geojson", tmp_path / "missing" / "a.geojson"
+    with RegionStore(tmp_path, range(0, 40, 4)) as store, open_work(ClusterOptions(threads=1), None) as work:
+        store.add(regions)
+        with pytest.raises(OutputInTheWay, match="cannot write"):
+            write_layers([good, bad], store, ChangeLayer(grid=UTM), LayerMeans(()), work)
+    assert {path.name for path in tmp_path.iterdir()} <= {"a.geojson"}  # the other, where it was done before
+    assert not good.exists() or len(json.loads(good.read_text())["features"]) == len(regions)
+
+
+def test_no_file_is_no_work(regions, tmp_path):
+    with RegionStore(tmp_path) as store, open_work(None, None) as work:
+        store.add(regions)
+        write_layers([], store, ChangeLayer(grid=UTM), LayerMeans(()), work)
+    assert not list(tmp_path.iterdir())
