@@ -1,15 +1,20 @@
-"""A cluster of any size, simulated: how well it is used by `detect`, and what limits it.
+"""A cluster of any size, simulated: how well it is used by `detect` and `detect-many`, and what limits it.
 
     python benchmarks/cluster.py OUT [--detector change-vector] [--side 100000] [--workers 8 32 128]
+    python benchmarks/cluster.py OUT --scenes 1000 --detector landscape --workers 32 256 1000
+    python benchmarks/cluster.py OUT --picture docs/assets/cluster.svg
 
 Tasks are first recorded on a real pair, on one thread. Then `detect` runs on a scene without pixels, with the real
 driver and the real scheduler of Dask, in processes of their own; workers are real ones of Dask, many in a process, but
 tasks sleep as long as they took, and answer as they did (`simulated_tasks.py`). All of that shares the cores of this
 machine.
 
+With `--scenes` it is an archive of so many scenes of 2,048², a task each.
+
 Prints JSON. `efficiency` is the time of all tasks over workers times the time of the run; `stages` tells which parts of
 the run took it; with `--factor F` tasks sleep for an F-th of their time. `plan` is what the driver takes before the
-first task, and `peak_mb` its largest resident set. A line for each run is kept in OUT/runs.jsonl.
+first task, and `peak_mb` its largest resident set. A line for each run is kept in OUT/runs.jsonl, from which
+`--picture` draws the efficiency over the number of workers.
 """
 
 from __future__ import annotations
@@ -19,7 +24,6 @@ import asyncio
 import json
 import os
 import pickle
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,8 +35,9 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from cluster_picture import draw
 from large_scene import made_scene
-from simulated_tasks import RECORDED_PIXELS, Profile, pretend, record
+from simulated_tasks import RECORDED_PIXELS, Log, Profile, peak_mb, pretend, record, record_pair
 
 import geochange
 from geochange.engine.cluster import ClusterOptions
@@ -42,6 +47,7 @@ RECORDED_SIDE = isqrt(RECORDED_PIXELS)
 WORKERS_IN_PROCESS = 128
 ALL_FORMATS = ("gpkg", "geojson", "parquet", "flatgeobuf")
 BANDS = {"change-vector": None, "landscape": (1, 2, 3)}
+PAIR_SIDE = 2048
 
 
 def recorded(folder: Path, detector: str) -> Path:
@@ -60,6 +66,15 @@ def recorded(folder: Path, detector: str) -> Path:
                 overwrite=True,
             )
         path.write_bytes(pickle.dumps(profile))
+    return path
+
+
+def recorded_pair(folder: Path, detector: str) -> Path:
+    """Return the file of what a pair of an archive takes, which is made if it is missing."""
+    path = folder / f"{detector}-pair.pickle"
+    if not path.exists():
+        options = geochange.DetectOptions(detector=detector, bands=BANDS[detector], formats=("parquet",))
+        path.write_bytes(pickle.dumps(record_pair(*made_scene(PAIR_SIDE), str(folder / "recorded"), options)))
     return path
 
 
@@ -85,6 +100,7 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
         "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
         "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "60s",
+        "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "10s",  # each worker is to have a core of its own for that
     }
     options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(told)]
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *options]
@@ -132,6 +148,12 @@ def wait_for(address: str, workers: int) -> None:
 
 def drive(arguments: argparse.Namespace, address: str) -> dict[str, Any]:
     """Run the driver, in this process."""
+    found = _archive(arguments, address) if arguments.scenes else _scene(arguments, address)
+    about = {name: getattr(arguments, name) for name in ("detector", "side", "scenes", "factor", "formats")}
+    return {**about, "workers": arguments.workers[0], **found, "peak_mb": peak_mb()}
+
+
+def _scene(arguments: argparse.Namespace, address: str) -> dict[str, Any]:
     options = geochange.DetectOptions(
         detector=arguments.detector, bands=BANDS[arguments.detector], formats=tuple(arguments.formats)
     )
@@ -142,24 +164,37 @@ def drive(arguments: argparse.Namespace, address: str) -> dict[str, Any]:
             *pair, arguments.out / "run", options, overwrite=True, cluster=ClusterOptions(scheduler=address)
         )
         seconds = time.perf_counter() - begun
-    workers = arguments.workers[0]
+    return _told(log, arguments.workers[0], begun, seconds) | {
+        "changes": done.record["changes"]["count"],
+        "stages": done.record["seconds"],
+        "seconds_of_tasks": dict(log.by_kind),
+        "peaks_mb": log.peaks,
+    }
+
+
+def _archive(arguments: argparse.Namespace, address: str) -> dict[str, Any]:
+    before, after = empty_scene(arguments.out, PAIR_SIDE)
+    table = arguments.out / "pairs.csv"
+    lines = [f"{before},{after},{arguments.out / 'run' / str(k)}\n" for k in range(arguments.scenes)]
+    table.write_text("before,after,out\n" + "".join(lines))
+    options = geochange.DetectManyOptions(detector=arguments.detector, bands=BANDS[arguments.detector])
+    with pretend(str(recorded_pair(arguments.out, arguments.detector)), arguments.factor) as log:
+        begun = time.perf_counter()
+        done = geochange.detect_many(
+            table, arguments.out / "run", options, overwrite=True, cluster=ClusterOptions(scheduler=address)
+        )
+        seconds = time.perf_counter() - begun
+    return _told(log, arguments.workers[0], begun, seconds) | {"stages": done.record["seconds"]}
+
+
+def _told(log: Log, workers: int, begun: float, seconds: float) -> dict[str, Any]:
     assert log.first is not None
     return {
-        "detector": arguments.detector,
-        "side": arguments.side,
-        "workers": workers,
-        "factor": arguments.factor,
-        "formats": list(arguments.formats),
-        "changes": done.record["changes"]["count"],
         "tasks": log.tasks,
         "seconds": seconds,
         "busy": log.busy,
         "efficiency": log.busy / workers / seconds,
-        "plan": {"until the first task": log.first - begun},
-        "stages": done.record["seconds"],
-        "seconds_of_tasks": dict(log.by_kind),
-        "peaks_mb": log.peaks,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "plan": log.first - begun,
     }
 
 
@@ -170,7 +205,7 @@ def simulate(arguments: argparse.Namespace, workers: int) -> dict[str, Any]:
         wait_for(address, workers)
         command = [sys.executable, str(HERE / "cluster.py"), str(arguments.out), "--drive", address]
         command += ["--detector", arguments.detector, "--side", str(arguments.side), "--factor", str(arguments.factor)]
-        command += ["--workers", str(workers), "--formats", *arguments.formats]
+        command += ["--workers", str(workers), "--scenes", str(arguments.scenes), "--formats", *arguments.formats]
         answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     shutil.rmtree(arguments.out / "run", ignore_errors=True)
     found: dict[str, Any] = json.loads(answer.splitlines()[-1])
@@ -184,9 +219,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--detector", default="change-vector", choices=BANDS)
     parser.add_argument("--side", type=int, default=100_000)
+    parser.add_argument("--scenes", type=int, default=0)
     parser.add_argument("--workers", type=int, nargs="+", default=[8, 32, 128])
     parser.add_argument("--factor", type=float, default=1.0)
     parser.add_argument("--formats", nargs="+", default=["parquet"], choices=ALL_FORMATS)
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--drive", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -196,8 +233,11 @@ def main() -> None:
         serve(arguments.serve[0], int(arguments.serve[1]), arguments.out)
     elif arguments.drive:
         print(json.dumps(drive(arguments, arguments.drive)))
+    elif arguments.picture:
+        lines = (arguments.out / "runs.jsonl").read_text().splitlines()
+        arguments.picture.write_text(draw([json.loads(line) for line in lines]))
     else:
-        recorded(arguments.out, arguments.detector)
+        (recorded_pair if arguments.scenes else recorded)(arguments.out, arguments.detector)
         for workers in arguments.workers:
             print(json.dumps(simulate(arguments, workers), indent=1), flush=True)
 

@@ -23,9 +23,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from geochange.engine.cluster import Crew, attempt, run_together
+from geochange.engine.cluster import ClusterOptions, Crew, attempt, run_together
 from geochange.engine.cog_assembly import TILE
 from geochange.files import save_array
+from geochange.pipeline.detect_many import detect_pair
+from geochange.pipeline.options import DetectOptions
+from geochange.pipeline.pairs import PairCall
 from geochange.polygons.geojson import SEPARATOR
 from geochange.polygons.store import CHUNK, Band
 from geochange.polygons.tracing import SurveyedBand, TracedBlock
@@ -104,6 +107,16 @@ def record(profile: Profile) -> Iterator[None]:
         yield
     finally:
         Crew.submit = submit  # type: ignore[method-assign]
+
+
+def record_pair(before: str, after: str, out: str, options: DetectOptions) -> Profile:
+    """Take down what a pair takes and answers, once all is loaded."""
+    call = PairCall(before, after, out, options)
+    for _ in range(2):
+        begun = time.perf_counter()
+        found = detect_pair("recorded", call, ClusterOptions(threads=1), overwrite=True)
+        seconds = time.perf_counter() - begun
+    return {"detect_pair": Kind(seconds, 1, 1, found)}
 
 
 def _keep_sample(kind: Kind, name: str, item: Any, result: Any) -> None:
@@ -230,6 +243,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "survey_band": _surveyed,
     "score_task": _scored,
     "encode_band": _encode,
+    "detect_pair": lambda kind, name: replace(kind.sample, pair=name),
 }
 
 
@@ -271,6 +285,11 @@ def _asked(task: Any, item: Any) -> tuple[str, float, tuple[Any, ...]]:
     return name, units, ()
 
 
+def peak_mb() -> float:
+    """Return the largest resident set of this process until now."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 @dataclass
 class Log:
     """What became of the tasks of a run."""
@@ -293,13 +312,13 @@ def pretend(path: str, factor: float = 1.0) -> Iterator[Log]:
 
     def pretending(crew: Crew, function: Callable[..., Any], *arguments: Any) -> Any:
         grouped = isinstance(function, partial) and function.func is run_together
-        task, items = (function.args[0], list(arguments[0])) if grouped else (function, list(arguments))
+        task, items = (function.args[0], list(arguments[0])) if grouped else (function, [arguments[0]])
         answers, seconds = [], 0.0
         for item in items:
             name, units, more = _asked(task, item)
             spent = profile[name].pace * units / factor
             log.by_kind[name] += spent
-            log.peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            log.peaks[name] = peak_mb()
             seconds += spent
             answers.append(Answer(path, name, tile_of(item) or getattr(item, "band", item), more))
         now = time.perf_counter()

@@ -16,9 +16,10 @@ from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Floats
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series, require_dates
 from geochange.detectors.fitted_files import read_fitted, write_fitted
+from geochange.detectors.machines import Machine, Precision, PrecisionChoice
 from geochange.detectors.models.guessing import complete, dates_of
 from geochange.detectors.models.manifest import Manifest, manifest_beside, manifest_from, read_manifest
-from geochange.detectors.models.programs import ModelEngine, Precision, Program, Runtime, companions, open_program
+from geochange.detectors.models.programs import ModelEngine, Program, Runtime, companions, machine_for, open_program
 from geochange.detectors.models.tiles import TileModel
 from geochange.detectors.network import OVERLAP
 from geochange.detectors.preparation import Coefficients, Preparation, prepare_for
@@ -164,7 +165,7 @@ class ModelDetector:
     scale: str | None = None
     match_gsd: bool = False
     device: str = "auto"
-    precision: Precision = "fp32"
+    precision: PrecisionChoice = "fp32"
     engine: ModelEngine = "auto"
     augment: bool = False
     """These as for networks."""
@@ -187,10 +188,20 @@ class ModelDetector:
         return Path(self.file)
 
     def _program(self) -> Program:
-        return program_of(self._path(), Runtime(device=self.device, precision=self.precision, engine=self.engine))
+        """Open it for what it says of itself, on the CPU: the GPUs may be those of workers."""
+        return program_of(self._path(), Runtime(device="cpu", engine=self.engine))
 
     def _known(self, program: Program, bands: int | None = None) -> Manifest:
         return known_of(program, self._path(), self.manifest, bands)
+
+    def machine(self) -> Machine:
+        """Return what this machine, which is a worker's, can run the model on.
+
+        Raises:
+            BadOption: it has not what the options ask for.
+        """
+        precision = "fp32" if self.precision == "auto" else self.precision
+        return machine_for(self._path(), Runtime(device=self.device, precision=precision, engine=self.engine))
 
     def fit(self, series: Series, map_blocks: MapBlocks) -> ModelFitted:
         """Match the model to the scene's bands, values and pixel size."""
@@ -211,7 +222,7 @@ class ModelDetector:
                 offset=prepared.offset,
                 zoom=prepared.zoom,
                 device=self.device,
-                precision=self.precision,
+                precision="fp32" if self.precision == "auto" else self.precision,
                 engine=self.engine,
                 augment=self.augment,
                 batch=self.batch,

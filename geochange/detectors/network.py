@@ -24,6 +24,7 @@ from geochange.arrays import Bools, Floats
 from geochange.detectors.boxes import boxes_of
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series, require_dates
 from geochange.detectors.fitted_files import read_fitted, write_fitted
+from geochange.detectors.machines import Machine, machine_of
 from geochange.detectors.options import NetworkOptions
 from geochange.detectors.preparation import Coefficients, Preparation, prepare_for
 from geochange.errors import BadOption
@@ -171,11 +172,25 @@ class NetworkDetector(NetworkOptions):
         require_torch(self.name)
         return _open(Path(self.weights()).absolute()).about.values
 
+    def machine(self) -> Machine:
+        """Return what this machine, which is a worker's, can run the network on.
+
+        Raises:
+            BadOption: it has not what the options ask for.
+        """
+        require_torch(self.name)
+        from torch import nn
+
+        from geochange.detectors.networks.engines import ENGINES
+        from geochange.detectors.networks.scorer import find_device
+
+        device = find_device(self.device)
+        ENGINES[self.engine](nn.Identity(), device, "fp32" if self.precision == "auto" else self.precision)
+        return machine_of(device)
+
     def fit(self, series: Series, map_blocks: MapBlocks) -> NetworkFitted:
         """Match the network to the scene's bands, values and pixel size."""
         require_torch(self.name)
-        from geochange.detectors.networks.scorer import find_device
-
         path = Path(self.weights()).absolute()
         opened = _open(path)
         about, network = opened.about, opened.network
@@ -183,8 +198,9 @@ class NetworkDetector(NetworkOptions):
         prepared = prepare_for(
             about.training, series, map_blocks, name=self.name, scale=self.scale, match_gsd=self.match_gsd
         )
-        batch = self.batch or (8 if find_device(self.device).type == "cuda" else 1)
-        options = {key: getattr(self, key) for key in ("device", "precision", "engine", "augment")}
+        options = {key: getattr(self, key) for key in ("device", "engine", "augment")}
+        if self.augment and self.engine != "torch":
+            raise BadOption(f"--augment needs the engine torch: {self.engine} cannot flip and turn images")
         if network.objects and (self.augment or self.engine != "torch"):
             raise BadOption(f"{about.network} finds boxes, which need the engine torch, without augment")
         recipe = Recipe(
@@ -194,10 +210,10 @@ class NetworkDetector(NetworkOptions):
             offset=prepared.offset,
             zoom=prepared.zoom,
             dates=series.dates,
-            batch=batch,
+            batch=self.batch or (8 if self.device.startswith("cuda") else 1),
+            precision="fp32" if self.precision == "auto" else self.precision,
             **options,
         )
-        scorer_of(recipe)  # an engine or device that cannot be used is refused now
         return NetworkFitted(
             recipe=recipe,
             classes=about.classes,

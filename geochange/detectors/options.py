@@ -25,10 +25,10 @@ class NetworkOptions(Options):
     """Score at the pixel size that the network was trained with, where the scene's is another."""
 
     device: str = "auto"
-    """Where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one."""
+    """Where the network runs: cpu, cuda, cuda:1; auto takes a GPU where every worker has one."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Floating-point format of the computation; fp16 needs a GPU."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Floating-point format of the computation; fp16 needs a GPU; auto takes the fastest of every worker's."""
 
     engine: Literal["torch", "openvino"] = "torch"
     """Library that runs the network."""

@@ -159,6 +159,10 @@ class Crew:
             return self.executor.submit(attempt, function, *arguments)
         return self.executor.submit(unpacker(), self.packer.pack(function, *arguments))
 
+    def everywhere(self, function: Callable[[], R]) -> list[R]:
+        """Return what each worker says that is there now; where there are none, what this process says."""
+        return [attempt(function)] if self.workers is None else self.workers.everywhere(function)
+
     def first_done(self, pending: set[Future[Any]]) -> set[Future[Any]]:
         """Wait until at least one is done.
 

@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from geochange.errors import NoWorkers, SchedulerLost, WorkerDied, WorkerUnfit
 from geochange.remote import opening_variables
 
 LOOK_SECONDS = 2.0
 AGAIN_SECONDS = 0.2  # until it is looked again whether the first workers are there, and have answered
-ASKERS = 32  # workers that are asked at once
+ASKERS = 8  # calls at once that ask workers
+ASKED_TOGETHER = 32  # workers that one call asks; they are judged together, when the last has answered
 ANSWER_SECONDS = 30.0  # for what a worker is asked before the first task: it imports nothing for that
 PACKAGES = ("numpy", "rasterio", "torch")
 """Packages whose versions may change the last bit of a result."""
 
 Notice = Callable[[str], None]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class Workers:
         self.threads = 0
         self._looked = -LOOK_SECONDS
         self._without: float | None = None  # since when
-        self._asking: dict[str, Future[dict[str, Any]]] = {}
+        self._asking: dict[str, Future[dict[str, Any]]] = {}  # by address; the answers of several in one
         self._fit: set[str] = set()
         self._warned: set[str] = set()
         self._begun = time.time()
@@ -122,6 +124,22 @@ class Workers:
                 wait(self._asking.values(), AGAIN_SECONDS)
             self.look(now=True)
 
+    def everywhere(self, function: Callable[[], R]) -> list[R]:
+        """Return the answers of all workers that are there, and stay.
+
+        Raises:
+            GeochangeError: as the first worker raised it that did.
+        """
+        while True:
+            self.wait_until_asked()
+            answers = self.client.run(function, on_error="return").values()
+            told = [each for each in answers if not isinstance(each, OSError)]
+            for each in told:
+                if isinstance(each, Exception):
+                    raise each
+            if told:
+                return told
+
     def explain(self, error: BaseException, task: str) -> None:
         """Raise ClusterFailed where the cluster is the reason for an error of a task."""
         from distributed.scheduler import KilledWorker
@@ -161,8 +179,10 @@ class Workers:
             raise NoWorkers(f"the Dask cluster at {self.address} has had no worker for {spoken(self.patience)}")
 
     def _ask(self, present: set[str]) -> None:
-        for address in present - self._fit - set(self._asking):
-            self._asking[address] = self._asker.submit(self._answer, address)
+        new = sorted(present - self._fit - set(self._asking))
+        for addresses in (new[k : k + ASKED_TOGETHER] for k in range(0, len(new), ASKED_TOGETHER)):
+            answers = self._asker.submit(self._answers, addresses)
+            self._asking |= dict.fromkeys(addresses, answers)
         for address, answer in list(self._asking.items()):
             if answer.done():
                 del self._asking[address]
@@ -170,14 +190,15 @@ class Workers:
                     self._judge(address, answer)
         self._fit &= present
 
-    def _answer(self, address: str) -> Any:
+    def _answers(self, addresses: list[str]) -> dict[str, Any]:
         ask = question(self._paths, self.needs.variables, PACKAGES)
-        return self.client.run(ask, workers=[address], on_error="return")[address]
+        answers: dict[str, Any] = self.client.run(ask, workers=addresses, on_error="return")
+        return answers
 
-    def _judge(self, address: str, answer: Future[Any]) -> None:
+    def _judge(self, address: str, answers: Future[dict[str, Any]]) -> None:
         """Raise WorkerUnfit where a worker's answer says so."""
         try:
-            told = answer.result()
+            told = answers.result()[address]
         except (OSError, KeyError, TimeoutError):  # it has left meanwhile
             return
         if isinstance(told, OSError):

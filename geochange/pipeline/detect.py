@@ -27,7 +27,7 @@ from geochange.detectors.detector import Fitted, require_dates, values_for
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.inference import Inference
-from geochange.engine.lattice import SceneBlocks, default_block
+from geochange.engine.lattice import default_block
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.raster_output import bytes_needed
 from geochange.engine.thumbnails import Thumbnail
@@ -39,6 +39,7 @@ from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
 from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
+from geochange.pipeline.fitting import fit_detector
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.products import COMMAND, DetectionRun, write_products
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
@@ -288,7 +289,7 @@ def _fitted(run: DetectionRun) -> Fitted:
     detector = make_detector(run.options.detector, run.options.own_options())
     require_dates(detector.name, detector.dates, run.scene.dates)
     with run.work.stages.stage("fit"):
-        fitted = detector.fit(run.scene, SceneBlocks(run.scene, run.work))
+        fitted = fit_detector(detector, run.scene, run.work)
     check_fitted(fitted, run)
     temporary = run.folder.fitted.with_name("fitting")
     shutil.rmtree(temporary, ignore_errors=True)

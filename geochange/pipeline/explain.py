@@ -20,13 +20,13 @@ from geochange.detectors.model import ModelDetector, ModelFitted
 from geochange.detectors.network import NetworkDetector, NetworkFitted
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import as_floats
-from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener
 from geochange.engine.work import open_work
 from geochange.engine.workers import Needs
 from geochange.errors import BadOption, NothingValid
 from geochange.evaluation.deletion import Deletion, check_by_deletion
 from geochange.files import appearing_together, require_geotiff, require_writable
+from geochange.pipeline.fitting import fit_detector
 from geochange.pipeline.options import ExplainOptions, choose_options_and_cluster
 from geochange.polygons.preview import Captions, render_heat
 from geochange.scenes.grid import Tile
@@ -124,7 +124,7 @@ def explain(
         scene = scene.stored()
     outline = _outline(scene, options)
     with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
-        fitted = detector.fit(scene, SceneBlocks(scene, work))
+        fitted = fit_detector(detector, scene, work)
     tile = _tile_about(outline, options.size, fitted.stride)
     found = _look(fitted, scene, tile, outline)
     explained = replace(found.explained, path=path)

@@ -25,7 +25,6 @@ from geochange.detectors.detector import values_for
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions
 from geochange.engine.inference import Inference
-from geochange.engine.lattice import SceneBlocks
 from geochange.engine.progress import Listener, Silent
 from geochange.engine.work import Work, open_work
 from geochange.engine.workers import Needs
@@ -34,6 +33,7 @@ from geochange.files import discard_folder, naming_full_disks, scratch_beside, w
 from geochange.interrupts import Interrupted, Interrupts
 from geochange.parsing import parsing
 from geochange.pipeline.detect import check_fitted, tiling_of
+from geochange.pipeline.fitting import fit_detector
 from geochange.pipeline.options import DetectOptions, WatchOptions, choose_options_and_cluster
 from geochange.pipeline.products import DetectionRun, found_changes, virtual_raster
 from geochange.pipeline.run_folder import RunFolder
@@ -262,7 +262,7 @@ class _Frames:
         if self.scratch.out.exists():
             discard_folder(self.scratch.out)
         self.scratch.blocks.mkdir(parents=True)
-        fitted = detector.fit(scene, SceneBlocks(scene, self.work))
+        fitted = fit_detector(detector, scene, self.work)
         check_fitted(fitted, run)
         inference = Inference(scene, fitted, tiling_of(scene, fitted, options))
         store = BlockStore(self.scratch.blocks, partial(encode_probability, dtype=np.dtype(options.dtype)))

@@ -24,6 +24,7 @@ from tests.stand_ins import changed_pair, write_pair, write_raster
 
 torch = pytest.importorskip("torch")
 
+from geochange.detectors.machines import choose  # noqa: E402
 from geochange.detectors.networks import conversion  # noqa: E402
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from geochange.detectors.networks.engines import BF16_TRIALS, ENGINES, PRECISIONS, require_bf16  # noqa: E402
@@ -305,7 +306,7 @@ def test_what_the_options_do_not_offer_is_refused(pair, small, tmp_path):
         ({"device": "cuda:7"}, "device 'cuda:7' cannot be used here"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
         ({"device": "meta"}, "device 'meta' cannot be used here"),
-        ({"precision": "fp8"}, "option precision of network must be one of fp32, bf16, fp16, not 'fp8'"),
+        ({"precision": "fp8"}, "option precision of network must be one of auto, fp32, bf16, fp16, not 'fp8'"),
         ({"precision": "fp16", "device": "cpu"}, "fp16 needs a GPU"),
         ({"engine": "magic"}, "option engine of network must be one of torch, openvino, not 'magic'"),
         ({"batch": "0"}, "batch 0 must be at least 1"),
@@ -409,6 +410,20 @@ def test_what_makes_one_thread_fast_changes_no_score(checkpoints):
     module = TileScores(network.float(), whole, temperature=1.0, augment=False)
     scores = make_scorer(module, 3, ScoreOptions(device="cpu"))(dates.astype(np.float32), valid)
     np.testing.assert_allclose(scores, expected, atol=1e-3)
+
+
+def test_where_a_network_runs_is_chosen_once_and_recorded(pair, small, tmp_path):
+    found = run(pair, tmp_path / "out", small, precision="auto").record
+    machine = NetworkDetector(checkpoint=small).machine()
+    expected = choose("auto", "auto", [machine])
+    assert (found["detector"]["device"], found["detector"]["precision"]) == expected
+
+
+@pytest.mark.xdist_group("clusters")
+def test_a_worker_says_what_it_cannot_run(pair, small, tmp_path):
+    with pytest.raises(BadOption, match="device 'cuda:7' cannot be used here"):
+        run(pair, tmp_path / "out", small, device="cuda:7", workers=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_openvino_says_the_same_as_torch(pair, checkpoints, tmp_path):
@@ -652,7 +667,7 @@ def test_the_gpu_says_the_same_as_the_cpu(pair, checkpoints, tmp_path):
 def test_the_options_offer_every_engine_and_precision():
     hints = get_type_hints(NetworkDetector)
     assert get_args(hints["engine"]) == (*ENGINES,)
-    assert get_args(hints["precision"]) == (*PRECISIONS,)
+    assert get_args(hints["precision"]) == ("auto", *PRECISIONS)
 
 
 def scored_with_scale(folder, name, dates, *, scale=None, checkpoint=None):

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from geochange.arrays import Array
+from geochange.detectors.machines import Machine, Precision, machine_of
 from geochange.detectors.models.manifest import METADATA
 from geochange.errors import BadOption, UnreadableInput
 from geochange.extras import require_packages
@@ -27,7 +28,6 @@ from geochange.parsing import cause_of, parsing
 from geochange.system import available_cores
 
 ModelEngine: TypeAlias = Literal["auto", "openvino"]
-Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 Call: TypeAlias = Callable[[Sequence[Array]], list[Array]]
 """Arrays of all inputs -> arrays of all outputs."""
 
@@ -152,11 +152,9 @@ def companions(path: Path) -> list[Path]:
 
 
 def _open_onnx(path: Path, runtime: Runtime) -> Program:
-    require_packages(f"to run {path.name}, geochange", "onnx", "onnxruntime")
+    _require_onnxruntime(path, runtime)
     import onnxruntime
 
-    if runtime.precision != "fp32":
-        raise BadOption(f"an ONNX model is run in its own precision; {runtime.precision} needs --engine openvino")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors, which are raised
@@ -192,14 +190,46 @@ def _providers(device: str) -> list[Any]:
     return [("CUDAExecutionProvider", {"device_id": number or "0", "use_tf32": "0"}), "CPUExecutionProvider"]
 
 
-def _open_openvino(path: Path, runtime: Runtime) -> Program:
-    require_packages("the engine openvino", "openvino", "openvino")
-    import openvino
+def machine_for(path: Path, runtime: Runtime) -> Machine:
+    """Return what this machine can run a program on.
 
+    Raises:
+        BadOption: what it needs is not installed, or cannot be used here.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".xml" or runtime.engine == "openvino":
+        _require_openvino(runtime)
+        return Machine(gpu=False)
+    if suffix == ".onnx":
+        _require_onnxruntime(path, runtime)
+        return Machine(gpu=len(_providers(runtime.device)) > 1)
+    import_torch(path)
+    from geochange.detectors.networks.engines import require_precision
+    from geochange.detectors.networks.scorer import find_device
+
+    device = find_device(runtime.device)
+    require_precision(device, runtime.precision)
+    return machine_of(device)
+
+
+def _require_onnxruntime(path: Path, runtime: Runtime) -> None:
+    require_packages(f"to run {path.name}, geochange", "onnx", "onnxruntime")
+    if runtime.precision != "fp32":
+        raise BadOption(f"an ONNX model is run in its own precision; {runtime.precision} needs --engine openvino")
+
+
+def _require_openvino(runtime: Runtime) -> None:
+    require_packages("the engine openvino", "openvino", "openvino")
     if runtime.device not in ("auto", "cpu") or runtime.precision == "fp16":
         raise BadOption(
             f"the engine openvino runs on the CPU in fp32 or bf16, not on {runtime.device}, {runtime.precision}"
         )
+
+
+def _open_openvino(path: Path, runtime: Runtime) -> Program:
+    _require_openvino(runtime)
+    import openvino
+
     core, cores = openvino.Core(), str(available_cores())
     model = core.read_model(path)
     ports = tuple(
@@ -273,12 +303,9 @@ def import_torch(path: Path) -> None:
 def _torch_call(module: Any, device: Any, precision: Precision) -> Call:
     import torch
 
-    from geochange.detectors.networks.engines import PRECISIONS, require_bf16
+    from geochange.detectors.networks.engines import PRECISIONS, require_precision
 
-    if precision == "fp16" and device.type == "cpu":
-        raise BadOption("precision fp16 needs a GPU; a CPU takes fp32 or bf16")
-    if precision == "bf16" and device.type == "cpu":
-        require_bf16("torch")
+    require_precision(device, precision)
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False
     dtype, jit = PRECISIONS[precision], cast(Any, torch.jit)

@@ -29,11 +29,16 @@ Find = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _torch_engine(module: nn.Module, device: torch.device, precision: str) -> Run:
+    require_precision(device, precision)
+    return with_torch(module, module, device, precision)
+
+
+def require_precision(device: torch.device, precision: str) -> None:
+    """Refuse, with BadOption, a precision that torch cannot compute in on a device."""
     if precision == "fp16" and device.type == "cpu":
         raise BadOption("precision fp16 needs a GPU; a CPU takes fp32 or bf16")
     if precision == "bf16" and device.type == "cpu":
         require_bf16("torch")
-    return with_torch(module, module, device, precision)
 
 
 def with_torch(

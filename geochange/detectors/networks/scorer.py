@@ -226,8 +226,6 @@ def make_scorer(module: TileScores, bands: int, options: ScoreOptions, dates: in
     Raises:
         BadOption: the device, engine or precision cannot be used here.
     """
-    if module.augment and options.engine != "torch":
-        raise BadOption(f"--augment needs the engine torch: {options.engine} cannot flip and turn images")
     device = find_device(options.device)
     example = torch.zeros(1, dates, bands, WARM_UP_SIDE, WARM_UP_SIDE), torch.ones(1, dates, WARM_UP_SIDE, WARM_UP_SIDE)
     fold_normalisation(module.eval(), example)
