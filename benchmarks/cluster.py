@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.metadata
 import json
 import os
 import pickle
@@ -30,6 +31,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,8 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
 def serve(address: str, count: int, folder: Path) -> None:
     """Be so many workers."""
     from distributed import Worker
+
+    importlib.metadata.version = cache(importlib.metadata.version)  # a worker looks once: here all are one process
 
     async def run() -> None:
         place = str(folder / "workers")

@@ -34,7 +34,9 @@ from geochange.polygons.store import CHUNK, Band
 from geochange.polygons.tracing import SurveyedBand, TracedBlock
 from geochange.scenes.grid import Tile
 
-RECORDED_PIXELS = 4096**2
+RECORDED_PIXELS = 5120**2
+TRACED = Tile(1024, 1024, 1024, 1024), Tile(1024, 512, 1024, 4096)
+"""Blocks as `collect_regions` takes them, of a scene and of a very large one; none touches the scene's border."""
 
 
 @dataclass
@@ -96,6 +98,8 @@ def record(profile: Profile) -> Iterator[None]:
             kind.units += units_of(item)
             kind.tasks += 1
             _keep_sample(kind, name, item, result)
+            if name == "trace_task" and kind.sample is None:
+                kind.sample = {block.shape: attempt(task, block) for block in TRACED}
             if name == "encode_band" and kind.sample is None:
                 kind.sample = _encoded(task.args[0], item)
             return spent, [result]
@@ -121,10 +125,7 @@ def record_pair(before: str, after: str, out: str, options: DetectOptions) -> Pr
 
 def _keep_sample(kind: Kind, name: str, item: Any, result: Any) -> None:
     if name == "trace_task":
-        inner = item.row > 0 and item.col > 0 and item.shape == (1024, 1024)
         kind.more["regions"] = kind.more.get("regions", 0) + result.count + len(result.at_seams.pieces.counts) / 2
-        if inner and kind.sample is None:
-            kind.sample = result
     elif name == "compress_chunk":
         for level, sizes in enumerate(result):
             key = f"bytes {level}"
@@ -172,8 +173,9 @@ def _fitted(kind: Kind, tile: Tile, ratio: int) -> Any:
 
 
 def _traced(kind: Kind, tile: Tile) -> TracedBlock:
-    sample: TracedBlock = kind.sample
-    if tile.shape != sample.at_seams.block.shape:
+    samples: dict[tuple[int, int], TracedBlock] = kind.sample
+    if (sample := samples.get(tile.shape)) is None:
+        sample = samples[TRACED[0].shape]
         return replace(sample, at_seams=replace(sample.at_seams.without_whole(), block=tile, pieces=_none(sample)))
     rows, cols = tile.row - sample.at_seams.block.row, tile.col - sample.at_seams.block.col
     pieces = sample.at_seams.pieces

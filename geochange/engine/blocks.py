@@ -139,9 +139,10 @@ class _Tasks:
         self.crew, self.store = crew, store
         self.joined_at_once = not inference.tiling.blended
         score, join = partial(score_task, inference, store), partial(join_task, inference.tiling, store)
-        self.score = _Step(score, partial(run_together, score), Pace(crew, blocks), self.joined_at_once)
+        self.score = _Step(score, partial(run_together, score), Pace(crew, blocks, long=True), self.joined_at_once)
         self.join = _Step(join, partial(run_together, join), Pace(crew, None), joins=True)
         self.pending: dict[Future[Any], tuple[_Step, list[Block]]] = {}
+        self.arrivals = crew.arrivals()
 
     def refill(self, joins: list[Block], todo: deque[Block]) -> bool:
         """Keep every worker busy with one task in reserve; False when nothing is left to do.
@@ -159,11 +160,13 @@ class _Tasks:
         return bool(self.pending)
 
     def _start(self, step: _Step, group: list[Block]) -> None:
-        self.pending[self.crew.submit(step.together, group)] = step, group
+        future = self.crew.submit(step.together, group)
+        self.pending[future] = step, group
+        self.arrivals.add(future)
 
     def done(self) -> Iterator[tuple[Block, bool]]:
         """Yield blocks that are done, and whether they are joined too."""
-        for future in self.crew.first_done(set(self.pending)):
+        for future in self.arrivals.wait():
             step, group = self.pending[future]
             step.pace.results(step.task, group, future, lambda block: block_name(block.area))
             del self.pending[future]

@@ -11,13 +11,14 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -47,7 +48,7 @@ R = TypeVar("R")
 GDAL_CACHE = 128 << 20  # bytes, as rasterio takes it
 ATTEMPTS = 3
 TASK_SECONDS = 1.0  # beside which the way of a task to a worker does not count
-LARGEST_GROUP = 16  # items of one task
+LARGEST_GROUP = 32  # items of one task
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smh])")
 
 log = logging.getLogger("geochange")
@@ -163,18 +164,9 @@ class Crew:
         """Return what each worker says that is there now; where there are none, what this process says."""
         return [attempt(function)] if self.workers is None else self.workers.everywhere(function)
 
-    def first_done(self, pending: set[Future[Any]]) -> set[Future[Any]]:
-        """Wait until at least one is done.
-
-        Raises:
-            ClusterFailed: none can be, since the cluster is gone.
-        """
-        while True:
-            done = wait(pending, timeout=LOOK_SECONDS if self.workers else None, return_when=FIRST_COMPLETED).done
-            if self.workers is not None:
-                self._look_after(self.workers, done)
-            if done:
-                return done
+    def arrivals(self) -> Arrivals:
+        """Return what tasks are handed over to, to hear of each when it is done."""
+        return Arrivals(self)
 
     @staticmethod
     @contextmanager
@@ -186,11 +178,20 @@ class Crew:
             for future in pending:
                 future.cancel()
 
-    @staticmethod
-    def _look_after(workers: Workers, done: set[Future[Any]]) -> None:
-        if any(each.cancelled() or each.exception() for each in done):
-            return  # which `result` explains
-        workers.look(now=bool(done) and workers.none)
+    @property
+    def patience(self) -> float | None:
+        """Seconds to wait for a task before the cluster is looked after; None where there is none."""
+        return LOOK_SECONDS if self.workers else None
+
+    def look_after(self, done: Collection[Future[Any]]) -> None:
+        """See how the cluster is, unless tasks have failed, which `result` explains.
+
+        Raises:
+            ClusterFailed: it is gone.
+        """
+        if self.workers is None or any(each.cancelled() or each.exception() for each in done):
+            return
+        self.workers.look(now=bool(done) and self.workers.none)
 
     def result(self, future: Future[R], task: str = "a block") -> R:
         """Wait for a result.
@@ -200,7 +201,9 @@ class Crew:
             ClusterFailed: the cluster is the reason.
             BlockFailed: any other error; it names the task.
         """
-        self.first_done({future})
+        while not wait({future}, timeout=self.patience).done:
+            self.look_after([])
+        self.look_after([future])
         try:
             return future.result()
         except (GeochangeError, KeyboardInterrupt):
@@ -211,17 +214,51 @@ class Crew:
             raise BlockFailed(f"{task} failed {ATTEMPTS} times: {type(error).__name__}: {error}") from error
 
 
+class Arrivals:
+    """Tasks under way, whatever their number: what a wait costs does not grow with it."""
+
+    def __init__(self, crew: Crew) -> None:
+        """Begin without any."""
+        self._crew, self._done = crew, SimpleQueue[Future[Any]]()
+
+    def add(self, future: Future[Any]) -> None:
+        """Take one more."""
+        future.add_done_callback(self._done.put)
+
+    def wait(self) -> list[Future[Any]]:
+        """Wait until at least one is done; return each once.
+
+        Raises:
+            ClusterFailed: none can be, since the cluster is gone.
+        """
+        while True:
+            done = []
+            with suppress(Empty):
+                done.append(self._done.get(timeout=self._crew.patience))
+                while True:
+                    done.append(self._done.get_nowait())
+            self._crew.look_after(done)
+            if done:
+                return done
+
+
 class Pace:
     """How many items make a task of about a second, by what the workers say that they took."""
 
-    def __init__(self, crew: Crew, total: int | None) -> None:
-        """Begin; the total is how many items there are, None where that is not known."""
-        self._crew, self._left, self._done, self._seconds = crew, total, 0, 0.0
+    def __init__(self, crew: Crew, total: int | None, *, long: bool = False) -> None:
+        """Begin.
+
+        Args:
+            crew: who works.
+            total: how many items there are, None where that is not known.
+            long: whether an item is known to be a task of its own.
+        """
+        self._crew, self._left, self._done, self._seconds, self._long = crew, total, 0, 0.0, long
 
     @property
     def tasks(self) -> int:
-        """How many tasks may be under way: one for each worker, and, once their pace is known, one in reserve."""
-        return self._crew.size * (2 if self._done else 1)
+        """How many may be under way: one for each worker, and, once it is known how long it is, one in reserve."""
+        return self._crew.size * (2 if self._done or self._long else 1)
 
     def take(self) -> int:
         """Return how many items the next task is to hold."""

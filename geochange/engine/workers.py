@@ -157,10 +157,10 @@ class Workers:
         if self.client.status != "running":
             raise self._lost()
         try:
-            info = self.client.scheduler_info(n_workers=-1)
+            threads: dict[str, int] = self.client.nthreads()  # `scheduler_info` may be cut to its first workers
         except (OSError, TimeoutError):
             return None
-        return {address: worker["nthreads"] for address, worker in info["workers"].items()}
+        return threads
 
     def _lost(self) -> SchedulerLost:
         return SchedulerLost(f"the Dask scheduler at {self.address} is gone, or was started anew")

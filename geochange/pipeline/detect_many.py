@@ -208,7 +208,7 @@ class _Archive:
         calls, large = self._calls(), deque[tuple[ListedPair, PairCall]]()
         pending: dict[Future[PairOutcome], ListedPair] = {}
         cut: set[Future[PairOutcome]] = set()  # those that are cut into blocks, by processes beside this one
-        alone, way = self._alone, self._way_to(crew)
+        alone, way, arrivals = self._alone, self._way_to(crew), crew.arrivals()
         with _Drivers() as drivers, crew.cancelling(pending):
             while True:
                 while way is not None and large and len(cut) < LARGE_AT_ONCE:
@@ -216,6 +216,7 @@ class _Archive:
                     future = drivers.submit(pair.name, call, way, self.overwrite)
                     pending[future] = pair
                     cut.add(future)
+                    arrivals.add(future)
                 while len(pending) - len(cut) < crew.size + 2 and (following := next(calls, None)) is not None:
                     pair, asked = following
                     if isinstance(asked, PairOutcome):
@@ -225,12 +226,14 @@ class _Archive:
                         if len(cut) < LARGE_AT_ONCE:
                             break
                     else:
-                        pending[crew.submit(detect_pair, pair.name, asked, alone, self.overwrite)] = pair
+                        future = crew.submit(detect_pair, pair.name, asked, alone, self.overwrite)
+                        pending[future] = pair
+                        arrivals.add(future)
                 if large and len(cut) < LARGE_AT_ONCE and way is not None:
                     continue
                 if not pending:
                     return
-                for future in crew.first_done(set(pending)) if pending else ():
+                for future in arrivals.wait():
                     cut.discard(future)
                     pair = pending.pop(future)
                     yield pair, self._outcome(crew, future, pair)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from geochange.arrays import Bools
-from geochange.engine.work import BLOCK_SIDE, Work, grid_blocks
+from geochange.engine.work import BLOCK_SIDE, Work
 from geochange.polygons.features import ChangeLayer, measure, pixel_area
 from geochange.polygons.options import RegionOptions
 from geochange.polygons.preview import covered_cells
@@ -25,6 +25,9 @@ from geochange.probability.options import Threshold
 from geochange.probability.raster import ScoreRaster, classify, cutoff_of, cutoffs_of
 from geochange.probability.threshold_search import ChosenThreshold, resolve_threshold
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.tiling import partition
+
+VERY_LARGE = 1 << 30  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ def _trace(tracing: Tracing, block: Tile) -> BlockRegions:
 def collect_regions(tracing: Tracing, work: Work, store: RegionStore) -> None:
     """Trace all blocks, merge over their seams, and put finished regions into the store."""
     grid = tracing.raster.source.grid
-    blocks = grid_blocks(grid)
+    wide = BLOCK_SIDE * (4 if grid.area.size > VERY_LARGE else 1)  # not too many blocks are to come back
+    blocks = list(partition(grid.shape, (BLOCK_SIDE, wide)))
     merger = SeamMerger(blocks, connectivity=tracing.connectivity, keep=tracing.keep)
     for block, traced in work.map("polygons", partial(trace_task, tracing), blocks):
         store.add_part(block, traced.count, traced.area_px)

@@ -111,11 +111,14 @@ def test_what_is_done_first_does_not_wait_for_the_others():
     gate = threading.Event()
     with open_crew(ClusterOptions(threads=2)) as crew:
         slow, quick = crew.submit(gate.wait, 2), crew.submit(double, 1)
+        arrivals = crew.arrivals()
+        arrivals.add(slow)
+        arrivals.add(quick)
         try:
-            assert crew.first_done({slow, quick}) == {quick}
+            assert arrivals.wait() == [quick]
         finally:
             gate.set()
-        assert crew.first_done({slow}) == {slow}
+        assert arrivals.wait() == [slow]
 
 
 def test_items_that_wait_behind_one_that_fails_are_not_begun():

@@ -24,8 +24,11 @@ def test_right_angles_are_the_same_for_any_blocks_and_threads(tmp_path, monkeypa
         row, col, height, width = rng.integers((0, 0, 6, 6), (290, 380, 25, 25))
         mask[0, row : row + height, col : col + width] = 1
     path, found = write_raster(tmp_path / "mask.tif", mask), set()
-    for number, (block, at_once, threads) in enumerate([(1024, 256, 1), (64, 3, 2), (100, 7, 1)]):
+    tried = [(1024, 256, 1, 1 << 30), (64, 3, 2, 1 << 30), (100, 7, 1, 1 << 30), (16, 7, 2, 0)]
+    for number, (block, at_once, threads, very_large) in enumerate(tried):
         monkeypatch.setattr("geochange.engine.work.BLOCK_SIDE", block)
+        monkeypatch.setattr("geochange.polygons.tracing.BLOCK_SIDE", block)
+        monkeypatch.setattr("geochange.polygons.tracing.VERY_LARGE", very_large)
         monkeypatch.setattr("geochange.pipeline.vectorize.SQUARED_AT_ONCE", at_once)
         monkeypatch.setattr("geochange.polygons.right_angles.WAITING_REGIONS", at_once)
         out = tmp_path / f"{number}.geojson"
