@@ -25,17 +25,21 @@ def draw(runs: Sequence[dict[str, Any]]) -> str:
         '<rect width="760" height="340" fill="#ffffff"/>',
         *_axes(),
     ]
-    heights: list[float] = []
+    heights: list[float] = []  # of labels at the right end
     ends = {label: _points(found) for label, found in sorted(lines.items())}
     for (label, points), colour in zip(sorted(ends.items(), key=lambda each: each[1][-1][1]), COLOURS, strict=False):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points[1:]]
-        height = points[-1][1] + 5
-        while any(abs(height - other) < APART for other in heights):
-            height += 1
-        heights.append(height)
-        parts.append(f'<text x="{points[-1][0] + 10:.1f}" y="{height:.1f}" fill="{colour}">{label}</text>')
+        x, y = points[-1]
+        if x < LEFT + WIDTH:  # below, where no other line goes on
+            parts.append(f'<text x="{x - 8:.1f}" y="{y + 16:.1f}" text-anchor="end" fill="{colour}">{label}</text>')
+            continue
+        y += 5
+        while any(abs(y - other) < APART for other in heights):
+            y += 1
+        heights.append(y)
+        parts.append(f'<text x="{x + 10:.1f}" y="{y:.1f}" fill="{colour}">{label}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -7,9 +7,9 @@ as JSON, and in OUT/peers.md as a table. What is not installed is named with its
 Orfeo ToolBox (otb-bin in Debian) and gdal_polygonize.py (gdal-bin, python3-gdal), and torchgeo from PyPI.
 
 The network is that of `landscape`, in tiles of 512 pixels. `tutorial` is the loop that one finds in tutorials: both
-images in memory, eager torch, tile after tile, then rasterio's shapes; `torchgeo` has its datasets, its GridGeoSampler
-and torch's data loader in place of the loop. `forward` is the forward pass of the same network by the engine, on the
-same pixels in memory, with nothing read or written.
+images in memory, eager torch as it comes, tile after tile without overlap, then rasterio's shapes; `torchgeo` has its
+datasets, its GridGeoSampler and torch's data loader in place of the loop. `forward` is the forward pass of the same
+network by the engine, on the same pixels in memory, with nothing read or written.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ def here(name: str, *arguments: str) -> list[str]:
 def network_ways(out: Path, side: int) -> list[Way]:
     """Return ways to run a network over a pair, to a raster and polygons."""
     before, after = three_bands(out, side)
+    openvino = ["-d", "landscape", "--engine", "openvino"]
     return [
         Way("geochange", own("detect", before, after, "-o", str(out / "network"), "-d", "landscape")),
+        Way("geochange, OpenVINO", own("detect", before, after, "-o", str(out / "network"), *openvino)),
         Way("forward", here("forward", before, after)),
         Way("tutorial", here("tutorial", before, after, str(out))),
         Way("torchgeo", here("torchgeo", before, after, str(out))),
@@ -133,6 +135,8 @@ def plain_network() -> Callable[[Any], Any]:
 
     loaded = load_checkpoint(find_checkpoint("landscape"))
     network, values = loaded.build(), loaded.about.normalisation
+    network = network.to(memory_format=torch.contiguous_format)
+    network.encoder.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(),))
     mean, spread = (torch.tensor(each)[:, None, None] for each in (values.mean, values.spread))
 
     def score(dates: Any) -> Any:
