@@ -22,7 +22,7 @@ import numpy as np
 from geochange.allocator import keep_freed_memory
 from geochange.arrays import Bools, Floats
 from geochange.detectors.boxes import boxes_of
-from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series, require_dates
+from geochange.detectors.detector import MapBlocks, Scores, Series, require_dates
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.machines import Machine, machine_of
 from geochange.detectors.options import NetworkOptions
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "network.pt"
 OVERLAP = 64  # pixels
-OBJECT_TILE = 1024  # pixels per side, where tiles overlap by all that a box depends on
+TILE = 1024  # pixels per side: of one of 512, the overlap would be a fifth of the work
 
 _loading = threading.Lock()
 
@@ -67,6 +67,7 @@ class NetworkFitted:
 
     name: ClassVar[str] = "network"
     largest_tile: ClassVar[int | None] = None
+    default_tile: ClassVar[int] = TILE
     recipe: Recipe
     classes: tuple[str, ...]
     receptive_radius: int
@@ -81,11 +82,6 @@ class NetworkFitted:
     def default_overlap(self) -> int:
         """Networks of objects see all that a box depends on: seams leave no trace."""
         return 2 * self.stride * ceil(self.receptive_radius / self.stride) if self.objects else OVERLAP
-
-    @property
-    def default_tile(self) -> int:
-        """Larger for networks that find objects."""
-        return OBJECT_TILE if self.objects else DEFAULT_TILE
 
     @property
     def bands(self) -> int:
@@ -145,7 +141,7 @@ class NetworkDetector(NetworkOptions):
     """The weights that a detector brings."""
 
     batch: int | None = None
-    """Tiles scored at once; None: 1 on a CPU, 8 on a GPU."""
+    """Tiles scored at once; None: 1 on a CPU, 4 on a GPU."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,7 +206,7 @@ class NetworkDetector(NetworkOptions):
             offset=prepared.offset,
             zoom=prepared.zoom,
             dates=series.dates,
-            batch=self.batch or (8 if self.device.startswith("cuda") else 1),
+            batch=self.batch or (4 if self.device.startswith("cuda") else 1),
             precision="fp32" if self.precision == "auto" else self.precision,
             **options,
         )
