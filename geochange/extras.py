@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from geochange.errors import BadOption
 
@@ -29,6 +30,19 @@ def require_packages(what: str, extra: str, *modules: str) -> None:
 def require_torch(what: str) -> None:
     """Refuse, with BadOption, to run a network where torch is not installed."""
     require_packages(what, "torch", "torch")
+
+
+def load_openvino() -> Any:
+    """Import openvino, so that any number of threads can use it.
+
+    Raises:
+        BadOption: it is not installed.
+    """
+    require_packages("the engine openvino", "openvino", "openvino")
+    import openvino
+
+    _ = openvino.Tensor(openvino.Type.f32, [1]).data  # two threads that are first to see an array wait for each other
+    return openvino
 
 
 def import_for(what: str, module: str) -> ModuleType:

@@ -23,7 +23,7 @@ from geochange.arrays import Array
 from geochange.detectors.machines import Machine, Precision, machine_of
 from geochange.detectors.models.manifest import METADATA
 from geochange.errors import BadOption, UnreadableInput
-from geochange.extras import require_packages
+from geochange.extras import load_openvino, require_packages
 from geochange.parsing import cause_of, parsing
 from geochange.system import available_cores
 
@@ -228,8 +228,7 @@ def _require_openvino(runtime: Runtime) -> None:
 
 def _open_openvino(path: Path, runtime: Runtime) -> Program:
     _require_openvino(runtime)
-    import openvino
-
+    openvino = load_openvino()
     core, cores = openvino.Core(), str(available_cores())
     model = core.read_model(path)
     ports = tuple(

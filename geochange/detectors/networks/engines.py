@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from geochange.detectors.networks.conversion import openvino_model
 from geochange.errors import BadOption
+from geochange.extras import load_openvino
 from geochange.system import available_cores
 
 T = TypeVar("T")
@@ -71,10 +72,7 @@ def _by_onednn(module: nn.Module) -> None:
 
 def _openvino_engine(module: nn.Module, device: torch.device, precision: str) -> Run:
     """OpenVINO on the CPU: one model for each shape of tiles, one stream of one thread for each core."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise BadOption("the engine openvino is not installed: pip install 'geochange[openvino]'") from error
+    openvino = load_openvino()
     if device.type != "cpu" or precision == "fp16":
         raise BadOption(f"the engine openvino runs on the CPU in fp32 or bf16, not on {device} in {precision}")
     if precision == "bf16":
