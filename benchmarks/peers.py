@@ -6,8 +6,8 @@ Each way is a process of its own, from its start to the files that it leaves; wa
 as JSON, and in OUT/peers.md as a table. What is not installed is named with its error. Wanted: the commands of the
 Orfeo ToolBox (otb-bin in Debian) and gdal_polygonize.py (gdal-bin, python3-gdal), and torchgeo from PyPI.
 
-The network is that of `landscape`, in tiles of 512 pixels. `tutorial` is the loop that one finds in tutorials: both
-images in memory, eager torch as it comes, tile after tile without overlap, then rasterio's shapes; `torchgeo` has its
+The network is that of `landscape`. `tutorial` is the loop that one finds in tutorials: both images in memory, eager
+torch as it comes, tile after tile of 512 pixels without overlap, then rasterio's shapes; `torchgeo` has its
 datasets, its GridGeoSampler and torch's data loader in place of the loop. `forward` is the forward pass of the same
 network by the engine, on the same pixels in memory, with nothing read or written.
 """
@@ -63,10 +63,11 @@ def here(name: str, *arguments: str) -> list[str]:
 def network_ways(out: Path, side: int) -> list[Way]:
     """Return ways to run a network over a pair, to a raster and polygons."""
     before, after = three_bands(out, side)
-    openvino = ["-d", "landscape", "--engine", "openvino"]
+    landscape = ["detect", before, after, "-o", str(out / "network"), "-d", "landscape"]
     return [
-        Way("geochange", own("detect", before, after, "-o", str(out / "network"), "-d", "landscape")),
-        Way("geochange, OpenVINO", own("detect", before, after, "-o", str(out / "network"), *openvino)),
+        Way("geochange", own(*landscape)),
+        Way("geochange, tiles as tutorial", own(*landscape, "--tile-size", str(TILE), "--overlap", "0")),
+        Way("geochange, OpenVINO", own(*landscape, "--engine", "openvino")),
         Way("forward", here("forward", before, after)),
         Way("tutorial", here("tutorial", before, after, str(out))),
         Way("torchgeo", here("torchgeo", before, after, str(out))),
