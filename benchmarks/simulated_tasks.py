@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
-import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -288,8 +287,9 @@ def _asked(task: Any, item: Any) -> tuple[str, float, tuple[Any, ...]]:
 
 
 def peak_mb() -> float:
-    """Return the largest resident set of this process until now."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the largest resident set of this process until now; `getrusage` would begin with that of its parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 @dataclass
