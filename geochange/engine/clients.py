@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from multiprocessing import parent_process
 from typing import Any
@@ -46,9 +46,12 @@ def client_at(address: str) -> Iterator[Any]:
     """
     from distributed import Client
 
+    client = Client.__new__(Client)
     try:
-        client = Client(address, set_as_default=False)
+        Client.__init__(client, address, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError) as error:  # of keys for tls:// that are not given, too
+        with suppress(AttributeError):  # of one that failed early
+            client.close()  # else that is done when it is collected, and waits for ever if another is just being made
         raise BadOption(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
         yield client

@@ -93,6 +93,21 @@ def test_a_scheduler_that_others_can_reach_is_told_of(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "tls://127.0.0.1:9"])
+def test_a_client_that_finds_no_scheduler_is_closed(address):
+    """Dask would close it when it is collected: for ever, if that is while another client starts."""
+    with (
+        pytest.raises(BadOption, match="no Dask scheduler answers") as failed,
+        open_crew(ClusterOptions(scheduler=address)),
+    ):
+        pass
+    found, trace = [], failed.value.__cause__.__traceback__
+    while trace is not None:
+        found.append(trace.tb_frame.f_locals.get("client"))
+        trace = trace.tb_next
+    assert [each.status for each in found if each is not None] == ["closed"]
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 def test_an_encrypted_cluster_is_reached_by_dask_s_own_configuration(tmp_path):
     key, certificate, notices = tmp_path / "key.pem", tmp_path / "certificate.pem", []
