@@ -93,6 +93,15 @@ def empty_scene(folder: Path, side: int) -> tuple[str, str]:
     return paths[0], paths[1]
 
 
+def is_told(told: Path) -> bool:
+    """Whether the scheduler's file is there, and whole: it is written in place."""
+    try:
+        json.loads(told.read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
 @contextmanager
 def cluster(folder: Path, workers: int) -> Iterator[str]:
     """Start a scheduler and workers; yields the scheduler's address."""
@@ -109,7 +118,7 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
     with (folder / "cluster.log").open("w") as log:
         processes = [subprocess.Popen(command, stderr=log, stdout=log, env=environment)]
         try:
-            while not told.exists():
+            while not is_told(told):
                 time.sleep(0.1)
             address = json.loads(told.read_text())["address"]
             left = workers

@@ -63,8 +63,17 @@ def scheduler(folder: Path):
     told = folder / "scheduler.json"
     command = "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
     with running(*command, "--scheduler-file", str(told)) as started:
-        wait_until(told.exists)
+        wait_until(lambda: is_told(told))
         yield started, str(told)
+
+
+def is_told(told: Path) -> bool:
+    """Whether a scheduler's file is there, and whole: it is written in place."""
+    try:
+        json.loads(told.read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def address_of(told: str) -> str:

@@ -73,7 +73,7 @@ def test_options_are_read_by_their_types() -> None:
         ("difference", {"index": "4"}, "2 whole numbers"),
         ("difference", {"index": "4,x"}, "index"),
         ("pca-kmeans", {"size": "4"}, "odd"),
-        ("network", {"precision": "x"}, "^option precision of network must be one of fp32, bf16, fp16, not 'x'$"),
+        ("network", {"precision": "x"}, "^option precision of network must be one of auto, fp32, bf16, fp16, not 'x'$"),
         ("landscape", {"engine": "x"}, "^option engine of landscape must be one of torch, openvino, not 'x'$"),
     ],
 )

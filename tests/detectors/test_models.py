@@ -349,12 +349,12 @@ def test_a_saved_fit_scores_the_same_bytes(models, tmp_path):
 def test_a_model_is_opened_once_and_again_where_it_has_changed(models, tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(models["onnx"].read_bytes())
-    first = program_of(path, Runtime())
-    assert program_of(str(path), Runtime()) is first
+    first = program_of(path, Runtime(device="cpu"))
+    assert program_of(str(path), Runtime(device="cpu")) is first
     assert fit_on(path).recipe.file == str(path)
-    assert program_of(path, Runtime()) is first
+    assert program_of(path, Runtime(device="cpu")) is first
     write_onnx(path, channels=2)
-    again = program_of(path, Runtime())
+    again = program_of(path, Runtime(device="cpu"))
     assert complete(again, None, 3).activation == "softmax"
 
 

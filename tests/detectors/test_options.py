@@ -61,7 +61,7 @@ def test_the_formats_and_libraries(precision, engine):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("precision", "fp64", "precision 'fp64' is not one of fp32, bf16, fp16"),
+        ("precision", "fp64", "precision 'fp64' is not one of auto, fp32, bf16, fp16"),
         ("engine", "onnx", "engine 'onnx' is not one of torch, openvino"),
         ("augment", "maybe", "augment 'maybe' must be true or false"),
         ("match_gsd", 2, "match gsd 2 must be true or false"),

@@ -17,7 +17,7 @@ import pytest
 
 from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.errors import BadOption
-from tests.clusters import address_of, running, scheduler, wait_until, worker
+from tests.clusters import address_of, is_told, running, scheduler, wait_until, worker
 
 pytestmark = pytest.mark.xdist_group("clusters")
 
@@ -78,7 +78,7 @@ def scheduler_at(folder, host, *options):
     told = folder / "scheduler.json"
     command = "distributed.cli.dask_scheduler", "--host", host, "--port", "0", "--no-dashboard"
     with running(*command, "--scheduler-file", str(told), *options):
-        wait_until(told.exists)
+        wait_until(lambda: is_told(told))
         yield str(told)
 
 
