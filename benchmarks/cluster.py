@@ -38,11 +38,15 @@ from typing import Any
 
 import rasterio
 from cluster_picture import draw
-from large_scene import made_scene
+from large_scene import ROOT, made_scene
 from simulated_tasks import RECORDED_PIXELS, Log, Profile, peak_mb, pretend, record, record_pair
 
 import geochange
 from geochange.engine.cluster import ClusterOptions
+
+sys.path.insert(0, str(ROOT))
+
+from tests.clusters import is_told
 
 HERE = Path(__file__).parent
 RECORDED_SIDE = isqrt(RECORDED_PIXELS)
@@ -91,15 +95,6 @@ def empty_scene(folder: Path, side: int) -> tuple[str, str]:
                 dataset.colorinterp = source.colorinterp
         paths.append(str(target))
     return paths[0], paths[1]
-
-
-def is_told(told: Path) -> bool:
-    """Whether the scheduler's file is there, and whole: it is written in place."""
-    try:
-        json.loads(told.read_text())
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
 
 
 @contextmanager

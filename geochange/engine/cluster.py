@@ -165,7 +165,7 @@ class Crew:
         return [attempt(function)] if self.workers is None else self.workers.everywhere(function)
 
     def arrivals(self) -> Arrivals:
-        """Return what tasks are handed over to, to hear of each when it is done."""
+        """Return a queue of tasks that are done, for any number of tasks under way."""
         return Arrivals(self)
 
     @staticmethod
@@ -233,7 +233,7 @@ class Arrivals:
         """
         while True:
             done = []
-            with suppress(Empty):
+            with suppress(Empty):  # none is done yet, or no other
                 done.append(self._done.get(timeout=self._crew.patience))
                 while True:
                     done.append(self._done.get_nowait())
