@@ -33,6 +33,7 @@ from large_scene import made_scene
 from network_speed import forward
 from polygons import make_mask
 
+import geochange
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.scenes.grid import Tile
 from geochange.scenes.tiling import partition
@@ -90,6 +91,7 @@ def mad_ways(out: Path, side: int) -> list[Way]:
     ]
     return [
         Way("geochange", own("detect", before, after, "-o", str(out / "mad"), *once)),
+        Way("geochange, raster alone", here("raster", before, after, str(out / "raster"))),
         Way("Orfeo ToolBox", otb),
         Way("sequential read", here("read", before, after)),
         Way("sequential write", here("write", str(out / "written.tif"), str(side))),
@@ -217,6 +219,12 @@ def shapes(mask: str, out: str) -> None:
         outline(dataset.read(1) > 0, dataset.profile, Path(out))
 
 
+def raster(before: str, after: str, out: str) -> None:
+    """Find changes by MAD, and write no polygons, as the Orfeo ToolBox writes none."""
+    once = {"iterations": "1"}
+    geochange.detect(before, after, out, detector="ir-mad", detector_options=once, formats=(), overwrite=True)
+
+
 def read(*paths: str) -> None:
     """Read all pixels, a row of blocks after the other."""
     for path in paths:
@@ -244,6 +252,7 @@ ONLY: dict[str, Callable[..., None]] = {
     "tutorial": tutorial,
     "torchgeo": torchgeo,
     "shapes": shapes,
+    "raster": raster,
     "read": read,
     "write": write,
 }

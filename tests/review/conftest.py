@@ -1,10 +1,13 @@
 import http.client
 import json
+import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -63,12 +66,59 @@ def decided_by_truth(out, *, cells=()):
     return record(out, ("decide", decided), *([("look", looked)] if looked else []))
 
 
+class ForkedCommand:
+    """A command as a process of its own, forked from one that has imported what commands import; as Popen has it."""
+
+    def __init__(self, arguments):
+        forks = multiprocessing.get_context("forkserver")
+        forks.set_forkserver_preload(["geochange.cli.program", "geochange.pipeline.review", "geochange.review.server"])
+        pipes = [forks.Pipe(duplex=False) for _ in range(2)]
+        self._process = forks.Process(target=_become, args=(arguments, *(writer for _, writer in pipes)), daemon=True)
+        self._process.start()
+        for _, writer in pipes:
+            writer.close()
+        self.stdout, self._errors = (os.fdopen(os.dup(reader.fileno()), encoding="utf-8") for reader, _ in pipes)
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self._process.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("geochange", timeout)
+        return self.returncode
+
+    def communicate(self, timeout=None):
+        """Wait for its end; what it wrote to stdout and stderr, both short."""
+        self.wait(timeout)
+        with self.stdout as printed, self._errors as errors:
+            return printed.read(), errors.read()
+
+
+def _become(arguments, *writers: Connection):
+    """Run a command in place of this process."""
+    for number, writer in enumerate(writers, 1):
+        os.dup2(writer.fileno(), number)
+        writer.close()
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, "utf-8", closefd=False) for number in (1, 2))
+    from geochange.cli import main
+
+    main(arguments)
+
+
 @dataclass
 class Served:
     """A server of a review, as a process of its own, and how it is asked."""
 
     out: Path
-    process: subprocess.Popen
+    process: ForkedCommand
     address: str
     token: str
     cookie: str = ""
@@ -116,10 +166,8 @@ class Served:
 
 
 def serve(out, *more):
-    code = "import sys; from geochange.cli import main; main(sys.argv[1:])"
     run = [] if out is None else [out]
-    command = [sys.executable, "-c", code, "review", *map(str, run), "--no-open", "--reviewer", "ada", *map(str, more)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = ForkedCommand(["review", *map(str, run), "--no-open", "--reviewer", "ada", *map(str, more)])
     line = process.stdout.readline().strip()
     if not line:
         raise AssertionError(process.communicate()[1])
