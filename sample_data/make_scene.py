@@ -252,12 +252,23 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--nodata-border", action="store_true", help="both dates end at a tilted swath edge")
     parser.add_argument("--estates", type=float, default=0.0, help="0..1, share of fields that are built up")
     parser.add_argument("--seasons", type=float, default=0.0, help="0..1, how unlike the dates look without change")
+    parser.add_argument("--sun", help="AZIMUTH,ELEVATION of the sun at the second date, in degrees")
+    parser.add_argument("--local-shift", type=float, default=0.0, help="pixels, most that the second image is bent by")
     parser.add_argument("--block", type=int, default=1024, help="pixels per side made at a time; changes no pixel")
     parser.add_argument("--workers", type=int, default=1, help="processes; changes no pixel")
     parser.add_argument("--compression", type=int, default=6, help="DEFLATE level 1..9 (default 6)")
     parser.add_argument("--truth-raster", action="store_true", help="write truth.tif (0 and 1) too")
     parser.add_argument("--no-truth-vector", action="store_true", help="leave truth.gpkg out")
     return parser.parse_args(arguments)
+
+
+def sun_of(text: str) -> tuple[float, float]:
+    """AZIMUTH,ELEVATION as numbers."""
+    try:
+        azimuth, elevation = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"sun {text!r} must be AZIMUTH,ELEVATION, as in 230,40") from None
+    return azimuth, elevation
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -274,6 +285,8 @@ def main(arguments: list[str] | None = None) -> None:
             nodata_border=given.nodata_border,
             estates=given.estates,
             seasons=given.seasons,
+            sun=None if given.sun is None else sun_of(given.sun),
+            local_shift=given.local_shift,
         )
         options = OutputOptions(
             block=given.block,

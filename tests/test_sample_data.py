@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter, label, shift
 from shapely import Point
 
 from geochange.scenes.grid import Tile
+from geochange.scenes.registration import window_shift
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"
 sys.path.insert(0, str(SAMPLE))
@@ -26,7 +27,7 @@ from scenery.covers import KINDS  # noqa: E402
 from scenery.drawing import LEAST, draw  # noqa: E402
 from scenery.estates import FLATS, HALLS, HOUSES  # noqa: E402
 from scenery.landscape import furnish_block  # noqa: E402
-from scenery.light import AFTER_EXPOSURE, BEFORE_EXPOSURE, direct_light, focus, shadow  # noqa: E402
+from scenery.light import AFTER_EXPOSURE, BEFORE_EXPOSURE, direct_light, displacement, focus, shadow  # noqa: E402
 from scenery.network import block_polygon, blocks_near, line_kind, to_lattice  # noqa: E402
 from scenery.spec import PATCH, SceneSpec  # noqa: E402
 
@@ -54,8 +55,11 @@ def test_block_of_a_part_is_the_part_of_the_block(scene, row, col, height, width
         np.testing.assert_array_equal(made, whole[..., row : row + height, col : col + width])
 
 
-def test_block_of_a_part_is_the_part_of_the_block_in_any_season_and_in_towns():
-    spec = SceneSpec(seed=4, estates=0.6, seasons=1.0)
+@pytest.mark.parametrize(
+    "more", [{"estates": 0.6, "seasons": 1.0}, {"local_shift": 2.0, "sun": (230.0, 40.0)}], ids=["seasons", "bent"]
+)
+def test_block_of_a_part_is_the_part_of_the_block_of_any_kind(more):
+    spec = SceneSpec(seed=4, **more)
     whole = make_block(spec, Tile(400, 400, 220, 220))  # over the corner of four patches
     for made, expected in zip(make_block(spec, Tile(490, 480, 60, 50)), whole, strict=True):
         np.testing.assert_array_equal(made, expected[..., 90:150, 80:130])
@@ -287,3 +291,21 @@ def test_committed_sample_is_small_and_varied():
     assert 40 <= len(truth) <= 120
     assert set(truth["kind"]) == set(KINDS)
     assert 0.02 < truth.geometry.area.sum() / 1024**2 < 0.05
+
+
+def test_the_second_image_is_bent_by_the_field_and_the_first_is_not():
+    straight, bent = (make_block(SceneSpec(seed=4, local_shift=most), Tile(0, 0, 512, 512)) for most in (0.0, 3.0))
+    np.testing.assert_array_equal(straight[0], bent[0])
+    np.testing.assert_array_equal(straight[2], bent[2])
+    field = displacement(SceneSpec(seed=4, local_shift=3.0), np.arange(512), np.arange(512))
+    assert 1 < np.hypot(*field).max() <= 3
+    for row, col in ((0, 0), (200, 300), (384, 128)):
+        part = (slice(row, row + 128), slice(col, col + 128))
+        found = window_shift(straight[1][:, *part], bent[1][:, *part], np.ones((128, 128), bool))
+        np.testing.assert_allclose((found.row, found.col), field[:, *part].mean(axis=(1, 2)), atol=0.25)
+
+
+def test_another_sun_changes_the_second_date_alone():
+    usual, later = (make_block(SceneSpec(seed=4, sun=sun), Tile(0, 0, 256, 256)) for sun in (None, (230.0, 40.0)))
+    np.testing.assert_array_equal(usual[0], later[0])
+    assert np.abs(usual[1].astype(int) - later[1]).mean() > 2

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from math import cos, radians, sin, tan
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.scenes.grid import Tile
 from scenery.drawing import Drawing
 from scenery.seasons import seasoned
-from scenery.spec import PATCH, SceneSpec, local_rng
+from scenery.spec import PATCH, SceneSpec, halo_of, local_rng
 from scenery.textures import NOISES, noise_tiles, window
 
 TALLEST = 17.0  # metres, what may cast a shadow
@@ -20,7 +21,10 @@ STEEPEST = 1.7  # rise per metre beyond which a step is a wall, which a camera f
 VIGOUR_SIGN = (-0.9, -0.45, -0.8, 0.55)
 """Plants in vigour absorb more visible light and reflect more infrared."""
 
-_SENSOR, _FLIGHT = 301, 302
+WAVES_M = 260.0, 700.0
+"""Shortest and longest wave of the field that displaces an image."""
+
+_SENSOR, _FLIGHT, _BENT = 301, 302, 303
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ def record(spec: SceneSpec, drawing: Drawing) -> tuple[Array, Array]:
             sky = exposure.skylight[band]
             seen *= (light * (1 - sky) + sky) * exposure.gain[band]
             seen += exposure.haze[band]
+            if date == 1 and spec.local_shift:
+                seen = bent(spec, drawing.tile, seen)
             focused = focus(seen, exposure, spec.halo)
             image[band] = digitise(spec, focused, grain(spec, drawing, date, band), WHITE[band])
         images.append(image)
@@ -70,7 +76,13 @@ def record(spec: SceneSpec, drawing: Drawing) -> tuple[Array, Array]:
 
 
 def exposures(spec: SceneSpec) -> tuple[Exposure, Exposure]:
-    """Both flights of a scene: the usual ones, and with seasons any that differ from them as far as asked."""
+    """Both flights of a scene, the second under the sun that is asked for."""
+    first, second = usual_exposures(spec)
+    return first, second if spec.sun is None else replace(second, azimuth=spec.sun[0], elevation=spec.sun[1])
+
+
+def usual_exposures(spec: SceneSpec) -> tuple[Exposure, Exposure]:
+    """Both flights: the usual ones, and with seasons any that differ from them as far as asked."""
     if not spec.seasons:
         return BEFORE_EXPOSURE, AFTER_EXPOSURE
     drawn = [draw_exposure(local_rng(spec.seed, _FLIGHT, date)) for date in (0, 1)]
@@ -201,6 +213,29 @@ def focus(seen: Floats, exposure: Exposure, halo: int) -> Floats:
     return sum(weight * rows[:, k : rows.shape[1] - 4 + k] for k, weight in enumerate(across))
 
 
+def bent(spec: SceneSpec, tile: Tile, seen: Floats) -> Floats:
+    """An image displaced by the scene's smooth field; what came from beyond the tile is as at its edge."""
+    rows, cols = np.arange(tile.row, tile.stop_row), np.arange(tile.col, tile.stop_col)
+    down, right = displacement(spec, rows, cols)
+    at = np.indices(tile.shape, np.float32) - np.stack([down, right])
+    return map_coordinates(seen, at, order=1, mode="nearest")
+
+
+def displacement(spec: SceneSpec, rows: Ints, cols: Ints) -> Floats:
+    """(2, y, x) pixels down and right by which the second image is displaced at some rows and columns of the scene.
+
+    Two waves in each direction; nowhere longer than asked.
+    """
+    rng, field = local_rng(spec.seed, _BENT), np.empty((2, len(rows), len(cols)), np.float32)
+    for part in field:
+        waves = []
+        for phase, angle, length in zip(*(rng.uniform(0, 2 * np.pi, (2, 2))), rng.uniform(*WAVES_M, 2), strict=True):
+            turn = 2 * np.pi * spec.pixel / length
+            waves.append(np.sin(turn * (np.sin(angle) * rows[:, None] + np.cos(angle) * cols[None, :]) + phase))
+        part[...] = (waves[0] + waves[1]) / 2
+    return field * np.float32(spec.local_shift / np.sqrt(2))
+
+
 def taps(blur: float, shift: float) -> Floats:
     """(5,) weights of a Gaussian point spread whose image is displaced by `shift` pixels."""
     weights = np.exp(-((np.arange(-2, 3) + shift) ** 2) / (2 * blur**2))
@@ -210,7 +245,9 @@ def taps(blur: float, shift: float) -> Floats:
 def grain(spec: SceneSpec, drawing: Drawing, date: int, band: int) -> Floats:
     """(PATCH, PATCH) white noise of the sensor: a part of a noise tile that the patch, date and band choose."""
     period, _ = NOISES["grain"]
-    row, col = local_rng(spec.seed, _SENSOR, drawing.tile.row, drawing.tile.col, date, band).integers(0, period, 2)
+    more = spec.halo - halo_of(spec.pixel)  # the noise of a place is the same however far an image is bent
+    place = drawing.tile.row + more, drawing.tile.col + more
+    row, col = local_rng(spec.seed, _SENSOR, *place, date, band).integers(0, period, 2)
     return window(noise_tiles(spec.seed, spec.pixel)["grain"], int(row), int(col), (PATCH, PATCH), period)
 
 

@@ -13,6 +13,12 @@ PATCH = 512
 REACH_M = 26.0
 """Metres from which light reaches a pixel: the longest shadow, a crown's radius and the optics' blur."""
 
+LARGEST_SHIFT = 5.0
+"""Pixels by which relief and a bent image may displace what lies at a place."""
+
+LOWEST_SUN = 37.0
+"""Degrees, from which no shadow is longer than light may reach."""
+
 CHANGES = 75.0
 """True changes a square kilometre, unless asked otherwise."""
 
@@ -30,6 +36,8 @@ class SceneSpec:
     nodata_border: bool = False  # both dates end at a tilted swath edge
     estates: float = 0.0  # share of fields that are built up, a third of them at one date only
     seasons: float = 0.0  # how unlike the dates look without change: 0, the same summer; 1, any season, sun and camera
+    sun: tuple[float, float] | None = None  # azimuth, elevation at the second date, in degrees
+    local_shift: float = 0.0  # pixels by which the second image is displaced at most, smoothly, otherwise everywhere
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1:
@@ -40,13 +48,17 @@ class SceneSpec:
             raise ValueError(f"seed {self.seed} and changes {self.changes} must not be negative")
         if not (0 <= self.estates <= 1 and 0 <= self.seasons <= 1):
             raise ValueError(f"estates {self.estates} and seasons {self.seasons} must lie in 0..1")
+        if self.sun is not None and not (0 <= self.sun[0] < 360 and LOWEST_SUN <= self.sun[1] <= 90):
+            raise ValueError(f"sun {self.sun}: azimuth must lie in 0..360, elevation in {LOWEST_SUN:g}..90")
+        if not 0 <= self.local_shift <= LARGEST_SHIFT:
+            raise ValueError(f"local shift {self.local_shift} must lie in 0..{LARGEST_SHIFT:g} pixels")
         if self.dtype not in ("uint8", "uint16"):
             raise ValueError(f"dtype {self.dtype!r} must be uint8 or uint16")
 
     @property
     def halo(self) -> int:
         """Pixels beyond a patch that its pixels depend on."""
-        return halo_of(self.pixel)
+        return halo_of(self.pixel, self.local_shift)
 
     @property
     def change_rate(self) -> float:
@@ -54,9 +66,9 @@ class SceneSpec:
         return self.changes / CHANGES
 
 
-def halo_of(pixel: float) -> int:
-    """Pixels of this size within the reach of light, and of the optics."""
-    return ceil(REACH_M / pixel) + 3
+def halo_of(pixel: float, local_shift: float = 0.0) -> int:
+    """Pixels of this size within the reach of light, and of the optics, wherever they are displaced to."""
+    return ceil(REACH_M / pixel) + 3 + ceil(local_shift)
 
 
 def local_rng(seed: int, *place: int) -> np.random.Generator:

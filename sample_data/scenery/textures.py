@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from geochange.arrays import Array, Floats, Ints
-from scenery.spec import PATCH, halo_of, local_rng
+from scenery.spec import LARGEST_SHIFT, PATCH, halo_of, local_rng
 
 _NOISE, _CROWNS = 201, 202
 NOISES = {
@@ -40,7 +40,7 @@ def window(texture: Array, row: int, col: int, shape: tuple[int, int], period: i
 
 def pad_periodic(texture: Array, pixel: float) -> Array:
     """The texture with enough of its beginning repeated at its end for any window of one patch."""
-    more = PATCH + 2 * halo_of(pixel)
+    more = PATCH + 2 * halo_of(pixel, LARGEST_SHIFT)
     return np.ascontiguousarray(np.pad(texture, ((0, more), (0, more)), mode="wrap"))
 
 
