@@ -270,7 +270,14 @@ def synthetic_cases(cache: Path) -> list[Case]:
             script = [sys.executable, root / "sample_data" / "make_scene.py", folder]
             subprocess.run([*script, "--size", str(MADE_SIDE), "--seed", str(seed)], check=True)
         if not (out / "run" / "probability.tif").exists():
-            geochange.detect(folder / "before.tif", folder / "after.tif", out / "run", detector="ir-mad", threads=1)
+            geochange.detect(
+                folder / "before.tif",
+                folder / "after.tif",
+                out / "run",
+                detector="ir-mad",
+                shift_tolerance=0,
+                threads=1,
+            )
         raster = open_scores(str(out / "run" / "probability.tif"))
         codes, _ = raster.read(raster.source.grid.area)
         polygons = geopandas.read_file(folder / "truth.gpkg").geometry

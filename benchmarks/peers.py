@@ -78,7 +78,7 @@ def network_ways(out: Path, side: int) -> list[Way]:
 def mad_ways(out: Path, side: int) -> list[Way]:
     """Return ways to the multivariate alteration detection of a pair of four bands."""
     before, after = made_scene(side)
-    once = ["-d", "ir-mad", "--option", "iterations=1"]
+    once = ["-d", "ir-mad", "--option", "iterations=1", "--shift-tolerance", "0"]
     otb = [
         "otbcli_MultivariateAlterationDetector",
         "-in1",
@@ -221,8 +221,8 @@ def shapes(mask: str, out: str) -> None:
 
 def raster(before: str, after: str, out: str) -> None:
     """Find changes by MAD, and write no polygons, as the Orfeo ToolBox writes none."""
-    once = {"iterations": "1"}
-    geochange.detect(before, after, out, detector="ir-mad", detector_options=once, formats=(), overwrite=True)
+    once: dict[str, Any] = {"detector_options": {"iterations": "1"}, "shift_tolerance": 0}
+    geochange.detect(before, after, out, detector="ir-mad", formats=(), overwrite=True, **once)
 
 
 def read(*paths: str) -> None:

@@ -326,6 +326,7 @@ def default_of(parameter: Parameter) -> str:
 
 LEARNING = "learning_tables"
 SEARCHED = ("rate", "loss", "batch", "weight_decay", "encoder_rate")  # by `tune`, among its `rates`, `losses` ...
+MASKS = ("mask_before", "mask_after", "mask_values", "mask_buffer")
 NEEDED = (
     "out",
     "detector",
@@ -354,7 +355,7 @@ COMMANDS: dict[str, Command] = {
             "watch",
             "print_watched",
             first=("reference", "until_idle", *(name for name in NEEDED if name != "kinds")),
-            hidden=("labels", "label_column", "date_before", "date_after"),
+            hidden=("labels", "label_column", "date_before", "date_after", *MASKS),
         ),
         Command("refine", "print_refined"),
         Command("vectorize", "print_layer"),
@@ -386,6 +387,6 @@ COMMANDS: dict[str, Command] = {
         Command("tune", "print_tuned", tables=LEARNING, hidden=SEARCHED),
         Command("export-model", "print_exported", tables=LEARNING),
         Command("model describe", "print_described", tables=LEARNING, function="describe_model"),
-        Command("explain", "print_explained", hidden=("device", "precision", "engine", "augment")),
+        Command("explain", "print_explained", hidden=("device", "precision", "engine", "augment", "shift_tolerance")),
     )
 }

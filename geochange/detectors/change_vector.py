@@ -13,8 +13,7 @@ from geochange.detectors.contrast import (
     ContrastFitted,
     PairOptions,
     change_statistic,
-    contrast_counts,
-    counted_posterior,
+    fitted_contrast,
     require_pair,
     standardised_pair,
 )
@@ -55,5 +54,4 @@ class ChangeVector(PairOptions):
         require_pair(series, self.name)
         found = find_inliers(series, map_blocks)
         contrast = standardised_pair(found, series)
-        counts = contrast_counts(found.seen, contrast)
-        return ChangeVectorFitted(contrast, counted_posterior(counts, self.context))
+        return ChangeVectorFitted(*fitted_contrast(found.seen, contrast, self, series))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,17 @@ from geochange.arrays import Bools, Floats
 from geochange.detectors.detector import DEFAULT_TILE, MapBlocks, Scores, Series, require_dates
 from geochange.detectors.fitted_files import read_fitted, write_fitted
 from geochange.detectors.mixture import Posterior, StatisticCounts, count_statistic, fit_posterior
+from geochange.detectors.shift_tolerance import (
+    MARGIN,
+    MOST,
+    NO_TOLERANCE,
+    Fading,
+    Tolerance,
+    explained_in,
+    sample_squares,
+    squares_apart,
+    tolerant,
+)
 from geochange.detectors.statistics import CHUNK_PIXELS, Inliers, jointly_valid, total_counts, varying_bands
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
@@ -44,6 +56,7 @@ class Contrast:
     """(2 b,) float64 values of the bands at which all variates are 0."""
     frame: float | None = None
     """The value of all bands of pixels that lie around the scene, and are as unchanged as can be."""
+    tolerance: Tolerance = NO_TOLERANCE
 
     def variates(self, pixels: Floats) -> Iterator[Floats]:
         """Each variate in turn, of (2 b, ...) float32 pixels.
@@ -80,6 +93,28 @@ class Contrast:
             statistic[reduce(np.logical_and, pixels == self.frame)] = 0
         return statistic
 
+    def tolerant_statistic(self, dates: Floats, valid: Bools) -> Floats:
+        """(y, x) float32 statistic of (time, band, y, x) with the contrast's tolerance, given (time, y, x) validity."""
+        statistic = self.tile_statistic(dates)
+        if not self.tolerance.pixels:
+            return statistic
+        return tolerant(self.halves(dates), statistic, valid, self.tolerance.pixels, self.tolerance.quiet)
+
+    def halves(self, dates: Floats) -> tuple[Floats, Floats]:
+        """(k, y, x) float32 what each date of (time, band, y, x) adds to the variates."""
+        reference = np.rint(self.mean).astype(np.float32)
+        constants = (self.weights @ (reference - self.mean)).astype(np.float32)
+        by_date = np.split(self.weights.astype(np.float32), 2, axis=1)
+        before, after = np.zeros((2, len(self.weights), *dates.shape[2:]), np.float32)
+        after += constants[:, None, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for half, weights, date, means in zip((before, after), by_date, dates, np.split(reference, 2), strict=True):
+                for band, mean, column in zip(date, means, weights.T, strict=True):
+                    deviation = band - mean
+                    for k in np.flatnonzero(column):
+                        half[k] += deviation * column[k]
+        return before, after
+
 
 def standardised_difference(inliers: Inliers, varies: Bools) -> Contrast:
     """After minus before, each band of each date brought to mean 0 and deviation 1; constant bands count nothing.
@@ -105,13 +140,27 @@ def standardised_pair(inliers: Inliers, series: Series) -> Contrast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairOptions:
+class TolerantOptions:
+    """Options of every detector whose statistic is a contrast."""
+
+    shift_tolerance: int | None = None
+    """Pixels by which a place may lie elsewhere at the other date without having changed; none: what the pair speaks
+    for, 0, 2 or 3."""
+
+    def __post_init__(self) -> None:
+        if self.shift_tolerance is not None and not 0 <= self.shift_tolerance <= MOST:
+            raise BadOption(f"shift tolerance is {self.shift_tolerance} pixels; it must lie in 0..{MOST}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions(TolerantOptions):
     """Options that every detector of change between two dates has."""
 
     context: float = 0.5
     """Log-odds that a changed neighbour adds; 0 judges each pixel alone."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.context <= 10:
             raise BadOption(f"context is {self.context}; it must lie in 0..10")
 
@@ -136,6 +185,50 @@ def counted_posterior(counts: StatisticCounts, context: float, negligible: float
     return fit_posterior(counts.histogram, context, negligible, counts.ordered)
 
 
+def explained_block(
+    dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, changes: float, every: int
+) -> Fading:
+    """Kernel (halo `MARGIN`): count what tolerance explains in the parts of the block that lie in the sample."""
+    found = Fading()
+    for part in sample_squares(tile, every):
+        place = part.grow(MARGIN).slices((tile.row - MARGIN, tile.col - MARGIN))
+        pixels, seen = dates[:, :, *place], valid[:, *place]
+        found += explained_in(contrast.halves(pixels), contrast.tile_statistic(pixels), seen, changes)
+    return found
+
+
+def with_tolerance(
+    blocks: MapBlocks, contrast: Contrast, posterior: Posterior, options: TolerantOptions, series: Series
+) -> Contrast:
+    """Return the contrast with the tolerance that is asked for, or that the pair speaks for.
+
+    Args:
+        blocks: of the scene.
+        contrast: without tolerance.
+        posterior: of its statistic.
+        options: which tolerance.
+        series: the scene.
+    """
+    wanted, quiet = options.shift_tolerance, posterior.quiet
+    if wanted is not None or posterior.mixture.share == 0:
+        return replace(contrast, tolerance=Tolerance(wanted or 0, quiet))
+    every = squares_apart(prod(series.shape))
+    look = partial(explained_block, contrast=contrast, changes=posterior.even_statistic, every=every)
+    explained = total_counts(blocks(look, MARGIN))
+    return replace(contrast, tolerance=Tolerance(explained.tolerance, quiet, explained.shares))
+
+
+def fitted_contrast(
+    blocks: MapBlocks, contrast: Contrast, options: PairOptions, series: Series, negligible: float = STATISTIC_ROUNDING
+) -> tuple[Contrast, Posterior]:
+    """Return a contrast with its tolerance, and the posterior of its statistic as it is without; see `with_tolerance`.
+
+    Tolerance takes changes away, and never adds any: thresholds are those of the statistic without it.
+    """
+    posterior = counted_posterior(contrast_counts(blocks, contrast), options.context, negligible)
+    return with_tolerance(blocks, contrast, posterior, options, series), posterior
+
+
 @dataclass(frozen=True)
 class ContrastFitted:
     """A contrast with the posterior of its statistic; detectors add their name and their layers."""
@@ -150,6 +243,7 @@ class ContrastFitted:
     tiles_at_once: ClassVar[int] = 1
     default_tile: ClassVar[int] = DEFAULT_TILE
     largest_tile: ClassVar[int | None] = None
+    min_confidence: ClassVar[float] = 0.25
     objects: ClassVar[bool] = False
 
     @property
@@ -159,8 +253,8 @@ class ContrastFitted:
 
     @property
     def receptive_radius(self) -> int:
-        """What the posterior needs."""
-        return self.posterior.radius
+        """What the posterior and the tolerance need."""
+        return self.posterior.radius + self.contrast.tolerance.reach
 
     @property
     def default_overlap(self) -> int:
@@ -184,7 +278,8 @@ class ContrastFitted:
     def score(self, dates: Floats, valid: Bools, layers: tuple[str, ...] = ()) -> Scores:
         """Score tiles, see `Fitted.score`."""
         joint = jointly_valid(valid)
-        statistic = np.stack([self.contrast.tile_statistic(tile) for tile in dates])
+        pairs = zip(dates, valid, strict=True)
+        statistic = np.stack([self.contrast.tolerant_statistic(tile, seen) for tile, seen in pairs])
         probability = self.posterior.probability(statistic, joint)
         drawn = {name: np.stack([self.layer(name, tile) for tile in dates]) for name in layers}
         for values in drawn.values():
@@ -197,6 +292,7 @@ class ContrastFitted:
             "mixture": self.posterior.to_json()["mixture"],
             "thresholds": dict(self.thresholds),
             "mean": self.contrast.mean.tolist(),
+            "shift_tolerance": self.contrast.tolerance.to_json(),
             **self.remarks(),
         }
 
@@ -211,7 +307,12 @@ class ContrastFitted:
 
     def save(self, folder: Path) -> None:
         """Write the posterior, the contrast, and the further fields."""
-        numbers = {"posterior": self.posterior.to_json(), "frame": self.contrast.frame, **self.numbers()}
+        numbers = {
+            "posterior": self.posterior.to_json(),
+            "frame": self.contrast.frame,
+            "tolerance": self.contrast.tolerance.to_json(),
+            **self.numbers(),
+        }
         arrays = {name: getattr(self, name) for name in self.arrays}
         write_fitted(
             folder, self.name, numbers, {"weights": self.contrast.weights, "mean": self.contrast.mean, **arrays}
@@ -222,6 +323,7 @@ class ContrastFitted:
         """Read what `save` wrote."""
         numbers, arrays = read_fitted(folder, cls.name, ("weights", "mean", *cls.arrays))
         posterior, frame = Posterior.from_json(numbers.pop("posterior")), numbers.pop("frame")
+        tolerance = Tolerance.from_json(numbers.pop("tolerance"))
         further = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()}
         further |= {name: arrays[name] for name in cls.arrays}
-        return cls(Contrast(arrays["weights"], arrays["mean"], frame), posterior, **further)
+        return cls(Contrast(arrays["weights"], arrays["mean"], frame, tolerance), posterior, **further)

@@ -155,6 +155,12 @@ def values_for(detector: Detector | Fitted) -> Values:
     return wanted
 
 
+def confidence_for(wanted: float | None, fitted: Fitted) -> float:
+    """Return the least confidence of a change: as given, else what the detector's `min_confidence` says, else 0."""
+    own: float = getattr(fitted, "min_confidence", 0.0)
+    return own if wanted is None else wanted
+
+
 class Detector(Protocol):
     """A way of detecting change: a frozen dataclass of its options."""
 

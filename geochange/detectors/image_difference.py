@@ -13,8 +13,7 @@ from geochange.arrays import Bools, Floats
 from geochange.detectors.contrast import (
     ContrastFitted,
     PairOptions,
-    contrast_counts,
-    counted_posterior,
+    fitted_contrast,
     require_pair,
     standardised_difference,
 )
@@ -130,5 +129,5 @@ class ImageDifference(PairOptions):
         found = find_inliers(series, blocks, FLAT if self.index else None)
         varies = varying_bands(found.moments, self.index or (self.band,))
         contrast = standardised_difference(found, varies)
-        posterior = counted_posterior(contrast_counts(found.seen, contrast), self.context)
-        return ImageDifferenceFitted(contrast, posterior, selection.places, len(series.bands))
+        fitted = fitted_contrast(found.seen, contrast, self, series)
+        return ImageDifferenceFitted(*fitted, selection.places, len(series.bands))

@@ -24,7 +24,6 @@ from geochange.detectors.reweighting import (
     fitted_parts,
     on_bands,
     reweight,
-    reweighted_posterior,
 )
 from geochange.detectors.statistics import Moments, find_inliers, varying_bands
 
@@ -80,4 +79,4 @@ class IrMad(Reweighting):
         inliers = find_inliers(series, map_blocks)
         solve = on_bands(partial(mad_variates, ridge=self.ridge), varying_bands(inliers.moments, series.bands))
         found = reweight(inliers, solve, self)
-        return IrMadFitted(*fitted_parts(inliers, found, reweighted_posterior(inliers, found, self)))
+        return IrMadFitted(*fitted_parts(inliers, found, self, series))

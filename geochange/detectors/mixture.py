@@ -276,6 +276,21 @@ class Posterior:
         """Pixels of context that `probability` needs."""
         return 1 if self.context else 0
 
+    @property
+    def quiet(self) -> float:
+        """The largest statistic that is no change whatever its neighbours are."""
+        return self._last_below(-8 * self.context - 1)
+
+    @property
+    def even_statistic(self) -> float:
+        """The statistic from which a pixel among undecided neighbours is changed."""
+        return self._last_below(0)
+
+    def _last_below(self, log_odds: float) -> float:
+        """Return the statistic of the last bin whose log-odds are less; 0 where all are more."""
+        bin_ = int(np.searchsorted(self.log_odds, log_odds))
+        return float(bin_values()[bin_ - 1]) if bin_ else 0.0
+
     def probability(self, statistic: Floats, valid: Bools) -> Floats:
         """(n, y, x) float32 probability of change of a statistic; pixels that are not valid do not count.
 

@@ -50,8 +50,15 @@ class DetectorOptions(NetworkOptions):
     detector_options: Mapping[str, str] = field(default_factory=dict, metadata={"flags": ("--option",)})
     """Option of the detector; may be given again."""
 
+    shift_tolerance: int | None = None
+    """Pixels by which a place may lie elsewhere at the other date without having changed, for detectors that need no
+    training; none: what the pair speaks for, 0, 2 or 3."""
+
     def own_options(self) -> dict[str, Any]:
         """Return the options of the detector: those by name, and those of a network that are not at their default."""
         given = {each.name: getattr(self, each.name) for each in fields(NetworkOptions)}
         defaults = {each.name: each.default for each in fields(NetworkOptions)}
-        return {**self.detector_options, **{key: value for key, value in given.items() if value != defaults[key]}}
+        own = {key: value for key, value in given.items() if value != defaults[key]}
+        if self.shift_tolerance is not None:
+            own["shift_tolerance"] = self.shift_tolerance
+        return {**self.detector_options, **own}

@@ -21,10 +21,12 @@ from geochange.detectors.contrast import (
     STATISTIC_ROUNDING,
     Contrast,
     ContrastFitted,
+    TolerantOptions,
     contrast_counts,
     counted_posterior,
     require_pair,
     standardised_pair,
+    with_tolerance,
 )
 from geochange.detectors.detector import MapBlocks, Scores, Series
 from geochange.detectors.mixture import StatisticCounts, ceiling_of, count_statistic
@@ -94,7 +96,7 @@ class DifferenceImage:
 
     def __call__(self, dates: Floats, valid: Bools) -> Floats:
         """(y - 2, x - 2) float32 lengths, without the outermost pixels; 0 where not valid."""
-        statistic = np.minimum(self.contrast.tile_statistic(dates), np.float32(self.ceiling))
+        statistic = np.minimum(self.contrast.tolerant_statistic(dates, valid), np.float32(self.ceiling))
         lengths = np.sqrt(statistic) * jointly_valid(valid)
         inner: Floats = np.minimum(lengths[INNER], largest_neighbour(lengths))
         return inner
@@ -171,8 +173,8 @@ class PcaKMeansFitted(ContrastFitted):
 
     @property
     def receptive_radius(self) -> int:
-        """What the filter and the posterior need."""
-        return len(self.kernel) // 2 + 1 + self.posterior.radius
+        """What the filter, the posterior and the tolerance need."""
+        return len(self.kernel) // 2 + 1 + self.posterior.radius + self.contrast.tolerance.reach
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -200,6 +202,7 @@ class PcaKMeansFitted(ContrastFitted):
             "mixture": self.posterior.to_json()["mixture"],
             "thresholds": dict(self.thresholds),
             "kernel": self.kernel.tolist(),
+            "shift_tolerance": self.contrast.tolerance.to_json(),
             **self.remarks(),
         }
 
@@ -209,7 +212,7 @@ class PcaKMeansFitted(ContrastFitted):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PcaKMeans:
+class PcaKMeans(TolerantOptions):
     """Two means of the principal components of each pixel's neighbourhood in the difference image."""
 
     name: ClassVar[str] = "pca-kmeans"
@@ -223,6 +226,7 @@ class PcaKMeans:
     """Share of the neighbourhoods' variance that the components keep."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size % 2 == 0 or not 1 <= self.size <= 31:
             raise BadOption(f"size is {self.size}; it must be an odd number in 1..31")
         if not 0 < self.energy <= 1:
@@ -233,13 +237,16 @@ class PcaKMeans:
         require_pair(series, self.name)
         inliers = find_inliers(series, map_blocks)
         contrast = standardised_pair(inliers, series)
-        ceiling = ceiling_of(contrast_counts(inliers.seen, contrast).histogram, STATISTIC_ROUNDING)
+        lengths = contrast_counts(inliers.seen, contrast)
+        ceiling = ceiling_of(lengths.histogram, STATISTIC_ROUNDING)
         difference = DifferenceImage(contrast, min(ceiling, LARGEST_STATISTIC))
         kernel, boundary = self._filter(series, inliers.within, difference)
         respond = partial(response_block, difference=difference, kernel=kernel)
         counts = total_counts(inliers.seen(respond, self.size // 2 + 1))
         posterior = counted_posterior(counts, 0.0)
-        return PcaKMeansFitted(contrast, posterior, kernel, boundary, difference.ceiling)
+        alone = counted_posterior(lengths, 0.0)  # of each pixel's own length
+        tolerant = with_tolerance(inliers.seen, contrast, alone, self, series)
+        return PcaKMeansFitted(tolerant, posterior, kernel, boundary, difference.ceiling)
 
     def _filter(self, series: Series, map_blocks: MapBlocks, difference: DifferenceImage) -> tuple[Floats, float]:
         """Return the (h, h) filter, and the squared response midway between the means."""

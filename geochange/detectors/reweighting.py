@@ -16,10 +16,10 @@ from geochange.detectors.contrast import (
     Contrast,
     ContrastFitted,
     PairOptions,
-    contrast_counts,
-    counted_posterior,
+    fitted_contrast,
 )
-from geochange.detectors.mixture import Posterior, bin_values, statistic_bins
+from geochange.detectors.detector import Series
+from geochange.detectors.mixture import bin_values, statistic_bins
 from geochange.detectors.statistics import Inliers, Moments, chunks_of, moments_of, sample_scene, valid_pixels
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
@@ -192,12 +192,6 @@ def _until_still(
     return found
 
 
-def reweighted_posterior(inliers: Inliers, found: Reweighted, options: Reweighting) -> Posterior:
-    """Fit the posterior of the statistic over the whole scene."""
-    counts = contrast_counts(inliers.seen, found.contrast)
-    return counted_posterior(counts, options.context, STATISTIC_ROUNDING / options.ridge)
-
-
 @dataclass(frozen=True)
 class ReweightedFitted(ContrastFitted):
     """Variates with their no-change deviations; `variates_layer` names them."""
@@ -238,14 +232,16 @@ class ReweightedFitted(ContrastFitted):
         return {**super().summary(), **self.numbers()}
 
 
-def fitted_parts(inliers: Inliers, found: Reweighted, posterior: Posterior) -> tuple[Any, ...]:
-    """Return the fields of a `ReweightedFitted`, in order."""
+def fitted_parts(inliers: Inliers, found: Reweighted, options: Reweighting, series: Series) -> tuple[Any, ...]:
+    """Return the fields of a `ReweightedFitted`, in order.
+
+    Args:
+        inliers: of the scene.
+        found: where the iteration ended.
+        options: of the detector.
+        series: the scene.
+    """
+    contrast = replace(found.contrast, frame=inliers.frame)
+    fitted = fitted_contrast(inliers.seen, contrast, options, series, STATISTIC_ROUNDING / options.ridge)
     scales, similarity = found.scales.tolist(), found.variates.similarity.tolist()
-    return (
-        replace(found.contrast, frame=inliers.frame),
-        posterior,
-        tuple(scales),
-        tuple(similarity),
-        found.freedom,
-        found.iterations,
-    )
+    return *fitted, tuple(scales), tuple(similarity), found.freedom, found.iterations

@@ -23,7 +23,6 @@ from geochange.detectors.reweighting import (
     fitted_parts,
     on_bands,
     reweight,
-    reweighted_posterior,
 )
 from geochange.detectors.statistics import Moments, find_inliers, varying_bands
 
@@ -74,4 +73,4 @@ class SlowFeatures(Reweighting):
         inliers = find_inliers(series, map_blocks)
         solve = on_bands(partial(slow_features, ridge=self.ridge), varying_bands(inliers.moments, series.bands))
         found = reweight(inliers, solve, self)
-        return SlowFeaturesFitted(*fitted_parts(inliers, found, reweighted_posterior(inliers, found, self)))
+        return SlowFeaturesFitted(*fitted_parts(inliers, found, self, series))

@@ -15,7 +15,7 @@ from geochange.engine.work import Work
 from geochange.kinds.measure import KindWork
 from geochange.kinds.rules import SMOOTH_RADIUS, smooth_kinds
 from geochange.polygons.export import FeatureLayer, write_features
-from geochange.polygons.features import map_polygons, measure
+from geochange.polygons.features import map_polygons, outline_measures
 from geochange.polygons.options import MinArea
 from geochange.polygons.regions import BlockRegions, RegionFilter, Regions, trace_block
 from geochange.polygons.seams import SeamMerger
@@ -34,6 +34,8 @@ OWN_COLUMNS = {
     "area_m2": pa.float64(),
     "area_px": pa.int64(),
     "perimeter_m": pa.float64(),
+    "width_m": pa.float64(),
+    "compactness": pa.float64(),
 }
 """Columns of a piece that are its own; all others are those of the change that it was cut from."""
 
@@ -111,12 +113,11 @@ def _piece_batches(
 
 def _measured(regions: Regions, features: FeatureFile, grid: Grid) -> dict[str, pa.Array]:
     mapped = map_polygons(regions.polygons, grid)
-    area, perimeter = measure(regions.polygons, grid, mapped)
+    measured = outline_measures(regions.polygons, grid, mapped)
     placed: Array = shapely.orient_polygons(reproject_polygons(mapped, grid.crs, features.crs, "the image"))
     return {
-        "area_m2": pa.array(area, from_pandas=True),
+        **{name: pa.array(values, from_pandas=True) for name, values in measured.items()},
         "area_px": pa.array(regions.counts.area_px),
-        "perimeter_m": pa.array(perimeter, from_pandas=True),
         GEOMETRY: pa.array(shapely.to_wkb(placed), pa.binary()),
     }
 

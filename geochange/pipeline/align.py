@@ -21,7 +21,7 @@ from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import RESAMPLINGS, open_image, open_scene
+from geochange.scenes.pairing import RESAMPLINGS, masked, open_image, open_scene
 from geochange.scenes.registration import Shift
 from geochange.scenes.scene import open_grid, open_masked
 from geochange.scenes.warped import WarpedSource
@@ -82,11 +82,12 @@ def align(
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     path, options = Path(out), replace(options, align=True)
     require_geotiff(path)
-    require_writable([path], overwrite=overwrite, inputs=[before, after])
+    inputs = [before, after, options.mask_before, options.mask_after]
+    require_writable([path], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
-    with open_work(cluster, listener, Needs(inputs=[before, after], folder=path.absolute().parent)) as work:
+    with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
         shift = measure_shift(scene, work) if remove_shift else None
-        source = open_image(after, 1, options).stored()
+        source = masked(open_image(after, 1, options), options.mask_after, options).stored()
         grid = open_grid(os.fspath(before))
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)

@@ -167,7 +167,7 @@ def detect(
     _require_options(scene, options)
     review = review_of(options)
     identity = _identity(scene, options, review)
-    inputs = [before, *between, after, options.aoi, options.labels]
+    inputs = [before, *between, after, options.aoi, options.mask_before, options.mask_after, options.labels]
     inputs += options.own_options().values()
     folder = run_folder(out, cluster.scratch, COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     results = folder.place if is_bucket(out) else folder.out
@@ -232,7 +232,8 @@ def _without_shift(
 
 def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) -> dict[str, Any]:
     labels = options.labels if review is None else None  # a review tells itself what has been decided
-    named = {"aoi": options.aoi, "labels": labels, **options.own_options()}
+    masks = {"mask_before": options.mask_before, "mask_after": options.mask_after}
+    named = {"aoi": options.aoi, **masks, "labels": labels, **options.own_options()}
     return plain(
         ({} if review is None else {"review": review.identity()})
         | {

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DATES = "before", "after"
 OUT = "out"
-PATHS = "aoi", "labels"
+PATHS = "aoi", "mask_before", "mask_after", "labels"
 HINTS = get_type_hints(DetectOptions)
 PAIR = pa.field("pair", pa.string()), pa.field("pair_id", pa.int64())
 """Columns of a merged layer: the pair, and the number of the change in it."""

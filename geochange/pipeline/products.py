@@ -17,7 +17,7 @@ import numpy as np
 
 from geochange.arrays import Bools
 from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
-from geochange.detectors.detector import Fitted
+from geochange.detectors.detector import Fitted, confidence_for
 from geochange.engine.blocks import PROBABILITY, BlockStore
 from geochange.engine.cog import RasterSpec, build_vrt
 from geochange.engine.cog_assembly import Level
@@ -81,6 +81,7 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
                 each.result()
     return _record(run, inference.fitted) | {
         **found.chosen.to_record(),
+        "min_confidence": confidence_for(run.options.min_confidence, inference.fitted),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
         **kinds,
         "files": {
@@ -137,7 +138,8 @@ def _spec(run: DetectionRun, inference: Inference, name: str) -> RasterSpec:
     if name != PROBABILITY:
         return layer_spec(grid, name, fitted.layers[name], fitted.name)
     thresholds = {} if fitted.objects else fitted.thresholds
-    return probability_spec(grid, np.dtype(run.options.dtype), fitted.classes, thresholds, Provenance(fitted.name))
+    provenance = Provenance(fitted.name, min_confidence=confidence_for(None, fitted))
+    return probability_spec(grid, np.dtype(run.options.dtype), fitted.classes, thresholds, provenance)
 
 
 def _compress(run: DetectionRun, spec: RasterSpec, source: Path) -> list[Level]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +37,7 @@ from geochange.probability.raster import (
 )
 from geochange.probability.refinement import ScorePart, Step, apply_steps
 from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.lengths import length_on, shown_length
 from geochange.scenes.pairing import RESAMPLINGS
 from geochange.scenes.scene import open_file, open_masked
 from geochange.scenes.source import Source, read_beyond
@@ -92,27 +91,7 @@ def describe(options: RefineOptions) -> list[str]:
         for step in _led_steps(options)
     ]
     discs = (("open", options.opening), ("close", options.closing))
-    return led + [f"{name} {_shown(radius)}" for name, radius in discs if radius is not None]
-
-
-def _shown(radius: str | float) -> str:
-    return radius if isinstance(radius, str) else f"{radius:g}"
-
-
-def parse_radius(name: str, text: str | float) -> tuple[float, bool]:
-    """Parse `2` or `2m` as (2.0, False), metres, and `3px` as (3.0, True), pixels.
-
-    Raises:
-        BadOption: it is neither, or not above 0.
-    """
-    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*(px|m)?\s*", str(text))
-    try:
-        amount = float(match[1]) if match else -1.0
-    except ValueError:
-        amount = -1.0
-    if match is None or not (amount > 0 and isfinite(amount)):
-        raise BadOption(f"{name} {_shown(text)} must be a radius above 0: metres, as in 2, or pixels, as in 3px")
-    return amount, match[2] == "px"
+    return led + [f"{name} {shown_length(radius)}" for name, radius in discs if radius is not None]
 
 
 def disc_on(name: str, text: str | float, grid: Grid) -> Disc:
@@ -121,13 +100,11 @@ def disc_on(name: str, text: str | float, grid: Grid) -> Disc:
     Raises:
         BadOption: metres without a CRS, or a disc of just one pixel or of too many.
     """
-    amount, in_pixels = parse_radius(name, text)
-    metres = (1.0, 1.0) if in_pixels else grid.pixel_metres
-    if metres is None:
-        raise BadOption(f"{name} {_shown(text)} is in metres, which needs a CRS; give pixels, as in {name} 3px")
-    radii = tuple(amount / size for size in metres)
+    radii = length_on(name, text, grid)
     if not 1 <= max(radii) <= LARGEST_DISC:
-        raise BadOption(f"{name} {_shown(text)} is {max(radii):.3g} pixels here; it must be within 1..{LARGEST_DISC}")
+        raise BadOption(
+            f"{name} {shown_length(text)} is {max(radii):.3g} pixels here; it must be within 1..{LARGEST_DISC}"
+        )
     return Disc.of_radius(*radii)
 
 

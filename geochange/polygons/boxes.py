@@ -63,7 +63,8 @@ class BoxMerger:
 def regions_of(boxes: Boxes) -> Regions:
     """Turn boxes into regions: their scores are those of all their pixels; they begin at the pixel of their centre."""
     area = np.maximum(np.rint(boxes.areas / PIXEL_PARTS**2).astype(np.int64), 1)
-    counts = Counts(boxes.classes.astype(np.uint8), area, boxes.scores * area, boxes.scores, boxes.on_edge)
+    none = np.zeros_like(area)
+    counts = Counts(boxes.classes.astype(np.uint8), area, boxes.scores * area, boxes.scores, boxes.on_edge, none, none)
     return Regions(counts, boxes.centres, boxes.polygons())
 
 

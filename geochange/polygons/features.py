@@ -13,13 +13,18 @@ from affine import Affine
 from pyproj import CRS
 
 from geochange.arrays import Array, Floats
+from geochange.polygons.confidence import confidence_of, contrast_of
 from geochange.polygons.regions import Regions
 from geochange.scenes.grid import Grid, map_points
 from geochange.scenes.ground import geodesic_measures, metres_per_unit, plane_measures
 
 UNREVIEWED = "unreviewed"
 SCORE_DECIMALS = 6
+SHAPE_DECIMALS = 4
 MEASURE_DECIMALS = 4  # of metres and square metres: a tenth of a millimetre
+
+MEASURES = ("area_m2", "perimeter_m", "width_m", "compactness")
+"""Columns that follow from the outline."""
 
 SCHEMA = pa.schema(
     {
@@ -31,6 +36,10 @@ SCHEMA = pa.schema(
         "area_px": pa.int64(),
         "perimeter_m": pa.float64(),
         "on_edge": pa.bool_(),
+        "width_m": pa.float64(),
+        "compactness": pa.float64(),
+        "contrast": pa.float64(),
+        "confidence": pa.float64(),
         "date_before": pa.string(),
         "date_after": pa.string(),
         "status": pa.string(),
@@ -73,7 +82,9 @@ def feature_batches(chunks: Iterable[Regions], layer: ChangeLayer, first: int = 
     """Features of regions, one batch a chunk, numbered in their order from `first`.
 
     `area_m2` and `perimeter_m` (of shells and holes) measure the polygons as they are, `area_px` counts the
-    pixels: the two areas differ where polygons have been simplified.
+    pixels: the two areas differ where polygons have been simplified. `width_m` is that of a long strip of the same area
+    and perimeter, `compactness` is 1 for a square and less for all that is longer or more indented, `contrast` is the
+    mean score less that of the pixels around, and `confidence` follows from width and contrast.
     """
     number = first
     for regions in chunks:
@@ -84,16 +95,20 @@ def feature_batches(chunks: Iterable[Regions], layer: ChangeLayer, first: int = 
 def _feature_batch(regions: Regions, layer: ChangeLayer, number: int) -> pa.RecordBatch:
     counts, size = regions.counts, len(regions)
     mapped = map_polygons(regions.polygons, layer.grid)
-    area, perimeter = measure(regions.polygons, layer.grid, mapped)
+    measured = outline_measures(regions.polygons, layer.grid, mapped)
     columns = {
         "id": np.arange(number, number + size),
         "label": np.array(("", *layer.labels), object)[counts.classes],
         "score_mean": np.round(counts.score_sum / counts.area_px * layer.score_scale, SCORE_DECIMALS),
         "score_max": np.round(counts.score_max * layer.score_scale, SCORE_DECIMALS),
-        "area_m2": area,
+        "area_m2": measured["area_m2"],
         "area_px": counts.area_px,
-        "perimeter_m": perimeter,
+        "perimeter_m": measured["perimeter_m"],
         "on_edge": counts.on_edge,
+        "width_m": measured["width_m"],
+        "compactness": measured["compactness"],
+        "contrast": np.round(contrast_of(counts) * layer.score_scale, SCORE_DECIMALS),
+        "confidence": np.round(confidence_of(counts, layer.score_scale), SCORE_DECIMALS),
         "date_before": [layer.date_before] * size,
         "date_after": [layer.date_after] * size,
         "status": [UNREVIEWED] * size,
@@ -102,6 +117,17 @@ def _feature_batch(regions: Regions, layer: ChangeLayer, number: int) -> pa.Reco
     }
     arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in SCHEMA]
     return pa.record_batch(arrays, schema=SCHEMA)
+
+
+def outline_measures(polygons: Array, grid: Grid, mapped: Array | None = None) -> dict[str, Floats]:
+    """Measure (n,) outlines, as columns of the names of `MEASURES`; arguments as for `measure`."""
+    area, perimeter = measure(polygons, grid, mapped)
+    return {
+        "area_m2": area,
+        "perimeter_m": perimeter,
+        "width_m": np.round(2 * area / perimeter, MEASURE_DECIMALS),
+        "compactness": np.round(16 * shapely.area(polygons) / shapely.length(polygons) ** 2, SHAPE_DECIMALS),
+    }
 
 
 def map_polygons(polygons: Array, grid: Grid) -> Array:

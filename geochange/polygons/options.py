@@ -75,6 +75,10 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
     connectivity: Literal[4, 8] = 4
     """8: pixels that touch at a corner are one change; 4: they are not."""
 
+    min_confidence: float | None = None
+    """Least confidence of a change, 0 to 1, by its width and by how far it stands out; slivers have little. None: what
+    the detector has, 0.25 for those without training, 0 for networks."""
+
     simplify: float = 0.0
     """Tolerance for simpler outlines, in metres, or in pixels where there is no CRS; 0 keeps pixel edges."""
 
@@ -86,6 +90,8 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise BadOption(f"min-confidence {self.min_confidence:g} must lie in 0..1")
         if not 0 <= self.simplify < inf:
             raise BadOption(f"simplify {self.simplify} must be 0 or more metres")
         if long := [date for date in (self.date_before, self.date_after) if date and len(date) > LONGEST_DATE]:

@@ -15,6 +15,7 @@ import shapely
 from scipy import ndimage
 
 from geochange.arrays import Array, Bools, Ints
+from geochange.polygons.confidence import confidence_of
 from geochange.polygons.rings import Corners, Rings, find_corners, trace_rings
 from geochange.scenes.grid import Tile
 
@@ -40,6 +41,12 @@ class Counts:
     on_edge: Bools
     """(n,) whether a pixel has a 4-neighbour that is not valid or lies outside the scene."""
 
+    rim: Ints
+    """(n,) int64 sides of pixels that a valid pixel of another class, or of none, lies behind."""
+
+    rim_sum: Ints
+    """(n,) int64 sum of the stored scores behind these sides."""
+
     def __len__(self) -> int:
         return self.classes.size
 
@@ -55,6 +62,8 @@ class Counts:
         np.add.at(grouped.score_sum, group, self.score_sum)
         np.maximum.at(grouped.score_max, group, self.score_max)
         np.logical_or.at(grouped.on_edge, group, self.on_edge)
+        np.add.at(grouped.rim, group, self.rim)
+        np.add.at(grouped.rim_sum, group, self.rim_sum)
         return grouped
 
 
@@ -64,10 +73,13 @@ class RegionFilter:
 
     min_area: int = 0  # pixels
     min_peak: int = 0  # stored score that one pixel must reach: the upper threshold of a hysteresis
+    min_confidence: float = 0.0  # see `confidence_of`
+    score_scale: float = 1.0  # what a stored score of 1 means
 
     def keeps(self, counts: Counts) -> Bools:
-        """(n,) whether a region is large and strong enough."""
-        return (counts.area_px >= self.min_area) & (counts.score_max >= self.min_peak)
+        """(n,) whether a region is large, strong and sure enough."""
+        kept = (counts.area_px >= self.min_area) & (counts.score_max >= self.min_peak)
+        return kept & (confidence_of(counts, self.score_scale) >= self.min_confidence) if self.min_confidence else kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,6 +200,7 @@ def trace_block(
     parts = label_classes(changed, 4)
     regions = parts if connectivity == 4 else label_classes(changed, 8)
     counts = _count(regions, changed, scores[inner], _beside_invalid(valid))
+    _count_rims(counts, regions, np.where(valid, classes, 0), scores, valid)
     seam = _seam_pixels(parts, block, scene)
     region_of_part = _pair_labels(parts, regions)
     reaches_seam = np.zeros(len(counts), bool)
@@ -276,8 +289,8 @@ def _check(classes: Ints, scores: Ints, valid: Bools, block: Tile, connectivity:
 
 
 def _no_counts(count: int) -> Counts:
-    area_px, score_sum, score_max = np.zeros((3, count), np.int64)
-    return Counts(np.zeros(count, np.uint8), area_px, score_sum, score_max, np.zeros(count, bool))
+    area_px, score_sum, score_max, rim, rim_sum = np.zeros((5, count), np.int64)
+    return Counts(np.zeros(count, np.uint8), area_px, score_sum, score_max, np.zeros(count, bool), rim, rim_sum)
 
 
 def _count(labels: Ints, classes: Ints, scores: Ints, beside_invalid: Bools) -> Counts:
@@ -292,6 +305,17 @@ def _count(labels: Ints, classes: Ints, scores: Ints, beside_invalid: Bools) -> 
     np.maximum.at(counts.score_max, region, score)
     counts.on_edge[labels[beside_invalid & (labels > 0)] - 1] = True
     return counts
+
+
+def _count_rims(counts: Counts, labels: Ints, classes: Ints, scores: Ints, valid: Bools) -> None:
+    """Count the sides of regions 1..n of (y, x) labels, and the scores behind them; the rest with one pixel around."""
+    own = classes[1:-1, 1:-1]
+    before, here, behind = slice(0, -2), slice(1, -1), slice(2, None)
+    for rows, cols in ((before, here), (behind, here), (here, before), (here, behind)):
+        pixels = np.flatnonzero((labels > 0) & valid[rows, cols] & (classes[rows, cols] != own))
+        region = labels.ravel()[pixels] - 1
+        np.add.at(counts.rim, region, 1)
+        np.add.at(counts.rim_sum, region, scores[rows, cols].ravel()[pixels].astype(np.int64))
 
 
 def _beside_invalid(valid: Bools) -> Bools:

@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
         "score_sum": pa.int64(),
         "score_max": pa.int64(),
         "on_edge": pa.bool_(),
+        "rim": pa.int64(),
+        "rim_sum": pa.int64(),
         "polygon": pa.large_binary(),
     }
 )
@@ -50,6 +52,7 @@ _CREATE = """
 CREATE TABLE regions (
     place INTEGER PRIMARY KEY,
     class INTEGER, area_px INTEGER, score_sum INTEGER, score_max INTEGER, on_edge INTEGER,
+    rim INTEGER, rim_sum INTEGER,
     polygon BLOB
 )
 """
@@ -129,7 +132,9 @@ class RegionStore:
             return
         try:
             with self._reporting_full_disks(), self._database:
-                self._database.executemany("INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?)", _rows(regions.sort()))
+                self._database.executemany(
+                    "INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _rows(regions.sort())
+                )
         except sqlite3.IntegrityError as error:
             raise ValueError("two regions begin at one pixel: a block was added twice, or blocks overlap") from error
         self._length += len(regions)
@@ -238,6 +243,8 @@ def _columns(regions: Regions) -> Sequence[Array]:
         counts.score_sum,
         counts.score_max,
         counts.on_edge,
+        counts.rim,
+        counts.rim_sum,
         shapely.to_wkb(regions.polygons),
     )
 
@@ -258,7 +265,7 @@ _STORED = [field.with_type(pa.int64()) if field.name == "on_edge" else field for
 
 def _regions(table: pa.RecordBatch) -> Regions:
     columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in SCHEMA.names}
-    counts = Counts(*(columns[name] for name in ("class", "area_px", "score_sum", "score_max", "on_edge")))
+    counts = Counts(*(columns[name] for name in SCHEMA.names[1:-1]))
     place = columns["place"]
     first = np.stack([place >> 32, place & 0xFFFFFFFF], axis=1)
     return Regions(counts, first, shapely.from_wkb(columns["polygon"]))

@@ -105,7 +105,12 @@ def found_regions(raster: ScoreRaster, options: RegionOptions, work: Work, scrat
     """Find the regions of a raster; the stores in the scratch folder are gone at the end."""
     smallest = options.smallest_on(raster.source.grid, raster.source.name)
     chosen = resolve_threshold(raster, options, work)
-    keep = RegionFilter(min_area=smallest.pixels, min_peak=cutoff_of(chosen.threshold.peak, raster.step))
+    keep = RegionFilter(
+        min_area=smallest.pixels,
+        min_peak=cutoff_of(chosen.threshold.peak, raster.step),
+        min_confidence=raster.provenance.min_confidence if options.min_confidence is None else options.min_confidence,
+        score_scale=raster.step,
+    )
     rows = band_rows(raster.source.grid)
     with RegionStore(scratch, rows) as store, RegionStore(scratch, rows) as simple:
         tracing = Tracing(

@@ -32,6 +32,7 @@ FUSION_TAG = "GEOCHANGE_FUSION"
 THRESHOLDS_TAG = "GEOCHANGE_THRESHOLDS"
 CLASSES_TAG = "GEOCHANGE_CLASSES"
 REFINED_TAG = "GEOCHANGE_REFINED"
+CONFIDENCE_TAG = "GEOCHANGE_MIN_CONFIDENCE"
 
 
 def quantise(probability: Floats, valid: Bools, dtype: np.dtype[Any]) -> Array:
@@ -65,6 +66,7 @@ class Provenance:
     detector: str | None = None
     refined: tuple[str, ...] = ()  # corrections of `refine`
     fusion: Mapping[str, Any] | None = None
+    min_confidence: float = 0.0  # of a change, where nothing else is asked for
 
 
 def probability_spec(
@@ -85,6 +87,7 @@ def probability_spec(
         THRESHOLDS_TAG: json.dumps(dict(thresholds)),
         CLASSES_TAG: json.dumps(classes),
         REFINED_TAG: json.dumps(provenance.refined) if provenance.refined else None,
+        CONFIDENCE_TAG: f"{provenance.min_confidence:g}" if provenance.min_confidence else None,
     }
     return RasterSpec(
         grid=grid,
@@ -203,9 +206,21 @@ def open_scores(path: str) -> ScoreRaster:
         _stored_names(path, tags, CLASSES_TAG) if CLASSES_TAG in tags else _class_names(described),
         scale if source.dtype.kind in "iub" else 1 / FLOAT_STEPS,
         _stored_thresholds(path, tags),
-        Provenance(tags.get(DETECTOR_TAG), _stored_names(path, tags, REFINED_TAG)),
+        Provenance(
+            tags.get(DETECTOR_TAG),
+            _stored_names(path, tags, REFINED_TAG),
+            min_confidence=_stored_confidence(path, tags),
+        ),
         declared=CLASSES_TAG in tags or scale != 1,
     )
+
+
+def _stored_confidence(path: str, tags: Mapping[str, str]) -> float:
+    with parsing(f"{path}: its tag {CONFIDENCE_TAG}", "a share"):
+        stored = float(tags.get(CONFIDENCE_TAG, "0"))
+        if not 0 <= stored <= 1:
+            raise ValueError(f"{stored} does not lie in 0..1")
+    return stored
 
 
 def _stored_names(path: str, tags: Mapping[str, str], tag: str) -> tuple[str, ...]:

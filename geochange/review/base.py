@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +15,23 @@ from affine import Affine
 
 from geochange.arrays import Array, Floats, Ints
 from geochange.parsing import parsing
+from geochange.polygons.features import MEASURES
 
 GPKG_HEADER = 8  # bytes of a geometry before its envelope
 ENVELOPE_BYTES = (0, 32, 48, 48, 64)
 
 MOST = 1 << 32  # no id lies beyond
 
-ATTRIBUTES = ("label", "score_mean", "score_max", "area_m2", "area_px", "perimeter_m", "on_edge")
+ATTRIBUTES = (
+    "label",
+    "score_mean",
+    "score_max",
+    *MEASURES,
+    "area_px",
+    "on_edge",
+    "contrast",
+    "confidence",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +124,23 @@ class Base:
     def attributes(self, number: int) -> dict[str, Any]:
         """Attributes of one change, by name."""
         with self._opened() as database:
-            row = database.execute(f"SELECT {', '.join(ATTRIBUTES)} FROM changes WHERE id = ?", (number,)).fetchone()
+            columns = ", ".join(_columns(database, ATTRIBUTES))
+            row = database.execute(f"SELECT {columns} FROM changes WHERE id = ?", (number,)).fetchone()
         return dict(zip(ATTRIBUTES, row, strict=True))
 
     def rows(self, names: list[str], chunk: int = 5000) -> Iterator[list[tuple[int, bytes, dict[str, Any]]]]:
         """Yield id, stored geometry and named attributes of all changes, by ascending id, in chunks."""
         with self._opened() as database:
-            found = database.execute(f"SELECT id, geom, {', '.join(names)} FROM changes ORDER BY id")
+            columns = ", ".join(_columns(database, names))
+            found = database.execute(f"SELECT id, geom, {columns} FROM changes ORDER BY id")
             while rows := found.fetchmany(chunk):
                 yield [(row[0], row[1], dict(zip(names, row[2:], strict=True))) for row in rows]
+
+
+def _columns(database: sqlite3.Connection, names: Sequence[str]) -> list[str]:
+    """Return columns of the layer for a query; one that an earlier version did not write yet is null."""
+    there = {name for _, name, *_ in database.execute("PRAGMA table_info(changes)")}
+    return [name if name in there else f"NULL AS {name}" for name in names]
 
 
 def wkb_of(blob: bytes) -> bytes:

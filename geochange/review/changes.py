@@ -11,13 +11,13 @@ import numpy as np
 import shapely
 
 from geochange.arrays import Array, Floats
-from geochange.polygons.features import measure
+from geochange.polygons.features import outline_measures
 from geochange.review.base import Base, Columns
 from geochange.review.state import ReviewState
 from geochange.scenes.grid import Grid
 from geochange.scenes.layers import in_pixels
 
-SCORES = ("score_mean", "score_max")
+SCORES = ("score_mean", "score_max", "contrast", "confidence")
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,14 @@ class Changes:
             return []
         mapped = np.array(shapes, object)
         pixels = in_pixels(mapped, self.grid)
-        area, perimeter = measure(pixels, self.grid, mapped)
+        measured = outline_measures(pixels, self.grid, mapped)
         rows, cols = self.grid.shape
         left, top, right, bottom = shapely.bounds(pixels).round(6).T
         on_edge = (left <= 0) | (top <= 0) | (right >= cols) | (bottom >= rows)
         return [
             {
-                "area_m2": _number(area[place]),
+                **{name: _number(values[place]) for name, values in measured.items()},
                 "area_px": round(float(size)),
-                "perimeter_m": _number(perimeter[place]),
                 "on_edge": int(on_edge[place]),
             }
             for place, size in enumerate(shapely.area(pixels))

@@ -14,7 +14,7 @@ from geochange.arrays import Array
 from geochange.errors import BadOption
 from geochange.parsing import parsing
 from geochange.polygons.export import FeatureLayer, write_features
-from geochange.polygons.features import SCHEMA, UNREVIEWED, map_polygons, measure
+from geochange.polygons.features import MEASURES, SCHEMA, UNREVIEWED, map_polygons, outline_measures
 from geochange.polygons.style import status_style
 from geochange.scenes.grid import Grid
 from geochange.scenes.layers import in_pixels, open_layer
@@ -83,16 +83,17 @@ def write_changes(path: Path, changes: Sequence[dict[str, Any]], grid: Grid) -> 
     """
     shapes: Array = np.array([each["shape"] for each in changes], object)
     mapped = shapely.orient_polygons(map_polygons(shapes, grid)) if len(changes) else shapes
-    area, perimeter = measure(shapes, grid, mapped) if len(changes) else (np.zeros(0), np.zeros(0))
+    measured = outline_measures(shapes, grid, mapped) if len(changes) else dict.fromkeys(MEASURES, np.zeros(0))
     rows, cols = grid.shape
     bounds = shapely.bounds(shapes).reshape(-1, 4)
     columns = {
         "id": np.arange(1, len(changes) + 1),
         "label": [each["label"] for each in changes],
         **{name: [each[name] for each in changes] for name in SCORES},
-        "area_m2": area,
+        **measured,
         "area_px": [round(float(each)) for each in shapely.area(shapes)] if len(changes) else [],
-        "perimeter_m": perimeter,
+        "contrast": [None] * len(changes),
+        "confidence": [None] * len(changes),
         "on_edge": ((bounds <= 0).any(axis=1) | (bounds[:, 2] >= cols) | (bounds[:, 3] >= rows)).tolist(),
         "date_before": [None] * len(changes),
         "date_after": [None] * len(changes),

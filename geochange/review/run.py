@@ -24,6 +24,7 @@ from geochange.scenes.pairing import Opening, Scene
 
 BASE = "base.gpkg"
 GIVEN = "layer.txt"  # names the layer that the review began with, where it is not the run's
+SCENE_FILES = "aoi", "mask_before", "mask_after"  # options that may name files
 LAYER = "changes.gpkg"
 COMMANDS = ("detect", "review")
 RECORD = "run.json"
@@ -92,12 +93,12 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
     with parsing(f"{out}: its record", "that of a finished run of `geochange detect`"):
         identity = record["identity"]
         names = [str(date["name"]) for date in identity["scene"]["dates"]]
-        saved = {each.name: identity["options"][each.name] for each in fields(SceneOptions)}
+        saved = {each.name: identity["options"].get(each.name, each.default) for each in fields(SceneOptions)}
         samples = [str(date["sample"]) for date in identity["scene"]["dates"]]
         shift = tuple(float(each) for each in record["scene"]["removed_shift"])
         if len(names) < 2 or len(shift) != 2 or not np.isfinite(shift).all():
             raise ValueError("it is not that of two dates")
-    read = [*names, *([saved["aoi"]] if isinstance(saved.get("aoi"), str) else [])]
+    read = [*names, *(saved[name] for name in SCENE_FILES if isinstance(saved[name], str))]
     if (elsewhere := [inner for name in read for inner in sources_elsewhere(name)]) and not remote:
         raise BadOption(f"{elsewhere[0]} is read over the network; add --remote where you trust this run.json")
     given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()}

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal, TypeAlias
 
 from geochange.declarations import TILES, Options
 from geochange.errors import BadOption
+from geochange.scenes.lengths import parse_length
+from geochange.scenes.mask_rules import parse_rule
 
 NodataRule: TypeAlias = Literal["any", "all"] | float
 """What makes a pixel nodata: any band or all bands at the dataset's own nodata or mask, or all bands at a value."""
@@ -49,6 +51,26 @@ class SceneOptions(NodataOptions):
 
     resampling: ResamplingName = "cubic"
     """How aligned images are interpolated."""
+
+    mask_before: str | None = None
+    """Raster or vector layer of what is to be left out of BEFORE, as clouds and their shadows."""
+
+    mask_after: str | None = None
+    """Raster or vector layer of what is to be left out of AFTER."""
+
+    mask_values: str | None = None
+    """Numbers of a raster that are left out, as in 3,8,9,10, or scl (Sentinel-2), qa-pixel (Landsat), fmask or udm2
+    (Planet); None: all but 0."""
+
+    mask_buffer: str | float = 0
+    """How far around it pixels are left out too, in metres or pixels, as in 50m or 3px."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_rule(self.mask_values)
+        parse_length("--mask-buffer", self.mask_buffer, least=0)
+        if (self.mask_values, self.mask_buffer) != (None, 0) and self.mask_before is None and self.mask_after is None:
+            raise BadOption("--mask-values and --mask-buffer need --mask-before or --mask-after")
 
 
 @dataclass(frozen=True, kw_only=True)

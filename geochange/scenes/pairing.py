@@ -23,6 +23,8 @@ from geochange.files import files_digest
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
 from geochange.scenes.layers import open_layer, reproject_polygons
+from geochange.scenes.mask_rules import parse_rule
+from geochange.scenes.masks import with_mask
 from geochange.scenes.options import ResamplingName, SceneOptions
 from geochange.scenes.placement import pixels_reached
 from geochange.scenes.scene import FileSource, open_array, open_file
@@ -145,6 +147,8 @@ def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> 
     options = options or SceneOptions()
     opened = [open_image(image, position, options) for position, image in enumerate(images)]
     _require_same_bands(opened)
+    opened[0] = masked(opened[0], options.mask_before, options)
+    opened[-1] = masked(opened[-1], options.mask_after, options)
     scene = _restrict(_together(opened, options), options)
     require_workable(scene.grid, opened[0].name)
     return scene
@@ -181,6 +185,13 @@ def open_image(image: Image, position: int, options: SceneOptions) -> Source:
         return open_file(os.fspath(image), bands=options.bands, nodata=options.nodata)
     name = image.name if isinstance(image.name, str) else f"date {position + 1}"
     return open_array(image, name, bands=options.bands, nodata=options.nodata)
+
+
+def masked(source: Source, mask: str | None, options: SceneOptions) -> Source:
+    """Return an image without what a mask hides."""
+    if mask is None:
+        return source
+    return with_mask(source, mask, parse_rule(options.mask_values), options.mask_buffer)
 
 
 def _require_same_bands(opened: Sequence[Source]) -> None:

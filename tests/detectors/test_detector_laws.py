@@ -18,6 +18,8 @@ CHOICES = {
     **{name: (name, {}) for name in TRAINING_FREE},
     "normalised index": ("difference", {"index": "2,1"}),
     "mad": ("ir-mad", {"iterations": "1"}),
+    "tolerant": ("change-vector", {"shift_tolerance": "2"}),
+    "tolerant neighbourhoods": ("pca-kmeans", {"shift_tolerance": "1"}),
 }
 
 

@@ -14,9 +14,10 @@ import geochange
 from geochange.engine.cluster import ClusterOptions
 from geochange.errors import BadOption, GridMismatch, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.pipeline.options import RefineOptions
-from geochange.pipeline.refine import disc_on, parse_radius
+from geochange.pipeline.refine import disc_on
 from geochange.probability.morphology import Disc
 from geochange.probability.raster import CLASSES_TAG, THRESHOLDS_TAG
+from geochange.scenes.lengths import parse_length
 from geochange.scenes.scene import open_file
 from tests.commands import refused
 from tests.stand_ins import PLACE, textured, write_pair, write_raster
@@ -172,8 +173,8 @@ def test_before_leads_where_things_have_gone(tmp_path):
 
 
 def test_lengths_are_metres_or_pixels():
-    assert parse_radius("open", 2) == parse_radius("open", "2m") == (2.0, False)
-    assert parse_radius("open", "2.5px") == (2.5, True)
+    assert parse_length("open", 2) == parse_length("open", "2m") == (2.0, False)
+    assert parse_length("open", "2.5px") == (2.5, True)
 
 
 def test_discs_in_metres_follow_the_pixel_size(tmp_path, scores):

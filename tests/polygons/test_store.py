@@ -2,13 +2,14 @@ import pickle
 import sqlite3
 import sys
 from contextlib import closing
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import shapely
 
 from geochange.errors import DiskFull
-from geochange.polygons.regions import concatenate
+from geochange.polygons.regions import Counts, concatenate
 from geochange.polygons.store import JOINED, RegionStore, save_part
 from geochange.scenes.grid import Tile
 from tests.forked_commands import files_at_most
@@ -33,7 +34,7 @@ def test_regions_come_back_sorted_in_chunks(regions, tmp_path):
     back = concatenate(chunks)
     assert {len(chunk) for chunk in chunks[:-1]} == {7}
     np.testing.assert_array_equal(back.first, regions.first)
-    for column in ("classes", "area_px", "score_sum", "score_max", "on_edge"):
+    for column in (each.name for each in fields(Counts)):
         np.testing.assert_array_equal(getattr(back.counts, column), getattr(regions.counts, column))
     assert shapely.to_wkb(back.polygons).tolist() == shapely.to_wkb(regions.polygons).tolist()
 
@@ -67,7 +68,7 @@ def test_regions_of_parts_and_those_that_were_added_come_back_as_if_added_alone(
     back = concatenate(chunks)
     assert max(map(len, chunks)) <= size
     np.testing.assert_array_equal(back.first, regions.first)
-    for column in ("classes", "area_px", "score_sum", "score_max", "on_edge"):
+    for column in (each.name for each in fields(Counts)):
         found, wanted = getattr(back.counts, column), getattr(regions.counts, column)
         np.testing.assert_array_equal(found, wanted)
         assert found.dtype == wanted.dtype

@@ -1,0 +1,191 @@
+"""Tolerance of small shifts: what is explained is no change, and nothing else is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.ndimage import maximum_filter
+
+import geochange
+from geochange.detectors.catalogue import detector, load_fitted
+from geochange.detectors.shift_tolerance import USUAL, Fading, sample_squares, tolerant
+from geochange.engine.lattice import SceneBlocks
+from geochange.engine.work import open_work
+from geochange.errors import BadOption
+from geochange.scenes.grid import Tile
+from geochange.scenes.pairing import open_scene
+from tests.memory_blocks import change, changed_scene, fit, pair
+from tests.stand_ins import textured
+
+SAMPLE = Path(__file__).parents[2] / "sample_data"
+SHAPE = (7, 9)
+VALUES = arrays(np.float32, (2, 2, *SHAPE), elements=st.floats(-8, 8, width=16))
+SEEN = arrays(bool, (2, *SHAPE))
+
+
+def by_hand(before, after, statistic, valid, radius):
+    """The largest around each pixel of the least over windows at both dates, pixel by pixel."""
+    least = statistic.copy()
+    for row, col in np.ndindex(SHAPE):
+        window = [
+            (y, x)
+            for y in range(max(row - radius, 0), min(row + radius + 1, SHAPE[0]))
+            for x in range(max(col - radius, 0), min(col + radius + 1, SHAPE[1]))
+        ]
+        found = []
+        for mine, other, seen in ((after, before, valid[0]), (before, after, valid[1])):
+            distances = [np.sum((mine[:, row, col] + other[:, y, x]) ** 2) for y, x in window if seen[y, x]]
+            found.append(min(distances, default=np.inf))
+        least[row, col] = max(found) if valid[:, row, col].all() else 0
+    return np.minimum(maximum_filter(least, 3, mode="nearest"), statistic)
+
+
+@given(parts=VALUES, valid=SEEN, radius=st.integers(1, 3))
+def test_it_is_what_its_definition_says(parts, valid, radius):
+    before, after = parts
+    statistic = np.sum((before + after) ** 2, axis=0)
+    found = tolerant((before, after), statistic, valid, radius, 0.0)
+    expected = by_hand(before, after, statistic, valid, radius)
+    there = valid.all(axis=0)  # what holds no data has no statistic
+    np.testing.assert_allclose(found[there], expected[there], rtol=1e-5, atol=1e-5)
+    assert (found <= statistic).all()
+
+
+@given(parts=VALUES, quiet=st.floats(0, 60))
+def test_what_is_quiet_stays_and_nothing_else_becomes_so(parts, quiet):
+    before, after = parts
+    statistic, valid = np.sum((before + after) ** 2, axis=0), np.ones((2, *SHAPE), bool)
+    found = tolerant((before, after), statistic, valid, 2, quiet)
+    exact = tolerant((before, after), statistic, valid, 2, 0.0)
+    np.testing.assert_array_equal(found[statistic <= quiet], statistic[statistic <= quiet])
+    loud = exact > quiet
+    np.testing.assert_array_equal(found[loud], exact[loud])
+    assert (found[~loud] <= max(quiet, 0) * (1 + 1e-6)).all()
+
+
+def shifted_pair(row, col, noise=0.5):
+    """A textured scene and itself, moved; with noise, so that there is something unchanged to compare with."""
+    whole = textured((140, 150), bands=3).astype(np.float32)
+    rng = np.random.default_rng(3)
+    before = whole[:, 5:-5, 5:-5]
+    after = whole[:, 5 - row : -5 - row, 5 - col : -5 - col] + rng.normal(0, noise, before.shape).astype(np.float32)
+    return before + rng.normal(0, noise, before.shape).astype(np.float32), after
+
+
+def probability(dates, **options):
+    scene = pair(*dates)
+    fitted = fit(detector("change-vector", options), scene)
+    return change(fitted, scene), fitted
+
+
+def test_a_line_at_one_date_only_is_a_change_and_a_moved_edge_is_none():
+    before, after = shifted_pair(0, 1)
+    after[:, 60, 20:110] += 400
+    found, _ = probability((before, after), shift_tolerance=2)
+    plain, _ = probability((before, after), shift_tolerance=0)
+    assert (found[60, 22:108] > 0.5).all()
+    elsewhere = np.ones(found.shape, bool)
+    elsewhere[57:64] = elsewhere[:, :3] = elsewhere[:, -3:] = False
+    assert (found[elsewhere] > 0.5).mean() <= (plain[elsewhere] > 0.5).mean()
+
+
+@pytest.mark.parametrize("name", ["change-vector", "ir-mad", "slow-features", "difference", "pca-kmeans"])
+def test_it_takes_changes_away_and_adds_none(name):
+    scene, _ = changed_scene()
+    plain, tolerantly = (fit(detector(name, {"shift_tolerance": each}), scene) for each in (0, 2))
+    assert (change(tolerantly, scene) <= change(plain, scene) + 1e-6).all()
+    assert tolerantly.thresholds == plain.thresholds
+    assert tolerantly.receptive_radius == plain.receptive_radius + 3
+
+
+def test_what_holds_no_data_explains_nothing():
+    scene, truth = changed_scene()
+    hidden = replace(scene, valid=scene.valid.copy())
+    rows, cols = np.nonzero(truth)
+    inside = (rows[len(rows) // 2], cols[len(cols) // 2])
+    hidden.valid[0] = truth  # of the first date nothing but the changed pixels is known
+    hidden.valid[1] = True
+    fitted = fit(detector("change-vector", {"shift_tolerance": 2}), scene)
+    assert change(fitted, hidden)[inside] == pytest.approx(change(fit_plain(scene), hidden)[inside], abs=0.05)
+
+
+def fit_plain(scene):
+    return fit(detector("change-vector", {"shift_tolerance": 0}), scene)
+
+
+def test_it_is_kept_with_the_statistics(tmp_path):
+    scene, _ = changed_scene()
+    fitted = fit(detector("ir-mad", {"shift_tolerance": 1}), scene)
+    fitted.save(tmp_path)
+    again = load_fitted(tmp_path)
+    np.testing.assert_array_equal(change(again, scene), change(fitted, scene))
+    assert again.summary()["shift_tolerance"] == fitted.summary()["shift_tolerance"]
+    assert fitted.summary()["shift_tolerance"]["pixels"] == 1
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@given(row=st.integers(0, 200), col=st.integers(0, 200), height=st.integers(1, 300), width=st.integers(1, 300))
+def test_squares_of_a_tile_are_the_tile_s_part_of_the_scene_s(every, row, col, height, width):
+    tile, whole = Tile(row, col, height, width), np.zeros((512, 512), int)
+    for part in sample_squares(Tile(0, 0, 512, 512), every):
+        whole[part.slices()] += 1
+    mine = np.zeros_like(whole)
+    for part in sample_squares(tile, every):
+        mine[part.slices()] += 1
+    assert whole.max() == 1
+    np.testing.assert_array_equal(mine[tile.slices()], whole[tile.slices()])
+    assert mine.sum() == mine[tile.slices()].sum()
+
+
+def test_the_sample_speaks_for_it_and_run_json_tells(tmp_path):
+    run = geochange.detect(SAMPLE / "before.tif", SAMPLE / "after.tif", tmp_path / "out", formats=("gpkg",))
+    told = run.record["detector"]["shift_tolerance"]
+    assert told["pixels"] == USUAL
+    assert told["explained"][0] > 5 * told["explained"][-1]
+    scores = geochange.evaluate(run.layer, SAMPLE / "truth.gpkg", grid=str(SAMPLE / "before.tif")).to_dict()
+    assert scores["objects"]["precision"] >= 0.5
+    assert scores["objects"]["recall"] >= 0.63
+    assert scores["pixels"]["f1"] >= 0.92
+
+
+@pytest.mark.parametrize(
+    ("left", "pixels"),
+    [
+        ((1000, 800, 760, 745), 2),  # the third explains next to nothing
+        ((1000, 520, 376, 339), 3),  # and here a tenth of what is left
+        ((1000, 880, 774, 681), 0),  # each as much as the one before
+        ((1000, 990, 989, 989), 0),  # there is nothing to explain
+        ((90, 60, 55, 55), 0),  # too few to tell
+        ((0, 0, 0, 0), 0),
+    ],
+)
+def test_tolerance_is_taken_where_what_it_explains_fades(left, pixels):
+    assert Fading(left).tolerance == pixels
+
+
+@pytest.mark.parametrize("name", ["change-vector", "ir-mad"])
+def test_rivers_that_widen_by_a_pixel_speak_against_it(name):
+    data = Path(__file__).parents[3] / "shared" / "data" / "landsat_taizhou"
+    if not data.is_dir():
+        pytest.skip("needs ../shared/data/landsat_taizhou")
+    scene = open_scene([str(data / "T1.tif"), str(data / "T2.tif")])
+    with open_work(None, None) as work:
+        fitted = detector(name).fit(scene, SceneBlocks(scene, work))
+    assert fitted.summary()["shift_tolerance"]["pixels"] == 0
+
+
+@pytest.mark.parametrize("pixels", [-1, 6])
+def test_a_tolerance_that_cannot_be_is_refused(pixels):
+    with pytest.raises(BadOption, match=r"shift tolerance is -?\d pixels; it must lie in 0..5"):
+        detector("change-vector", {"shift_tolerance": pixels})
+
+
+def test_networks_have_none():
+    with pytest.raises(BadOption, match="landscape has no option 'shift_tolerance'"):
+        detector("landscape", {"shift_tolerance": 2})
