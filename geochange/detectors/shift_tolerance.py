@@ -120,7 +120,8 @@ def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, rad
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
         places = (rows[part] + radius) * width + cols[part] + radius
-        first, second = _nearest(before, after, places, steps), _nearest(after, before, places, steps)
+        with np.errstate(over="ignore", invalid="ignore"):  # of what no sensor measures
+            first, second = _nearest(before, after, places, steps), _nearest(after, before, places, steps)
         np.maximum(first, second, out=first)
         least[rows[part], cols[part]] = np.maximum(first, np.float32(quiet), out=first)
     least[~valid.all(axis=0)] = 0  # so that they are not the largest around a pixel
@@ -148,7 +149,7 @@ def _nearest(explained: Floats, other: Floats, places: Ints, steps: list[int]) -
             near += values
             near *= near
             distance += near
-        np.minimum(least, distance, out=least)
+        np.fmin(least, distance, out=least)  # of what overflows nothing is known
     return least
 
 

@@ -324,7 +324,7 @@ def test_a_shift_is_removed_while_reading(tmp_path):
     values = textured((400, 420))
     before = write_raster(tmp_path / "before.tif", values[:, 5:395, 5:415])
     after = write_raster(tmp_path / "after.tif", values[:, 7:397, 4:414])
-    settings = {"threshold": "otsu", "shift_tolerance": 0}
+    settings = {"threshold": "otsu", "shift_tolerance": 0, "min_confidence": 0.0}
     kept = geochange.detect(before, after, tmp_path / "kept", **settings)
     removed = geochange.detect(before, after, tmp_path / "removed", remove_shift=True, **settings)
     assert removed.record["scene"]["removed_shift"] == pytest.approx([-2, 1], abs=0.1)
