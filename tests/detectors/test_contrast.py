@@ -318,6 +318,7 @@ def test_a_summary_holds_the_mixture_the_thresholds_and_the_means():
         "mixture": {"share": 0.2, "means": (0.8, 2.0), "deviations": (0.3, 0.5)},
         "thresholds": dict(POSTERIOR.thresholds),
         "mean": MEAN.tolist(),
+        "shift_tolerance": {"pixels": 0, "quiet": 0.0, "explained": None},
     }
     json.dumps(summary)
 
@@ -351,7 +352,7 @@ def test_a_detector_is_saved_as_one_file_an_array_and_one_of_numbers(tmp_path):
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["fitted.json", "matrix.npy", "mean.npy", "weights.npy"]
     numbers = json.loads((tmp_path / "fitted.json").read_text())
-    assert list(numbers) == ["detector", "posterior", "frame", "pairs", "share"]
+    assert list(numbers) == ["detector", "posterior", "frame", "tolerance", "pairs", "share"]
     (tmp_path / "matrix.npy").unlink()
     with pytest.raises(UnreadableInput, match="does not hold the arrays of drawn"):
         Drawn.load(tmp_path)
