@@ -15,7 +15,7 @@ from scipy.special import expit
 from geochange.arrays import Floats, Ints
 
 WIDTH, CONTRAST, CONSTANT = 3.6, 1.5, -3.4
-"""Log-odds for a doubled width (times the logarithm of 2), for full contrast, and of a pixel's width without any."""
+"""Log-odds by the logarithm of the width in pixels, by the contrast in 0..1, and of one pixel's width without any."""
 
 
 class Measured(Protocol):
