@@ -315,6 +315,10 @@ def print_aligned(aligned: Aligned) -> None:
     table = plain_table()
     if aligned.removed is not None:
         table.add_row("shift removed", f"{aligned.removed.row:+.2f} rows, {aligned.removed.col:+.2f} columns")
+    if (local := aligned.removed_local) is not None:
+        table.add_row(
+            "local shift removed", f"{local.length:.2f} px in the median, of which {local.residual:.2f} px stay"
+        )
     table.add_row("", str(aligned.path))
     show(table)
 

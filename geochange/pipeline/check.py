@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,11 +16,12 @@ from geochange.engine.progress import Listener
 from geochange.engine.work import Work, open_work
 from geochange.engine.workers import Needs
 from geochange.errors import BandMismatch, GridMismatch, NothingValid
+from geochange.pipeline.local_shift import measure_local_shift, require_picture, write_picture
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Image, Scene, open_image, open_scene
-from geochange.scenes.preflight import DateFacts, Report
+from geochange.scenes.preflight import SMALL_SHIFT, DateFacts, Report
 from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
 from geochange.scenes.source import Source
@@ -44,6 +46,8 @@ def check(
     after: Image,
     options: SceneOptions | None = None,
     *,
+    picture: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     cluster: ClusterOptions | None = None,
     listener: Listener | None = None,
     **settings: Any,
@@ -51,12 +55,15 @@ def check(
     """Compare two dates' grids, bands and radiometry, and measure the shift between them.
 
     Dates on different grids are compared as `--align` would bring them together. The share of nodata, the shift and
-    the radiometry come from up to 100 windows, regular over the scene.
+    the radiometry come from up to 100 windows, regular over the scene. Where these show that the shift varies, or a
+    picture is asked for, smaller windows show how.
 
     Args:
         before: the earlier image.
         after: the later image.
         options: bands, area of interest, nodata rule.
+        picture: PNG of how the shift varies over the scene, and of what removing it leaves.
+        overwrite: replace a picture that is there.
         cluster: where the work is done.
         listener: receives progress updates.
         settings: options by name, also those of the cluster, in place of those in `options` and `cluster`.
@@ -64,22 +71,34 @@ def check(
     Raises:
         UnreadableInput: an image is missing or is not a raster.
         BandMismatch: a band number is out of range.
+        GridMismatch: a picture is asked for, and the dates cannot be brought together.
+        NothingValid: a picture is asked for, and no shift can be measured.
+        OutputInTheWay: the picture exists and `overwrite` is off, or it cannot be written.
     """
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     options = replace(options, align=True)
     facts = [_facts(open_image(image, place, options)) for place, image in enumerate((before, after))]
+    inputs = [before, after, options.mask_before, options.mask_after]
+    if picture is not None:
+        require_picture(picture, inputs, overwrite=overwrite)
     try:
         scene = open_scene([before, after], options)
     except (GridMismatch, BandMismatch):  # the report says what differs
+        if picture is not None:
+            raise
         return Report(facts[0], facts[1], None, None)
-    with open_work(cluster, listener, Needs(inputs=[before, after, options.mask_before, options.mask_after])) as work:
+    with open_work(cluster, listener, Needs(inputs=inputs)) as work:
         windows = measure_windows(scene, work)
+        shift = combine_shifts(window.shift for window in windows)
+        varies = isinstance(shift, Shift) and shift.spread > SMALL_SHIFT
+        local = measure_local_shift(scene, work) if varies or picture is not None else None
+    if picture is not None:
+        write_picture(local, scene, picture)
     valid, pixels = sum(window.valid for window in windows), sum(window.pixels for window in windows)
     sampled = [window for window in windows if window.before.size]
     nodata = 1 - valid / pixels if pixels else None
-    shift = combine_shifts(window.shift for window in windows)
     radiometry = tuple(_radiometry(sampled, scene.bands))
-    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)))
+    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)), local)
 
 
 def _radiometry(windows: Sequence[_Window], bands: Sequence[int]) -> list[Radiometry]:

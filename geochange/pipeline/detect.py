@@ -24,10 +24,11 @@ from geochange.buckets import is_bucket
 from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.detector import Fitted, require_dates, values_for
+from geochange.detectors.normalisation import GainsAndOffsets, fit_normalisation
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.engine.inference import Inference
-from geochange.engine.lattice import default_block
+from geochange.engine.lattice import SceneBlocks, default_block
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.engine.raster_output import bytes_needed
 from geochange.engine.thumbnails import Thumbnail
@@ -40,6 +41,7 @@ from geochange.logs import logged
 from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.fitting import fit_detector
+from geochange.pipeline.local_shift import without_local_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.products import COMMAND, DetectionRun, write_products
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
@@ -156,14 +158,18 @@ def detect(
         raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
     stages = Stages(listener or Silent())
     scene = open_scene([before, *between, after], options)
-    if options.remove_shift and scene.dates > 2:
+    removes_shift = options.remove_shift or options.remove_local_shift
+    if removes_shift and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
-    if options.remove_shift:
+    if removes_shift:
         scene = _without_shift(scene, options, cluster, stages, Needs(inputs=[before, after]))
     name = options.detector or default_name(len(scene.bands), options)
     options = replace(options, detector=name)
     if _values(options, working_folder(out, cluster.scratch), resume=resume) == STORED:
         scene = scene.stored()
+    lines = None
+    if options.normalize:
+        scene, lines = _normalised(scene, cluster, stages, Needs(inputs=[before, after]))
     _require_options(scene, options)
     review = review_of(options)
     identity = _identity(scene, options, review)
@@ -179,7 +185,7 @@ def detect(
                 scene = scene.noting_unread(folder.scratch / UNREAD)
             needs = Needs(inputs=inputs, folder=folder.scratch)
             with logged(folder.out / LOG), open_crew(cluster, stages.notice, needs) as crew:
-                record = _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity), review)
+                record = _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity, lines), review)
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
@@ -223,11 +229,23 @@ def _is_layer(path: Path) -> bool:
 def _without_shift(
     scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages, needs: Needs
 ) -> Scene:
-    """Move the second date of a scene back by its measured shift."""
+    """Move the second date of a scene back by its measured shifts."""
+    resampling = RESAMPLINGS[options.resampling]
     with open_crew(cluster, stages.notice, needs) as crew:
-        shift = measure_shift(scene, Work(crew, stages))
-    log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
-    return scene.move(1, (shift.row, shift.col), RESAMPLINGS[options.resampling])
+        work = Work(crew, stages)
+        if options.remove_shift:
+            shift = measure_shift(scene, work)
+            log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
+            scene = scene.move(1, (shift.row, shift.col), resampling)
+        return without_local_shift(scene, work, resampling)[0] if options.remove_local_shift else scene
+
+
+def _normalised(scene: Scene, cluster: ClusterOptions, stages: Stages, needs: Needs) -> tuple[Scene, GainsAndOffsets]:
+    """Bring the second date's values to the first's."""
+    with open_crew(cluster, stages.notice, needs) as crew:
+        lines = fit_normalisation(scene, SceneBlocks(scene, Work(crew, stages)))
+    log.info("normalised: %s", ", ".join(f"{gain:.4g} x + {offset:.4g}" for gain, offset in lines))
+    return scene.normalised(lines), lines
 
 
 def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) -> dict[str, Any]:

@@ -88,6 +88,13 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     remove_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
     """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""
 
+    remove_local_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
+    """Measure how the shift varies over the scene, and move AFTER back by it place by place; where nothing can be
+    measured it stays."""
+
+    normalize: bool = field(default=False, metadata={"panel": SceneOptions.panel})
+    """Bring AFTER's values to BEFORE's, band by band, by the pixels that have not changed."""
+
     unreadable: Literal["stop", "nodata"] = field(default="stop", metadata={"panel": SceneOptions.panel})
     """What a broken part of an image does: stop ends the run; nodata goes on without it, and run.json lists it."""
 

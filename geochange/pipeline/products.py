@@ -18,6 +18,7 @@ import numpy as np
 from geochange.arrays import Bools
 from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
 from geochange.detectors.detector import Fitted, confidence_for
+from geochange.detectors.normalisation import GainsAndOffsets
 from geochange.engine.blocks import PROBABILITY, BlockStore
 from geochange.engine.cog import RasterSpec, build_vrt
 from geochange.engine.cog_assembly import Level
@@ -55,6 +56,8 @@ class DetectionRun:
     folder: RunFolder
     work: Work
     identity: dict[str, Any] = field(default_factory=dict)
+    normalisation: GainsAndOffsets | None = None
+    """What brought the last date's values to the first's."""
 
 
 def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -> dict[str, Any]:
@@ -223,6 +226,7 @@ def _versions() -> Mapping[str, str]:
 
 
 def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
+    local_shift = run.scene.sources[1].local_shift
     return {
         "command": COMMAND,
         "inputs": [source.name for source in run.scene.sources],
@@ -233,6 +237,8 @@ def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
             "transform": list(run.scene.grid.transform)[:6],
             "bands": list(run.scene.bands),
             "removed_shift": list(run.scene.sources[1].shift),  # rows, columns
+            "removed_local_shift": None if local_shift is None else local_shift.to_json(),
+            "normalisation": None if run.normalisation is None else [list(each) for each in run.normalisation],
             "scaling": [None if source.scaling is None else list(source.scaling) for source in run.scene.sources],
         },
         "detector": {"name": fitted.name, "thresholds": dict(fitted.thresholds), **fitted.summary()},

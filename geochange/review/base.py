@@ -48,6 +48,8 @@ class Columns:
     """(n,) float32 pixels."""
     boxes: Floats
     """(n, 4) float32 left, top, right, bottom in pixels of the scene."""
+    confidences: Floats
+    """(n,) float32, NaN where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,15 @@ class Base:
     def columns(self) -> Columns:
         """What the page knows of every change."""
         number = " ".join(["CASE label", *(f"WHEN ? THEN {place}" for place in range(len(self.classes))), "ELSE 0 END"])
-        query = f"""
-            SELECT changes.id, {number}, score_mean, area_px, minx, maxx, miny, maxy
-            FROM changes JOIN rtree_changes_geom AS box ON box.id = changes.fid ORDER BY changes.id
-        """
         with self._opened() as database:
+            (confidence,) = _columns(database, ["confidence"])
+            query = f"""
+                SELECT changes.id, {number}, score_mean, area_px, minx, maxx, miny, maxy, {confidence}
+                FROM changes JOIN rtree_changes_geom AS box ON box.id = changes.fid ORDER BY changes.id
+            """
             rows = database.execute(query, self.classes).fetchall()
         with parsing(str(self.path), "a layer of changes"):
-            table = np.array(rows, float).reshape(-1, 8)
+            table = np.array(rows, float).reshape(-1, 9)
             ids = table[:, 0]
             if not ((ids > 0) & (ids < MOST)).all() or (np.diff(ids) == 0).any():
                 raise ValueError("its ids are not whole numbers from 1 on, each once")
@@ -86,7 +89,8 @@ class Base:
             table[:, 1].astype(np.uint8),
             table[:, 2].astype(np.float32),
             table[:, 3].astype(np.float32),
-            pixel_boxes(table[:, 4:], self.transform).astype(np.float32),
+            pixel_boxes(table[:, 4:8], self.transform).astype(np.float32),
+            table[:, 8].astype(np.float32),
         )
 
     @cached_property

@@ -76,6 +76,7 @@ class Changes:
             np.concatenate([base.scores, np.full(count, np.nan, np.float32)]),
             np.concatenate([known, areas[fresh]]),
             np.concatenate([boxes, bounds[fresh]]),
+            np.concatenate([base.confidences, np.full(count, np.nan, np.float32)]),
         )
 
     def shapes(self, state: ReviewState, ids: list[int]) -> dict[int, Array]:

@@ -35,6 +35,11 @@ def largest(columns: Columns) -> Ints:
     return np.lexsort([columns.ids, -columns.areas])
 
 
+def most_confident(columns: Columns) -> Ints:
+    """Those first that are most likely worth a look, by their width and contrast; last those without confidence."""
+    return np.lexsort([columns.ids, -columns.areas, -columns.confidences])
+
+
 def by_place(columns: Columns) -> Ints:
     """Neighbourhood by neighbourhood, row by row, as one reads."""
     cell, x = _neighbourhoods(columns)
@@ -58,6 +63,7 @@ def cell_sample(count: int) -> Ints:
 
 ORDERS: Mapping[str, Callable[[Columns], Ints]] = {
     "doubtful": doubtful,
+    "confidence": most_confident,
     "size": largest,
     "place": by_place,
     "class": by_class,

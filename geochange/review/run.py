@@ -21,6 +21,7 @@ from geochange.review.foreign import read_changes, write_changes
 from geochange.review.store import FOLDER, TRUTH, read_actions
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Opening, Scene
+from geochange.scenes.shift_field import ShiftField
 
 BASE = "base.gpkg"
 GIVEN = "layer.txt"  # names the layer that the review began with, where it is not the run's
@@ -96,13 +97,17 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
         saved = {each.name: identity["options"].get(each.name, each.default) for each in fields(SceneOptions)}
         samples = [str(date["sample"]) for date in identity["scene"]["dates"]]
         shift = tuple(float(each) for each in record["scene"]["removed_shift"])
+        saved_field = record["scene"].get("removed_local_shift")
+        local_shift = None if saved_field is None else ShiftField.from_json(saved_field)
+        lines = record["scene"].get("normalisation")
+        normalisation = None if lines is None else tuple((float(gain), float(offset)) for gain, offset in lines)
         if len(names) < 2 or len(shift) != 2 or not np.isfinite(shift).all():
             raise ValueError("it is not that of two dates")
     read = [*names, *(saved[name] for name in SCENE_FILES if isinstance(saved[name], str))]
     if (elsewhere := [inner for name in read for inner in sources_elsewhere(name)]) and not remote:
         raise BadOption(f"{elsewhere[0]} is read over the network; add --remote where you trust this run.json")
     given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()}
-    opening = Opening(SceneOptions(**given), (shift[0], shift[1]))
+    opening = Opening(SceneOptions(**given), (shift[0], shift[1]), local_shift, normalisation)
     scene = opening.open(names)
     _require_unchanged(scene, samples, out)
     scores = open_scores(str(out / "probability.tif")) if record["command"] == "detect" else None

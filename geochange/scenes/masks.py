@@ -67,9 +67,14 @@ class MaskedSource(DerivedSource):
     """Pixels along rows and along columns up to which those around a hidden one are hidden too."""
     origin: tuple[int, int] = (0, 0)
     """(row, col) of the grid's first pixel in the image that the mask belongs to."""
-    mark: str = ""
+    digest: str = ""
     """What tells one mask from another."""
     masked: bool = True
+
+    @property
+    def mark(self) -> str:
+        """What tells this view of an image from others of it."""
+        return f"{self.source.mark} {self.digest}"
 
     @property
     def grid(self) -> Grid:
@@ -122,7 +127,7 @@ def with_mask(source: Source, path: str, rule: MaskRule, buffer: str | float) ->
         BadOption: the buffer is in metres, and the image has no CRS.
     """
     mask, radii = _open_mask(path, source, rule), length_on(BUFFER, buffer, source.grid, least=0)
-    return MaskedSource(source, mask, radii, mark=f"{files_digest([path])} {rule} {radii}")
+    return MaskedSource(source, mask, radii, digest=f"{files_digest([path])} {rule} {radii}")
 
 
 def _open_mask(path: str, source: Source, rule: MaskRule) -> Hiding:

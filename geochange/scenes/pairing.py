@@ -21,13 +21,16 @@ from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch
 from geochange.files import files_digest
 from geochange.scenes.differences import grid_differences
+from geochange.scenes.displaced import displaced
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
 from geochange.scenes.layers import open_layer, reproject_polygons
 from geochange.scenes.mask_rules import parse_rule
 from geochange.scenes.masks import with_mask
+from geochange.scenes.normalised import normalised
 from geochange.scenes.options import ResamplingName, SceneOptions
 from geochange.scenes.placement import pixels_reached
 from geochange.scenes.scene import FileSource, open_array, open_file
+from geochange.scenes.shift_field import ShiftField
 from geochange.scenes.source import DerivedSource, Source
 from geochange.scenes.warped import WarpedSource, on_grid, require_overlap
 
@@ -107,12 +110,28 @@ class Scene:
         """Return the scene with numbers as the files store them, without their bands' scale and offset."""
         return replace(self, sources=tuple(source.stored() for source in self.sources))
 
-    def move(self, place: int, shift: tuple[float, float], resampling: Resampling) -> Scene:
-        """Return the scene with one date's content moved back by a (row, col) shift in pixels, while it is read."""
+    def move(
+        self, place: int, shift: tuple[float, float], resampling: Resampling, field: ShiftField | None = None
+    ) -> Scene:
+        """Return the scene with one date's content moved back while it is read.
+
+        Args:
+            place: of the date.
+            shift: (row, col) pixels by which all of it lies off.
+            resampling: how pixels are interpolated.
+            field: pixels by which it lies off besides, place by place, in place of a field removed before.
+        """
         source = self.sources[place]
         total = source.shift[0] + shift[0], source.shift[1] + shift[1]
-        moved = WarpedSource(source.whole(), self.grid, resampling, total)
+        if field is None:
+            moved: Source = WarpedSource(source.whole(), self.grid, resampling, total)
+        else:
+            moved = displaced(source.whole(), self.grid, field, resampling, total)
         return replace(self, sources=(*self.sources[:place], moved, *self.sources[place + 1 :]))
+
+    def normalised(self, lines: Sequence[tuple[float, float]]) -> Scene:
+        """Return the scene with its last date's values times a gain plus an offset, for each band."""
+        return replace(self, sources=(*self.sources[:-1], normalised(self.sources[-1], tuple(lines))))
 
     def _wanted(self, tile: Tile) -> Bools | None:
         """(y, x), True inside the area of interest; None where there is none."""
@@ -172,11 +191,17 @@ class Opening:
     options: SceneOptions
     shift: tuple[float, float] = (0.0, 0.0)
     """Rows and columns, in pixels, that the second date was moved back by."""
+    local_shift: ShiftField | None = None
+    """Pixels that it was moved back by besides, place by place."""
+    normalisation: tuple[tuple[float, float], ...] | None = None
+    """(gain, offset) of each of its bands."""
 
     def open(self, images: Sequence[Image]) -> Scene:
         """Open them; errors as of `open_scene`."""
         scene = open_scene(images, self.options)
-        return scene.move(1, self.shift, RESAMPLINGS[self.options.resampling]) if any(self.shift) else scene
+        if self.local_shift is not None or any(self.shift):
+            scene = scene.move(1, self.shift, RESAMPLINGS[self.options.resampling], self.local_shift)
+        return scene if self.normalisation is None else scene.normalised(self.normalisation)
 
 
 def open_image(image: Image, position: int, options: SceneOptions) -> Source:

@@ -19,6 +19,7 @@ from geochange.scenes.differences import (
 from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.radiometry import Radiometry
 from geochange.scenes.registration import Shift, Unmeasured
+from geochange.scenes.shift_field import LocalShift
 
 
 class Severity(IntEnum):
@@ -75,6 +76,7 @@ LEAST_OVERLAP = 0.5  # of BEFORE's area
 MOST_NODATA = 0.5  # of the pixels
 LEAST_CORRELATION = 0.3
 USUAL_GAIN = 1.5  # times, or divided by
+REMOVE_LOCAL_SHIFT = "--remove-local-shift of `detect` and `align` moves AFTER back place by place"
 REMOVE_SHIFT = "`geochange align --remove-shift` moves AFTER by it"
 
 
@@ -96,6 +98,9 @@ class Report:
     doubts: tuple[Doubt, ...] = ()
     """Pixels that count as data and may hold none."""
 
+    local_shift: LocalShift | Unmeasured | None = None
+    """How the shift varies over the scene; None where it hardly does, or was not measured."""
+
     @cached_property
     def differences(self) -> list[Difference]:
         """What keeps the dates from lying on one grid."""
@@ -115,7 +120,7 @@ class Report:
             found.append(_nodata_finding(self.nodata))
         found += [Finding(Severity.WARNING, "nodata", doubt.text, doubt.fix) for doubt in self.doubts]
         if self.shift is not None:
-            found += _shift_findings(self.shift)
+            found += _shift_findings(self.shift, self.local_shift)
         return found + _radiometry_findings(self.radiometry)
 
     @property
@@ -137,6 +142,7 @@ class Report:
             "overlap": self.overlap,
             "nodata": self.nodata,
             "shift": None if self.shift is None else asdict(self.shift),
+            "local_shift": _local_dict(self.local_shift),
             "radiometry": [asdict(band) for band in self.radiometry],
             "findings": [{**asdict(finding), "severity": finding.severity.name.lower()} for finding in self.findings],
         }
@@ -214,7 +220,13 @@ def _nodata_finding(share: float) -> Finding:
     return Finding(Severity.WARNING if share > MOST_NODATA else Severity.OK, "nodata", text)
 
 
-def _shift_findings(shift: Shift | Unmeasured) -> list[Finding]:
+def _local_dict(local: LocalShift | Unmeasured | None) -> dict[str, Any] | None:
+    if local is None:
+        return None
+    return asdict(local) if isinstance(local, Unmeasured) else local.to_dict()
+
+
+def _shift_findings(shift: Shift | Unmeasured, local: LocalShift | Unmeasured | None) -> list[Finding]:
     if isinstance(shift, Unmeasured):
         text = f"the shift could not be measured: {shift.reason}"
         return [Finding(Severity.WARNING, "shift", text, "compare the images by eye")]
@@ -224,11 +236,18 @@ def _shift_findings(shift: Shift | Unmeasured) -> list[Finding]:
     if size > SMALL_SHIFT:
         severity = Severity.PROBLEM if size > LARGE_SHIFT else Severity.WARNING
         found = [Finding(severity, "shift", f"{text}: edges will show as changes", REMOVE_SHIFT)]
-    spread = max(shift.spread_row or 0, shift.spread_col or 0)
-    if spread > LARGE_SPREAD:
-        text = f"the shift varies by {spread:.2f} px over the scene (relief, buildings that lean, or bent imagery)"
-        found.append(Finding(Severity.WARNING, "shift", text, "orthorectify both dates with one elevation model"))
+    if shift.spread > LARGE_SPREAD:
+        text = (
+            f"the shift varies by {shift.spread:.2f} px over the scene (relief, buildings that lean, or bent imagery)"
+        )
+        found.append(Finding(Severity.WARNING, "shift", text, _local_fix(local)))
     return found
+
+
+def _local_fix(local: LocalShift | Unmeasured | None) -> str:
+    if isinstance(local, LocalShift) and local.field is not None:
+        return f"{REMOVE_LOCAL_SHIFT}: of {local.length:.2f} px in the median it leaves {local.residual:.2f} px"
+    return "orthorectify both dates with one elevation model"
 
 
 def _basis(shift: Shift) -> str:

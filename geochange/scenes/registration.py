@@ -64,6 +64,11 @@ class Shift:
 
     windows_tried: int
 
+    @property
+    def spread(self) -> float:
+        """The larger of both spreads; 0 where there is just one window."""
+        return max(self.spread_row or 0.0, self.spread_col or 0.0)
+
 
 def windows_for(shape: tuple[int, int], size: int = 256, count: int = 100) -> list[Tile]:
     """At most `count` windows, regular over a scene of (rows, cols), to measure the shift in.

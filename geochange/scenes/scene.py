@@ -44,6 +44,7 @@ from geochange.scenes.interpretation import (
     usual_rule,
 )
 from geochange.scenes.options import NodataRule
+from geochange.scenes.shift_field import ShiftField
 from geochange.scenes.unread import note_unread, stored_parts
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class StoredSource:
     colours: tuple[int, int, int] | None = None
     scaling: tuple[tuple[float, float], ...] | None = None
     shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    local_shift: ClassVar[ShiftField | None] = None
+    mark: ClassVar[str] = ""
 
     def crop(self, tile: Tile) -> Self:
         """Return the part that a tile of this source's grid covers."""

@@ -11,6 +11,7 @@ import numpy as np
 from geochange.arrays import Array, Bools
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.options import NodataRule
+from geochange.scenes.shift_field import ShiftField
 
 
 class Source(Protocol):
@@ -71,6 +72,14 @@ class Source(Protocol):
     @property
     def shift(self) -> tuple[float, float]:
         """(row, col) pixels by which the content lies off, and is moved back while it is read."""
+
+    @property
+    def local_shift(self) -> ShiftField | None:
+        """Pixels by which it lies off besides, place by place, and is moved back too."""
+
+    @property
+    def mark(self) -> str:
+        """What tells this view of an image from others of it, but for what other properties tell."""
 
     def crop(self, tile: Tile) -> Source:
         """Return the part that a tile of this source's grid covers."""
@@ -177,6 +186,16 @@ class DerivedSource:
     def storage(self) -> tuple[int, int]:
         """(rows, cols) of the blocks in which the pixels are stored."""
         return self.source.storage
+
+    @property
+    def local_shift(self) -> ShiftField | None:
+        """Pixels by which it lies off besides, place by place, and is moved back too."""
+        return self.source.local_shift
+
+    @property
+    def mark(self) -> str:
+        """What tells this view of an image from others of it."""
+        return self.source.mark
 
     def with_bands(self, bands: tuple[int, ...]) -> Self:
         """Return other bands of the same image."""

@@ -126,6 +126,15 @@ def _mark(source: Source) -> str:
     path = Path(source.path or source.name)
     written = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
     resampling = getattr(source, "resampling", None)
-    own = resampling, getattr(source, "mark", None)
-    read = (source.name, written, source.grid, source.bands, source.nodata, source.scaling, source.shift, *own)
+    read = (
+        source.name,
+        source.mark,
+        resampling,
+        written,
+        source.grid,
+        source.bands,
+        source.nodata,
+        source.scaling,
+        source.shift,
+    )
     return blake2b(" ".join(map(str, read)).encode(errors="surrogateescape"), digest_size=8).hexdigest()

@@ -49,6 +49,11 @@ class WarpedSource(DerivedSource):
     masked: ClassVar[bool] = True
 
     @property
+    def mark(self) -> str:
+        """What tells this view of an image from others of it."""
+        return f"{self.source.mark} {self.resampling.name}"
+
+    @property
     def storage(self) -> tuple[int, int]:
         """(rows, cols) of the largest cell that is warped at once."""
         return WARP_CELL, WARP_CELL
@@ -161,10 +166,10 @@ def warp_pixels(values: Array, valid: Bools, grid: Grid, target: Grid, resamplin
     )
     reached = warped[-1] > 0
     found = np.where(reached, warped[:-1], 0)
-    return (_whole(found, values.dtype) if wide else found.astype(values.dtype)), reached
+    return (whole_numbers(found, values.dtype) if wide else found.astype(values.dtype)), reached
 
 
-def _whole(values: Array, dtype: np.dtype[Any]) -> Array:
+def whole_numbers(values: Array, dtype: np.dtype[Any]) -> Array:
     """Round to whole numbers of a type, as far as float64 can hold them."""
     limits = np.iinfo(dtype)
     least, most = float(limits.min), np.nextafter(float(limits.max), 0)

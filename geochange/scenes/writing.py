@@ -27,8 +27,9 @@ def describe_like(dataset: Any, source: Source) -> None:
         for place, band in enumerate(source.bands, 1):
             if original.descriptions[band - 1]:
                 dataset.set_band_description(place, original.descriptions[band - 1])
-        dataset.scales = [original.scales[band - 1] for band in source.bands]
-        dataset.offsets = [original.offsets[band - 1] for band in source.bands]
+        if source.scaling is None:  # else values are read as what they stand for
+            dataset.scales = [original.scales[band - 1] for band in source.bands]
+            dataset.offsets = [original.offsets[band - 1] for band in source.bands]
         dataset.update_tags(**{name: text for name, text in original.tags().items() if name in DATE_TAGS})
 
 

@@ -14,7 +14,8 @@ def columns_of(count, seed=0, side=3 * SCREEN):
     ids = np.sort(rng.choice(np.arange(1, 10 * count + 1), count, replace=False))
     scores = rng.random(count).astype(np.float32)
     labels = rng.integers(0, 3, count).astype(np.uint8)
-    return Columns(ids, labels, scores, rng.integers(1, 500, count).astype(np.float32), boxes.astype(np.float32))
+    areas, confidences = rng.integers(1, 500, count).astype(np.float32), rng.random(count).astype(np.float32)
+    return Columns(ids, labels, scores, areas, boxes.astype(np.float32), confidences)
 
 
 def doubt_of(columns):
@@ -42,6 +43,14 @@ def test_the_first_doubtful_ones_are_the_most_doubtful_of_each_neighbourhood():
     sums = [doubt[group].sum() for group in first]
     assert sums == sorted(sums, reverse=True)
     assert len({cells[group[0]] for group in first}) == len(set(cells))
+
+
+def test_the_most_confident_come_first_and_those_without_confidence_last():
+    columns = columns_of(300)
+    columns.confidences[::3] = np.nan
+    confidences = columns.confidences[ORDERS["confidence"](columns)]
+    assert (np.diff(confidences[:200]) <= 0).all()
+    assert np.isnan(confidences[200:]).all()
 
 
 def test_size_and_class_and_place_are_as_they_say():

@@ -36,7 +36,7 @@ def described(tmp_path):
 
 @pytest.mark.parametrize("bands", [(1, 2, 3, 4), (4, 1), (2,), (3, 2, 1)])
 def test_each_band_is_described_as_the_one_that_it_comes_from(tmp_path, described, bands):
-    with written_like(tmp_path / "new.tif", open_file(described, bands=bands)) as dataset:
+    with written_like(tmp_path / "new.tif", open_file(described, bands=bands).stored()) as dataset:
         known = [ColorInterp.undefined if COLOURS[b - 1] is ColorInterp.alpha else COLOURS[b - 1] for b in bands]
         assert list(dataset.colorinterp) == known
         assert dataset.descriptions == tuple(NAMES[b - 1] for b in bands)
@@ -45,6 +45,13 @@ def test_each_band_is_described_as_the_one_that_it_comes_from(tmp_path, describe
         tags = dataset.tags()
         assert (tags["TIFFTAG_DATETIME"], tags["ACQUISITION_DATE"]) == ("2020:08:31 17:05:00", "2020-08-31")
         assert "SENSOR" not in tags
+
+
+def test_values_that_were_scaled_while_reading_are_not_scaled_again(tmp_path, described):
+    with written_like(tmp_path / "new.tif", open_file(described)) as dataset:
+        assert dataset.scales == (1.0,) * 4
+        assert dataset.offsets == (0.0,) * 4
+        assert dataset.descriptions == NAMES
 
 
 @pytest.mark.parametrize("bands", [(1, 2, 3), (3, 1), (2,)])
