@@ -53,6 +53,7 @@ SPECKLE = 0.6  # log-ratio, in deviations of the noise, that smoothing leaves of
 LEAST = 0.115  # log-ratio of amplitude under which no change begins: 1 dB
 CLEAR, SPLIT = 1.2, 0.7  # threshold in deviations, and share of the variance between the classes, of two that are clear
 QUARTILE = 1.4826  # standard deviations of a normal distribution for one of the median absolute deviation
+WIDENED = 3  # rows that a line of bad pixels makes of one, when pixels weigh a little of their neighbours
 DECIBELS = float(20 / np.log(10))  # of a unit of the logarithm of amplitudes
 
 
@@ -84,8 +85,8 @@ def clear_split(counts: Ints) -> tuple[float, float]:
 def change_threshold(counts: Ints) -> float:
     """Return the length from which a pixel has changed.
 
-    It is Otsu's; but where a few pixels, at most `FEW`, lie far above two clear classes, as faults of a sensor do, it
-    is that of these classes.
+    It is Otsu's; but where a few pixels lie far above two clear classes, as faults of a sensor do, it is that of
+    these classes.
 
     Args:
         counts: (STATISTIC_BINS,) of squared lengths, in deviations of the noise.
@@ -93,7 +94,7 @@ def change_threshold(counts: Ints) -> float:
     split, _ = clear_split(counts)
     lengths, below = np.sqrt(bin_values()), counts.copy()
     below[lengths > split] = 0
-    if counts.sum() - below.sum() > FEW * counts.sum():
+    if counts.sum() - below.sum() > WIDENED * FEW * counts.sum():
         return split
     lower, share = clear_split(below)
     return lower if lower >= CLEAR and share >= SPLIT else split

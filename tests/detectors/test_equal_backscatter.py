@@ -26,6 +26,12 @@ def test_false_alarms_are_as_many_as_asked_for(looks):
         assert np.mean(p_value < significance) == pytest.approx(significance, rel=0.1)
 
 
+def test_rare_false_alarms_at_a_single_look_are_as_many_as_asked_for():
+    looks = even(1.0, 2, 1)
+    rejected = [omnibus_test(speckle(looks, seed), looks).p_value < 0.001 for seed in range(10)]
+    assert np.mean(rejected) == pytest.approx(0.001, rel=0.1)
+
+
 def test_false_alarms_of_each_factor_are_as_many_as_asked_for_and_independent():
     looks = even(2.0, 4, 2)
     rejected = np.stack([test.p_value < 0.05 for test in factor_tests(speckle(looks, 1), looks)])
