@@ -17,7 +17,7 @@ from geochange.detectors.detector import MapBlocks
 from geochange.detectors.statistics import total_counts
 from geochange.scenes.grid import Tile
 
-LOG_BINS = 4096  # bins of a unit of a logarithm
+LOG_BINS = 1024  # bins of a unit of a logarithm
 LARGEST_LOG = 8  # logarithms beyond this count as this
 FEWEST_LOOKS, MOST_LOOKS = 0.1, 1e4
 

@@ -68,5 +68,5 @@ def test_ratios_beyond_all_speckle_give_the_bounds():
 def test_the_median_of_counts_is_that_of_the_logs_and_turns_round_with_their_sign(logs):
     values = np.array(logs)
     expected = np.median(np.clip(values, -LARGEST_LOG, LARGEST_LOG))
-    assert median_log(count_logs(values)) == pytest.approx(expected, abs=2e-4)
+    assert median_log(count_logs(values)) == pytest.approx(expected, abs=6e-4)
     assert median_log(count_logs(-values)) == -median_log(count_logs(values))
