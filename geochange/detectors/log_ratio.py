@@ -51,7 +51,8 @@ DARK = 0.05  # share of the mean amplitude added to both dates, without which th
 STEADIEST = 0.01  # noise of log-ratios under this counts as this: no radar is calibrated to less than 0.1 dB
 SPECKLE = 0.6  # log-ratio, in deviations of the noise, that smoothing leaves of it in a few pixels in a thousand
 LEAST = 0.115  # log-ratio of amplitude under which no change begins: 1 dB
-CLEAR, SPLIT = 1.2, 0.7  # threshold in deviations, and share of the variance between the classes, of two that are clear
+CLEAR, SPLIT = 1.5, 0.8  # threshold in deviations, and share of the variance between the classes, of two that are clear
+SHARPEST = 4.5  # deviations between the means, at most: beyond, a stored score would tell no change from a stronger one
 QUARTILE = 1.4826  # standard deviations of a normal distribution for one of the median absolute deviation
 WIDENED = 3  # rows that a line of bad pixels makes of one, when pixels weigh a little of their neighbours
 DECIBELS = float(20 / np.log(10))  # of a unit of the logarithm of amplitudes
@@ -115,12 +116,18 @@ def ratio_posterior(counts: Ints, noise: float) -> Posterior:
     changed, still = counts * upper, counts * ~upper
     if not changed.sum() or not still.sum():
         return Posterior(NO_CHANGE, 0.0)
-    means = tuple(float(np.average(roots, weights=each)) for each in (still, changed))
-    variance = sum(each @ np.square(roots - mean) for each, mean in zip((still, changed), means, strict=True))
-    deviation = max(float(np.sqrt(variance / counts.sum())), 1e-3)
-    mixture = Mixture(float(changed.sum() / counts.sum()), (means[0], means[1]), (deviation, deviation))
+    mixture = _two_normals(roots, still, changed)
     even = float(mixture.rising_log_odds(np.float64(np.sqrt(threshold))))
     return Posterior(mixture, threshold**2, even, noise=split < least)
+
+
+def _two_normals(roots: Floats, still: Ints, changed: Ints) -> Mixture:
+    """Fit two normal classes of one deviation to the roots that two histograms count."""
+    low, high = (float(np.average(roots, weights=each)) for each in (still, changed))
+    scatter = still @ np.square(roots - low) + changed @ np.square(roots - high)
+    total = float(still.sum() + changed.sum())
+    deviation = max(float(np.sqrt(scatter / total)), (high - low) / SHARPEST)
+    return Mixture(float(changed.sum()) / total, (low, high), (deviation, deviation))
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,19 @@ def test_directions_part_the_changes():
     np.testing.assert_array_equal(found["both"], found["increase"] | found["decrease"])
 
 
+def test_a_stronger_change_has_a_higher_score_that_a_byte_keeps():
+    before = np.ones((90, 100))
+    after = before.copy()
+    after[20:40, 20:40], after[60:80, 20:40], after[60:80, 60:80] = 0.16, 0.063, 0.025
+    scene = speckled_series([before, after], [100, 100])
+    score = np.rint(254 * change(fit(LogRatio(units="intensity"), scene), scene))
+    levels = [
+        np.median(score[rows, cols]) for rows, cols in [(30, slice(25, 35)), (70, slice(25, 35)), (70, slice(65, 75))]
+    ]
+    assert 127 < levels[0] < levels[1] < levels[2] <= 254
+    assert levels[0] + 5 < levels[2]
+
+
 def test_the_ratio_is_in_decibels_of_after_over_before():
     before = np.ones((60, 70))
     after = before.copy()
