@@ -4,8 +4,8 @@ Speckle multiplies, so the ratio of two dates has the same speckle on dark and o
 where nothing changed, whatever the gain (Rignot and van Zyl 1993). Before the ratio is taken, a pixel counts as no more
 and no less than its neighbours do, and weighs a little of them. Total variation then takes the speckle away and leaves
 changes their edges: its strength follows from the noise of the ratio, which pixels close by show whatever has changed.
-What is left is nearly two-valued, so that Otsu's threshold finds where change begins, down to a few changes in a
-thousand pixels; it never lies within what is left of speckle where nothing changes.
+What is left is nearly two-valued, so that Otsu's threshold finds where change begins, down to one changed pixel in a
+hundred; it never lies within what is left of speckle where nothing changes.
 """
 
 from __future__ import annotations
