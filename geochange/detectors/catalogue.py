@@ -27,11 +27,19 @@ TRAINING_FREE = {
     "slow-features": "geochange.detectors.slow_features:SlowFeatures",
     "pca-kmeans": "geochange.detectors.pca_kmeans:PcaKMeans",
 }
-BUILT_IN = TRAINING_FREE | {
-    "network": "geochange.detectors.network:NetworkDetector",
-    "landscape": "geochange.detectors.landscape:Landscape",
-    "model": "geochange.detectors.model:ModelDetector",
+RADAR = {
+    "log-ratio": "geochange.detectors.log_ratio:LogRatio",
+    "omnibus": "geochange.detectors.omnibus:Omnibus",
 }
+BUILT_IN = (
+    TRAINING_FREE
+    | RADAR
+    | {
+        "network": "geochange.detectors.network:NetworkDetector",
+        "landscape": "geochange.detectors.landscape:Landscape",
+        "model": "geochange.detectors.model:ModelDetector",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

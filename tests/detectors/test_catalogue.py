@@ -130,7 +130,7 @@ def test_the_default_follows_the_number_of_bands(bands: int, name: str) -> None:
     assert default_name(bands, DetectorOptions(checkpoint="best.pt")) == "network"
 
 
-@pytest.mark.parametrize("name", catalogue.TRAINING_FREE)
+@pytest.mark.parametrize("name", [*catalogue.TRAINING_FREE, *catalogue.RADAR])
 def test_detectors_without_training_take_quantities(name: str) -> None:
     made = detector(name)
     assert values_for(made) == values_for(fit(made, changed_scene()[0])) == "physical"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from geochange.detectors.catalogue import TRAINING_FREE, detector_class
+from geochange.detectors.catalogue import RADAR, TRAINING_FREE, detector_class
 from geochange.detectors.detector import DEFAULT_TILE, Scores, values_for
 
 
@@ -40,7 +40,7 @@ def test_a_tile_has_512_pixels_a_side_by_default():
     assert DEFAULT_TILE == 512
 
 
-@pytest.mark.parametrize("name", TRAINING_FREE)
+@pytest.mark.parametrize("name", [*TRAINING_FREE, *RADAR])
 def test_a_detector_without_training_and_what_it_fits_have_its_name_in_the_catalogue(name):
     kind = detector_class(name)
     assert (kind.name, kind.fitted.name) == (name, name)

@@ -8,23 +8,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geochange.detectors.catalogue import TRAINING_FREE, detector, load_fitted
+from geochange.detectors.catalogue import RADAR, TRAINING_FREE, detector, detector_class, load_fitted
 from geochange.detectors.detector import Detector
 from geochange.errors import BadOption, GeochangeError, NothingValid
 from geochange.scenes.grid import Tile
 from tests.memory_blocks import MemoryScene, change, changed_scene, fit, pair
 
 CHOICES = {
-    **{name: (name, {}) for name in TRAINING_FREE},
+    **{name: (name, {}) for name in (*TRAINING_FREE, *RADAR)},
     "normalised index": ("difference", {"index": "2,1"}),
     "mad": ("ir-mad", {"iterations": "1"}),
     "tolerant": ("change-vector", {"shift_tolerance": "2"}),
+    "filtered ratio": ("log-ratio", {"filter": "refined-lee", "window": "5"}),
+    "filtered omnibus": ("omnibus", {"filter": "frost", "window": "3", "units": "intensity"}),
     "tolerant neighbourhoods": ("pca-kmeans", {"shift_tolerance": "1"}),
 }
 
 
 @pytest.fixture(params=CHOICES.values(), ids=CHOICES.keys())
 def choice(request: pytest.FixtureRequest) -> Detector:
+    name, options = request.param
+    return detector(name, options)
+
+
+PAIRS = {name: choice for name, choice in CHOICES.items() if detector_class(choice[0]).dates == 2}
+
+
+@pytest.fixture(params=PAIRS.values(), ids=PAIRS.keys())
+def pair_choice(request: pytest.FixtureRequest) -> Detector:
+    """A detector of two dates."""
     name, options = request.param
     return detector(name, options)
 
@@ -191,11 +203,11 @@ def test_a_constant_date_is_an_error(choice: Detector) -> None:
         fit(choice, replace(scene, pixels=constant))
 
 
-def test_more_than_two_dates_are_refused(choice: Detector) -> None:
+def test_more_than_two_dates_are_refused(pair_choice: Detector) -> None:
     scene, _ = changed_scene()
     series = MemoryScene(np.repeat(scene.pixels, 2, axis=0), np.repeat(scene.valid, 2, axis=0))
     with pytest.raises(BadOption, match="2 dates"):
-        fit(choice, series)
+        fit(pair_choice, series)
 
 
 @pytest.mark.parametrize("shape", [(3, 500), (1, 40), (1, 1), (2, 2)])
@@ -212,14 +224,14 @@ def test_slivers_get_an_answer_or_one_clear_error(choice: Detector, shape: tuple
 
 
 @pytest.mark.parametrize("spoil", ["duplicate", "constant", "constant at one date", "sum"])
-def test_singular_bands_give_finite_scores_that_find_the_change(choice: Detector, spoil: str) -> None:
+def test_singular_bands_give_finite_scores_that_find_the_change(pair_choice: Detector, spoil: str) -> None:
     scene, truth = changed_scene()
     pixels = scene.pixels.copy()
     dates = slice(0, 1) if spoil == "constant at one date" else slice(None)
     spoilt = {"duplicate": pixels[dates, 1], "sum": pixels[dates, 1] + pixels[dates, 2]}.get(spoil, 50)
     pixels[dates, 3] = spoilt
     scene = replace(scene, pixels=pixels)
-    probability = change(fit(choice, scene), scene)
+    probability = change(fit(pair_choice, scene), scene)
     assert np.isfinite(probability).all()
     assert probability[truth].mean() > probability[~truth].mean() + 0.1
 

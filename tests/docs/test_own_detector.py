@@ -27,11 +27,11 @@ def registered(tmp_path, monkeypatch):
     metadata = package / "my_detectors-0.1.0.dist-info"
     metadata.mkdir(parents=True)
     metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: my-detectors\nVersion: 0.1.0\n")
-    metadata.joinpath("entry_points.txt").write_text("[geochange.detectors]\nlog-ratio = log_ratio:LogRatio\n")
-    package.joinpath("log_ratio.py").write_text((ROOT / "docs" / "examples" / "log_ratio.py").read_text())
+    metadata.joinpath("entry_points.txt").write_text("[geochange.detectors]\nmedian-ratio = median_ratio:MedianRatio\n")
+    package.joinpath("median_ratio.py").write_text((ROOT / "docs" / "examples" / "median_ratio.py").read_text())
     monkeypatch.syspath_prepend(package)
     yield
-    sys.modules.pop("log_ratio", None)
+    sys.modules.pop("median_ratio", None)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def pair(tmp_path):
 
 
 def test_it_is_listed_with_its_option():
-    listed = offer("log-ratio")
+    listed = offer("median-ratio")
     assert listed.summary == "Log-ratio of two dates, smoothed over 3 x 3 pixels."
     assert listed.options == {"medians": "4"}
 
 
 # --8<-- [start:law]
 def probability(folder: Path, pair: list[str], tile_size: int) -> np.ndarray:
-    found = geochange.detect(*pair, folder, detector="log-ratio", dtype="float32", tile_size=tile_size)
+    found = geochange.detect(*pair, folder, detector="median-ratio", dtype="float32", tile_size=tile_size)
     with rasterio.open(found.probability) as raster:
         return raster.read(1)
 
@@ -70,7 +70,7 @@ def test_tiles_score_as_the_whole_scene(tmp_path, pair):
 
 def test_a_wrong_receptive_radius_is_noticed(tmp_path, pair, monkeypatch):
     """The test of the page can fail: without the pixel of context that the median needs, tiles differ."""
-    fitted = detector("log-ratio").fitted
+    fitted = detector("median-ratio").fitted
     monkeypatch.setattr(fitted, "receptive_radius", 0)
     monkeypatch.setattr(fitted, "default_overlap", 0)
     with pytest.raises(AssertionError):
@@ -78,7 +78,7 @@ def test_a_wrong_receptive_radius_is_noticed(tmp_path, pair, monkeypatch):
 
 
 def test_it_finds_changes_of_the_sample(tmp_path, pair):
-    found = geochange.detect(*pair, tmp_path / "out", detector="log-ratio", detector_options={"medians": "5"})
+    found = geochange.detect(*pair, tmp_path / "out", detector="median-ratio", detector_options={"medians": "5"})
     changes = found.changes()
     truth = geopandas.read_file(SAMPLE / "truth.gpkg").geometry.union_all()
     assert len(changes) > 3
@@ -86,7 +86,7 @@ def test_it_finds_changes_of_the_sample(tmp_path, pair):
 
 
 def test_its_statistics_survive_saving(tmp_path):
-    fitted = detector("log-ratio").fitted(even=0.25)
+    fitted = detector("median-ratio").fitted(even=0.25)
     fitted.save(tmp_path)
     assert load_fitted(tmp_path) == fitted
 
@@ -95,4 +95,4 @@ def test_a_scene_without_valid_pixels_is_refused(tmp_path):
     empty = np.zeros((1, 40, 40), np.uint8)
     pair = [write_raster(tmp_path / f"{name}.tif", empty, nodata=0) for name in ("before", "after")]
     with pytest.raises(NothingValid, match=r"no pixel holds data"):
-        geochange.detect(*pair, tmp_path / "out", detector="log-ratio")
+        geochange.detect(*pair, tmp_path / "out", detector="median-ratio")

@@ -24,7 +24,7 @@ MENTIONED = {
     for place in re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.[A-Za-z_]+)?)`", ARCHITECTURE)
     if place.split("/")[0] in ROOMS or (PACKAGE / f"{place.split('.')[0]}.py").exists()
 }
-PACKAGES = {"buildings", "micro-changes", "log-ratio"}  # detectors that need not be installed
+PACKAGES = {"buildings", "micro-changes", "median-ratio"}  # detectors that need not be installed
 BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Log-ratio detector: |log(after / before)|, the mean of all bands, the median of 3 x 3 pixels."""
+"""Median-ratio detector: |log(after / before)|, the mean of all bands, the median of 3 x 3 pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,11 @@ def count_block(dates: Floats, valid: Bools, block: Tile) -> Ints:
 
 
 @dataclass(frozen=True)
-class LogRatioFitted(Fitted):
+class MedianRatioFitted(Fitted):
     """A scene's log-ratio at which change is as likely as not."""
 
     even: float
-    name: ClassVar = "log-ratio"
+    name: ClassVar = "median-ratio"
     classes: ClassVar = ("change",)
     layers: ClassVar = {}  # no further rasters
     bands: ClassVar = None  # any number of bands
@@ -60,24 +60,24 @@ class LogRatioFitted(Fitted):
         write_fitted(folder, self.name, self.summary(), {})
 
     @classmethod
-    def load(cls, folder: Path) -> "LogRatioFitted":
+    def load(cls, folder: Path) -> "MedianRatioFitted":
         """Read what `save` wrote."""
         return cls(**read_fitted(folder, cls.name, ())[0])
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogRatio:
+class MedianRatio:
     """Log-ratio of two dates, smoothed over 3 x 3 pixels."""
 
     medians: float = 4  # 50 % probability at so many times the scene's median
-    name: ClassVar = "log-ratio"
+    name: ClassVar = "median-ratio"
     dates: ClassVar = 2
-    fitted: ClassVar = LogRatioFitted
+    fitted: ClassVar = MedianRatioFitted
 
-    def fit(self, series: Series, map_blocks: MapBlocks) -> LogRatioFitted:
-        """Find the scene's median log-ratio, in one pass over its blocks."""
+    def fit(self, series: Series, map_blocks: MapBlocks) -> MedianRatioFitted:
+        """Find the scene's median median-ratio, in one pass over its blocks."""
         counts = sum(map_blocks(count_block, halo=1))
         if not counts.any():
             raise NothingValid("no pixel holds data at both dates")
         median = EDGES[1 + np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
-        return LogRatioFitted(even=float(self.medians * median))
+        return MedianRatioFitted(even=float(self.medians * median))
