@@ -18,9 +18,10 @@ from geochange.engine.workers import Needs
 from geochange.errors import BandMismatch, GridMismatch, NothingValid
 from geochange.pipeline.local_shift import measure_local_shift, require_picture, write_picture
 from geochange.pipeline.options import choose_options_and_cluster
+from geochange.scenes.clouds import cell_means, cloud_shares
 from geochange.scenes.grid import Tile
 from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import Image, Scene, open_image, open_scene
+from geochange.scenes.pairing import Image, Scene, masked, open_image, open_scene
 from geochange.scenes.preflight import SMALL_SHIFT, DateFacts, Report
 from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
@@ -39,6 +40,7 @@ class _Window:
     pixels: float
     before: Array  # (band, n) sampled pixels that are valid at both dates
     after: Array
+    cells: tuple[Floats, Floats]  # both dates' means over cells
 
 
 def check(
@@ -77,7 +79,9 @@ def check(
     """
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     options = replace(options, align=True)
-    facts = [_facts(open_image(image, place, options)) for place, image in enumerate((before, after))]
+    masks = options.mask_before, options.mask_after
+    opened = [open_image(image, place, options) for place, image in enumerate((before, after))]
+    facts = [_facts(source, masked(source, mask, options), mask) for source, mask in zip(opened, masks, strict=True)]
     inputs = [before, after, options.mask_before, options.mask_after]
     if picture is not None:
         require_picture(picture, inputs, overwrite=overwrite)
@@ -98,7 +102,8 @@ def check(
     sampled = [window for window in windows if window.before.size]
     nodata = 1 - valid / pixels if pixels else None
     radiometry = tuple(_radiometry(sampled, scene.bands))
-    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)), local)
+    clouds = cloud_shares((window.cells for window in windows), radiometry) if radiometry else (0.0, 0.0)
+    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)), local, clouds)
 
 
 def _radiometry(windows: Sequence[_Window], bands: Sequence[int]) -> list[Radiometry]:
@@ -139,14 +144,31 @@ def _weights(tiles: Sequence[Tile], axis: int) -> Floats:
     return 1 / np.maximum(shared, 1)
 
 
+def _weight(rows: Floats, cols: Floats, tile: Tile) -> Floats:
+    """(y, x) weight of a window's pixels, of which those in several windows count a part in each."""
+    return np.outer(rows[tile.row : tile.stop_row], cols[tile.col : tile.stop_col])
+
+
 def _window_task(scene: Scene, every: int, rows: Floats, cols: Floats, tile: Tile) -> _Window:
     (before, after), valid = scene.read(tile)
     both: Bools = np.logical_and.reduce(valid)
-    weight = np.outer(rows[tile.row : tile.stop_row], cols[tile.col : tile.stop_col])
+    weight = _weight(rows, cols, tile)
     samples = [date[:, both][:, ::every].astype(np.float64) for date in (before, after)]
     shift = window_shift(before, after, both)
-    return _Window(shift, float(weight[both].sum()), float(weight.sum()), *samples)
+    cells = cell_means(before, both), cell_means(after, both)
+    return _Window(shift, float(weight[both].sum()), float(weight.sum()), samples[0], samples[1], cells)
 
 
-def _facts(source: Source) -> DateFacts:
-    return DateFacts(source.name, source.grid, len(source.bands), str(source.stored().dtype), source.scaling)
+def _facts(source: Source, masked: Source, mask: str | None) -> DateFacts:
+    share = None if mask is None else _share_masked(source, masked)
+    return DateFacts(source.name, source.grid, len(source.bands), str(source.stored().dtype), source.scaling, share)
+
+
+def _share_masked(source: Source, masked: Source) -> float:
+    """Return the share of a source's pixels with data that a mask hides, in windows regular over it."""
+    tiles = windows_for(source.grid.shape) or [source.grid.area]
+    rows, cols = _weights(tiles, 0), _weights(tiles, 1)
+    seen, left = (
+        sum(float(_weight(rows, cols, tile)[each.read(tile)[1]].sum()) for tile in tiles) for each in (source, masked)
+    )
+    return 1 - left / seen if seen else 0.0

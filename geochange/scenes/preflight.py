@@ -38,7 +38,7 @@ class Finding:
     severity: Severity
 
     subject: str
-    """"grid", "CRS", "overlap", "bands", "dtype", "scale", "nodata", "shift" or "radiometry"."""
+    """"grid", "CRS", "overlap", "bands", "dtype", "scale", "nodata", "masks", "clouds", "shift" or "radiometry"."""
 
     text: str
 
@@ -69,12 +69,16 @@ class DateFacts:
     scaling: tuple[tuple[float, float], ...] | None = None
     """(scale, offset) of each band, which are applied."""
 
+    masked: float | None = None
+    """Share of the pixels with data, 0..1, that a mask leaves out; None where none was given."""
+
 
 SMALL_SHIFT, LARGE_SHIFT = 0.3, 1.0  # pixels: where edges begin to show as changes, and where they show everywhere
 LARGE_SPREAD = 0.5  # pixels
 LEAST_OVERLAP = 0.5  # of BEFORE's area
 MOST_NODATA = 0.5  # of the pixels
 LEAST_CORRELATION = 0.3
+LEAST_CLOUD = 0.003  # of the pixels
 USUAL_GAIN = 1.5  # times, or divided by
 REMOVE_LOCAL_SHIFT = "--remove-local-shift of `detect` and `align` moves AFTER back place by place"
 REMOVE_SHIFT = "`geochange align --remove-shift` moves AFTER by it"
@@ -101,6 +105,9 @@ class Report:
     local_shift: LocalShift | Unmeasured | None = None
     """How the shift varies over the scene; None where it hardly does, or was not measured."""
 
+    clouds: tuple[float, float] = (0.0, 0.0)
+    """Share of the pixels, 0..1, that look like cloud at the first date, and at the second."""
+
     @cached_property
     def differences(self) -> list[Difference]:
         """What keeps the dates from lying on one grid."""
@@ -119,6 +126,7 @@ class Report:
         if self.nodata is not None:
             found.append(_nodata_finding(self.nodata))
         found += [Finding(Severity.WARNING, "nodata", doubt.text, doubt.fix) for doubt in self.doubts]
+        found += _mask_findings(self.before, self.after) + _cloud_findings(self.clouds)
         if self.shift is not None:
             found += _shift_findings(self.shift, self.local_shift)
         return found + _radiometry_findings(self.radiometry)
@@ -141,6 +149,7 @@ class Report:
             "grid_differences": [asdict(difference) for difference in self.differences],
             "overlap": self.overlap,
             "nodata": self.nodata,
+            "clouds": list(self.clouds),
             "shift": None if self.shift is None else asdict(self.shift),
             "local_shift": _local_dict(self.local_shift),
             "radiometry": [asdict(band) for band in self.radiometry],
@@ -158,6 +167,7 @@ def _facts_dict(facts: DateFacts) -> dict[str, Any]:
         "resolution": list(facts.grid.resolution),
         "bands": facts.bands,
         "dtype": facts.dtype,
+        "masked": facts.masked,
         "scaling": None if facts.scaling is None else [list(each) for each in facts.scaling],
     }
 
@@ -218,6 +228,26 @@ def _nodata_finding(share: float) -> Finding:
     if share >= 1:
         return Finding(Severity.PROBLEM, "nodata", text, "check the files' nodata values, or give --nodata")
     return Finding(Severity.WARNING if share > MOST_NODATA else Severity.OK, "nodata", text)
+
+
+def _mask_findings(before: DateFacts, after: DateFacts) -> list[Finding]:
+    shares = [(name, facts.masked) for name, facts in (("BEFORE", before), ("AFTER", after))]
+    return [
+        Finding(Severity.OK, "masks", f"{share:.1%} of {name} is masked") for name, share in shares if share is not None
+    ]
+
+
+def _cloud_findings(shares: tuple[float, float]) -> list[Finding]:
+    return [
+        Finding(
+            Severity.WARNING,
+            "clouds",
+            f"{share:.1%} of {date.upper()} is far brighter than the other date, in patches: cloud, or new roofs",
+            f"leave clouds out with --mask-{date}",
+        )
+        for date, share in zip(("before", "after"), shares, strict=True)
+        if share >= LEAST_CLOUD
+    ]
 
 
 def _local_dict(local: LocalShift | Unmeasured | None) -> dict[str, Any] | None:
