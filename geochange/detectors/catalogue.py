@@ -27,11 +27,20 @@ TRAINING_FREE = {
     "slow-features": "geochange.detectors.slow_features:SlowFeatures",
     "pca-kmeans": "geochange.detectors.pca_kmeans:PcaKMeans",
 }
-BUILT_IN = TRAINING_FREE | {
-    "network": "geochange.detectors.network:NetworkDetector",
-    "landscape": "geochange.detectors.landscape:Landscape",
-    "model": "geochange.detectors.model:ModelDetector",
+SERIES = {
+    "baseline": "geochange.detectors.baseline:Baseline",
+    "breaks": "geochange.detectors.breaks:Breaks",
 }
+"""Without training, for three dates and more."""
+BUILT_IN = (
+    TRAINING_FREE
+    | SERIES
+    | {
+        "network": "geochange.detectors.network:NetworkDetector",
+        "landscape": "geochange.detectors.landscape:Landscape",
+        "model": "geochange.detectors.model:ModelDetector",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,8 @@ def detect(
     if resume and overwrite:
         raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
     stages = Stages(listener or Silent())
-    scene = open_scene([before, *between, after], options)
+    masks = [mask or None for mask in options.masks] or None
+    scene = replace(open_scene([before, *between, after], options, masks), given_days=options.dates)
     if options.remove_shift and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if options.remove_shift:
@@ -168,7 +169,7 @@ def detect(
     review = review_of(options)
     identity = _identity(scene, options, review)
     inputs = [before, *between, after, options.aoi, options.mask_before, options.mask_after, options.labels]
-    inputs += options.own_options().values()
+    inputs += [*options.own_options().values(), *(mask for mask in options.masks if mask)]
     folder = run_folder(out, cluster.scratch, COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     results = folder.place if is_bucket(out) else folder.out
     with folder.owned():
@@ -233,6 +234,7 @@ def _without_shift(
 def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) -> dict[str, Any]:
     labels = options.labels if review is None else None  # a review tells itself what has been decided
     masks = {"mask_before": options.mask_before, "mask_after": options.mask_after}
+    masks |= {f"mask {place}": mask or None for place, mask in enumerate(options.masks, start=1)}
     named = {"aoi": options.aoi, **masks, "labels": labels, **options.own_options()}
     return plain(
         ({} if review is None else {"review": review.identity()})

@@ -69,8 +69,13 @@ class SceneOptions(NodataOptions):
         super().__post_init__()
         parse_rule(self.mask_values)
         parse_length("--mask-buffer", self.mask_buffer, least=0)
-        if (self.mask_values, self.mask_buffer) != (None, 0) and self.mask_before is None and self.mask_after is None:
+        if (self.mask_values, self.mask_buffer) != (None, 0) and not self.has_masks:
             raise BadOption("--mask-values and --mask-buffer need --mask-before or --mask-after")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether any image has a mask."""
+        return self.mask_before is not None or self.mask_after is not None
 
 
 @dataclass(frozen=True, kw_only=True)
