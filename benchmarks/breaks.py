@@ -85,14 +85,14 @@ class Made:
     interval: Ints
 
 
-def made(dates: int, bands: int, size: float, *, ends: int, side: int, rng: np.random.Generator) -> Made:
-    """Patches that change by a multiple of the noise in each band, at least so many dates from either end."""
+def made(dates: int, bands: int, sizes: tuple[float, float], *, ends: int, side: int, rng: np.random.Generator) -> Made:
+    """Patches that change by multiples of the noise in each band, and at least so many dates from either end."""
     fields = gaussian_filter(rng.normal(size=(3, side, side)), (0, 3, 3))
     changed = fields[0] > np.quantile(fields[0], 1 - SHARE)
     ranks = fields[1].argsort(axis=None).argsort().reshape(side, side) / side**2
     interval = ends + (ranks * (dates - 2 * ends + 1)).astype(int)
     after = (np.arange(dates)[:, None, None] >= interval) & changed
-    step = size * NOISE * rng.choice([-1, 1], (bands, 1, 1)) * np.sign(fields[2])
+    step = NOISE * rng.uniform(*sizes, (bands, side, side)) * rng.choice([-1, 1], (bands, 1, 1)) * np.sign(fields[2])
     pixels = rng.uniform(80, 160, (bands, side, side)) + after[:, None] * step
     pixels = pixels + NOISE * rng.normal(size=(dates, bands, side, side))
     return Made(SeriesInMemory(pixels, np.ones((dates, side, side), bool)), changed, interval)
@@ -111,9 +111,9 @@ def known_breaks(side: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for dates, ends in ((8, 1), (20, 2), (50, 3)):
         for bands in (1, 4):
-            for size in (2.0, 2.5, 3.0, 4.0, 6.0):
-                truth = made(dates, bands, size, ends=ends, side=side, rng=np.random.default_rng(seed))
-                row: dict[str, Any] = {"dates": dates, "bands": bands, "size": size}
+            for sizes in ((2.0, 2.0), (2.5, 2.5), (3.0, 3.0), (4.0, 4.0), (6.0, 6.0), (2.0, 6.0)):
+                truth = made(dates, bands, sizes, ends=ends, side=side, rng=np.random.default_rng(seed))
+                row: dict[str, Any] = {"dates": dates, "bands": bands, "sizes": sizes}
                 for name, detector in (("", Breaks()), (" alone", Breaks(context=0))):
                     hit, interval, _ = scored(detector, truth.scene)
                     right = hit & (interval == truth.interval)
