@@ -82,12 +82,12 @@ def align(
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     path, options = Path(out), replace(options, align=True)
     require_geotiff(path)
-    inputs = [before, after, options.mask_before, options.mask_after]
+    inputs = [before, after, *options.mask_files]
     require_writable([path], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
     with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
         shift = measure_shift(scene, work) if remove_shift else None
-        source = masked(open_image(after, 1, options), options.mask_after, options).stored()
+        source = masked(open_image(after, 1, options), options.masks_of(2)[1], options).stored()
         grid = open_grid(os.fspath(before))
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)

@@ -72,7 +72,7 @@ def check(
         scene = open_scene([before, after], options)
     except (GridMismatch, BandMismatch):  # the report says what differs
         return Report(facts[0], facts[1], None, None)
-    with open_work(cluster, listener, Needs(inputs=[before, after, options.mask_before, options.mask_after])) as work:
+    with open_work(cluster, listener, Needs(inputs=[before, after, *options.mask_files])) as work:
         windows = measure_windows(scene, work)
     valid, pixels = sum(window.valid for window in windows), sum(window.pixels for window in windows)
     sampled = [window for window in windows if window.before.size]

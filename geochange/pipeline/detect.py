@@ -155,8 +155,7 @@ def detect(
     if resume and overwrite:
         raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
     stages = Stages(listener or Silent())
-    masks = [mask or None for mask in options.masks] or None
-    scene = replace(open_scene([before, *between, after], options, masks), given_days=options.dates)
+    scene = replace(open_scene([before, *between, after], options), given_days=options.dates)
     if options.remove_shift and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if options.remove_shift:
@@ -168,8 +167,8 @@ def detect(
     _require_options(scene, options)
     review = review_of(options)
     identity = _identity(scene, options, review)
-    inputs = [before, *between, after, options.aoi, options.mask_before, options.mask_after, options.labels]
-    inputs += [*options.own_options().values(), *(mask for mask in options.masks if mask)]
+    inputs = [before, *between, after, options.aoi, *options.mask_files, options.labels]
+    inputs += options.own_options().values()
     folder = run_folder(out, cluster.scratch, COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     results = folder.place if is_bucket(out) else folder.out
     with folder.owned():

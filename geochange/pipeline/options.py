@@ -85,10 +85,6 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     """Smallest change, and with --split-kinds smallest piece, in pixels or square metres, as in 4px or 100m2; 0 keeps
     all."""
 
-    masks: tuple[str, ...] = field(default=(), metadata={"panel": SceneOptions.panel})
-    """Masks of all images of a series, in their order, in place of --mask-before and --mask-after; nothing between two
-    commas is no mask, as in m1.tif,,m3.tif."""
-
     remove_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
     """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""
 
@@ -115,13 +111,6 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
         super().__post_init__()
         if not self.kinds and (self.band_roles or self.indices or self.split_kinds):
             raise BadOption("--band-roles, --indices and --split-kinds are for kinds of change; add --kinds")
-        if self.masks and (self.mask_before is not None or self.mask_after is not None):
-            raise BadOption("--masks names the masks of all images; leave out --mask-before and --mask-after")
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether any image has a mask."""
-        return super().has_masks or any(self.masks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +162,7 @@ class WatchOptions(RegionOptions, TileOptions, DetectorOptions, SceneOptions):
             raise BadOption("pattern must name images, as in *.tif")
         if self.labels is not None:
             raise BadOption("labels are of one pair of images; choose the threshold with `geochange detect`")
-        if self.mask_before is not None or self.mask_after is not None:
+        if self.mask_files:
             raise BadOption("masks are of one pair of images; give them to `geochange detect` or `detect-many`")
 
 

@@ -148,31 +148,19 @@ class Scene:
         }
 
 
-def open_scene(
-    images: Sequence[Image], options: SceneOptions | None = None, masks: Sequence[str | None] | None = None
-) -> Scene:
+def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> Scene:
     """Open dates as one scene on the first one's grid.
 
-    Args:
-        images: one a date.
-        options: how they are opened.
-        masks: of each image, in place of those in the options.
-
     Raises:
-        BadOption: there are not as many masks as images.
         UnreadableInput: an image is missing or is not a raster, or the scene is too large.
         GridMismatch: the dates do not lie on one grid and `align` is off, or they do not overlap.
         BandMismatch: they differ in bands.
+        BadOption: there are not as many masks as images.
     """
     options = options or SceneOptions()
     opened = [open_image(image, position, options) for position, image in enumerate(images)]
     _require_same_bands(opened)
-    if masks is None:
-        masks = [options.mask_before, *[None] * (len(opened) - 2), options.mask_after][: len(opened)]
-    if len(masks) != len(opened):
-        raise BadOption(
-            f"{len(masks)} masks are given for {len(opened)} images; give one for each, or nothing between commas"
-        )
+    masks = options.masks_of(len(opened))
     opened = [masked(source, mask, options) for source, mask in zip(opened, masks, strict=True)]
     scene = _restrict(_together(opened, options), options)
     require_workable(scene.grid, opened[0].name)

@@ -7,6 +7,7 @@ import rasterio
 
 import geochange
 from geochange.detectors.catalogue import SERIES
+from geochange.review.run import open_run
 from tests.commands import refused
 from tests.stand_ins import UTM, textured, write_raster
 
@@ -94,6 +95,7 @@ def test_a_mask_takes_a_date_out_and_leaves_the_pixel(images, tmp_path):
         (masked[where] < 0.5).mean() > 0.9 and not np.ma.getmaskarray(masked)[where].any() for _, where in clouds
     )
     after = read(detect(clouded, tmp_path / "baseline", detector="baseline", **settings).probability)[0]
+    assert open_run(tmp_path / "masked").scene.dates == 6  # as it was, or it would say that inputs have changed
     hidden = np.ma.getmaskarray(after)
     assert not hidden[clouds[0][1]].any()
     assert hidden[clouds[1][1]].all()
@@ -137,7 +139,7 @@ def test_a_change_of_a_mask_is_no_resumed_run(images, tmp_path):
     ("options", "message"),
     [
         (["--masks", "a.tif,b.tif"], "2 masks are given for 6 images; give one for each"),
-        (["--masks", ",,,,,", "--mask-values", "9"], "need --mask-before"),
+        (["--masks", ",,,,,", "--mask-values", "9"], "need --mask-before or --mask-after, or --masks"),
         (["--masks", "a.tif,,,,,", "--mask-after", "b.tif"], "leave out --mask-before and --mask-after"),
         (["--dates", "2001,2004,2003,2010,2013,2016"], "give the images in the order of their dates"),
         (["--option", "lasting=0"], "lasting is 0 dates; it must be 1 at least"),
