@@ -61,6 +61,7 @@ pictures: .venv/tested
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_frames.py
 	$(BIN)/python docs/make_radar.py
+	$(BIN)/python docs/make_series.py
 	$(BIN)/python docs/make_gallery.py
 	if [ -d $(IMAGERY) ]; then $(BIN)/python docs/make_gallery.py --real $(IMAGERY) -o out/gallery; fi
 

@@ -20,6 +20,7 @@ class MemoryScene:
     pixels: Floats
     valid: Bools
     block: int = 64
+    times: tuple[float, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

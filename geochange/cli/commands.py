@@ -326,7 +326,7 @@ def default_of(parameter: Parameter) -> str:
 
 LEARNING = "learning_tables"
 SEARCHED = ("rate", "loss", "batch", "weight_decay", "encoder_rate")  # by `tune`, among its `rates`, `losses` ...
-MASKS = ("mask_before", "mask_after", "mask_values", "mask_buffer")
+MASKS = ("mask_before", "mask_after", "masks", "mask_values", "mask_buffer")
 NEEDED = (
     "out",
     "detector",

@@ -31,9 +31,15 @@ RADAR = {
     "log-ratio": "geochange.detectors.log_ratio:LogRatio",
     "omnibus": "geochange.detectors.omnibus:Omnibus",
 }
+SERIES = {
+    "baseline": "geochange.detectors.baseline:Baseline",
+    "breaks": "geochange.detectors.breaks:Breaks",
+}
+"""Without training, for three dates and more."""
 BUILT_IN = (
     TRAINING_FREE
     | RADAR
+    | SERIES
     | {
         "network": "geochange.detectors.network:NetworkDetector",
         "landscape": "geochange.detectors.landscape:Landscape",

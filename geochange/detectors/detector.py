@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
+
 from geochange.arrays import Bools, Floats
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
@@ -31,6 +33,10 @@ class Series(Protocol):
     @property
     def dates(self) -> int:
         """How many dates there are; 2 for a pair."""
+
+    @property
+    def times(self) -> tuple[float, ...] | None:
+        """When each date was acquired, in years with fractions; None unless all are known."""
 
     @property
     def bands(self) -> tuple[int, ...]:
@@ -161,6 +167,15 @@ def confidence_for(wanted: float | None, fitted: Fitted) -> float:
     return own if wanted is None else wanted
 
 
+def comparable_in(fitted: Fitted, valid: Bools) -> Bools:
+    """(y, x) where a detector can score, of (time, y, x) validity.
+
+    That is what the detector's function `comparable` says, where it has one; else where every date holds data.
+    """
+    own: Callable[[Bools], Bools] | None = getattr(fitted, "comparable", None)
+    return np.asarray(valid.all(axis=0)) if own is None else own(valid)
+
+
 class Detector(Protocol):
     """A way of detecting change: a frozen dataclass of its options."""
 
@@ -195,8 +210,8 @@ def require_dates(name: str, compared: int | None, given: int) -> None:
     advice = ""
     if compared == 2 and given > 2:
         advice = (
-            "; name the two to compare, compare each with the one before (`geochange watch FOLDER`), or train conv-gru "
-            "for series"
+            "; name the two to compare, compare each with the one before (`geochange watch FOLDER`), take -d breaks or "
+            "-d baseline, or train conv-gru for series"
         )
     elif compared > 2:
         advice = f"; name as many dates as it was trained on, {compared}"

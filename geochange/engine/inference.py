@@ -9,7 +9,7 @@ import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.detectors.boxes import PIXEL_PARTS, Boxes, join_boxes
-from geochange.detectors.detector import Fitted, Scores
+from geochange.detectors.detector import Fitted, Scores, comparable_in
 from geochange.engine.blend import taper, weighted
 from geochange.engine.thumbnails import Thumbnail, thumbnail_sums
 from geochange.scenes.grid import Tile
@@ -56,7 +56,7 @@ def score_tiles(
 ) -> Iterator[tuple[tuple[int, int], Tile, Scores, Bools]]:
     """Yield (index, tile, scores, valid) of each tile of a block, in raster order.
 
-    valid is (y, x), True where every date holds data.
+    valid is (y, x), True where the detector can score: as a rule where every date holds data.
     """
     origin = block.context.row, block.context.col
     for batch in batched(inference.tiling.tiles(block), inference.fitted.tiles_at_once):
@@ -65,7 +65,7 @@ def score_tiles(
         valid = np.stack([pixels.valid[:, *part] for part in at])
         scores = inference.fitted.score(dates, valid, inference.layers)
         for k, (index, tile) in enumerate(batch):
-            yield index, tile, one_of(scores, k), valid[k].all(axis=0)
+            yield index, tile, one_of(scores, k), comparable_in(inference.fitted, valid[k])
 
 
 def batched(tiles: Iterable[tuple[tuple[int, int], Tile]], most: int) -> Iterator[list[tuple[tuple[int, int], Tile]]]:
@@ -144,7 +144,7 @@ def own_boxes(boxes: Boxes, tile: Tile, own: Tile, valid: Bools, shape: tuple[in
         boxes: in the tile's pixels.
         tile: where it lies in the scene.
         own: the pixels that it answers for.
-        valid: (y, x) of the tile, True where every date holds data.
+        valid: (y, x) of the tile, True where the detector can score.
         shape: of the scene; boxes end at its border.
 
     Returns:

@@ -106,7 +106,7 @@ def align(
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     path, options = Path(out), replace(options, align=True)
     require_geotiff(path)
-    inputs = [before, after, options.mask_before, options.mask_after]
+    inputs = [before, after, *options.mask_files]
     require_writable([path], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
     with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
@@ -119,7 +119,7 @@ def align(
             scene, local = without_local_shift(scene, work, resampling)
         if normalize:
             lines = fit_normalisation(scene, SceneBlocks(scene, work))
-        source = masked(open_image(after, 1, options), options.mask_after, options)
+        source = masked(open_image(after, 1, options), options.masks_of(2)[1], options)
         brought = _on_whole_grid(source if lines else source.stored(), open_grid(os.fspath(before)), scene, resampling)
         _write(brought if lines is None else normalised(brought, lines), path, work)
     return Aligned(path, shift, local, lines)

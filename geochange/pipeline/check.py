@@ -79,10 +79,10 @@ def check(
     """
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     options = replace(options, align=True)
-    masks = options.mask_before, options.mask_after
+    masks = options.masks_of(2)
     opened = [open_image(image, place, options) for place, image in enumerate((before, after))]
     facts = [_facts(source, masked(source, mask, options), mask) for source, mask in zip(opened, masks, strict=True)]
-    inputs = [before, after, options.mask_before, options.mask_after]
+    inputs = [before, after, *options.mask_files]
     if picture is not None:
         require_picture(picture, inputs, overwrite=overwrite)
     try:

@@ -157,7 +157,7 @@ def detect(
     if resume and overwrite:
         raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
     stages = Stages(listener or Silent())
-    scene = open_scene([before, *between, after], options)
+    scene = replace(open_scene([before, *between, after], options), given_days=options.dates)
     removes_shift = options.remove_shift or options.remove_local_shift
     if removes_shift and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
@@ -173,7 +173,7 @@ def detect(
     _require_options(scene, options)
     review = review_of(options)
     identity = _identity(scene, options, review)
-    inputs = [before, *between, after, options.aoi, options.mask_before, options.mask_after, options.labels]
+    inputs = [before, *between, after, options.aoi, *options.mask_files, options.labels]
     inputs += options.own_options().values()
     folder = run_folder(out, cluster.scratch, COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     results = folder.place if is_bucket(out) else folder.out
@@ -251,6 +251,7 @@ def _normalised(scene: Scene, cluster: ClusterOptions, stages: Stages, needs: Ne
 def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) -> dict[str, Any]:
     labels = options.labels if review is None else None  # a review tells itself what has been decided
     masks = {"mask_before": options.mask_before, "mask_after": options.mask_after}
+    masks |= {f"mask {place}": mask or None for place, mask in enumerate(options.masks, start=1)}
     named = {"aoi": options.aoi, **masks, "labels": labels, **options.own_options()}
     return plain(
         ({} if review is None else {"review": review.identity()})

@@ -169,7 +169,7 @@ class WatchOptions(RegionOptions, TileOptions, DetectorOptions, SceneOptions):
             raise BadOption("pattern must name images, as in *.tif")
         if self.labels is not None:
             raise BadOption("labels are of one pair of images; choose the threshold with `geochange detect`")
-        if self.mask_before is not None or self.mask_after is not None:
+        if self.mask_files:
             raise BadOption("masks are of one pair of images; give them to `geochange detect` or `detect-many`")
 
 

@@ -33,7 +33,7 @@ from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.run_folder import RunFolder
 from geochange.polygons.boxes import found_objects
 from geochange.polygons.features import ChangeLayer
-from geochange.polygons.layer_means import LayerMeans, MeasuredRaster, dates_of
+from geochange.polygons.layer_means import LayerMeans, MeasuredRaster
 from geochange.polygons.options import RegionOptions
 from geochange.polygons.parallel_export import write_layers
 from geochange.polygons.preview import Captions, hectares, render_preview
@@ -161,10 +161,8 @@ def _with_dates(run: DetectionRun) -> RegionOptions:
 
 def _layer_means(run: DetectionRun, inference: Inference, virtual: Mapping[str, Path]) -> LayerMeans:
     """Return what is measured of each region: the rasters that are written, but for the probabilities."""
-    sources = run.scene.sources
-    dates = dates_of(run.options.dates, [each.date for each in sources], [each.name for each in sources])
     rasters = [MeasuredRaster(name, virtual[name], inference.fitted.layers[name]) for name in run.options.layers]
-    return LayerMeans(tuple(rasters), dates)
+    return LayerMeans(tuple(rasters), run.scene.days)
 
 
 def _write_layers(

@@ -179,9 +179,7 @@ def _annotate(before: str, after: str, layer: str | None, out: Path, options: Re
     classes = options.classes or (read_record(out).get("classes") if begun else None) or labels_in(layer)
     changes = [] if begun or layer is None else read_changes(layer, scene.grid, classes)
     identity = plain({"scene": scene.fingerprint(), "options": asdict(how), "classes": classes, "layer": layer})
-    folder = RunFolder(
-        out.absolute(), COMMAND, [LAYER], [before, after, layer, how.aoi, how.mask_before, how.mask_after]
-    )
+    folder = RunFolder(out.absolute(), COMMAND, [LAYER], [before, after, layer, how.aoi, *how.mask_files])
     with folder.owned():
         if folder.begin(identity, resume=begun, overwrite=False):
             return

@@ -95,6 +95,7 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
         identity = record["identity"]
         names = [str(date["name"]) for date in identity["scene"]["dates"]]
         saved = {each.name: identity["options"].get(each.name, each.default) for each in fields(SceneOptions)}
+        masks = [str(mask) for mask in saved["masks"] if mask]
         samples = [str(date["sample"]) for date in identity["scene"]["dates"]]
         shift = tuple(float(each) for each in record["scene"]["removed_shift"])
         saved_field = record["scene"].get("removed_local_shift")
@@ -103,7 +104,7 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
         normalisation = None if lines is None else tuple((float(gain), float(offset)) for gain, offset in lines)
         if len(names) < 2 or len(shift) != 2 or not np.isfinite(shift).all():
             raise ValueError("it is not that of two dates")
-    read = [*names, *(saved[name] for name in SCENE_FILES if isinstance(saved[name], str))]
+    read = [*names, *(saved[name] for name in SCENE_FILES if isinstance(saved[name], str)), *masks]
     if (elsewhere := [inner for name in read for inner in sources_elsewhere(name)]) and not remote:
         raise BadOption(f"{elsewhere[0]} is read over the network; add --remote where you trust this run.json")
     given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()}

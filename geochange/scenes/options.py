@@ -58,6 +58,10 @@ class SceneOptions(NodataOptions):
     mask_after: str | None = None
     """Raster or vector layer of what is to be left out of AFTER."""
 
+    masks: tuple[str, ...] = ()
+    """Masks of all images of a series, in their order, in place of --mask-before and --mask-after; nothing between two
+    commas is no mask, as in m1.tif,,m3.tif."""
+
     mask_values: str | None = None
     """Numbers of a raster that are left out, as in 3,8,9,10, or scl (Sentinel-2), qa-pixel (Landsat), fmask or udm2
     (Planet); None: all but 0."""
@@ -69,8 +73,29 @@ class SceneOptions(NodataOptions):
         super().__post_init__()
         parse_rule(self.mask_values)
         parse_length("--mask-buffer", self.mask_buffer, least=0)
-        if (self.mask_values, self.mask_buffer) != (None, 0) and self.mask_before is None and self.mask_after is None:
-            raise BadOption("--mask-values and --mask-buffer need --mask-before or --mask-after")
+        if (self.mask_values, self.mask_buffer) != (None, 0) and not self.mask_files:
+            raise BadOption("--mask-values and --mask-buffer need --mask-before or --mask-after, or --masks")
+        if self.masks and (self.mask_before is not None or self.mask_after is not None):
+            raise BadOption("--masks names the masks of all images; leave out --mask-before and --mask-after")
+
+    @property
+    def mask_files(self) -> list[str]:
+        """Those that any image has."""
+        return [mask for mask in (self.mask_before, self.mask_after, *self.masks) if mask]
+
+    def masks_of(self, images: int) -> list[str | None]:
+        """Return the mask of each of so many images.
+
+        Raises:
+            BadOption: another number of masks is given.
+        """
+        if not self.masks:
+            return [self.mask_before, *[None] * (images - 2), self.mask_after][:images]
+        if len(self.masks) != images:
+            raise BadOption(
+                f"{len(self.masks)} masks are given for {images} images; give one for each, or nothing between commas"
+            )
+        return [mask or None for mask in self.masks]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from shapely.affinity import affine_transform
 from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch
 from geochange.files import files_digest
+from geochange.scenes.dates import dates_of, decimal_years
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.displaced import displaced
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
@@ -50,6 +51,7 @@ class Scene:
     sources: tuple[Source, ...]
     grid: Grid
     area: shapely.Geometry | None = None  # area of interest in pixels of the grid (x = column, y = row)
+    given_days: tuple[str, ...] = ()  # dates of acquisition, in place of those of tags and names
 
     def noting_unread(self, folder: Path) -> Scene:
         """Return the scene whose parts that cannot be read hold no data, and are noted in a folder."""
@@ -64,6 +66,16 @@ class Scene:
     def dates(self) -> int:
         """How many there are."""
         return len(self.sources)
+
+    @property
+    def days(self) -> tuple[str | None, ...]:
+        """Dates of acquisition: as given, else by tags, else by names of files."""
+        return dates_of(self.given_days, [each.date for each in self.sources], [each.name for each in self.sources])
+
+    @property
+    def times(self) -> tuple[float, ...] | None:
+        """Dates of acquisition as decimal years; None unless all are known."""
+        return decimal_years(self.days)
 
     @property
     def bands(self) -> tuple[int, ...]:
@@ -162,12 +174,13 @@ def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> 
         UnreadableInput: an image is missing or is not a raster, or the scene is too large.
         GridMismatch: the dates do not lie on one grid and `align` is off, or they do not overlap.
         BandMismatch: they differ in bands.
+        BadOption: there are not as many masks as images.
     """
     options = options or SceneOptions()
     opened = [open_image(image, position, options) for position, image in enumerate(images)]
     _require_same_bands(opened)
-    opened[0] = masked(opened[0], options.mask_before, options)
-    opened[-1] = masked(opened[-1], options.mask_after, options)
+    masks = options.masks_of(len(opened))
+    opened = [masked(source, mask, options) for source, mask in zip(opened, masks, strict=True)]
     scene = _restrict(_together(opened, options), options)
     require_workable(scene.grid, opened[0].name)
     return scene

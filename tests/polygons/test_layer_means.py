@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 import geochange
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.detectors.networks.registry import build_network
-from geochange.polygons.layer_means import centre_within, date_in_name, dates_of, mean_within
+from geochange.polygons.layer_means import centre_within, mean_within
 from tests.commands import refused
 from tests.small_networks import lively, save_small
 from tests.stand_ins import changed_pair, write_raster
@@ -91,23 +91,6 @@ def test_a_network_that_estimates_size_and_place_leaves_them_as_columns(run, tmp
     assert errors["place"] == {"count": len(layer), "estimated": pytest.approx(distances.mean()), "outlined": 0.0}
     assert errors["size"]["estimated"] == pytest.approx(abs(layer["size"] / layer.area_px - 1).mean())
     assert errors["size"]["outlined"] == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "date"),
-    [
-        ("1985.tif", "1985"), ("S2A_20240702T104500.tif", "2024-07-02"), ("scene_2024-07-02.tif", "2024-07-02"),
-        ("a/b_202407.tif", "2024-07"), ("LC08_20240702_x.tif", "2024-07-02"), ("tile12345.tif", None), ("x.tif", None),
-    ],
-)  # fmt: skip
-def test_dates_are_read_from_names(name, date):
-    assert date_in_name(name) == date
-
-
-def test_given_dates_go_before_tags_and_tags_before_names():
-    names = ["1985.tif", "1990.tif"]
-    assert dates_of((), ["2001-01-01", None], names) == ("2001-01-01", "1990")
-    assert dates_of(("a", "b"), ["2001-01-01", None], names) == ("a", "b")
 
 
 @pytest.fixture
