@@ -102,14 +102,15 @@ from geochange.pipeline.tune import Tuned
 from geochange.pipeline.vectorize import WrittenLayer
 from geochange.pipeline.watch import Watched
 from geochange.probability.options import FitOptions
+from geochange.scenes.opening import Image
 from geochange.scenes.options import (
     FrameOptions,
+    MosaicOrder,
     NodataRule,
     ResamplingName,
     SceneOptions,
     Values,
 )
-from geochange.scenes.pairing import Image
 from geochange.scenes.preflight import Report
 
 __all__ = [
@@ -210,8 +211,8 @@ __all__ = [
 ]
 
 def align(
-    before: str | os.PathLike[str],
-    after: str | os.PathLike[str],
+    before: Image,
+    after: Image,
     out: str | os.PathLike[str],
     options: SceneOptions | None = ...,
     *,
@@ -220,7 +221,8 @@ def align(
     cluster: ClusterOptions | None = ...,
     listener: Listener | None = ...,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,
@@ -244,7 +246,8 @@ def check(
     cluster: ClusterOptions | None = ...,
     listener: Listener | None = ...,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,
@@ -315,7 +318,8 @@ def detect(
     listener: Listener | None = ...,
     min_area: str | float = ...,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,
@@ -357,6 +361,7 @@ def detect(
     dates: tuple[str, ...] = ...,
     formats: tuple[VectorFormat, ...] = ...,
     dtype: StoredType = ...,
+    stac: bool = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
     queue: Literal["slurm"] | None = ...,
@@ -376,7 +381,8 @@ def detect_many(
     listener: Listener | None = ...,
     min_area: str | float = ...,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,
@@ -418,6 +424,7 @@ def detect_many(
     dates: tuple[str, ...] = ...,
     formats: tuple[VectorFormat, ...] = ...,
     dtype: StoredType = ...,
+    stac: bool = ...,
     merge: str | None = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
@@ -517,7 +524,8 @@ def explain(
     cluster: ClusterOptions | None = ...,
     listener: Listener | None = ...,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,
@@ -729,7 +737,8 @@ def open_pair(
     options: SceneOptions | None = ...,
     *,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,
@@ -781,7 +790,8 @@ def review(
     overwrite: bool = ...,
     listener: Listener | None = ...,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,
@@ -995,7 +1005,8 @@ def watch(
     cluster: ClusterOptions | None = ...,
     listener: Listener | None = ...,
     nodata: NodataRule | None = ...,
-    bands: tuple[int, ...] | None = ...,
+    bands: tuple[int | str, ...] | None = ...,
+    mosaic: MosaicOrder = ...,
     aoi: str | tuple[float, float, float, float] | None = ...,
     align: bool = ...,
     resampling: ResamplingName = ...,

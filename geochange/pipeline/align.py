@@ -19,11 +19,12 @@ from geochange.engine.workers import Needs
 from geochange.files import require_geotiff, require_writable, scratch_beside
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.options import choose_options_and_cluster
-from geochange.scenes.grid import Tile
-from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import RESAMPLINGS, masked, open_image, open_scene
+from geochange.scenes.grid import Tile, require_workable
+from geochange.scenes.opening import Image, files_of
+from geochange.scenes.options import NO_MASK, SceneOptions
+from geochange.scenes.pairing import RESAMPLINGS, open_image, open_scene
 from geochange.scenes.registration import Shift
-from geochange.scenes.scene import open_grid, open_masked
+from geochange.scenes.scene import open_masked
 from geochange.scenes.warped import WarpedSource
 from geochange.scenes.writing import describe_like, geotiff_profile
 
@@ -50,8 +51,8 @@ class Aligned:
 
 
 def align(
-    before: str | os.PathLike[str],
-    after: str | os.PathLike[str],
+    before: Image,
+    after: Image,
     out: str | os.PathLike[str],
     options: SceneOptions | None = None,
     *,
@@ -82,13 +83,15 @@ def align(
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     path, options = Path(out), replace(options, align=True)
     require_geotiff(path)
-    inputs = [before, after, options.mask_before, options.mask_after]
+    masks = options.mask_before, options.mask_after
+    inputs = [*files_of(before), *files_of(after), before, after, *masks]
     require_writable([path], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
     with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
         shift = measure_shift(scene, work) if remove_shift else None
-        source = masked(open_image(after, 1, options), options.mask_after, options).stored()
-        grid = open_grid(os.fspath(before))
+        scaled = open_image(after, 1, options, options.mask_after)
+        source, grid = scaled.stored(), open_image(before, 0, options, NO_MASK).grid
+        require_workable(grid, scene.sources[0].name)
         offset = (0.0, 0.0) if shift is None else (shift.row, shift.col)
         warped = WarpedSource(source, grid, RESAMPLINGS[options.resampling], offset)
         needed = bytes_needed(grid.shape, len(source.bands) * source.dtype.itemsize)
@@ -96,7 +99,7 @@ def align(
             plain = scratch / "aligned.tif"
             profile = geotiff_profile(grid, len(warped.bands), warped.dtype, source.fill, tile=512)
             with rasterio.open(plain, "w", **profile | {"compress": "ZSTD", "zstd_level": 1}) as dataset:
-                describe_like(dataset, source)
+                describe_like(dataset, scaled)
                 for block, (values, valid) in work.map("align", warped.read, grid_blocks(grid)):
                     _write_block(dataset, block, values, valid)
             with work.stages.stage("pack"):

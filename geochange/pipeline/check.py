@@ -17,8 +17,9 @@ from geochange.engine.workers import Needs
 from geochange.errors import BandMismatch, GridMismatch, NothingValid
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.grid import Tile
+from geochange.scenes.opening import Image
 from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import Image, Scene, open_image, open_scene
+from geochange.scenes.pairing import Scene, open_image, open_scene
 from geochange.scenes.preflight import DateFacts, Report
 from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
@@ -72,14 +73,14 @@ def check(
         scene = open_scene([before, after], options)
     except (GridMismatch, BandMismatch):  # the report says what differs
         return Report(facts[0], facts[1], None, None)
-    with open_work(cluster, listener, Needs(inputs=[before, after, options.mask_before, options.mask_after])) as work:
+    with open_work(cluster, listener, Needs(inputs=[*scene.files, options.mask_before, options.mask_after])) as work:
         windows = measure_windows(scene, work)
     valid, pixels = sum(window.valid for window in windows), sum(window.pixels for window in windows)
     sampled = [window for window in windows if window.before.size]
     nodata = 1 - valid / pixels if pixels else None
     shift = combine_shifts(window.shift for window in windows)
     radiometry = tuple(_radiometry(sampled, scene.bands))
-    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)))
+    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)), scene.notes)
 
 
 def _radiometry(windows: Sequence[_Window], bands: Sequence[int]) -> list[Radiometry]:

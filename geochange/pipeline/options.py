@@ -107,6 +107,9 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     dtype: StoredType = "uint8"
     """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
 
+    stac: bool = False
+    """Write a STAC Item beside the results; detect-many writes a Collection of them, too."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.kinds and (self.band_roles or self.indices or self.split_kinds):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from geochange.files import appearing, load_array
 from geochange.pipeline.kinds import measure_kinds, write_kinds
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.run_folder import RunFolder
+from geochange.pipeline.stac import require_stac, write_item
 from geochange.polygons.boxes import found_objects
 from geochange.polygons.features import ChangeLayer
 from geochange.polygons.layer_means import LayerMeans, MeasuredRaster, dates_of
@@ -79,7 +80,7 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
         with run.work.stages.stage("pack"):
             for each in packing:
                 each.result()
-    return _record(run, inference.fitted) | {
+    record = _record(run, inference.fitted) | {
         **found.chosen.to_record(),
         "min_confidence": confidence_for(run.options.min_confidence, inference.fitted),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
@@ -91,6 +92,10 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
             "layers": [f"{name}.tif" for name in run.options.layers],
         },
     }
+    if run.options.stac:
+        time, name = require_stac(run.scene, given_dates(run.options)), PurePath(run.folder.place).name
+        record["files"]["item"] = write_item(ready, name, record, time)
+    return record
 
 
 @contextmanager
@@ -149,11 +154,17 @@ def _compress(run: DetectionRun, spec: RasterSpec, source: Path) -> list[Level]:
     return compress_tiles(source, spec, folder, run.work)
 
 
+def given_dates(options: DetectOptions) -> tuple[str | None, str | None]:
+    """Return the dates before and after, as options give them."""
+    first, last = (options.dates[0], options.dates[-1]) if options.dates else (None, None)
+    return options.date_before or first, options.date_after or last
+
+
 def _with_dates(run: DetectionRun) -> RegionOptions:
     """Return the region options, with dates from the images' tags where none were given."""
     regions, (before, *_, after) = run.options, run.scene.sources
-    first, last = (regions.dates[0], regions.dates[-1]) if regions.dates else (before.date, after.date)
-    return replace(regions, date_before=regions.date_before or first, date_after=regions.date_after or last)
+    first, last = given_dates(regions)
+    return replace(regions, date_before=first or before.date, date_after=last or after.date)
 
 
 def _layer_means(run: DetectionRun, inference: Inference, virtual: Mapping[str, Path]) -> LayerMeans:

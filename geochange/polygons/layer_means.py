@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,13 +20,12 @@ from geochange.arrays import Array, Floats
 from geochange.polygons.features import SCHEMA, ChangeLayer, feature_batches
 from geochange.polygons.regions import Regions
 from geochange.scenes.grid import map_points
+from geochange.scenes.interpretation import date_in_name
 
 PLACE = "place"
 """The raster that points, in pixels to the right and down, to the middle of the change that a pixel lies in."""
 INTERVAL = "interval"
 """The raster whose bands are the probabilities that a change lies between two dates of a series."""
-
-_DATE_IN_NAME = re.compile(r"(?<!\d)((?:19|20)\d\d)(?:[-_]?([01]\d)(?:[-_]?([0-3]\d))?)?(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +138,6 @@ def _mean_of_known(values: Floats) -> Floats:
     counts = known.sum(axis=1)
     means: Floats = np.where(counts > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
     return means
-
-
-def date_in_name(name: str) -> str | None:
-    """Return the date that a file's name holds, as in 1985.tif, S2_20240702.tif or 2024-07-02.tif."""
-    match = _DATE_IN_NAME.search(Path(name).stem)
-    return None if match is None else "-".join(part for part in match.groups() if part)
 
 
 def dates_of(given: Sequence[str], stored: Sequence[str | None], names: Sequence[str]) -> tuple[str | None, ...]:

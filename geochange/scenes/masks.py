@@ -69,7 +69,14 @@ class MaskedSource(DerivedSource):
     """(row, col) of the grid's first pixel in the image that the mask belongs to."""
     mark: str = ""
     """What tells one mask from another."""
+    mask_files: tuple[str, ...] = ()
+    """What the mask is read from."""
     masked: bool = True
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that are read, as GDAL takes them."""
+        return (*self.source.files, *self.mask_files)
 
     @property
     def grid(self) -> Grid:
@@ -122,7 +129,14 @@ def with_mask(source: Source, path: str, rule: MaskRule, buffer: str | float) ->
         BadOption: the buffer is in metres, and the image has no CRS.
     """
     mask, radii = _open_mask(path, source, rule), length_on(BUFFER, buffer, source.grid, least=0)
-    return MaskedSource(source, mask, radii, mark=f"{files_digest([path])} {rule} {radii}")
+    return MaskedSource(source, mask, radii, mark=f"{files_digest([path])} {rule} {radii}", mask_files=(path,))
+
+
+def hide(source: Source, raster: Source, rule: MaskRule, buffer: str | float) -> MaskedSource:
+    """Hide the pixels of an image that a raster of numbers says, as `with_mask`."""
+    radii = length_on(BUFFER, buffer, source.grid, least=0)
+    mask = RasterMask(on_grid(raster, source.grid, Resampling.nearest, source.name), rule)
+    return MaskedSource(source, mask, radii, mark=f"{raster.name} {rule} {radii}", mask_files=raster.files)
 
 
 def _open_mask(path: str, source: Source, rule: MaskRule) -> Hiding:

@@ -37,7 +37,7 @@ class Finding:
     severity: Severity
 
     subject: str
-    """"grid", "CRS", "overlap", "bands", "dtype", "scale", "nodata", "shift" or "radiometry"."""
+    """"opening", "grid", "CRS", "overlap", "bands", "dtype", "scale", "nodata", "shift" or "radiometry"."""
 
     text: str
 
@@ -96,6 +96,9 @@ class Report:
     doubts: tuple[Doubt, ...] = ()
     """Pixels that count as data and may hold none."""
 
+    notes: tuple[str, ...] = ()
+    """What was chosen for the user when the dates were opened."""
+
     @cached_property
     def differences(self) -> list[Difference]:
         """What keeps the dates from lying on one grid."""
@@ -109,7 +112,8 @@ class Report:
     @cached_property
     def findings(self) -> list[Finding]:
         """All findings, in the order in which a user would fix them."""
-        found = _grid_findings(self.differences) + _overlap_findings(self.before.grid, self.after.grid, self.overlap)
+        found = [Finding(Severity.NOTE, "opening", note) for note in self.notes]
+        found += _grid_findings(self.differences) + _overlap_findings(self.before.grid, self.after.grid, self.overlap)
         found += _storage_findings(self.before, self.after)
         if self.nodata is not None:
             found.append(_nodata_finding(self.nodata))

@@ -17,6 +17,7 @@ DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
 def describe_like(dataset: Any, source: Source) -> None:
     """Give a new file its source's colours, band descriptions, scales and date, before there are pixels in it."""
     if source.path is None:
+        _describe(dataset, source)
         return
     with readable(source.path), rasterio.open(source.path) as original:
         if original.count < max(source.bands):  # the colours of a colour table
@@ -30,6 +31,18 @@ def describe_like(dataset: Any, source: Source) -> None:
         dataset.scales = [original.scales[band - 1] for band in source.bands]
         dataset.offsets = [original.offsets[band - 1] for band in source.bands]
         dataset.update_tags(**{name: text for name, text in original.tags().items() if name in DATE_TAGS})
+
+
+def _describe(dataset: Any, source: Source) -> None:
+    """Give a new file what a source without a file of its own says of itself."""
+    places = [source.choices.index(band) for band in source.bands]
+    for number, place in enumerate(places, 1):
+        if source.band_names and source.band_names[place]:
+            dataset.set_band_description(number, source.band_names[place][-1])
+    if source.scaling is not None:
+        dataset.scales, dataset.offsets = zip(*(source.scaling[place] for place in places), strict=True)
+    if source.date is not None:
+        dataset.update_tags(ACQUISITION_DATE=source.date)
 
 
 def _colour_of_values(colour: ColorInterp) -> ColorInterp:

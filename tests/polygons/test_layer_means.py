@@ -16,7 +16,8 @@ from rasterio.features import rasterize
 import geochange
 from geochange.detectors.networks.checkpoint import Checkpoint, load_checkpoint
 from geochange.detectors.networks.registry import build_network
-from geochange.polygons.layer_means import centre_within, date_in_name, dates_of, mean_within
+from geochange.polygons.layer_means import centre_within, dates_of, mean_within
+from geochange.scenes.interpretation import date_in_name
 from tests.commands import refused
 from tests.small_networks import lively, save_small
 from tests.stand_ins import changed_pair, write_raster
