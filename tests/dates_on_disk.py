@@ -33,6 +33,7 @@ def numbers_of(seed: int, shape: tuple[int, int] = SHAPE) -> dict[str, Array]:
     if seed:
         full[:, 40:60, 70:100] += 3000
     full[:, :, :6] = 0
+    full[1, 20:26, 30:40] = 0  # in one band alone
     return {name: full[k, ::times, ::times] for k, (name, times) in enumerate(BANDS.items())}
 
 

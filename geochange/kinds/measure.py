@@ -97,7 +97,7 @@ def prepare_work(scene: Scene, options: KindOptions, ids: RegionIds) -> KindWork
     rules = options.rules
     if "NDWI" in indices and any(source.dtype == np.uint8 for source in scene.sources):
         rules = replace(rules, water=max(rules.water, rules.water_of_bytes))
-    chosen = replace(scene, sources=tuple(_with_roles(each, scene.sources[0], roles) for each in scene.sources))
+    chosen = replace(scene, sources=tuple(_with_roles(each, scene, roles, options) for each in scene.sources))
     work = KindWork(chosen, tuple(roles), indices, rules, ids)
     before, after = _sample(work.scene)
     deviations = [date.std(axis=1) for date in (before, after)]
@@ -117,7 +117,7 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
         BandMismatch: neither is known, or a number is out of range.
     """
     if options.band_roles is None:
-        roles = {role: source.choices[k - 1] for role, k in roles_in(source.band_names).items()}
+        roles = _named_roles(source)
         if len(roles) < 2:
             raise BandMismatch(f"{source.name} does not say which band is which; give --band-roles red=1,green=2,nir=4")
         return roles
@@ -128,13 +128,19 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
     return roles
 
 
-def _with_roles(source: Source, first: Source, roles: Mapping[str, int]) -> Source:
-    """Return a date with the bands of roles that are known of the first one: those in the same place, where it is read.
+def _named_roles(source: Source) -> dict[str, int]:
+    return {role: source.choices[k - 1] for role, k in roles_in(source.band_names).items()}
 
-    Bands that are chosen by name may have other numbers at each date.
+
+def _with_roles(source: Source, scene: Scene, roles: Mapping[str, int], options: KindOptions) -> Source:
+    """Return a date of a scene with the bands of roles that are known of the first one.
+
+    Its own names say which they are, since bands that are chosen by name may have other numbers at each date; else they
+    are those in the same place, where it is read, or of the same number.
     """
-    numbers = [source.bands[first.bands.index(band)] if band in first.bands else band for band in roles.values()]
-    return source.with_bands(tuple(numbers))
+    first, own = scene.sources[0].bands, _named_roles(source) if options.band_roles is None else {}
+    in_place = {band: source.bands[place] for place, band in enumerate(first)}
+    return source.with_bands(tuple(own.get(role, in_place.get(band, band)) for role, band in roles.items()))
 
 
 def chosen_indices(roles: Mapping[str, int], options: KindOptions) -> tuple[str, ...]:

@@ -133,7 +133,8 @@ def detect(
     """Find the changes between two images, or over a series, as a probability raster, polygons and a picture.
 
     Args:
-        before: the earlier image, any raster that GDAL reads; in Python also a DataArray (band, y, x).
+        before: the earlier image: a raster that GDAL reads, a product of Sentinel-2 or Landsat, a folder of tiles or of
+            bands, or a STAC Item; in Python also a DataArray (band, y, x), a Dataset of bands, or a list of tiles.
         after: the later image, on the same grid, or anywhere with `align`.
         out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log; on
             a disk, or in a bucket, as in s3://bucket/folder.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geochange.errors import UnreadableInput
 from geochange.scenes.band_names import Names, find_bands
 from geochange.scenes.mask_rules import MASKS, rule_of_band
-from geochange.scenes.masks import NOT_A_VALUE, hide
+from geochange.scenes.masks import NOT_A_VALUE, hide, note_of
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.scene import open_array
 from geochange.scenes.source import Source
@@ -53,7 +53,7 @@ class DatasetImage:
         if rule is None:
             return found
         mask = open_array(dataset[masks[0]], f"{self.name}: {masks[0]}", nodata=NOT_A_VALUE)
-        note = f"what its variable {masks[0]} hides ({rule}) is left out; a mask of your own, or none, replaces it"
+        note = note_of(f"its variable {masks[0]}", rule)
         return hide(replace(found, notes=(*found.notes, note)), mask, MASKS[rule], options.mask_buffer)
 
     def _of_one_time(self) -> tuple[xr.Dataset, str | None]:

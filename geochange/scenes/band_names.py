@@ -65,7 +65,7 @@ def find_bands(image: str, wanted: Wanted | None, choices: Sequence[int], names:
 
     Raises:
         BandMismatch: a number is out of range, or a name is not known or is that of several bands; the message lists
-            what there is.
+            what there is. A band's first name goes before the further ones of others.
     """
     if wanted is None:
         return tuple(choices)
@@ -80,12 +80,17 @@ def _find(image: str, wanted: int | str, choices: Sequence[int], names: Sequence
             raise BandMismatch(f"band {wanted} is out of range: {image} has bands {list_bands(choices)}")
         return wanted
     for name in filter(None, (wanted, _BROADER.get(_plain(wanted)))):
-        found = [number for number, each in zip(choices, names, strict=True) if _plain(name) in map(_plain, each)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            several = ", ".join(names[choices.index(number)][0] for number in found)
-            raise BandMismatch(f"band {wanted!r} is the name of several bands of {image}: {several}; give one of them")
+        for rank in range(max(map(len, names), default=0)):
+            found = [
+                number
+                for number, each in zip(choices, names, strict=True)
+                if rank < len(each) and _plain(each[rank]) == _plain(name)
+            ]
+            if len(found) > 1:
+                several = ", ".join(names[choices.index(number)][0] for number in found)
+                raise BandMismatch(f"band {wanted!r} is the name of several bands of {image}: {several}; give one")
+            if found:
+                return found[0]
     known = ", ".join("/".join(dict.fromkeys(each)) for each in names if each)
     told = f"has {known}" if known else f"names no band; give numbers, {list_bands(choices)}"
     raise BandMismatch(f"band {wanted!r} is not known: {image} {told}")

@@ -132,6 +132,11 @@ def with_mask(source: Source, path: str, rule: MaskRule, buffer: str | float) ->
     return MaskedSource(source, mask, radii, mark=f"{files_digest([path])} {rule} {radii}", mask_files=(path,))
 
 
+def note_of(mask: str, rule: str) -> str:
+    """Return what a user is told of a mask that comes with an image."""
+    return f"what {mask} hides ({rule}) is left out; --mask-before and --mask-after take another mask, or off"
+
+
 def hide(source: Source, raster: Source, rule: MaskRule, buffer: str | float) -> MaskedSource:
     """Hide the pixels of an image that a raster of numbers says, as `with_mask`."""
     radii = length_on(BUFFER, buffer, source.grid, least=0)

@@ -22,7 +22,7 @@ PHYSICAL: Values = "physical"
 MosaicOrder: TypeAlias = Literal["name", "newest"]
 """Which tile of a date counts where several hold data: the first by name, or the newest."""
 
-NO_MASK = "none"
+NO_MASK = "off"
 """In place of a mask: none, also where an image comes with one."""
 
 ResamplingName: TypeAlias = Literal["nearest", "bilinear", "cubic", "lanczos", "average"]
@@ -63,11 +63,11 @@ class SceneOptions(NodataOptions):
     """How aligned images are interpolated."""
 
     mask_before: str | None = None
-    """Raster or vector layer of what is to be left out of BEFORE, as clouds and their shadows, or none; None: the mask
+    """Raster or vector layer of what is to be left out of BEFORE, as clouds and their shadows, or off; None: the mask
     that comes with the image, as of Sentinel-2 and Landsat."""
 
     mask_after: str | None = None
-    """Raster or vector layer of what is to be left out of AFTER, or none; None: the mask that comes with the image."""
+    """Raster or vector layer of what is to be left out of AFTER, or off; None: the mask that comes with the image."""
 
     mask_values: str | None = None
     """Numbers of a raster that are left out, as in 3,8,9,10, or scl (Sentinel-2), qa-pixel (Landsat), fmask or udm2

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from geochange.scenes.band_names import Names, Wanted, find_bands
 from geochange.scenes.grid import Grid
 from geochange.scenes.mask_rules import MASKS
-from geochange.scenes.masks import with_mask
+from geochange.scenes.masks import note_of, with_mask
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.scene import FileSource, open_file, with_fill
 from geochange.scenes.source import Source
@@ -83,8 +83,7 @@ class Product:
         found = replace(found, notes=(*self._notes(chosen, options.bands), *found.notes))
         if self.mask is None or not with_own_mask:
             return found
-        note = f"what {self.mask.path} hides ({self.mask.rule}) is left out; a mask of your own, or none, replaces it"
-        found = replace(found, notes=(*found.notes, note))
+        found = replace(found, notes=(*found.notes, note_of(self.mask.path, self.mask.rule)))
         return with_mask(found, self.mask.path, MASKS[self.mask.rule], options.mask_buffer)
 
     def choose(self, wanted: Wanted | None) -> list[BandFile]:

@@ -6,12 +6,16 @@ import json
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 
 import geochange
-from geochange.errors import OutputInTheWay
+from geochange.errors import BadOption, OutputInTheWay
+from geochange.review.run import open_run
 from tests.commands import refused
 from tests.dates_on_disk import (
+    COMMON,
     numbers_of,
     tarred,
     write_band,
@@ -24,6 +28,7 @@ from tests.dates_on_disk import (
     zipped,
 )
 from tests.servers import static_server
+from tests.stand_ins import write_raster
 
 BEFORE, AFTER = numbers_of(0), numbers_of(1)
 DAYS = "2021-07-05", "2023-07-10"
@@ -140,7 +145,51 @@ def test_many_pairs_of_items_on_a_server(tmp_path):
     ]
 
 
+def test_the_mask_of_a_product_is_turned_off_on_a_line_of_a_table(tmp_path):
+    classes = np.full((48, 66), 9, "uint8")  # nothing but clouds
+    pair = [write_safe(tmp_path, each, date, classes) for each, date in ((BEFORE, "before"), (AFTER, "after"))]
+    (tmp_path / "pairs.csv").write_text(
+        f"before,after,mask_before,mask_after\n{pair[0]},{pair[1]},,\n{pair[0]},{pair[1]},off,off\n"
+    )
+    many = geochange.detect_many(tmp_path / "pairs.csv", tmp_path / "out", bands="red,green,nir")
+    assert [each.state for each in many.outcomes] == ["failed", "done"]
+    assert "no pixel" in many.outcomes[0].error.lower()
+
+
 def test_unknown_names_of_bands_are_one_line(tmp_path, run):
     safe = write_safe(tmp_path, BEFORE, "before")
     answer = run("detect", safe, safe, "-o", str(tmp_path / "out"), "--bands", "red,swir99")
     refused(answer, "band 'swir99' is not known", "B11/swir16")
+
+
+def test_a_review_opens_the_dates_of_a_run_again_and_asks_before_it_reads_over_the_network(tmp_path):
+    pair = write_safe(tmp_path, BEFORE, "before"), write_tiles(tmp_path / "tiles", AFTER)
+    found = geochange.detect(*pair, tmp_path / "out", bands="B04,B03,B08")
+    opened = open_run(found.folder)
+    assert opened.scene.fingerprint() == open_run(found.folder).scene.fingerprint()
+    assert len(opened.scene.files) == 3 + 4
+    path = write_item(tmp_path / "item", BEFORE, DAYS[0])
+    geochange.detect(path, path, tmp_path / "two", threshold=0.5)
+    item = json.loads(Path(path).read_text())
+    item["assets"]["red"]["href"] = "https://example.com/red.tif"
+    Path(path).write_text(json.dumps(item))
+    with pytest.raises(BadOption, match=r"example\.com/red\.tif is read over the network"):
+        open_run(tmp_path / "two")
+
+
+def test_kinds_take_each_date_by_its_own_order_of_bands(tmp_path):
+    one = write_one(tmp_path / "one.tif", AFTER)
+    before = write_one(tmp_path / "before.tif", BEFORE)
+    with rasterio.open(one) as dataset:
+        values, names, profile = dataset.read()[::-1], dataset.descriptions[::-1], dataset.profile
+    other = write_raster(tmp_path / "other.tif", values, transform=profile["transform"], nodata=0)
+    with rasterio.open(other, "r+") as dataset:
+        dataset.descriptions = names
+    for path in (before, one, other):
+        with rasterio.open(path, "r+") as dataset:
+            dataset.descriptions = tuple(COMMON[name] for name in dataset.descriptions)
+    found = [
+        geochange.detect(before, after, tmp_path / Path(after).stem, bands="red,green,nir", kinds=True, **DATED)
+        for after in (one, other)
+    ]
+    assert contents(found[0].folder) == contents(found[1].folder)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 import xarray as xr
 from affine import Affine
 from hypothesis import given, settings
@@ -97,6 +99,9 @@ def test_a_date_is_read_as_from_one_file(places, kind, rule):
         (values, valid), (wanted, known) = found.read(tile), expected.read(tile)
         np.testing.assert_array_equal(valid, known)
         np.testing.assert_array_equal(np.where(valid, values, 0), np.where(known, wanted, 0))
+    one, other = (each.with_bands((2,)).read(found.grid.area) for each in (found, expected))
+    np.testing.assert_array_equal(one[1], other[1])
+    np.testing.assert_array_equal(one[0] * one[1], other[0] * other[1])
     stored, wanted = found.stored(), expected.stored()
     assert (stored.dtype, stored.scaling) == (np.uint16, None)
     np.testing.assert_array_equal(*(each.read(each.grid.area)[0] * known_of(each) for each in (stored, wanted)))
@@ -415,7 +420,7 @@ def test_the_mask_of_a_product_hides_its_clouds_which_is_said_and_can_be_turned_
         "STAC item": lambda: write_item(tmp_path / "item", NUMBERS, "2021-07-05", classes_of()),
         "Landsat folder": lambda: write_landsat(tmp_path / "landsat", NUMBERS, quality),
     }[kind]()
-    scene = open_scene([image, image], SceneOptions(mask_after="none"))
+    scene = open_scene([image, image], SceneOptions(mask_after="off"))
     _, valid = scene.read(scene.grid.area)
     data = in_one(NUMBERS)[0] > 0
     np.testing.assert_array_equal(valid, [data & ~cloud, data])
@@ -456,3 +461,29 @@ def test_bands_of_10_20_and_60_m_of_oscd_are_read_as_gdal_stacks_them(tmp_path):
 
 def grid_like(dataset):
     return {"transform": dataset.transform, "width": dataset.width, "height": dataset.height, "crs": dataset.crs}
+
+
+def test_a_folder_of_products_is_tiles_of_one_date_each_without_its_own_clouds(tmp_path):
+    write_safe(tmp_path / "both", NUMBERS, "before", classes_of())
+    zipped(write_safe(tmp_path / "both", NUMBERS, "after", np.full((48, 66), 4, "uint8")))
+    shutil.rmtree(next((tmp_path / "both").glob("S2B*.SAFE")))
+    found = open_date(str(tmp_path / "both"), "date", SceneOptions(bands=("red",)))
+    data = in_one(NUMBERS).any(axis=0)
+    np.testing.assert_array_equal(found.read(found.grid.area)[1], data)  # the second one is seen through the cloud
+    assert [len(found.parts), found.date] == [2, "2023-07-10T10:30:31"]
+
+
+def test_a_variable_that_is_a_mask_hides_the_others(tmp_path):
+    red = open_dataarray(write_raster(tmp_path / "red.tif", in_one(NUMBERS)[2:3], transform=TEN))
+    classes = np.kron(classes_of(), np.ones((2, 2), "uint8"))
+    mask = open_dataarray(write_raster(tmp_path / "scl.tif", classes[None], transform=TEN))
+    dataset = xr.Dataset({"red": red, "SCL": mask})
+    found = open_date(dataset, "date 1", SceneOptions())
+    np.testing.assert_array_equal(found.read(found.grid.area)[1], classes == 4)
+    assert found.bands == (1,)
+    assert "SCL hides (scl)" in found.notes[0]
+    assert open_date(dataset, "date 1", SceneOptions(), with_own_mask=False).read(found.grid.area)[1].all()
+
+
+def open_dataarray(path):
+    return rioxarray.open_rasterio(path).squeeze("band", drop=True).load()
