@@ -125,7 +125,20 @@ def test_commands_are_front_ends_only():
     assert callers <= {"pipeline", "cli", None}
 
 
-SOURCES = {"StoredSource", "FileSource", "ArraySource", "WarpedSource", "DerivedSource", "ProbabilitySource", "Source"}
+SOURCES = {
+    "StoredSource",
+    "FileSource",
+    "ArraySource",
+    "WarpedSource",
+    "RepeatedSource",
+    "MaskedSource",
+    "CompositeSource",
+    "StackedSource",
+    "MosaicSource",
+    "DerivedSource",
+    "ProbabilitySource",
+    "Source",
+}
 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) != "scenes"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from hashlib import blake2b
 
 import numpy as np
 import shapely
@@ -63,11 +61,6 @@ class MosaicSource(CompositeSource):
     def masked(self) -> bool:
         """Whether there can be pixels that are not valid, NaN apart."""
         return not self.covered or any(part.masked for part in self.parts)
-
-    @cached_property
-    def mark(self) -> str:
-        """What tells one order of tiles from another."""
-        return blake2b("\n".join(part.name for part in self.parts).encode(), digest_size=8).hexdigest()
 
     def with_bands(self, bands: tuple[int, ...]) -> MosaicSource:
         """Return other bands of the same image; the same places among the bands of each tile."""

@@ -22,6 +22,7 @@ from geochange.scenes.grid import Tile
 from geochange.scenes.opening import files_of, open_date
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import open_scene
+from geochange.scenes.thinning import display_source
 from tests.dates_on_disk import (
     SHAPE,
     TEN,
@@ -487,3 +488,19 @@ def test_a_variable_that_is_a_mask_hides_the_others(tmp_path):
 
 def open_dataarray(path):
     return rioxarray.open_rasterio(path).squeeze("band", drop=True).load()
+
+
+def test_copies_for_pictures_are_told_apart_by_bands_and_by_the_order_of_tiles(places, tmp_path):
+    image, _ = places["separate bands"]
+    shown = []
+    for band in ("red", "nir"):
+        source = open_date(image, "date", SceneOptions(bands=(band,)))
+        copied = display_source(source, source.grid, tmp_path / "copies")
+        values, valid = source.read(source.grid.area)
+        np.testing.assert_array_equal(copied.read(source.grid.area)[0] * valid, values * valid)
+        shown.append(copied.path)
+    tiles, _ = places["list of tiles"]
+    for order in (tiles, tiles[::-1]):
+        source = open_date(order, "date", SceneOptions())
+        shown.append(display_source(source, source.grid, tmp_path / "copies").path)
+    assert len({*shown}) == 4
