@@ -227,8 +227,8 @@ class RefineOptions(NodataOptions):
     threshold: float | None = None
     """Probability around which the random field balances; None: the raster's own, else 0.5."""
 
-    bands: tuple[int, ...] | None = None
-    """Bands of the images that lead, from 1; None: all."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands of the images that lead: numbers from 1, or names; None: all."""
 
     resampling: ResamplingName = "cubic"
     """How an image on another grid is interpolated."""

@@ -193,3 +193,16 @@ def test_kinds_take_each_date_by_its_own_order_of_bands(tmp_path):
         for after in (one, other)
     ]
     assert contents(found[0].folder) == contents(found[1].folder)
+
+
+def test_refine_is_led_by_named_bands_of_a_product(tmp_path):
+    found = geochange.detect(
+        write_one(tmp_path / "a.tif", BEFORE), write_one(tmp_path / "b.tif", AFTER), tmp_path / "o"
+    )
+    safe = write_safe(tmp_path, AFTER, "after")
+    one = write_one(tmp_path / "scaled.tif", AFTER, scaled=True)
+    refined = [
+        geochange.refine(found.probability, tmp_path / f"{k}.tif", image=image, guided=(2,), bands=bands).path
+        for k, (image, bands) in enumerate(((safe, ("red", "nir")), (one, (3, 4))))
+    ]
+    assert refined[0].read_bytes() == refined[1].read_bytes()
