@@ -43,6 +43,7 @@ from geochange.probability.raster import Provenance, layer_spec, open_scores, pr
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import Scene
+from geochange.scenes.source import Source
 
 COMMAND = "detect"
 
@@ -233,6 +234,12 @@ def _versions() -> Mapping[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
+def _band_names(source: Source) -> list[str | None]:
+    """Return the own name of each band that is read, None where it has none."""
+    names = dict(zip(source.choices, source.band_names, strict=False))
+    return [names[band][0] if names.get(band) else None for band in source.bands]
+
+
 def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
     return {
         "command": COMMAND,
@@ -243,6 +250,7 @@ def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
             "pixels": run.scene.grid.area.size,
             "transform": list(run.scene.grid.transform)[:6],
             "bands": list(run.scene.bands),
+            "band_names": [_band_names(source) for source in run.scene.sources],
             "removed_shift": list(run.scene.sources[1].shift),  # rows, columns
             "scaling": [None if source.scaling is None else list(source.scaling) for source in run.scene.sources],
         },

@@ -28,6 +28,12 @@ class RepeatedSource(DerivedSource):
         """(row, col) pixels by which the content lies off, and is moved back while it is read."""
         return self.source.shift[0] * self.times[0], self.source.shift[1] * self.times[1]
 
+    @property
+    def storage(self) -> tuple[int, int]:
+        """(rows, cols) of the blocks in which the pixels are stored, in pixels of the grid."""
+        rows, cols = self.source.storage
+        return rows * self.times[0], cols * self.times[1]
+
     def crop(self, tile: Tile) -> RepeatedSource:
         """Return the part that a tile of this source's grid covers."""
         origin = self.origin[0] + tile.row, self.origin[1] + tile.col

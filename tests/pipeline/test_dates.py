@@ -87,6 +87,7 @@ def test_common_names_compare_sensors_whose_bands_have_other_numbers(tmp_path, r
     pair = write_safe(tmp_path, BEFORE, "before"), tarred(write_landsat(tmp_path / "landsat", AFTER))
     found = geochange.detect(*pair, tmp_path / "out", bands="red,green,nir", kinds=True)
     assert found.record["scene"]["bands"] == [1, 2, 3]
+    assert found.record["scene"]["band_names"] == [["B04", "B03", "B08"], ["B4", "B3", "B5"]]
     assert found.record["scene"]["scaling"] == [[[0.0001, -0.1]] * 3, [[2.75e-05, -0.2]] * 3]
     assert found.record["kinds"]["band_roles"] == {"red": 1, "green": 2, "nir": 3}
     assert {*found.changes().date_before, *found.changes().date_after} == {"2021-07-05T10:30:31", "2021-07-05"}
