@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,8 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
         },
     }
     if run.options.stac:
-        time, name = require_stac(run.scene, given_dates(run.options)), PurePath(run.folder.place).name
-        record["files"]["item"] = write_item(ready, name, record, time)
+        time = require_stac(run.scene, given_dates(run.options))
+        record["files"]["item"] = write_item(ready, run.folder.place, record, time)
     return record
 
 

@@ -75,12 +75,12 @@ def _moment(date: str, *, last: bool) -> datetime:
         raise BadOption(f"--stac needs dates as in 2021-07-05 or 2021-07-05T10:30:31, not {date!r}") from error
 
 
-def write_item(folder: Path, name: str, record: dict[str, Any], time: Interval) -> str:
+def write_item(folder: Path, place: str, record: dict[str, Any], time: Interval) -> str:
     """Write the Item of a run into the folder of its files; return the Item's own name.
 
     Args:
         folder: holds the files that the record lists.
-        name: of the run, which becomes the Item's id.
+        place: where they will lie, whose last part becomes the Item's id.
         record: of the run.
         time: of the first and the last image.
     """
@@ -90,7 +90,7 @@ def write_item(folder: Path, name: str, record: dict[str, Any], time: Interval) 
     files = record["files"]
     item = create_stac_item(
         str(folder / files["probability"]),
-        id=name,
+        id=PurePath(place).name,
         input_datetime=time[1],
         asset_name="probability",
         asset_href=f"./{files['probability']}",
@@ -112,7 +112,7 @@ def write_item(folder: Path, name: str, record: dict[str, Any], time: Interval) 
     for key, file, role in _assets(files):
         asset = pystac.Asset(f"./{file}", media_type=MEDIA[PurePath(file).suffix], roles=[role])
         item.add_asset(key, asset)
-    item.links = [*_origins(record["inputs"], folder)]
+    item.links = [*_origins(record["inputs"], place)]
     content = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=2)
     write_whole(folder / ITEM, content.encode())
     return ITEM
@@ -128,20 +128,16 @@ def _assets(files: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "record", "run.json", "metadata"
 
 
-def _origins(inputs: Iterable[str], folder: Path) -> Iterator[pystac.Link]:
-    """Yield links to the Items that the images come from; those on a disk relative to the results."""
+def _origins(inputs: Iterable[str], place: str) -> Iterator[pystac.Link]:
+    """Yield links to the Items that the images come from; those on a disk relative to results on a disk."""
     import pystac
 
     for name in inputs:
-        if is_address_of_item(name) or name.lower().endswith((".json", ".geojson")):
-            place = redact(name) if is_elsewhere(name) else os.path.relpath(name, _final(folder))
-            yield pystac.Link(pystac.RelType.DERIVED_FROM, PurePath(place).as_posix() if place != name else name)
-
-
-def _final(folder: Path) -> Path:
-    """Return where files of a run's scratch will lie: the folder of the results."""
-    hidden = [place for place in (folder, *folder.parents) if place.name.startswith(".geochange")]
-    return hidden[-1].parent if hidden else folder
+        if is_address_of_item(name):
+            yield pystac.Link(pystac.RelType.DERIVED_FROM, redact(name))
+        elif name.lower().endswith((".json", ".geojson")) and not is_elsewhere(place):
+            relative = os.path.relpath(name, place).replace(os.sep, "/")
+            yield pystac.Link(pystac.RelType.DERIVED_FROM, relative)
 
 
 def write_collection(folder: Path, results: dict[str, str]) -> str | None:
