@@ -211,7 +211,9 @@ def describe_type(hint: Any) -> str:
     if kind is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if kind is tuple:
-        many = MANY.get(inner[0]) or describe_type(inner[0]).replace("one of", "one or more of", 1)
+        kinds = get_args(inner[0]) if get_origin(inner[0]) in (Union, UnionType) else (inner[0],)
+        named = " or ".join(filter(None, map(MANY.get, kinds)))
+        many = named or describe_type(inner[0]).replace("one of", "one or more of", 1)
         return f"{many if inner[-1] is Ellipsis else f'{len(inner)} {many}'} with commas between"
     if kind is not None and issubclass(kind, Mapping):
         return "values by name"

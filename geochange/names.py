@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ LAYER_MARK = "|layername="
 def is_elsewhere(name: str) -> bool:
     """Return whether a name is a URL, or a path of GDAL's virtual file systems."""
     return name.startswith("/vsi") or "://" in name
+
+
+def outside_of_archives(name: str) -> str:
+    """Return a name without the virtual file systems of archives, so that a member of a local one is a local path."""
+    return re.sub(r"^(/vsi(zip|tar|gzip)/)+", "", name)
 
 
 def is_plain(path: str) -> bool:

@@ -8,12 +8,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from geochange.errors import UnreadableInput
 from geochange.names import is_elsewhere
 
 R = TypeVar("R")
+
+FETCH_PAUSES = (0.3, 1.0)  # seconds before a text is asked for again
+FETCH_SECONDS = 20.0
+MOST_FETCHED = 64 << 20  # bytes
 
 PATIENT = {
     "GDAL_HTTP_MAX_RETRY": "6",
@@ -89,6 +95,31 @@ def again(path: str, call: Callable[[], R], pauses: Sequence[float]) -> R:
         except UnreadableInput:
             time.sleep(pause)
     return call()
+
+
+def fetched(address: str) -> bytes:
+    """Return what a web server answers at an address; again, where it does not, as for images.
+
+    Raises:
+        OSError: it does not answer, or says that there is nothing.
+        ValueError: the answer is too large to be a text.
+    """
+    for pause in (*FETCH_PAUSES, None):
+        try:
+            with urlopen(Request(address, headers={"Accept": "application/json"}), timeout=FETCH_SECONDS) as answer:
+                content: bytes = answer.read(MOST_FETCHED + 1)
+            break
+        except HTTPError as error:
+            if error.code < 500 or pause is None:
+                raise OSError(f"the server answers {error.code} {error.reason}") from error
+            time.sleep(pause)
+        except URLError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    if len(content) > MOST_FETCHED:
+        raise ValueError(f"it holds more than {MOST_FETCHED >> 20} MB")
+    return content
 
 
 @contextmanager

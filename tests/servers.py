@@ -33,6 +33,16 @@ def s3_server(port, *buckets):
         yield process, KEYS | {"AWS_ENDPOINT_URL": address}
 
 
+@contextmanager
+def static_server(folder: Path):
+    """A process that serves a folder's files; yields its address. In this one it would wait for GDAL, which holds the
+    interpreter while it opens a file."""
+    port = str(free_port())
+    with running("http.server", port, "--bind", "127.0.0.1", "--directory", str(folder)):
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/"))
+        yield f"http://127.0.0.1:{port}"
+
+
 def answers(address):
     try:
         return urllib.request.urlopen(address, timeout=5).status == 200

@@ -166,7 +166,7 @@ def test_options_take_lists_paths_and_text_as_a_script_has_them(tmp_path):
 
 def test_values_of_another_type_are_one_line(tmp_path):
     for settings, words in (
-        ({"bands": 3}, "bands 3 must be whole numbers with commas between"),
+        ({"bands": 3}, "bands 3 must be whole numbers or names with commas between"),
         ({"aoi": (1, 2, 3)}, "aoi (1, 2, 3) must be text or 4 numbers with commas between"),
         ({"tile_size": "256"}, "tile size '256' must be a whole number"),
         ({"align": "no"}, "align 'no' must be true or false"),

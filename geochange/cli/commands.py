@@ -355,7 +355,7 @@ COMMANDS: dict[str, Command] = {
             "watch",
             "print_watched",
             first=("reference", "until_idle", *(name for name in NEEDED if name != "kinds")),
-            hidden=("labels", "label_column", "date_before", "date_after", *MASKS),
+            hidden=("labels", "label_column", "date_before", "date_after", "mosaic", *MASKS),
         ),
         Command("refine", "print_refined"),
         Command("vectorize", "print_layer"),

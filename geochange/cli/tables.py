@@ -240,7 +240,8 @@ def _seconds(seconds: dict[str, float]) -> str:
 
 
 def _files(files: dict[str, Any]) -> list[str]:
-    return [files["probability"], *files["layers"], *files["changes"], files["preview"], "run.json"]
+    item = [files["item"]] if "item" in files else []
+    return [files["probability"], *files["layers"], *files["changes"], files["preview"], *item, "run.json"]
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -203,8 +203,8 @@ class SynthesizeOptions(SyntheticObjects, NodataOptions):
     seed: int = 0
     """Seed; another one gives other pairs from the same images."""
 
-    bands: tuple[int, ...] | None = None
-    """Band numbers to use, from 1; None: all."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands to use: numbers from 1, or names; None: all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

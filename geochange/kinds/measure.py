@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import rasterio
 from scipy.ndimage import minimum_filter
 
 from geochange.arrays import Array, Bools, Floats, Ints
@@ -29,9 +28,9 @@ from geochange.kinds.rules import (
     slopes,
 )
 from geochange.polygons.region_ids import RegionIds
+from geochange.scenes.band_names import list_bands
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.scene import list_bands, readable
 from geochange.scenes.source import Source
 from geochange.scenes.validity import sample_tiles
 
@@ -98,7 +97,7 @@ def prepare_work(scene: Scene, options: KindOptions, ids: RegionIds) -> KindWork
     rules = options.rules
     if "NDWI" in indices and any(source.dtype == np.uint8 for source in scene.sources):
         rules = replace(rules, water=max(rules.water, rules.water_of_bytes))
-    chosen = replace(scene, sources=tuple(source.with_bands(tuple(roles.values())) for source in scene.sources))
+    chosen = replace(scene, sources=tuple(_with_roles(each, scene, roles, options) for each in scene.sources))
     work = KindWork(chosen, tuple(roles), indices, rules, ids)
     before, after = _sample(work.scene)
     deviations = [date.std(axis=1) for date in (before, after)]
@@ -118,7 +117,7 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
         BandMismatch: neither is known, or a number is out of range.
     """
     if options.band_roles is None:
-        roles = {} if source.path is None else roles_in(_band_names(source.path))
+        roles = _named_roles(source)
         if len(roles) < 2:
             raise BandMismatch(f"{source.name} does not say which band is which; give --band-roles red=1,green=2,nir=4")
         return roles
@@ -129,10 +128,19 @@ def band_roles(source: Source, options: KindOptions) -> dict[str, int]:
     return roles
 
 
-def _band_names(path: str) -> list[tuple[str | None, str | None]]:
-    """Read (description, colour) of each band of a file."""
-    with readable(path), rasterio.open(path) as dataset:
-        return list(zip(dataset.descriptions, (each.name for each in dataset.colorinterp), strict=True))
+def _named_roles(source: Source) -> dict[str, int]:
+    return {role: source.choices[k - 1] for role, k in roles_in(source.band_names).items()}
+
+
+def _with_roles(source: Source, scene: Scene, roles: Mapping[str, int], options: KindOptions) -> Source:
+    """Return a date of a scene with the bands of roles that are known of the first one.
+
+    Its own names say which they are, since bands that are chosen by name may have other numbers at each date; else they
+    are those in the same place, where it is read, or of the same number.
+    """
+    first, own = scene.sources[0].bands, _named_roles(source) if options.band_roles is None else {}
+    in_place = {band: source.bands[place] for place, band in enumerate(first)}
+    return source.with_bands(tuple(own.get(role, in_place.get(band, band)) for role, band in roles.items()))
 
 
 def chosen_indices(roles: Mapping[str, int], options: KindOptions) -> tuple[str, ...]:

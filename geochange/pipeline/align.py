@@ -24,12 +24,13 @@ from geochange.pipeline.check import measure_shift
 from geochange.pipeline.local_shift import without_local_shift
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.displaced import displaced
-from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.grid import Grid, Tile, require_workable
 from geochange.scenes.normalised import normalised
-from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import RESAMPLINGS, Scene, masked, open_image, open_scene
+from geochange.scenes.opening import Image, files_of
+from geochange.scenes.options import NO_MASK, SceneOptions
+from geochange.scenes.pairing import RESAMPLINGS, Scene, open_image, open_scene
 from geochange.scenes.registration import Shift
-from geochange.scenes.scene import open_grid, open_masked
+from geochange.scenes.scene import open_masked
 from geochange.scenes.shift_field import LocalShift
 from geochange.scenes.source import Source
 from geochange.scenes.warped import WarpedSource
@@ -68,8 +69,8 @@ class Aligned:
 
 
 def align(
-    before: str | os.PathLike[str],
-    after: str | os.PathLike[str],
+    before: Image,
+    after: Image,
     out: str | os.PathLike[str],
     options: SceneOptions | None = None,
     *,
@@ -106,7 +107,7 @@ def align(
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     path, options = Path(out), replace(options, align=True)
     require_geotiff(path)
-    inputs = [before, after, *options.mask_files]
+    inputs = [*files_of(before), *files_of(after), before, after, *options.mask_files]
     require_writable([path], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
     with open_work(cluster, listener, Needs(inputs=inputs, folder=path.absolute().parent)) as work:
@@ -119,9 +120,11 @@ def align(
             scene, local = without_local_shift(scene, work, resampling)
         if normalize:
             lines = fit_normalisation(scene, SceneBlocks(scene, work))
-        source = masked(open_image(after, 1, options), options.masks_of(2)[1], options)
-        brought = _on_whole_grid(source if lines else source.stored(), open_grid(os.fspath(before)), scene, resampling)
-        _write(brought if lines is None else normalised(brought, lines), path, work)
+        source = open_image(after, 1, options, options.masks_of(2)[1])
+        grid = open_image(before, 0, options, NO_MASK).grid
+        require_workable(grid, scene.sources[0].name)
+        brought = _on_whole_grid(source.stored() if lines is None else source, grid, scene, resampling)
+        _write(brought if lines is None else normalised(brought, lines), source, path, work, with_scales=lines is None)
     return Aligned(path, shift, local, lines)
 
 
@@ -133,13 +136,13 @@ def _on_whole_grid(source: Source, grid: Grid, scene: Scene, resampling: Resampl
     return displaced(source, grid, field.crop(_seen_from(scene.grid, grid)), resampling, offset)
 
 
-def _write(source: Source, path: Path, work: Work) -> None:
+def _write(source: Source, described: Source, path: Path, work: Work, *, with_scales: bool) -> None:
     needed = bytes_needed(source.grid.shape, len(source.bands) * source.dtype.itemsize)
     with scratch_beside(path, needed) as scratch, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         plain = scratch / "aligned.tif"
         profile = geotiff_profile(source.grid, len(source.bands), source.dtype, source.fill, tile=512)
         with rasterio.open(plain, "w", **profile | {"compress": "ZSTD", "zstd_level": 1}) as dataset:
-            describe_like(dataset, source)
+            describe_like(dataset, described, with_scales=with_scales)
             for block, (values, valid) in work.map("align", source.read, grid_blocks(source.grid)):
                 _write_block(dataset, block, values, valid)
         with work.stages.stage("pack"):

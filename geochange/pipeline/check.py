@@ -20,8 +20,9 @@ from geochange.pipeline.local_shift import measure_local_shift, require_picture,
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.clouds import cell_means, cloud_shares
 from geochange.scenes.grid import Tile
-from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import Image, Scene, masked, open_image, open_scene
+from geochange.scenes.opening import Image
+from geochange.scenes.options import NO_MASK, SceneOptions
+from geochange.scenes.pairing import Scene, open_image, open_scene
 from geochange.scenes.preflight import SMALL_SHIFT, DateFacts, Report
 from geochange.scenes.radiometry import Radiometry, radiometry
 from geochange.scenes.registration import Shift, Unmeasured, WindowShift, combine_shifts, window_shift, windows_for
@@ -79,9 +80,8 @@ def check(
     """
     options, cluster = choose_options_and_cluster(SceneOptions, options, cluster, settings)
     options = replace(options, align=True)
-    masks = options.masks_of(2)
-    opened = [open_image(image, place, options) for place, image in enumerate((before, after))]
-    facts = [_facts(source, masked(source, mask, options), mask) for source, mask in zip(opened, masks, strict=True)]
+    images = enumerate(zip((before, after), options.masks_of(2), strict=True))
+    facts = [_facts(*(open_image(image, k, options, each) for each in (NO_MASK, mask))) for k, (image, mask) in images]
     inputs = [before, after, *options.mask_files]
     if picture is not None:
         require_picture(picture, inputs, overwrite=overwrite)
@@ -91,7 +91,7 @@ def check(
         if picture is not None:
             raise
         return Report(facts[0], facts[1], None, None)
-    with open_work(cluster, listener, Needs(inputs=inputs)) as work:
+    with open_work(cluster, listener, Needs(inputs=[*scene.files, *options.mask_files])) as work:
         windows = measure_windows(scene, work)
         shift = combine_shifts(window.shift for window in windows)
         varies = isinstance(shift, Shift) and shift.spread > SMALL_SHIFT
@@ -103,7 +103,7 @@ def check(
     nodata = 1 - valid / pixels if pixels else None
     radiometry = tuple(_radiometry(sampled, scene.bands))
     clouds = cloud_shares((window.cells for window in windows), radiometry) if radiometry else (0.0, 0.0)
-    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)), local, clouds)
+    return Report(facts[0], facts[1], nodata, shift, radiometry, tuple(find_doubts(scene)), scene.notes, local, clouds)
 
 
 def _radiometry(windows: Sequence[_Window], bands: Sequence[int]) -> list[Radiometry]:
@@ -159,8 +159,8 @@ def _window_task(scene: Scene, every: int, rows: Floats, cols: Floats, tile: Til
     return _Window(shift, float(weight[both].sum()), float(weight.sum()), samples[0], samples[1], cells)
 
 
-def _facts(source: Source, masked: Source, mask: str | None) -> DateFacts:
-    share = None if mask is None else _share_masked(source, masked)
+def _facts(source: Source, masked: Source) -> DateFacts:
+    share = None if masked.mark == source.mark else _share_masked(source, masked)
     return DateFacts(source.name, source.grid, len(source.bands), str(source.stored().dtype), source.scaling, share)
 
 

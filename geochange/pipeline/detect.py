@@ -43,8 +43,9 @@ from geochange.pipeline.check import measure_shift
 from geochange.pipeline.fitting import fit_detector
 from geochange.pipeline.local_shift import without_local_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
-from geochange.pipeline.products import COMMAND, DetectionRun, write_products
+from geochange.pipeline.products import COMMAND, DetectionRun, given_dates, write_products
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
+from geochange.pipeline.stac import ITEM, require_stac
 from geochange.polygons.boxes import object_threshold
 from geochange.polygons.preview import PANEL
 from geochange.probability.options import LocalRule
@@ -54,8 +55,9 @@ from geochange.redaction import plain
 from geochange.review.saved import SavedReview
 from geochange.review.threshold import Scored, labelled_by, review_of
 from geochange.scenes.layers import open_layer
+from geochange.scenes.opening import Image
 from geochange.scenes.options import STORED, Values
-from geochange.scenes.pairing import RESAMPLINGS, Image, Scene, open_scene
+from geochange.scenes.pairing import RESAMPLINGS, Scene, open_scene
 from geochange.scenes.scene import open_masked
 from geochange.scenes.tiling import Tiling, cut_axis
 from geochange.scenes.unread import noted_unread
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("geochange")
 
-_TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", LOG)
+_TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", ITEM, LOG)
 POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
 UNREAD = "unread"
 SMALL_BYTES = 32 << 20  # for what else there is
@@ -133,7 +135,8 @@ def detect(
     """Find the changes between two images, or over a series, as a probability raster, polygons and a picture.
 
     Args:
-        before: the earlier image, any raster that GDAL reads; in Python also a DataArray (band, y, x).
+        before: the earlier image: a raster that GDAL reads, a product of Sentinel-2 or Landsat, a folder of tiles or of
+            bands, or a STAC Item; in Python also a DataArray (band, y, x), a Dataset of bands, or a list of tiles.
         after: the later image, on the same grid, or anywhere with `align`.
         out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log; on
             a disk, or in a bucket, as in s3://bucket/folder.
@@ -162,7 +165,7 @@ def detect(
     if removes_shift and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if removes_shift:
-        scene = _without_shift(scene, options, cluster, stages, Needs(inputs=[before, after]))
+        scene = _without_shift(scene, options, cluster, stages, Needs(inputs=scene.files))
     name = options.detector or default_name(len(scene.bands), options)
     options = replace(options, detector=name)
     if _values(options, working_folder(out, cluster.scratch), resume=resume) == STORED:
@@ -174,7 +177,7 @@ def detect(
     review = review_of(options)
     identity = _identity(scene, options, review)
     inputs = [before, *between, after, options.aoi, *options.mask_files, options.labels]
-    inputs += options.own_options().values()
+    inputs += [*options.own_options().values(), *scene.files]
     folder = run_folder(out, cluster.scratch, COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     results = folder.place if is_bucket(out) else folder.out
     with folder.owned():
@@ -210,12 +213,15 @@ def _require_options(scene: Scene, options: DetectOptions) -> None:
         options.parsed_threshold.side(scene.gsd)
     if options.kinds:
         require_kinds(scene, options)
+    if options.stac:
+        require_stac(scene, given_dates(options))
 
 
 def _targets(options: DetectOptions) -> list[str]:
     """Patterns of the files that a run leaves, but for its record and log."""
+    item = [ITEM] if options.stac else []
     layers = [escape(f"{name}.tif") for name in (PROBABILITY, *options.layers)]
-    return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png", LOG]
+    return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png", *item, LOG]
 
 
 def _is_layer(path: Path) -> bool:
@@ -273,6 +279,7 @@ def _fingerprint(scene: Scene, options: DetectOptions) -> dict[str, Any]:
 
 def _detect(run: DetectionRun, review: SavedReview | None = None) -> dict[str, Any]:
     started, doubts = datetime.now(UTC), [f"{doubt.text}; {doubt.fix}" for doubt in find_doubts(run.scene)]
+    doubts = [*run.scene.notes, *doubts]
     for doubt in doubts:
         run.work.stages.notice(doubt)
     if run.options.labels is not None and review is None:  # a mistake in them is better reported now than at the end

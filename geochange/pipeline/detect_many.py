@@ -29,6 +29,7 @@ from geochange.errors import (
 )
 from geochange.interrupts import ignore_interrupts
 from geochange.logs import logged
+from geochange.names import is_elsewhere
 from geochange.pipeline.options import DetectManyOptions, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.pairs import (
     ListedPair,
@@ -41,8 +42,10 @@ from geochange.pipeline.pairs import (
     write_outcomes,
 )
 from geochange.pipeline.run_folder import LOG, RunFolder
+from geochange.pipeline.stac import COLLECTION, write_collection
 from geochange.redaction import plain, redact
-from geochange.scenes.scene import open_file
+from geochange.scenes.options import NO_MASK
+from geochange.scenes.pairing import open_image
 
 COMMAND = "detect-many"
 WORK = "geochange.pipeline.detect"
@@ -114,7 +117,7 @@ def detect_many(
     if options.merge is not None:
         require_layer_name(options.merge)
     listed = read_pairs(Path(pairs))
-    targets = [TABLE, LOG, *([] if options.merge is None else [options.merge])]
+    targets = [TABLE, LOG, *([] if options.merge is None else [options.merge]), *([COLLECTION] if options.stac else [])]
     read = [name for pair in listed for name in pair.reads()]
     folder = RunFolder(Path(out).absolute(), COMMAND, targets, [pairs, options.aoi, options.labels, *read])
     require_own_places(listed, folder.out)
@@ -134,6 +137,8 @@ def detect_many(
                 with work.stages.stage("merge"):
                     record["merged"] = merge_layers(folder.out / options.merge, layers)
                 record["files"]["merged"] = options.merge
+            if options.stac and (collection := write_collection(folder.out, archive.folders())):
+                record["files"]["collection"] = collection
         record = plain(record | {"seconds": {name: round(spent, 3) for name, spent in work.stages.seconds.items()}})
         folder.write(record)
     return DetectedMany(folder.out, record, tuple(archive.outcomes.values()))
@@ -275,6 +280,10 @@ class _Archive:
             },
         }
 
+    def folders(self) -> dict[str, str]:
+        """Return the folder of each pair that is done, and lies on a disk, by its name."""
+        return {each.pair: each.out for each in self.outcomes.values() if each.out and not is_elsewhere(each.out)}
+
     def layers(self) -> Mapping[str, str]:
         """Return the layer of each pair that is done and has one, by its name."""
         return {each.pair: each.layer for each in self.outcomes.values() if each.layer}
@@ -311,7 +320,7 @@ class _Drivers:
 def _is_large(call: PairCall) -> bool:
     """Whether a pair is worth all workers; one that cannot be opened is not."""
     try:
-        return open_file(call.before).grid.area.size >= LARGE
+        return open_image(call.before, 0, call.options, NO_MASK).grid.area.size >= LARGE
     except GeochangeError:
         return False
 

@@ -31,8 +31,9 @@ from geochange.pipeline.options import ExplainOptions, choose_options_and_cluste
 from geochange.polygons.preview import Captions, render_heat
 from geochange.scenes.grid import Tile
 from geochange.scenes.layers import in_pixels, open_layer
+from geochange.scenes.opening import Image, files_of
 from geochange.scenes.options import STORED
-from geochange.scenes.pairing import Image, Scene, open_scene
+from geochange.scenes.pairing import Scene, open_scene
 from geochange.scenes.scene import open_masked, rasterio_crs
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def explain(
     options, cluster = choose_options_and_cluster(ExplainOptions, options, cluster, settings)
     path, own = Path(out), options.own_options()
     require_geotiff(path)
-    inputs = before, after, options.changes, *own.values()
+    inputs = before, after, *files_of(before), *files_of(after), options.changes, *own.values()
     require_writable([path, path.with_suffix(".png")], overwrite=overwrite, inputs=inputs)
     scene = open_scene([before, after], options)
     detector = make_detector(options.detector or "network", own)

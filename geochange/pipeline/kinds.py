@@ -32,8 +32,9 @@ from geochange.polygons.tracing import RegionTotals
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
 from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.layers import in_pixels, open_layer, reproject_polygons
+from geochange.scenes.opening import Image, files_of
 from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import Image, Scene, open_scene
+from geochange.scenes.pairing import Scene, open_scene
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -99,12 +100,13 @@ def kinds(
     options, cluster = choose_options_and_cluster(KindOptions, options, cluster, settings)
     path = Path(out)
     writer_of(path)
-    require_writable([path], overwrite=overwrite, inputs=[changes, before, after])
+    images = before, after, *files_of(before), *files_of(after)
+    require_writable([path], overwrite=overwrite, inputs=[changes, *images])
     features = open_features(os.fspath(changes))
     scene = open_scene([before, after], SceneOptions(align=True, nodata=options.nodata))
     with (
         scratch_beside(path) as scratch,
-        open_work(cluster, listener, Needs(inputs=[before, after], folder=scratch)) as work,
+        open_work(cluster, listener, Needs(inputs=images, folder=scratch)) as work,
     ):
         measured = measure_kinds(features, scene, options, work, scratch)
         with work.stages.stage("write"):

@@ -12,8 +12,9 @@ from geochange.arrays import Array
 from geochange.engine.cluster import quiet_libraries
 from geochange.pipeline.options import choose_options
 from geochange.scenes.grid import Tile
+from geochange.scenes.opening import Image
 from geochange.scenes.options import SceneOptions
-from geochange.scenes.pairing import Image, Scene, open_scene
+from geochange.scenes.pairing import Scene, open_scene
 from geochange.scenes.scene import rasterio_crs
 from geochange.scenes.source import Source
 

@@ -114,6 +114,9 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     dtype: StoredType = "uint8"
     """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
 
+    stac: bool = False
+    """Write a STAC Item beside the results; detect-many writes a Collection of them, too."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.kinds and (self.band_roles or self.indices or self.split_kinds):
@@ -231,8 +234,8 @@ class RefineOptions(NodataOptions):
     threshold: float | None = None
     """Probability around which the random field balances; None: the raster's own, else 0.5."""
 
-    bands: tuple[int, ...] | None = None
-    """Bands of the images that lead, from 1; None: all."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands of the images that lead: numbers from 1, or names; None: all."""
 
     resampling: ResamplingName = "cubic"
     """How an image on another grid is interpolated."""

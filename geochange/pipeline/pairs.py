@@ -24,6 +24,7 @@ from geochange.names import is_elsewhere
 from geochange.parsing import parsing
 from geochange.pipeline.options import DetectOptions
 from geochange.redaction import redact
+from geochange.scenes.options import NO_MASK
 
 if TYPE_CHECKING:
     from geochange.scenes.feature_files import FeatureFile
@@ -53,8 +54,8 @@ class ListedPair:
     """Why it cannot be understood."""
 
     def place(self, path: str) -> str:
-        """Return a path of the line; addresses stay as they are."""
-        return path if is_elsewhere(path) else str(self.folder / path)
+        """Return a path of the line; addresses, and what is not a path, stay as they are."""
+        return path if is_elsewhere(path) or path == NO_MASK else str(self.folder / path)
 
     def call(self, common: DetectOptions, out: Path) -> PairCall:
         """Return what is to be done.

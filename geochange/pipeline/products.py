@@ -31,6 +31,7 @@ from geochange.files import appearing, load_array
 from geochange.pipeline.kinds import measure_kinds, write_kinds
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
 from geochange.pipeline.run_folder import RunFolder
+from geochange.pipeline.stac import require_stac, write_item
 from geochange.polygons.boxes import found_objects
 from geochange.polygons.features import ChangeLayer
 from geochange.polygons.layer_means import LayerMeans, MeasuredRaster
@@ -43,6 +44,7 @@ from geochange.probability.raster import Provenance, layer_spec, open_scores, pr
 from geochange.scenes.feature_files import open_features
 from geochange.scenes.grid import crs_name
 from geochange.scenes.pairing import Scene
+from geochange.scenes.source import Source
 
 COMMAND = "detect"
 
@@ -82,7 +84,7 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
         with run.work.stages.stage("pack"):
             for each in packing:
                 each.result()
-    return _record(run, inference.fitted) | {
+    record = _record(run, inference.fitted) | {
         **found.chosen.to_record(),
         "min_confidence": confidence_for(run.options.min_confidence, inference.fitted),
         "changes": {"count": totals.count, "area_px": totals.area_px, "area_m2": totals.area_m2},
@@ -94,6 +96,10 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
             "layers": [f"{name}.tif" for name in run.options.layers],
         },
     }
+    if run.options.stac:
+        time = require_stac(run.scene, given_dates(run.options))
+        record["files"]["item"] = write_item(ready, run.folder.place, record, time)
+    return record
 
 
 @contextmanager
@@ -152,11 +158,17 @@ def _compress(run: DetectionRun, spec: RasterSpec, source: Path) -> list[Level]:
     return compress_tiles(source, spec, folder, run.work)
 
 
+def given_dates(options: DetectOptions) -> tuple[str | None, str | None]:
+    """Return the dates before and after, as options give them."""
+    first, last = (options.dates[0], options.dates[-1]) if options.dates else (None, None)
+    return options.date_before or first, options.date_after or last
+
+
 def _with_dates(run: DetectionRun) -> RegionOptions:
     """Return the region options, with dates from the images' tags where none were given."""
     regions, (before, *_, after) = run.options, run.scene.sources
-    first, last = (regions.dates[0], regions.dates[-1]) if regions.dates else (before.date, after.date)
-    return replace(regions, date_before=regions.date_before or first, date_after=regions.date_after or last)
+    first, last = given_dates(regions)
+    return replace(regions, date_before=first or before.date, date_after=last or after.date)
 
 
 def _layer_means(run: DetectionRun, inference: Inference, virtual: Mapping[str, Path]) -> LayerMeans:
@@ -223,6 +235,12 @@ def _versions() -> Mapping[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
+def _band_names(source: Source) -> list[str | None]:
+    """Return the own name of each band that is read, None where it has none."""
+    names = dict(zip(source.choices, source.band_names, strict=False))
+    return [names[band][0] if names.get(band) else None for band in source.bands]
+
+
 def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
     local_shift = run.scene.sources[1].local_shift
     return {
@@ -234,6 +252,7 @@ def _record(run: DetectionRun, fitted: Fitted) -> dict[str, Any]:
             "pixels": run.scene.grid.area.size,
             "transform": list(run.scene.grid.transform)[:6],
             "bands": list(run.scene.bands),
+            "band_names": [_band_names(source) for source in run.scene.sources],
             "removed_shift": list(run.scene.sources[1].shift),  # rows, columns
             "removed_local_shift": None if local_shift is None else local_shift.to_json(),
             "normalisation": None if run.normalisation is None else [list(each) for each in run.normalisation],

@@ -38,8 +38,10 @@ from geochange.probability.raster import (
 from geochange.probability.refinement import ScorePart, Step, apply_steps
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.lengths import length_on, shown_length
-from geochange.scenes.pairing import RESAMPLINGS
-from geochange.scenes.scene import open_file, open_masked
+from geochange.scenes.opening import files_of
+from geochange.scenes.options import NO_MASK, SceneOptions
+from geochange.scenes.pairing import RESAMPLINGS, open_image
+from geochange.scenes.scene import open_masked
 from geochange.scenes.source import Source, read_beyond
 from geochange.scenes.warped import on_grid
 
@@ -217,13 +219,15 @@ def refine(
     path = Path(out)
     images = [os.fspath(each) for each in (before, image) if each is not None]
     require_geotiff(path)
-    require_writable([path], overwrite=overwrite, inputs=[probability, *images])
-    needs = Needs(inputs=[probability, *images], folder=path.absolute().parent)
+    inputs = [probability, *images, *(name for each in images for name in files_of(each))]
+    require_writable([path], overwrite=overwrite, inputs=inputs)
+    needs = Needs(inputs=inputs, folder=path.absolute().parent)
     with open_work(cluster, listener, needs) as work, ExitStack() as stack:
         raster = _open_probability(os.fspath(probability), work)
         steps = steps_on(raster.source.grid, options)
         _require_images(steps, image is not None, before is not None)
-        opened = [open_file(name, bands=options.bands, nodata=options.nodata) for name in images]
+        reading = SceneOptions(bands=options.bands, nodata=options.nodata)
+        opened = [open_image(name, place, reading, NO_MASK) for place, name in enumerate(images)]
         resampling, grid = RESAMPLINGS[options.resampling], raster.source.grid
         sources = [on_grid(each, grid, resampling, raster.source.name) for each in opened]
         threshold = _threshold(raster, options)

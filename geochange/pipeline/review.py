@@ -179,7 +179,7 @@ def _annotate(before: str, after: str, layer: str | None, out: Path, options: Re
     classes = options.classes or (read_record(out).get("classes") if begun else None) or labels_in(layer)
     changes = [] if begun or layer is None else read_changes(layer, scene.grid, classes)
     identity = plain({"scene": scene.fingerprint(), "options": asdict(how), "classes": classes, "layer": layer})
-    folder = RunFolder(out.absolute(), COMMAND, [LAYER], [before, after, layer, how.aoi, *how.mask_files])
+    folder = RunFolder(out.absolute(), COMMAND, [LAYER], [*scene.files, layer, how.aoi, *how.mask_files])
     with folder.owned():
         if folder.begin(identity, resume=begun, overwrite=False):
             return
@@ -222,7 +222,7 @@ def _files_of(saved: SavedReview) -> list[str | Path]:
     names = [name for each in listed for name in ([each] if isinstance(each, str) else each)]
     own = [out / name for name in (*names, RECORD, VIEW)]
     review = [path for path in saved.run.folder.rglob("*") if path.is_file()]
-    return [*own, *review, *(source.name for source in saved.run.scene.sources)]
+    return [*own, *review, *(saved.run.scene.files)]
 
 
 def _batches(saved: SavedReview, wanted: Sequence[Status] | None) -> Iterator[pa.RecordBatch]:

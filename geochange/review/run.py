@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,10 +16,12 @@ import numpy as np
 from geochange.errors import BadOption, OutputInTheWay, UnreadableInput
 from geochange.files import appearing, write_whole
 from geochange.inputs import sources_elsewhere
+from geochange.names import outside_of_archives
 from geochange.parsing import parsing
 from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.review.foreign import read_changes, write_changes
 from geochange.review.store import FOLDER, TRUTH, read_actions
+from geochange.scenes.opening import files_of
 from geochange.scenes.options import SceneOptions
 from geochange.scenes.pairing import Opening, Scene
 from geochange.scenes.shift_field import ShiftField
@@ -105,7 +108,7 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
         if len(names) < 2 or len(shift) != 2 or not np.isfinite(shift).all():
             raise ValueError("it is not that of two dates")
     read = [*names, *(saved[name] for name in SCENE_FILES if isinstance(saved[name], str)), *masks]
-    if (elsewhere := [inner for name in read for inner in sources_elsewhere(name)]) and not remote:
+    if (elsewhere := [inner for name in read for inner in _read_elsewhere(name)]) and not remote:
         raise BadOption(f"{elsewhere[0]} is read over the network; add --remote where you trust this run.json")
     given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in saved.items()}
     opening = Opening(SceneOptions(**given), (shift[0], shift[1]), local_shift, normalisation)
@@ -113,6 +116,13 @@ def open_run(out: Path, *, remote: bool = False) -> ReviewRun:
     _require_unchanged(scene, samples, out)
     scores = open_scores(str(out / "probability.tif")) if record["command"] == "detect" else None
     return ReviewRun(out, record, scene, scores, opening)
+
+
+def _read_elsewhere(name: str) -> list[str]:
+    """List what of an input is read over the network, the assets of an item among it; nothing is fetched."""
+    found = sources_elsewhere(name)
+    inside = () if found or not os.path.exists(name) else files_of(name)
+    return [*found, *(inner for each in inside for inner in sources_elsewhere(outside_of_archives(each)))]
 
 
 def _require_unchanged(scene: Scene, before: Sequence[str], out: Path) -> None:

@@ -14,6 +14,7 @@ from pyproj import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 from geochange.errors import UnreadableInput
+from geochange.scenes.band_names import Names
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.options import NodataRule
 
@@ -129,6 +130,27 @@ def colours_of(interpretations: tuple[ColorInterp, ...]) -> tuple[int, int, int]
         return None
     red, green, blue = (interpretations.index(colour) + 1 for colour in wanted)
     return red, green, blue
+
+
+UNNAMED = {"gray", "undefined", "palette", "alpha"}
+"""What GDAL calls bands of which it knows nothing."""
+
+
+def band_names_of(dataset: Any, choices: Sequence[int]) -> tuple[Names, ...]:
+    """Return what a file calls each band: by its description, and by its colour."""
+    texts = [(dataset.descriptions[band - 1], dataset.colorinterp[band - 1].name) for band in choices]
+    return tuple(tuple(text for text in each if text and text not in UNNAMED) for each in texts)
+
+
+def band_names_of_array(array: Any, count: int) -> tuple[Names, ...]:
+    """Return what a DataArray calls each band: by `long_name`, as rioxarray has it, or by text of its coordinates."""
+    named = array.attrs.get("long_name")
+    texts = list(named) if isinstance(named, list | tuple) else [named]
+    columns = [texts] if len(texts) == count else []
+    for coordinate in array.coords.values():
+        if coordinate.ndim == 1 and len(coordinate) == count and coordinate.dtype.kind in "UOT":
+            columns.append(coordinate.values.tolist())
+    return tuple(tuple(str(column[k]) for column in columns if column[k]) for k in range(count))
 
 
 def require_real(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -47,6 +47,14 @@ first band is 1 where the view is clear.
 """
 
 
+_NAMED = {"scl": "scl", "qa_pixel": "qa-pixel", "fmask": "fmask", "udm2": "udm2"}
+
+
+def rule_of_band(name: str) -> str | None:
+    """Return the name of the rule for an asset or a variable that is a mask by its name; None where it is not."""
+    return _NAMED.get(name.lower())
+
+
 def parse_rule(text: str | None) -> MaskRule:
     """Read --mask-values: the name of a rule, or numbers, as in 3,8,9,10; None: all but 0.
 

@@ -69,12 +69,19 @@ class MaskedSource(DerivedSource):
     """(row, col) of the grid's first pixel in the image that the mask belongs to."""
     digest: str = ""
     """What tells one mask from another."""
+    mask_files: tuple[str, ...] = ()
+    """What the mask is read from."""
     masked: bool = True
 
     @property
     def mark(self) -> str:
         """What tells this view of an image from others of it."""
         return f"{self.source.mark} {self.digest}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that are read, as GDAL takes them."""
+        return (*self.source.files, *self.mask_files)
 
     @property
     def grid(self) -> Grid:
@@ -127,7 +134,19 @@ def with_mask(source: Source, path: str, rule: MaskRule, buffer: str | float) ->
         BadOption: the buffer is in metres, and the image has no CRS.
     """
     mask, radii = _open_mask(path, source, rule), length_on(BUFFER, buffer, source.grid, least=0)
-    return MaskedSource(source, mask, radii, digest=f"{files_digest([path])} {rule} {radii}")
+    return MaskedSource(source, mask, radii, digest=f"{files_digest([path])} {rule} {radii}", mask_files=(path,))
+
+
+def note_of(mask: str, rule: str) -> str:
+    """Return what a user is told of a mask that comes with an image."""
+    return f"what {mask} hides ({rule}) is left out; --mask-before and --mask-after take another mask, or off"
+
+
+def hide(source: Source, raster: Source, rule: MaskRule, buffer: str | float) -> MaskedSource:
+    """Hide the pixels of an image that a raster of numbers says, as `with_mask`."""
+    radii = length_on(BUFFER, buffer, source.grid, least=0)
+    mask = RasterMask(on_grid(raster, source.grid, Resampling.nearest, source.name), rule)
+    return MaskedSource(source, mask, radii, digest=f"{raster.name} {rule} {radii}", mask_files=raster.files)
 
 
 def _open_mask(path: str, source: Source, rule: MaskRule) -> Hiding:

@@ -19,6 +19,12 @@ Values: TypeAlias = Literal["stored", "physical"]
 STORED: Values = "stored"
 PHYSICAL: Values = "physical"
 
+MosaicOrder: TypeAlias = Literal["name", "newest"]
+"""Which tile of a date counts where several hold data: the first by name, or the newest."""
+
+NO_MASK = "off"
+"""In place of a mask: none, also where an image comes with one."""
+
 ResamplingName: TypeAlias = Literal["nearest", "bilinear", "cubic", "lanczos", "average"]
 
 LARGEST_TILE = 1 << 14  # pixels per side
@@ -40,8 +46,12 @@ class NodataOptions(Options):
 class SceneOptions(NodataOptions):
     """Which part of the images is used, and how they are brought together."""
 
-    bands: tuple[int, ...] | None = None
-    """Band numbers to use, from 1, as in 4,3,2; None: all."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands to use: numbers from 1, as in 4,3,2, or names, as in red,green,blue,nir or B04,B8A; None: all of a file, of
+    a product those that show the ground."""
+
+    mosaic: MosaicOrder = "name"
+    """Where tiles of one date overlap: the first by name counts (in a list the first), or the newest."""
 
     aoi: str | tuple[float, float, float, float] | None = None
     """Area of interest: a vector layer, or left,bottom,right,top in BEFORE's CRS; None: all."""
@@ -53,14 +63,15 @@ class SceneOptions(NodataOptions):
     """How aligned images are interpolated."""
 
     mask_before: str | None = None
-    """Raster or vector layer of what is to be left out of BEFORE, as clouds and their shadows."""
+    """Raster or vector layer of what is to be left out of BEFORE, as clouds and their shadows, or off; None: the mask
+    that comes with the image, as of Sentinel-2 and Landsat."""
 
     mask_after: str | None = None
-    """Raster or vector layer of what is to be left out of AFTER."""
+    """Raster or vector layer of what is to be left out of AFTER, or off; None: the mask that comes with the image."""
 
     masks: tuple[str, ...] = ()
     """Masks of all images of a series, in their order, in place of --mask-before and --mask-after; nothing between two
-    commas is no mask, as in m1.tif,,m3.tif."""
+    commas is the image's own mask, if it has one, as in m1.tif,,m3.tif."""
 
     mask_values: str | None = None
     """Numbers of a raster that are left out, as in 3,8,9,10, or scl (Sentinel-2), qa-pixel (Landsat), fmask or udm2
@@ -73,18 +84,18 @@ class SceneOptions(NodataOptions):
         super().__post_init__()
         parse_rule(self.mask_values)
         parse_length("--mask-buffer", self.mask_buffer, least=0)
-        if (self.mask_values, self.mask_buffer) != (None, 0) and not self.mask_files:
-            raise BadOption("--mask-values and --mask-buffer need --mask-before or --mask-after, or --masks")
+        if self.mask_values is not None and not self.mask_files:
+            raise BadOption("--mask-values needs --mask-before or --mask-after, or --masks")
         if self.masks and (self.mask_before is not None or self.mask_after is not None):
             raise BadOption("--masks names the masks of all images; leave out --mask-before and --mask-after")
 
     @property
     def mask_files(self) -> list[str]:
-        """Those that any image has."""
-        return [mask for mask in (self.mask_before, self.mask_after, *self.masks) if mask]
+        """Those that are given for any image."""
+        return [mask for mask in (self.mask_before, self.mask_after, *self.masks) if mask and mask != NO_MASK]
 
     def masks_of(self, images: int) -> list[str | None]:
-        """Return the mask of each of so many images.
+        """Return the mask of each of so many images; None where it is the image's own.
 
         Raises:
             BadOption: another number of masks is given.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import Any, get_args
 
 import numpy as np
 import shapely
@@ -20,26 +19,23 @@ from shapely.affinity import affine_transform
 from geochange.arrays import Array, Bools
 from geochange.errors import BadOption, BandMismatch, GridMismatch
 from geochange.files import files_digest
+from geochange.scenes.composite import CompositeSource
 from geochange.scenes.dates import dates_of, decimal_years
 from geochange.scenes.differences import grid_differences
 from geochange.scenes.displaced import displaced
 from geochange.scenes.grid import Grid, Tile, crs_name, extent_of, pixels_within, reflect, require_workable
 from geochange.scenes.layers import open_layer, reproject_polygons
+from geochange.scenes.lengths import length_on
 from geochange.scenes.mask_rules import parse_rule
-from geochange.scenes.masks import with_mask
+from geochange.scenes.masks import BUFFER, MaskedSource, with_mask
 from geochange.scenes.normalised import normalised
-from geochange.scenes.options import ResamplingName, SceneOptions
+from geochange.scenes.opening import Image, open_date
+from geochange.scenes.options import NO_MASK, ResamplingName, SceneOptions
 from geochange.scenes.placement import pixels_reached
-from geochange.scenes.scene import FileSource, open_array, open_file
+from geochange.scenes.scene import FileSource
 from geochange.scenes.shift_field import ShiftField
 from geochange.scenes.source import DerivedSource, Source
 from geochange.scenes.warped import WarpedSource, on_grid, require_overlap
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-Image: TypeAlias = "str | os.PathLike[str] | xr.DataArray"
-"""What names one date: a path, a GDAL dataset name, or a DataArray."""
 
 RESAMPLINGS = {name: Resampling[name] for name in get_args(ResamplingName)}
 
@@ -81,6 +77,18 @@ class Scene:
     def bands(self) -> tuple[int, ...]:
         """Band numbers in the files, from 1, as arrays hold them."""
         return self.sources[0].bands
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that are read, as GDAL takes them."""
+        return tuple(dict.fromkeys(name for source in self.sources for name in source.files))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the user when the dates were opened; with its name what is not so at all of them."""
+        named = {f"{source.name}: {note}": note for source in self.sources for note in source.notes}
+        common = [note for note in named.values() if all(note in source.notes for source in self.sources)]
+        return tuple(dict.fromkeys(note if note in common else text for text, note in named.items()))
 
     @property
     def gsd(self) -> float | None:
@@ -177,10 +185,11 @@ def open_scene(images: Sequence[Image], options: SceneOptions | None = None) -> 
         BadOption: there are not as many masks as images.
     """
     options = options or SceneOptions()
-    opened = [open_image(image, position, options) for position, image in enumerate(images)]
+    masks = options.masks_of(len(images))
+    opened = [open_image(image, k, options, mask) for k, (image, mask) in enumerate(zip(images, masks, strict=True))]
     _require_same_bands(opened)
-    masks = options.masks_of(len(opened))
-    opened = [masked(source, mask, options) for source, mask in zip(opened, masks, strict=True)]
+    if length_on(BUFFER, options.mask_buffer, opened[0].grid, least=0) != (0, 0) and not any(map(_is_masked, opened)):
+        raise BadOption(f"{BUFFER} needs --mask-before or --mask-after: the images come without masks of their own")
     scene = _restrict(_together(opened, options), options)
     require_workable(scene.grid, opened[0].name)
     return scene
@@ -217,19 +226,25 @@ class Opening:
         return scene if self.normalisation is None else scene.normalised(self.normalisation)
 
 
-def open_image(image: Image, position: int, options: SceneOptions) -> Source:
-    """Open the image that stands at a position among the dates, by itself."""
-    if isinstance(image, str | os.PathLike):
-        return open_file(os.fspath(image), bands=options.bands, nodata=options.nodata)
-    name = image.name if isinstance(image.name, str) else f"date {position + 1}"
-    return open_array(image, name, bands=options.bands, nodata=options.nodata)
+def open_image(image: Image, position: int, options: SceneOptions, mask: str | None = None) -> Source:
+    """Open the image that stands at a position among the dates, by itself.
 
-
-def masked(source: Source, mask: str | None, options: SceneOptions) -> Source:
-    """Return an image without what a mask hides."""
-    if mask is None:
+    Args:
+        image: see `Image`.
+        position: from 0.
+        options: bands, nodata rule, order of tiles, values and width of masks.
+        mask: what is to be left out of it; none at all with `NO_MASK`, None: what the image's own mask hides.
+    """
+    source = open_date(image, f"date {position + 1}", options, with_own_mask=mask is None)
+    if mask is None or mask == NO_MASK:
         return source
     return with_mask(source, mask, parse_rule(options.mask_values), options.mask_buffer)
+
+
+def _is_masked(source: Source) -> bool:
+    """Return whether a mask hides pixels of a date, or of one of its tiles."""
+    parts = source.parts if isinstance(source, CompositeSource) else ()
+    return isinstance(source, MaskedSource) or any(map(_is_masked, parts))
 
 
 def _require_same_bands(opened: Sequence[Source]) -> None:
@@ -314,7 +329,7 @@ def _source_fingerprint(source: Source) -> dict[str, Any]:
             digest.update(valid.tobytes())
     return {
         "name": source.name,
-        "files": files_digest([source.name]),
+        "files": files_digest(source.files),
         "dtype": str(source.dtype),
         "transform": list(source.grid.transform)[:6],
         "scaling": None if source.scaling is None else [list(each) for each in source.scaling],
@@ -325,4 +340,6 @@ def _source_fingerprint(source: Source) -> dict[str, Any]:
 def _noting(source: Source, folder: Path) -> Source:
     if isinstance(source, DerivedSource):
         return replace(source, source=_noting(source.source, folder))
+    if isinstance(source, CompositeSource):
+        return source.map_parts(lambda part: _noting(part, folder))
     return replace(source, unread=folder) if isinstance(source, FileSource) else source

@@ -38,7 +38,8 @@ class Finding:
     severity: Severity
 
     subject: str
-    """"grid", "CRS", "overlap", "bands", "dtype", "scale", "nodata", "masks", "clouds", "shift" or "radiometry"."""
+    """"opening", "grid", "CRS", "overlap", "bands", "dtype", "scale", "nodata", "masks", "clouds", "shift" or
+    "radiometry"."""
 
     text: str
 
@@ -102,6 +103,9 @@ class Report:
     doubts: tuple[Doubt, ...] = ()
     """Pixels that count as data and may hold none."""
 
+    notes: tuple[str, ...] = ()
+    """What was chosen for the user when the dates were opened."""
+
     local_shift: LocalShift | Unmeasured | None = None
     """How the shift varies over the scene; None where it hardly does, or was not measured."""
 
@@ -121,7 +125,8 @@ class Report:
     @cached_property
     def findings(self) -> list[Finding]:
         """All findings, in the order in which a user would fix them."""
-        found = _grid_findings(self.differences) + _overlap_findings(self.before.grid, self.after.grid, self.overlap)
+        found = [Finding(Severity.NOTE, "opening", note) for note in self.notes]
+        found += _grid_findings(self.differences) + _overlap_findings(self.before.grid, self.after.grid, self.overlap)
         found += _storage_findings(self.before, self.after)
         if self.nodata is not None:
             found.append(_nodata_finding(self.nodata))

@@ -21,13 +21,16 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geochange.arrays import Array, Bools
-from geochange.errors import BandMismatch, UnreadableInput
+from geochange.errors import UnreadableInput
 from geochange.names import is_elsewhere
 from geochange.parsing import parsing
 from geochange.remote import again, remote_options
+from geochange.scenes.band_names import Names, Wanted, find_bands
 from geochange.scenes.grid import Grid, Tile, require_workable
 from geochange.scenes.interpretation import (
     alpha_bands,
+    band_names_of,
+    band_names_of_array,
     colours_of,
     flags_of_alpha,
     grid_of,
@@ -77,11 +80,18 @@ class StoredSource:
     masked: bool
     fill: float | None
     path: str | None = None
+    band_names: tuple[Names, ...] = ()
     colours: tuple[int, int, int] | None = None
     scaling: tuple[tuple[float, float], ...] | None = None
     shift: ClassVar[tuple[float, float]] = (0.0, 0.0)
     local_shift: ClassVar[ShiftField | None] = None
     mark: ClassVar[str] = ""
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that are read, as GDAL takes them."""
+        return () if self.path is None else (self.path,)
 
     def crop(self, tile: Tile) -> Self:
         """Return the part that a tile of this source's grid covers."""
@@ -257,20 +267,20 @@ class ArraySource(StoredSource):
 
 
 def open_file(
-    path: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule | None = None, as_stored: bool = False
+    path: str, *, bands: Wanted | None = None, nodata: NodataRule | None = None, as_stored: bool = False
 ) -> FileSource:
     """Open a raster that rasterio reads.
 
     Args:
         path: a file, a VRT, or a `/vsi` path.
-        bands: numbers from 1 in the order wanted; None for all but alpha.
+        bands: numbers from 1, or names, in the order wanted; None for all but alpha.
         nodata: what makes a pixel invalid, see `NodataRule`; None as `usual_rule` has it. NaN in a band that is used
             always does.
         as_stored: take numbers as they are stored, as those of classes are: without colour table, scale and offset.
 
     Raises:
         UnreadableInput: missing, not a raster, complex-valued, or without a place that a grid can have.
-        BandMismatch: a band number is out of range.
+        BandMismatch: a band number is out of range, or a name not known.
     """
     if os.path.exists(path):
         path = os.path.abspath(path)  # workers may stand in another folder
@@ -278,7 +288,7 @@ def open_file(
     return again(path, partial(_open_file, path, bands, nodata, as_stored), OPEN_PAUSES)
 
 
-def _open_file(path: str, bands: tuple[int, ...] | None, nodata: NodataRule | None, as_stored: bool) -> FileSource:
+def _open_file(path: str, bands: Wanted | None, nodata: NodataRule | None, as_stored: bool) -> FileSource:
     with parsing(path, "a raster"), readable(path):
         dataset = _open_in_thread(path)
         require_bands(dataset, path)
@@ -311,7 +321,22 @@ def _open_file(path: str, bands: tuple[int, ...] | None, nodata: NodataRule | No
             by_value=len(fills) == 1 and all(each == [MaskFlags.nodata] for each in flags),
             palette=palette,
         )
-        return replace(source, bands=pick_bands(path, bands, source.choices))
+        names = band_names_of(dataset, choices) if palette is None else (("red",), ("green",), ("blue",))
+        return replace(source, bands=find_bands(path, bands, source.choices, names), band_names=names)
+
+
+def with_fill(source: FileSource, fill: float | None) -> FileSource:
+    """Return a file that says nothing of nodata as if it had a nodata value; others as they are."""
+    if fill is None or source.masked or np.isnan(fill):
+        return source
+    return replace(
+        source,
+        fill=representable(fill, source.stored_dtype),
+        nodata=usual_rule([fill], source.stored_dtype),
+        masked=True,
+        flagged=True,
+        by_value=True,
+    )
 
 
 def open_grid(path: str) -> Grid:
@@ -326,7 +351,7 @@ def open_grid(path: str) -> Grid:
 
 
 def open_array(
-    array: xr.DataArray, name: str, *, bands: tuple[int, ...] | None = None, nodata: NodataRule | None = None
+    array: xr.DataArray, name: str, *, bands: Wanted | None = None, nodata: NodataRule | None = None
 ) -> ArraySource:
     """Take a DataArray with dimensions (band, y, x) or (y, x) in any order, its CRS and nodata as rioxarray keeps them.
 
@@ -345,12 +370,14 @@ def open_array(
     fill = array.rio.nodata
     date = array.attrs.get("date") or array.attrs.get("TIFFTAG_DATETIME")
     choices = tuple(range(1, count + 1))
+    names = band_names_of_array(array, count)
     return ArraySource(
         name=name,
         array=cube,
         grid=grid,
-        bands=pick_bands(name, bands, choices),
+        bands=find_bands(name, bands, choices, names),
         choices=choices,
+        band_names=names,
         stored_dtype=dtype,
         nodata=usual_rule([fill], dtype) if nodata is None else nodata,
         extent=(rows, cols),
@@ -377,22 +404,6 @@ def _cube_of(array: xr.DataArray, name: str) -> xr.DataArray:
     return cube.transpose(..., rows, cols)
 
 
-def pick_bands(name: str, wanted: tuple[int, ...] | None, choices: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the band numbers wanted, or all; BandMismatch where one is out of range."""
-    if wanted is None:
-        return choices
-    wrong = [band for band in wanted if band not in choices]
-    if wrong or not wanted:
-        raise BandMismatch(f"band {wrong[0] if wrong else '-'} is out of range: {name} has bands {list_bands(choices)}")
-    return wanted
-
-
-def list_bands(choices: tuple[int, ...]) -> str:
-    """Write band numbers as 1..4 where they follow each other, else one by one."""
-    first, last = choices[0], choices[-1]
-    return f"{first}..{last}" if choices == tuple(range(first, last + 1)) else ", ".join(map(str, choices))
-
-
 def rasterio_crs(crs: CRS | None) -> rasterio.CRS | None:
     """Convert a pyproj CRS to rasterio's."""
     return None if crs is None else rasterio.CRS.from_user_input(crs)
@@ -416,7 +427,8 @@ def readable(path: str) -> Iterator[None]:
 class _Handles(threading.local):
     """Open datasets of this thread: GDAL's are not to be shared between threads, and opening costs milliseconds."""
 
-    limit: int = 8
+    limit: int = 32
+    """Two dates of a product of 13 bands, each with a mask, and some more."""
     datasets: OrderedDict[tuple[Any, ...], Any] = field(default_factory=OrderedDict)
 
     def open(self, path: str) -> Any:

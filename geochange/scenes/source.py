@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from geochange.arrays import Array, Bools
+from geochange.scenes.band_names import Names
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.options import NodataRule
 from geochange.scenes.shift_field import ShiftField
@@ -36,6 +37,18 @@ class Source(Protocol):
     @property
     def choices(self) -> tuple[int, ...]:
         """Numbers of all bands that hold values: those there are to choose from."""
+
+    @property
+    def band_names(self) -> tuple[Names, ...]:
+        """What each of `choices` is called, its own name first; empty where it has none."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that are read, as GDAL takes them."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the user when the image was opened."""
 
     @property
     def colours(self) -> tuple[int, int, int] | None:
@@ -146,6 +159,21 @@ class DerivedSource:
     def choices(self) -> tuple[int, ...]:
         """Numbers of all bands that hold values: those there are to choose from."""
         return self.source.choices
+
+    @property
+    def band_names(self) -> tuple[Names, ...]:
+        """What each of `choices` is called, its own name first; empty where it has none."""
+        return self.source.band_names
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that are read, as GDAL takes them."""
+        return self.source.files
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the user when the image was opened."""
+        return self.source.notes
 
     @property
     def scaling(self) -> tuple[tuple[float, float], ...] | None:

@@ -17,7 +17,7 @@ import rasterio.shutil
 from rasterio.enums import Resampling
 
 from geochange.arrays import Array, Bools
-from geochange.files import appearing, scratch_beside
+from geochange.files import appearing, files_digest, scratch_beside
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.scene import FileSource, open_file, rasterio_crs, readable
 from geochange.scenes.source import Source
@@ -123,18 +123,6 @@ def _as_mask(valid: Array) -> Array:
 
 def _mark(source: Source) -> str:
     """Name a copy by what it shows."""
-    path = Path(source.path or source.name)
-    written = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-    resampling = getattr(source, "resampling", None)
-    read = (
-        source.name,
-        source.mark,
-        resampling,
-        written,
-        source.grid,
-        source.bands,
-        source.nodata,
-        source.scaling,
-        source.shift,
-    )
+    made_of = source.files, files_digest(source.files), source.band_names
+    read = (source.name, source.mark, *made_of, source.grid, source.bands, source.nodata, source.scaling, source.shift)
     return blake2b(" ".join(map(str, read)).encode(errors="surrogateescape"), digest_size=8).hexdigest()

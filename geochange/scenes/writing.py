@@ -14,9 +14,16 @@ from geochange.scenes.source import Source
 DATE_TAGS = "TIFFTAG_DATETIME", "ACQUISITION_DATE"
 
 
-def describe_like(dataset: Any, source: Source) -> None:
-    """Give a new file its source's colours, band descriptions, scales and date, before there are pixels in it."""
+def describe_like(dataset: Any, source: Source, *, with_scales: bool = True) -> None:
+    """Give a new file its source's colours, band descriptions, scales and date, before there are pixels in it.
+
+    Args:
+        dataset: the new file.
+        source: what it is made of.
+        with_scales: whether its values are those that the source stores, and not what they stand for.
+    """
     if source.path is None:
+        _describe(dataset, source, with_scales=with_scales)
         return
     with readable(source.path), rasterio.open(source.path) as original:
         if original.count < max(source.bands):  # the colours of a colour table
@@ -27,10 +34,22 @@ def describe_like(dataset: Any, source: Source) -> None:
         for place, band in enumerate(source.bands, 1):
             if original.descriptions[band - 1]:
                 dataset.set_band_description(place, original.descriptions[band - 1])
-        if source.scaling is None:  # else values are read as what they stand for
+        if with_scales:
             dataset.scales = [original.scales[band - 1] for band in source.bands]
             dataset.offsets = [original.offsets[band - 1] for band in source.bands]
         dataset.update_tags(**{name: text for name, text in original.tags().items() if name in DATE_TAGS})
+
+
+def _describe(dataset: Any, source: Source, *, with_scales: bool) -> None:
+    """Give a new file what a source without a file of its own says of itself."""
+    places = [source.choices.index(band) for band in source.bands]
+    for number, place in enumerate(places, 1):
+        if source.band_names and source.band_names[place]:
+            dataset.set_band_description(number, source.band_names[place][-1])
+    if with_scales and source.scaling is not None:
+        dataset.scales, dataset.offsets = zip(*(source.scaling[place] for place in places), strict=True)
+    if source.date is not None:
+        dataset.update_tags(ACQUISITION_DATE=source.date)
 
 
 def _colour_of_values(colour: ColorInterp) -> ColorInterp:

@@ -179,8 +179,10 @@ def test_what_cannot_be_is_refused(pair, tmp_path):
         SceneOptions(mask_before="m.tif", mask_values="clouds")
     with pytest.raises(BadOption, match="--mask-buffer -1px must be a length from 0"):
         SceneOptions(mask_before="m.tif", mask_buffer="-1px")
-    with pytest.raises(BadOption, match="need --mask-before or --mask-after"):
-        SceneOptions(mask_values="scl")
+    with pytest.raises(BadOption, match="--mask-values needs --mask-before or --mask-after"):
+        SceneOptions(mask_values="scl", mask_before="off")
+    with pytest.raises(BadOption, match="--mask-buffer needs --mask-before or --mask-after: the images come without"):
+        open_scene(pair, SceneOptions(mask_buffer="5m", mask_after="off"))
     with pytest.raises(BadOption, match="--mask-buffer 5m is in metres, which needs a CRS"):
         open_scene(plain, SceneOptions(mask_before=plain[0], mask_buffer="5m"))
     with pytest.raises(GridMismatch, match="rows and columns"):

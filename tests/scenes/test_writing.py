@@ -14,10 +14,10 @@ NAMES = "blue", None, "red", "near infrared"
 SCALES, OFFSETS = (0.1, 0.2, 0.3, 0.4), (-1.0, -2.0, -3.0, -4.0)
 
 
-def written_like(path, source):
+def written_like(path, source, **how):
     """Open a file that takes over what it can from a source."""
     with rasterio.open(path, "w", **geotiff_profile(source.grid, len(source.bands), source.dtype, tile=16)) as dataset:
-        describe_like(dataset, source)
+        describe_like(dataset, source, **how)
     return rasterio.open(path)
 
 
@@ -36,7 +36,7 @@ def described(tmp_path):
 
 @pytest.mark.parametrize("bands", [(1, 2, 3, 4), (4, 1), (2,), (3, 2, 1)])
 def test_each_band_is_described_as_the_one_that_it_comes_from(tmp_path, described, bands):
-    with written_like(tmp_path / "new.tif", open_file(described, bands=bands).stored()) as dataset:
+    with written_like(tmp_path / "new.tif", open_file(described, bands=bands)) as dataset:
         known = [ColorInterp.undefined if COLOURS[b - 1] is ColorInterp.alpha else COLOURS[b - 1] for b in bands]
         assert list(dataset.colorinterp) == known
         assert dataset.descriptions == tuple(NAMES[b - 1] for b in bands)
@@ -48,7 +48,7 @@ def test_each_band_is_described_as_the_one_that_it_comes_from(tmp_path, describe
 
 
 def test_values_that_were_scaled_while_reading_are_not_scaled_again(tmp_path, described):
-    with written_like(tmp_path / "new.tif", open_file(described)) as dataset:
+    with written_like(tmp_path / "new.tif", open_file(described), with_scales=False) as dataset:
         assert dataset.scales == (1.0,) * 4
         assert dataset.offsets == (0.0,) * 4
         assert dataset.descriptions == NAMES
