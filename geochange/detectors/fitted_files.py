@@ -13,6 +13,7 @@ from geochange.arrays import Array
 from geochange.errors import UnreadableInput
 
 NUMBERS = "fitted.json"
+MOST_BYTES = 1 << 20  # of what goes into a record: networks do not
 
 
 def write_fitted(folder: Path, name: str, numbers: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -44,6 +45,33 @@ def read_fitted(folder: Path, name: str, keys: tuple[str, ...]) -> tuple[dict[st
         return numbers, {key: _array(folder / f"{key}.npy") for key in keys}
     except (OSError, ValueError) as error:
         raise UnreadableInput(f"{folder} does not hold the arrays of {name}: {error}; fit it again") from error
+
+
+def pack_fitted(folder: Path) -> dict[str, Any] | None:
+    """Return what `write_fitted` wrote as plain values; None where it is not that alone, or too much for a record."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    arrays = [path for path in paths if path.suffix == ".npy"]
+    if {*paths} != {*arrays, folder / NUMBERS} or sum(path.stat().st_size for path in paths) > MOST_BYTES:
+        return None
+    packed = {path.stem: _array(path) for path in sorted(arrays)}
+    return {
+        "numbers": _numbers(folder),
+        "arrays": {name: {"dtype": each.dtype.str, "values": each.tolist()} for name, each in packed.items()},
+    }
+
+
+def unpack_fitted(saved: Mapping[str, Any], folder: Path) -> None:
+    """Write what `pack_fitted` returned into an existing folder.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    for name, array in saved["arrays"].items():
+        dtype = np.dtype(array["dtype"])
+        if not name.isidentifier() or dtype.kind not in "biuf":
+            raise ValueError(f"array {name!r} is not one of a detector")
+        np.save(folder / f"{name}.npy", np.array(array["values"], dtype), allow_pickle=False)
+    (folder / NUMBERS).write_text(json.dumps(saved["numbers"]), encoding="utf-8")
 
 
 def _array(path: Path) -> Array:

@@ -44,8 +44,8 @@ class DetectorOptions(NetworkOptions):
     panel: ClassVar[str] = "Detector"
 
     detector: str | None = field(default=None, metadata={"flags": ("--detector", "-d")})
-    """Name of a detector, see `geochange detectors`; None: network with a checkpoint, else ir-mad from 3 bands and
-    change-vector below."""
+    """Name of a detector, see `geochange detectors`, or auto: by dates, bands, pixel size and sensor; None: network
+    with a checkpoint, else ir-mad from 3 bands and change-vector below."""
 
     detector_options: Mapping[str, str] = field(default_factory=dict, metadata={"flags": ("--option",)})
     """Option of the detector; may be given again."""

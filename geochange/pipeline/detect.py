@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from glob import escape
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import groupby
 from math import prod
 from pathlib import Path
@@ -23,7 +24,9 @@ import numpy as np
 from geochange.buckets import is_bucket
 from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
+from geochange.detectors.choice import AUTO, SceneFacts, choose_detector
 from geochange.detectors.detector import Fitted, require_dates, values_for
+from geochange.detectors.fitted_files import pack_fitted
 from geochange.detectors.normalisation import GainsAndOffsets, fit_normalisation
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions, open_crew
@@ -40,7 +43,7 @@ from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
 from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
-from geochange.pipeline.fitting import fit_detector
+from geochange.pipeline.fitting import fit_detector, read_statistics
 from geochange.pipeline.local_shift import without_local_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.products import COMMAND, DetectionRun, given_dates, write_products
@@ -166,13 +169,14 @@ def detect(
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if removes_shift:
         scene = _without_shift(scene, options, cluster, stages, Needs(inputs=scene.files))
-    name = options.detector or default_name(len(scene.bands), options)
-    options = replace(options, detector=name)
+    options, kept, why = _with_detector(options, scene)
+    if why:
+        stages.notice(f"detector {options.detector}: {why}")
     if _values(options, working_folder(out, cluster.scratch), resume=resume) == STORED:
         scene = scene.stored()
     lines = None
     if options.normalize:
-        scene, lines = _normalised(scene, cluster, stages, Needs(inputs=[before, after]))
+        scene, lines = _normalised(scene, cluster, stages, Needs(inputs=scene.files))
     _require_options(scene, options)
     review = review_of(options)
     identity = _identity(scene, options, review)
@@ -188,11 +192,32 @@ def detect(
                 scene = scene.noting_unread(folder.scratch / UNREAD)
             needs = Needs(inputs=inputs, folder=folder.scratch)
             with logged(folder.out / LOG), open_crew(cluster, stages.notice, needs) as crew:
-                record = _detect(DetectionRun(scene, options, folder, Work(crew, stages), identity, lines), review)
+                run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, kept)
+                record = _detect(run, review, why)
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
     return Detection(results, record)
+
+
+def _with_detector(options: DetectOptions, scene: Scene) -> tuple[DetectOptions, Fitted | None, str]:
+    """Return options that name a detector, its statistics where they are another run's, and why it was chosen."""
+    if options.statistics is not None:
+        kept = read_statistics(options.statistics, scene.dates)
+        return kept.named(options), kept.fitted, ""
+    if options.detector != AUTO:
+        return replace(options, detector=options.detector or default_name(len(scene.bands), options)), None, ""
+    if given := options.own_options():
+        raise BadOption(f"{next(iter(given))} is an option of a detector: name the detector in place of {AUTO}")
+    name, why = choose_detector(_facts_of(scene))
+    return replace(options, detector=name), None, why
+
+
+def _facts_of(scene: Scene) -> SceneFacts:
+    first = scene.sources[0]
+    named = dict(zip(first.choices, first.band_names, strict=False))
+    names = [frozenset(name.lower() for name in named.get(band, ())) for band in first.bands]
+    return SceneFacts(scene.dates, names, scene.gsd, scene.largest, find_spec("torch") is not None)
 
 
 def _values(options: DetectOptions, out: Path, *, resume: bool) -> Values:
@@ -258,7 +283,13 @@ def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) 
     labels = options.labels if review is None else None  # a review tells itself what has been decided
     masks = {"mask_before": options.mask_before, "mask_after": options.mask_after}
     masks |= {f"mask {place}": mask or None for place, mask in enumerate(options.masks, start=1)}
-    named = {"aoi": options.aoi, **masks, "labels": labels, **options.own_options()}
+    named = {
+        "aoi": options.aoi,
+        **masks,
+        "statistics": _record_of(options.statistics),
+        "labels": labels,
+        **options.own_options(),
+    }
     return plain(
         ({} if review is None else {"review": review.identity()})
         | {
@@ -270,6 +301,10 @@ def _identity(scene: Scene, options: DetectOptions, review: SavedReview | None) 
     )
 
 
+def _record_of(run: str | None) -> str | None:
+    return None if run is None else str(Path(run) / RECORD)
+
+
 def _fingerprint(scene: Scene, options: DetectOptions) -> dict[str, Any]:
     if options.unreadable == "stop":
         return scene.fingerprint()
@@ -277,7 +312,7 @@ def _fingerprint(scene: Scene, options: DetectOptions) -> dict[str, Any]:
         return scene.noting_unread(Path(folder)).fingerprint()
 
 
-def _detect(run: DetectionRun, review: SavedReview | None = None) -> dict[str, Any]:
+def _detect(run: DetectionRun, review: SavedReview | None = None, chosen_for: str = "") -> dict[str, Any]:
     started, doubts = datetime.now(UTC), [f"{doubt.text}; {doubt.fix}" for doubt in find_doubts(run.scene)]
     doubts = [*run.scene.notes, *doubts]
     for doubt in doubts:
@@ -297,6 +332,9 @@ def _detect(run: DetectionRun, review: SavedReview | None = None) -> dict[str, A
     require_space(run.folder.out, _bytes_needed(inference, run.options) - run.folder.bytes_done())
     run_blocks(run.work, inference, store)
     record = write_products(run, inference, store)
+    record["statistics"] = pack_fitted(run.folder.fitted)
+    if chosen_for:
+        record["detector"]["chosen_for"] = chosen_for
     record["scene"]["notes"] = doubts
     if run.options.unreadable == "nodata":
         record["unreadable"] = noted_unread(run.folder.scratch / UNREAD)
@@ -312,11 +350,7 @@ def _fitted(run: DetectionRun) -> Fitted:
     """Return the detector with its statistics: from an earlier part of the same run, or fitted now."""
     if run.folder.fitted.exists():
         return load_fitted(run.folder.fitted)
-    assert run.options.detector is not None
-    detector = make_detector(run.options.detector, run.options.own_options())
-    require_dates(detector.name, detector.dates, run.scene.dates)
-    with run.work.stages.stage("fit"):
-        fitted = fit_detector(detector, run.scene, run.work)
+    fitted = run.kept or _fitted_anew(run)
     check_fitted(fitted, run)
     temporary = run.folder.fitted.with_name("fitting")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -324,6 +358,14 @@ def _fitted(run: DetectionRun) -> Fitted:
     fitted.save(temporary)
     os.replace(temporary, run.folder.fitted)
     return fitted
+
+
+def _fitted_anew(run: DetectionRun) -> Fitted:
+    assert run.options.detector is not None
+    detector = make_detector(run.options.detector, run.options.own_options())
+    require_dates(detector.name, detector.dates, run.scene.dates)
+    with run.work.stages.stage("fit"):
+        return fit_detector(detector, run.scene, run.work)
 
 
 def check_fitted(fitted: Fitted, run: DetectionRun) -> None:

@@ -2,15 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from geochange.detectors.catalogue import load_fitted
+from geochange.detectors.choice import AUTO
 from geochange.detectors.detector import Detector, Fitted
+from geochange.detectors.fitted_files import unpack_fitted
 from geochange.detectors.machines import choose
 from geochange.detectors.model import ModelDetector
 from geochange.detectors.network import NetworkDetector
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.work import Work
+from geochange.errors import BadOption, UnreadableInput
+from geochange.parsing import parsing
+from geochange.pipeline.options import DetectOptions
+from geochange.review.run import read_record
 from geochange.scenes.pairing import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class KeptStatistics:
+    """A detector with the statistics of the scene of another run."""
+
+    run: str
+    fitted: Fitted
+
+    def named(self, options: DetectOptions) -> DetectOptions:
+        """Return options with the detector that it is.
+
+        Raises:
+            BadOption: another one is asked for, or options of it.
+        """
+        if options.detector not in (None, AUTO, self.fitted.name):
+            raise BadOption(f"the statistics of {self.run} are those of {self.fitted.name}, not of {options.detector}")
+        if options.own_options():
+            given = ", ".join(options.own_options())
+            raise BadOption(f"the statistics of {self.run} come with its options of the detector: leave out {given}")
+        return replace(options, detector=self.fitted.name)
+
+
+def read_statistics(run: str, dates: int) -> KeptStatistics:
+    """Read the statistics that a finished run has kept.
+
+    Args:
+        run: its folder.
+        dates: of the scene that they are for.
+
+    Raises:
+        UnreadableInput: there are none.
+        BadOption: they are of another number of dates.
+    """
+    record = read_record(Path(run))
+    saved = record.get("statistics")
+    if saved is None:
+        raise UnreadableInput(f"{run} holds no statistics, as runs of networks do not, nor those of earlier versions")
+    if len(record["inputs"]) != dates:
+        raise BadOption(f"the statistics of {run} are those of {len(record['inputs'])} dates, and {dates} were given")
+    with TemporaryDirectory() as folder:
+        with parsing(f"{run}: its statistics", "those of a finished run of `geochange detect`"):
+            unpack_fitted(saved, Path(folder))
+        return KeptStatistics(run, load_fitted(Path(folder)))
 
 
 def fit_detector(detector: Detector, scene: Scene, work: Work) -> Fitted:

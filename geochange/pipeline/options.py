@@ -101,6 +101,9 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     kinds: bool = field(default=False, metadata={"panel": KindOptions.panel})
     """Classify what kind of change each one is."""
 
+    statistics: str | None = field(default=None, metadata={"panel": DetectorOptions.panel})
+    """Folder of a finished run whose statistics of the scene the detector takes in place of this one's own."""
+
     layers: tuple[str, ...] = ()
     """Further rasters of the detector to write, each to OUT/LAYER.tif, as in chi-square,weights; their means become
     columns of the polygons."""

@@ -60,6 +60,8 @@ class DetectionRun:
     identity: dict[str, Any] = field(default_factory=dict)
     normalisation: GainsAndOffsets | None = None
     """What brought the last date's values to the first's."""
+    kept: Fitted | None = None
+    """The detector with the statistics of another run, which are taken in place of this scene's."""
 
 
 def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -> dict[str, Any]:
