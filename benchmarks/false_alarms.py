@@ -1,6 +1,6 @@
 """What keeps false alarms away, step by step: pixel and object scores on ten synthetic scenes.
 
-    python benchmarks/false_alarms.py OUT [--side 1024] [--detector NAME]
+    python benchmarks/false_alarms.py OUT [--side 1024] [--detector NAME] [--remove-local-shift]
 
 The scenes differ in seed, sun, season, towns and in how far the second image is bent; they are made in OUT, which takes
 half a minute each. Every scene is searched by default options, without and with each of the steps below. Printed for
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--detector", help="default: the one that `detect` takes")
+    parser.add_argument("--remove-local-shift", action="store_true", help="remove the local shift of every scene first")
     chosen = parser.parse_args()
     print("| scene | step | tolerance | F1 | objects | precision | recall |\n|---|---|---|---|---|---|---|")
     for name in (*SCENES, *BEYOND):
@@ -68,7 +69,13 @@ def main() -> None:
         pair = folder / "before.tif", folder / "after.tif"
         for step, settings in STEPS.items():
             run = geochange.detect(
-                *pair, folder / "run", detector=chosen.detector, formats=("gpkg",), overwrite=True, **settings
+                *pair,
+                folder / "run",
+                detector=chosen.detector,
+                formats=("gpkg",),
+                overwrite=True,
+                remove_local_shift=chosen.remove_local_shift,
+                **settings,
             )
             found = geochange.evaluate(run.layer, folder / "truth.gpkg", grid=str(pair[0])).to_dict()
             objects, tolerance = found["objects"], run.record["detector"]["shift_tolerance"]["pixels"]

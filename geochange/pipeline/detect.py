@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import partial
 from glob import escape
 from importlib.metadata import version
-from importlib.util import find_spec
 from itertools import groupby
 from math import prod
 from pathlib import Path
@@ -22,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geochange.buckets import is_bucket
-from geochange.detectors.catalogue import default_name, load_fitted
 from geochange.detectors.catalogue import detector as make_detector
-from geochange.detectors.choice import AUTO, SceneFacts, choose_detector
+from geochange.detectors.catalogue import load_fitted
 from geochange.detectors.detector import Fitted, require_dates, values_for
 from geochange.detectors.fitted_files import pack_fitted
 from geochange.detectors.normalisation import GainsAndOffsets, fit_normalisation
@@ -43,7 +41,7 @@ from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
 from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
-from geochange.pipeline.fitting import fit_detector, read_statistics
+from geochange.pipeline.fitting import fit_detector, name_detector, read_statistics
 from geochange.pipeline.local_shift import without_local_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.products import COMMAND, DetectionRun, given_dates, write_products
@@ -205,19 +203,8 @@ def _with_detector(options: DetectOptions, scene: Scene) -> tuple[DetectOptions,
     if options.statistics is not None:
         kept = read_statistics(options.statistics, scene.dates)
         return kept.named(options), kept.fitted, ""
-    if options.detector != AUTO:
-        return replace(options, detector=options.detector or default_name(len(scene.bands), options)), None, ""
-    if given := options.own_options():
-        raise BadOption(f"{next(iter(given))} is an option of a detector: name the detector in place of {AUTO}")
-    name, why = choose_detector(_facts_of(scene))
+    name, why = name_detector(options, scene)
     return replace(options, detector=name), None, why
-
-
-def _facts_of(scene: Scene) -> SceneFacts:
-    first = scene.sources[0]
-    named = dict(zip(first.choices, first.band_names, strict=False))
-    names = [frozenset(name.lower() for name in named.get(band, ())) for band in first.bands]
-    return SceneFacts(scene.dates, names, scene.gsd, scene.largest, find_spec("torch") is not None)
 
 
 def _values(options: DetectOptions, out: Path, *, resume: bool) -> Values:

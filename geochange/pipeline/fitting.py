@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from geochange.detectors.catalogue import load_fitted
-from geochange.detectors.choice import AUTO
+from geochange.detectors.catalogue import default_name, load_fitted
+from geochange.detectors.choice import AUTO, Choice, SceneFacts, choose_detector
 from geochange.detectors.detector import Detector, Fitted
 from geochange.detectors.fitted_files import unpack_fitted
 from geochange.detectors.machines import choose
 from geochange.detectors.model import ModelDetector
 from geochange.detectors.network import NetworkDetector
+from geochange.detectors.options import DetectorOptions
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.work import Work
 from geochange.errors import BadOption, UnreadableInput
@@ -20,6 +22,22 @@ from geochange.parsing import parsing
 from geochange.pipeline.options import DetectOptions
 from geochange.review.run import read_record
 from geochange.scenes.pairing import Scene
+
+
+def name_detector(options: DetectorOptions, scene: Scene) -> Choice:
+    """Return the name of the detector for a scene, and why it was chosen: nothing where that was not asked for.
+
+    Raises:
+        BadOption: options of a detector are given that is still to be chosen.
+    """
+    if options.detector != AUTO:
+        return options.detector or default_name(len(scene.bands), options), ""
+    if given := options.own_options():
+        raise BadOption(f"{next(iter(given))} is an option of a detector: name the detector in place of {AUTO}")
+    first = scene.sources[0]
+    named = dict(zip(first.choices, first.band_names, strict=False))
+    names = [frozenset(name.lower() for name in named.get(band, ())) for band in first.bands]
+    return choose_detector(SceneFacts(scene.dates, names, scene.gsd, scene.largest, find_spec("torch") is not None))
 
 
 @dataclass(frozen=True, slots=True)

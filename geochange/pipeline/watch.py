@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from geochange.detectors.catalogue import default_name
 from geochange.detectors.catalogue import detector as make_detector
+from geochange.detectors.choice import AUTO
 from geochange.detectors.detector import values_for
 from geochange.engine.blocks import PROBABILITY, BlockStore, run_blocks
 from geochange.engine.cluster import ClusterOptions
@@ -33,7 +34,7 @@ from geochange.files import discard_folder, naming_full_disks, scratch_beside, w
 from geochange.interrupts import Interrupted, Interrupts
 from geochange.parsing import parsing
 from geochange.pipeline.detect import check_fitted, tiling_of
-from geochange.pipeline.fitting import fit_detector
+from geochange.pipeline.fitting import fit_detector, name_detector
 from geochange.pipeline.options import DetectOptions, WatchOptions, choose_options_and_cluster
 from geochange.pipeline.products import DetectionRun, found_changes, virtual_raster
 from geochange.pipeline.run_folder import RunFolder
@@ -128,7 +129,8 @@ def watch(
     source = Path(images)
     if not source.is_dir():
         raise BadOption(f"{source} is no folder; give the one that images arrive in")
-    values_for(make_detector(options.detector or default_name(1, options), options.own_options()))  # else refused now
+    if options.detector != AUTO:  # what is wrong is refused now
+        values_for(make_detector(options.detector or default_name(1, options), options.own_options()))
     listener = listener or Silent()
     folder = RunFolder(Path(out).absolute(), COMMAND, (CHANGES, FRAMES), [options.reference, options.aoi])
     identity = plain({"images": source.absolute().name, **asdict(options)})
@@ -252,10 +254,10 @@ class _Frames:
 
     def _compare(self, before: Path, after: Path) -> tuple[list[pa.RecordBatch], FeatureLayer]:
         """Find the changes between two images as `detect` does, without its other products."""
-        options = self._detection(len(open_file(str(after)).bands))
+        options = self._detection()
         scene = open_scene([str(before), str(after)], options)
-        assert options.detector is not None
-        detector = make_detector(options.detector, options.own_options())
+        name, _ = name_detector(options, scene)
+        options, detector = replace(options, detector=name), make_detector(name, options.own_options())
         if values_for(detector) == STORED:
             scene = scene.stored()
         run = DetectionRun(scene, options, self.scratch, self.work)
@@ -274,12 +276,11 @@ class _Frames:
         described = FeatureLayer(schema=WATCHED, crs=layer.grid.crs, geometry_type=layer.geometry_type, style=style)
         return batches, described
 
-    def _detection(self, bands: int) -> DetectOptions:
+    def _detection(self) -> DetectOptions:
         common = {each.name for each in fields(DetectOptions)}
         given = {name: value for name, value in vars(self.options).items() if name in common}
         given["block_size"] = self.options.block_size or BLOCK  # small: all workers have a part of one image
-        options = DetectOptions(**given, formats=())
-        return replace(options, detector=options.detector or default_name(bands, options))
+        return DetectOptions(**given, formats=())
 
     def _append(self, batches: Sequence[pa.RecordBatch], layer: FeatureLayer) -> None:
         path = self.folder.out / CHANGES

@@ -11,6 +11,7 @@ import pytest
 
 from geochange.cli.commands import COMMANDS
 from geochange.detectors.catalogue import names
+from geochange.detectors.choice import AUTO
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "geochange"
@@ -62,4 +63,4 @@ def test_commands_of_the_pages_parse(command):
     if arguments and f"{name} {arguments[0]}" in COMMANDS:
         name = f"{name} {arguments.pop(0)}"
     parsed = COMMANDS[name].build().make_context(name, arguments).params
-    assert parsed.get("detector") in {None, *names()} | PACKAGES
+    assert parsed.get("detector") in {None, AUTO, *names()} | PACKAGES

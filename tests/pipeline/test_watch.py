@@ -64,7 +64,7 @@ def meanwhile(work):
 
 
 @pytest.mark.parametrize("reference", [False, True])
-@pytest.mark.parametrize("detector", ["change-vector", "network"])
+@pytest.mark.parametrize("detector", ["change-vector", "auto", "network"])
 def test_changes_are_those_that_detect_finds(run, folder, tmp_path, detector, reference):
     paths, out = put(folder, 4), tmp_path / "out"
     options = {"detector": detector}
