@@ -238,8 +238,8 @@ class _Sample:
         return found
 
     def at_nodes(self, bandwidth: float, shape: tuple[int, int]) -> Floats:
-        """(2, rows, cols) of the field at nodes a step apart, none where it fades away."""
-        counts = [max(2, 1 + ceil((length - 1) / self.step)) for length in shape]
+        """(2, rows, cols) of the field at nodes half a step apart, none where it fades away."""
+        counts = [max(2, 1 + ceil(2 * (length - 1) / self.step)) for length in shape]
         if bandwidth == 0:
             return np.zeros((2, *counts))
         rows, cols = _node_places(shape, counts)
