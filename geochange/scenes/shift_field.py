@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from math import ceil, prod, sqrt
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import RectBivariateSpline
@@ -31,19 +31,28 @@ DECIMALS = 3  # of pixels; splines swing on far away, by less
 FADING = 1.0, 2.0  # windows' sides away from the next one measured, between which the field fades to none
 STILL = 0.1  # px; a field that is nowhere longer is none
 
-Nodes: TypeAlias = tuple[tuple[tuple[float, ...], ...], ...]
+NODE_TYPE = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
 class ShiftField:
     """Where AFTER's content lies relative to BEFORE's: after[r + row, c + col] ~ before[r, c], at any place."""
 
-    nodes: Nodes
-    """(2, rows, cols) pixels down and right, at nodes that stand regular over the scene from pixel centre to centre."""
+    nodes: bytes
+    """(2, rows, cols) float32 pixels down and right, at nodes that stand regular over the scene from pixel centre to
+    centre; as bytes, which are compared and travel with tasks."""
+    counts: tuple[int, int]
+    """(rows, cols) of nodes."""
     shape: tuple[int, int]
     """(rows, cols) of the scene."""
     origin: tuple[int, int] = (0, 0)
     """(row, col) of the first pixel of what is asked for, in the scene."""
+
+    @classmethod
+    def of(cls, nodes: Floats, shape: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> ShiftField:
+        """Return the field of (2, rows, cols) shifts at nodes."""
+        rounded = np.round(nodes, DECIMALS).astype(NODE_TYPE)
+        return cls(rounded.tobytes(), (nodes.shape[1], nodes.shape[2]), shape, origin)
 
     def crop(self, tile: Tile) -> ShiftField:
         """Return the field whose rows and columns count from a tile's first pixel."""
@@ -57,24 +66,28 @@ class ShiftField:
 
     @cached_property
     def _splines(self) -> tuple[RectBivariateSpline, ...]:
-        nodes = np.array(self.nodes)
-        rows, cols = _node_places(self.shape, nodes.shape[1:])
+        rows, cols = _node_places(self.shape, self.counts)
         orders = {"kx": min(ORDER, len(rows) - 1), "ky": min(ORDER, len(cols) - 1)}
-        return tuple(RectBivariateSpline(rows, cols, part, **orders) for part in nodes)
+        return tuple(RectBivariateSpline(rows, cols, part, **orders) for part in self._at_nodes)
+
+    @property
+    def _at_nodes(self) -> Floats:
+        at_nodes: Floats = np.frombuffer(self.nodes, NODE_TYPE).reshape(2, *self.counts).astype(np.float64)
+        return at_nodes.round(DECIMALS)
 
     @property
     def longest(self) -> float:
         """Pixels of the longest shift at a node."""
-        return float(np.hypot(*np.array(self.nodes)).max())
+        return float(np.hypot(*self._at_nodes).max())
 
     @property
     def mark(self) -> str:
         """What tells one field from another."""
-        return blake2b(repr((self.nodes, self.shape, self.origin)).encode(), digest_size=8).hexdigest()
+        return blake2b(repr((self.nodes, self.counts, self.shape, self.origin)).encode(), digest_size=8).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers, from which the same field is made."""
-        return {"nodes": np.array(self.nodes).tolist(), "shape": list(self.shape), "origin": list(self.origin)}
+        return {"nodes": self._at_nodes.tolist(), "shape": list(self.shape), "origin": list(self.origin)}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> ShiftField:
@@ -87,7 +100,7 @@ class ShiftField:
         shape, origin = (tuple(int(each) for each in saved[name]) for name in ("shape", "origin"))
         if nodes.ndim != 3 or len(nodes) != 2 or min(nodes.shape) < 2 or not np.isfinite(nodes).all():
             raise ValueError("nodes must be (2, rows, cols) numbers")
-        return cls(_as_nodes(nodes), (shape[0], shape[1]), (origin[0], origin[1]))
+        return cls.of(nodes, (shape[0], shape[1]), (origin[0], origin[1]))
 
 
 @dataclass(frozen=True)
@@ -171,7 +184,7 @@ def fit_field(
     if used.sum() < FEWEST:
         return Unmeasured("the windows contradict each other")
     bandwidth, used, predicted = sample.best_bandwidth(used)
-    field = ShiftField(_as_nodes(sample.part(used).at_nodes(bandwidth, shape)), shape)
+    field = ShiftField.of(sample.part(used).at_nodes(bandwidth, shape), shape)
     moves = bandwidth > 0 and field.longest > STILL
     return LocalShift(field if moves else None, sample.places, moved, used, predicted, len(windows))
 
@@ -256,7 +269,3 @@ def _node_places(shape: tuple[int, int], counts: Sequence[int]) -> tuple[Floats,
     """Rows and columns of nodes, from the centre of the first pixel to that of the last."""
     rows, cols = (np.linspace(0, length - 1, count) for length, count in zip(shape, counts, strict=True))
     return rows, cols
-
-
-def _as_nodes(nodes: Floats) -> Nodes:
-    return tuple(tuple(tuple(round(float(each), DECIMALS) for each in row) for row in part) for part in nodes)

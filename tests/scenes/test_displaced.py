@@ -24,7 +24,7 @@ SHAPE = (300, 350)
 
 
 def flat(down: float, right: float, shape: tuple[int, int] = SHAPE) -> ShiftField:
-    return ShiftField((((down,) * 2,) * 2, ((right,) * 2,) * 2), shape)
+    return ShiftField.of(np.full((2, 2, 2), [[[down]], [[right]]]), shape)
 
 
 def curved() -> ShiftField:
