@@ -139,7 +139,7 @@ def test_a_change_of_a_mask_is_no_resumed_run(images, tmp_path):
     ("options", "message"),
     [
         (["--masks", "a.tif,b.tif"], "2 masks are given for 6 images; give one for each"),
-        (["--masks", ",,,,,", "--mask-values", "9"], "need --mask-before or --mask-after, or --masks"),
+        (["--masks", ",,,,,", "--mask-values", "9"], "needs --mask-before or --mask-after, or --masks"),
         (["--masks", "a.tif,,,,,", "--mask-after", "b.tif"], "leave out --mask-before and --mask-after"),
         (["--dates", "2001,2004,2003,2010,2013,2016"], "give the images in the order of their dates"),
         (["--option", "lasting=0"], "lasting is 0 dates; it must be 1 at least"),
