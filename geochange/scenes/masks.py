@@ -13,12 +13,12 @@ from scipy.ndimage import distance_transform_edt
 from geochange.arrays import Array, Bools
 from geochange.errors import GridMismatch, UnreadableInput
 from geochange.files import files_digest
-from geochange.scenes.grid import Grid, Tile
+from geochange.scenes.grid import Tile
 from geochange.scenes.layers import VectorLabels, in_pixels, open_layer
 from geochange.scenes.lengths import length_on
 from geochange.scenes.mask_rules import MaskRule
 from geochange.scenes.scene import open_file
-from geochange.scenes.source import DerivedSource, Source, read_beyond
+from geochange.scenes.source import SameGridSource, Source, read_beyond
 from geochange.scenes.warped import on_grid
 
 BUFFER = "--mask-buffer"
@@ -59,7 +59,7 @@ class VectorMask:
 
 
 @dataclass(frozen=True)
-class MaskedSource(DerivedSource):
+class MaskedSource(SameGridSource):
     """A source some of whose pixels a mask hides: they hold no data."""
 
     mask: Hiding
@@ -82,16 +82,6 @@ class MaskedSource(DerivedSource):
     def files(self) -> tuple[str, ...]:
         """Names of all files that are read, as GDAL takes them."""
         return (*self.source.files, *self.mask_files)
-
-    @property
-    def grid(self) -> Grid:
-        """Where the pixels lie."""
-        return self.source.grid
-
-    @property
-    def shift(self) -> tuple[float, float]:
-        """(row, col) pixels by which the content lies off, and is moved back while it is read."""
-        return self.source.shift
 
     def crop(self, tile: Tile) -> MaskedSource:
         """Return the part that a tile of this source's grid covers."""

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from geochange.arrays import Array, Bools
-from geochange.scenes.grid import Grid, Tile
-from geochange.scenes.source import DerivedSource, Source
+from geochange.scenes.grid import Tile
+from geochange.scenes.source import SameGridSource, Source
 
 
 @dataclass(frozen=True)
-class NormalisedSource(DerivedSource):
+class NormalisedSource(SameGridSource):
     """A source times a gain plus an offset in each band, as float32."""
 
     lines: tuple[tuple[int, float, float], ...]
     """(band, gain, offset) of the bands that there are lines of; others cannot be read."""
-
-    @property
-    def grid(self) -> Grid:
-        """Where the pixels lie."""
-        return self.source.grid
-
-    @property
-    def shift(self) -> tuple[float, float]:
-        """(row, col) pixels by which the content lies off, and is moved back while it is read."""
-        return self.source.shift
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -43,14 +33,6 @@ class NormalisedSource(DerivedSource):
     def mark(self) -> str:
         """What tells this view of an image from others of it."""
         return f"{self.source.mark} {self.lines}"
-
-    def crop(self, tile: Tile) -> NormalisedSource:
-        """Return the part that a tile of this source's grid covers."""
-        return replace(self, source=self.source.crop(tile))
-
-    def whole(self) -> NormalisedSource:
-        """Return all of the image that this comes from, normalised."""
-        return replace(self, source=self.source.whole())
 
     def read(self, tile: Tile) -> tuple[Array, Bools]:
         """Read a tile inside the grid, see `Source.read`."""

@@ -236,3 +236,26 @@ class DerivedSource:
     def stored(self) -> Self:
         """Return the same image whose values are read as they are stored, without scale and offset."""
         return replace(self, source=self.source.stored())
+
+
+@dataclass(frozen=True)
+class SameGridSource(DerivedSource):
+    """A source derived from another one, pixel by pixel."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where the pixels lie."""
+        return self.source.grid
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """(row, col) pixels by which the content lies off, and is moved back while it is read."""
+        return self.source.shift
+
+    def crop(self, tile: Tile) -> Self:
+        """Return the part that a tile of this source's grid covers."""
+        return replace(self, source=self.source.crop(tile))
+
+    def whole(self) -> Self:
+        """Return all of the image that this comes from, derived likewise."""
+        return replace(self, source=self.source.whole())
