@@ -20,7 +20,7 @@ from geochange.pipeline.local_shift import measure_local_shift, require_picture,
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.clouds import cell_means, cloud_shares
 from geochange.scenes.grid import Tile
-from geochange.scenes.opening import Image
+from geochange.scenes.opening import Image, files_of
 from geochange.scenes.options import NO_MASK, SceneOptions
 from geochange.scenes.pairing import Scene, open_image, open_scene
 from geochange.scenes.preflight import SMALL_SHIFT, DateFacts, Report
@@ -82,8 +82,8 @@ def check(
     options = replace(options, align=True)
     images = enumerate(zip((before, after), options.masks_of(2), strict=True))
     facts = [_facts(*(open_image(image, k, options, each) for each in (NO_MASK, mask))) for k, (image, mask) in images]
-    inputs = [before, after, *options.mask_files]
     if picture is not None:
+        inputs = [*files_of(before), *files_of(after), before, after, *options.mask_files]
         require_picture(picture, inputs, overwrite=overwrite)
     try:
         scene = open_scene([before, after], options)

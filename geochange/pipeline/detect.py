@@ -35,7 +35,7 @@ from geochange.engine.raster_output import bytes_needed
 from geochange.engine.thumbnails import Thumbnail
 from geochange.engine.work import Work
 from geochange.engine.workers import Needs
-from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingValid, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingValid, OutputInTheWay, UnreadableInput
 from geochange.files import content_digest, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
@@ -167,6 +167,8 @@ def detect(
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
     if removes_shift:
         scene = _without_shift(scene, options, cluster, stages, Needs(inputs=scene.files))
+    if options.statistics is not None and Path(out).resolve() == Path(options.statistics).resolve():
+        raise OutputInTheWay(f"{out} holds the statistics that are to be taken; choose another folder for the results")
     options, kept, why = _with_detector(options, scene)
     if why:
         stages.notice(f"detector {options.detector}: {why}")
@@ -179,7 +181,7 @@ def detect(
     review = review_of(options)
     identity = _identity(scene, options, review)
     inputs = [before, *between, after, options.aoi, *options.mask_files, options.labels]
-    inputs += [*options.own_options().values(), *scene.files]
+    inputs += [_record_of(options.statistics), *options.own_options().values(), *scene.files]
     folder = run_folder(out, cluster.scratch, COMMAND, _targets(options), inputs, _TARGETS, _is_layer)
     results = folder.place if is_bucket(out) else folder.out
     with folder.owned():

@@ -60,6 +60,15 @@ def test_a_picture_of_nothing_is_refused(bent, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"0.tif", "1.tif"}
 
 
+def test_a_picture_never_replaces_an_image(tmp_path):
+    for date in ("before", "after"):
+        Image.fromarray(textured((120, 130))[0]).save(tmp_path / f"{date}.png")
+    kept = (tmp_path / "after.png").read_bytes()
+    with pytest.raises(OutputInTheWay):
+        geochange.check(tmp_path / "before.png", tmp_path / "after.png", picture=tmp_path / "after.png", overwrite=True)
+    assert (tmp_path / "after.png").read_bytes() == kept
+
+
 def test_detect_finds_what_it_finds_where_nothing_is_bent(bent, tmp_path):
     before, after, straight = bent
     wanted = geochange.detect(before, straight, tmp_path / "straight", **UNTOLERANT)

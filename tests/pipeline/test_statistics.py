@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 import geochange
-from geochange.errors import BadOption, BandMismatch, UnreadableInput
+from geochange.errors import BadOption, BandMismatch, OutputInTheWay, UnreadableInput
 from tests.scenes.test_clouds import under_cloud
 from tests.stand_ins import SHARED, changed_pair, write_raster
 
@@ -92,6 +92,8 @@ def test_statistics_that_do_not_fit_are_refused(tmp_path):
         geochange.detect(*paths, tmp_path / "out", detector="change-vector", **same)
     with pytest.raises(BadOption, match="come with its options"):
         geochange.detect(*paths, tmp_path / "out", detector_options={"context": "0"}, **same)
+    with pytest.raises(OutputInTheWay):
+        geochange.detect(*paths, first.folder, overwrite=True, **same)
     with pytest.raises(BandMismatch, match="needs 3 bands"):
         geochange.detect(*paths, tmp_path / "out", bands=(1, 2), **same)
     with pytest.raises(UnreadableInput, match="holds no finished run"):
