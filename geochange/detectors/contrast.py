@@ -98,7 +98,7 @@ class Contrast:
         statistic = self.tile_statistic(dates)
         if not self.tolerance.pixels:
             return statistic
-        return tolerant(self.halves(dates), statistic, valid, self.tolerance.pixels, self.tolerance.quiet)
+        return tolerant(self.halves(dates), statistic, valid, self.tolerance)
 
     def halves(self, dates: Floats) -> tuple[Floats, Floats]:
         """(k, y, x) float32 what each date of (time, band, y, x) adds to the variates."""
@@ -145,7 +145,7 @@ class TolerantOptions:
 
     shift_tolerance: int | None = None
     """Pixels by which a place may lie elsewhere at the other date without having changed; none: what the pair speaks
-    for, 0, 2 or 3."""
+    for, 0 or 2."""
 
     def __post_init__(self) -> None:
         if self.shift_tolerance is not None and not 0 <= self.shift_tolerance <= MOST:
@@ -210,12 +210,13 @@ def with_tolerance(
         series: the scene.
     """
     wanted, quiet = options.shift_tolerance, posterior.quiet
-    if wanted is not None or posterior.mixture.share == 0:
+    if wanted == 0 or posterior.mixture.share == 0:
         return replace(contrast, tolerance=Tolerance(wanted or 0, quiet))
     every = squares_apart(prod(series.shape))
     look = partial(explained_block, contrast=contrast, changes=posterior.even_statistic, every=every)
     explained = total_counts(blocks(look, MARGIN))
-    return replace(contrast, tolerance=Tolerance(explained.tolerance, quiet, explained.shares))
+    pixels = explained.pixels if wanted is None else wanted
+    return replace(contrast, tolerance=Tolerance(pixels, quiet, explained.shares, explained.strips and pixels > 0))
 
 
 def fitted_contrast(

@@ -4,12 +4,15 @@ Registration leaves a pixel here and there, roofs and crowns lean, and light fal
 one date is compared with all pixels of the other that lie up to some pixels away, and the least squared distance
 counts. Both dates are taken in turn as the one to explain, and the larger of the two results counts: a path that is
 there at one date only is then a change, although each pixel beside it has its like at the other date. Last, a pixel
-counts as much as the largest around it, and at most as much as it did without tolerance, so that changes that are left
-keep their outlines.
+counts as much as the largest around it, as far as the tolerance goes, and at most as much as it did without, so that
+changes that are left keep their outlines.
 
 Whether a pair is to be taken with tolerance is seen by how much each further pixel explains. What lies a little
 elsewhere, or is lit from another side, is explained by the first pixels, and the third adds next to nothing. Where each
 pixel explains as much as the one before it, changes are just small, or textures alike by chance, as rivers at 30 m.
+
+Where the third pixel still adds something, shadows and seams are wider than the tolerance, and leave strips. These go
+by an opening: what is left must fill a square of three pixels before it grows to its outline.
 """
 
 from __future__ import annotations
@@ -22,13 +25,13 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import grey_opening, maximum_filter
 
 from geochange.arrays import Bools, Floats, Ints
 from geochange.scenes.grid import Tile
 
 USUAL, FURTHER = 2, 3
-"""Pixels of tolerance where a pair is to be taken with it; the second where the third pixel still explains much."""
+"""Pixels of tolerance where a pair is to be taken with it, and those that are looked at."""
 
 MOST = 5
 """Pixels of tolerance that may be asked for."""
@@ -43,7 +46,8 @@ MARGIN = FURTHER + 1  # pixels that a part needs on each side
 FEWEST = 100  # changed pixels from which their share says anything
 LEAST_SHARE = 0.02  # of the changed pixels that the first pixel explains
 FADING = 0.5  # share of it that the third may explain of what is left
-STILL = 0.06  # share of what is left that the third explains, from which it is taken
+STILL = 0.035  # share of what is left that the third explains, from which strips are left
+OPENING = 3  # pixels per side of the square that what is left has to fill then
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,15 @@ class Fading:
         return tuple(1 - after / max(before, 1) for before, after in pairwise(self.left))
 
     @property
-    def tolerance(self) -> int:
+    def pixels(self) -> int:
         """The pixels of tolerance that this speaks for."""
         first, *_, last = self.shares
-        if self.left[0] < FEWEST or first < LEAST_SHARE or last > FADING * first:
-            return 0
-        return FURTHER if last >= STILL else USUAL
+        return 0 if self.left[0] < FEWEST or first < LEAST_SHARE or last > FADING * first else USUAL
+
+    @property
+    def strips(self) -> bool:
+        """Whether the tolerance that this speaks for leaves strips of what is wider."""
+        return self.pixels > 0 and self.shares[-1] >= STILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +86,18 @@ class Tolerance:
     explained: tuple[float, ...] | None = None
     """Share of the changed pixels that the first pixel explains, and each further one of what is left; None where it
     was not measured."""
+    strips: bool = False
+    """Whether strips that are narrower than `OPENING` pixels go too."""
+
+    @property
+    def growth(self) -> int:
+        """Pixels by which what is left grows to its outline."""
+        return self.pixels + self.strips
 
     @property
     def reach(self) -> int:
         """Pixels on each side that a statistic depends on."""
-        return self.pixels + 1 if self.pixels else 0
+        return self.pixels + self.growth + (OPENING - 1) * self.strips if self.pixels else 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, from which the same tolerance is made."""
@@ -93,25 +107,34 @@ class Tolerance:
     def from_json(cls, saved: Mapping[str, Any]) -> Tolerance:
         """Read what `to_json` returned."""
         explained = saved["explained"]
-        return cls(saved["pixels"], saved["quiet"], None if explained is None else tuple(explained))
+        return cls(saved["pixels"], saved["quiet"], None if explained is None else tuple(explained), saved["strips"])
 
 
 NO_TOLERANCE = Tolerance()
 
 
-def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, radius: int, quiet: float) -> Floats:
+def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, tolerance: Tolerance) -> Floats:
     """Compare each pixel with its surroundings at the other date.
 
     Args:
         halves: (k, y, x) float32 both, what each date adds to the variates; their sum is the variate.
         statistic: (y, x) sum of the squared variates.
         valid: (2, y, x) where each date holds data; what lies beyond the arrays holds none.
-        radius: pixels that the other date's pixel may lie away, along rows and along columns.
-        quiet: statistics up to this one stay as they are, and none becomes less.
+        tolerance: how far the other date's pixel may lie away, along rows and along columns, and which statistics
+            stay as they are.
 
     Returns:
         (y, x) float32, nowhere more than the statistic.
     """
+    left = unexplained(halves, statistic, valid, tolerance.pixels, tolerance.quiet)
+    if tolerance.strips:
+        lowest = np.minimum(left, np.float32(tolerance.quiet))
+        left = np.maximum(grey_opening(left, OPENING, mode="nearest"), lowest)
+    return _grown(left, statistic, tolerance.growth)
+
+
+def unexplained(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, radius: int, quiet: float) -> Floats:
+    """(y, x) what neighbours up to so many pixels away leave of the statistic, each pixel by itself; see `tolerant`."""
     rows, cols = np.nonzero(statistic > quiet)
     width = statistic.shape[1] + 2 * radius
     before, after = (_framed(date, seen, radius) for date, seen in zip(halves, valid, strict=True))
@@ -125,7 +148,12 @@ def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, rad
         np.maximum(first, second, out=first)
         least[rows[part], cols[part]] = np.maximum(first, np.float32(quiet), out=first)
     least[~valid.all(axis=0)] = 0  # so that they are not the largest around a pixel
-    found: Floats = np.minimum(maximum_filter(least, 3, mode="nearest"), statistic)
+    return least
+
+
+def _grown(left: Floats, statistic: Floats, growth: int) -> Floats:
+    """(y, x) the largest up to so many pixels away, and no more than the statistic."""
+    found: Floats = np.minimum(maximum_filter(left, 2 * growth + 1, mode="nearest"), statistic)
     return found
 
 
@@ -182,5 +210,6 @@ def explained_in(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools,
     """
     unchanged, seen = float(np.nextafter(np.float32(changes), np.float32(0))), valid.all(axis=0)
     inner = (slice(MARGIN, -MARGIN),) * 2
-    found = [statistic] + [tolerant(halves, statistic, valid, radius, unchanged) for radius in range(1, FURTHER + 1)]
+    left = [unexplained(halves, statistic, valid, radius, unchanged) for radius in range(1, FURTHER + 1)]
+    found = [statistic, *(_grown(each, statistic, 1) for each in left)]
     return Fading(tuple(int(((each >= changes) & seen)[inner].sum()) for each in found))

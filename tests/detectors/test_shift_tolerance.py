@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import maximum_filter, minimum_filter
 
 import geochange
 from geochange.detectors.catalogue import detector, load_fitted
-from geochange.detectors.shift_tolerance import USUAL, Fading, sample_squares, tolerant
+from geochange.detectors.shift_tolerance import USUAL, Fading, Tolerance, sample_squares, tolerant
 from geochange.engine.lattice import SceneBlocks
 from geochange.engine.work import open_work
 from geochange.errors import BadOption
@@ -29,7 +29,7 @@ VALUES = arrays(np.float32, (2, 2, *SHAPE), elements=st.floats(-8, 8, width=16))
 SEEN = arrays(bool, (2, *SHAPE))
 
 
-def by_hand(before, after, statistic, valid, radius):
+def by_hand(before, after, statistic, valid, radius, strips=False):
     """The largest around each pixel of the least over windows at both dates, pixel by pixel."""
     least = statistic.copy()
     for row, col in np.ndindex(SHAPE):
@@ -43,26 +43,28 @@ def by_hand(before, after, statistic, valid, radius):
             distances = [np.sum((mine[:, row, col] + other[:, y, x]) ** 2) for y, x in window if seen[y, x]]
             found.append(min(distances, default=np.inf))
         least[row, col] = max(found) if valid[:, row, col].all() else 0
-    return np.minimum(maximum_filter(least, 3, mode="nearest"), statistic)
+    if strips:  # the largest, of the squares around a pixel, of their smallest values
+        least = maximum_filter(minimum_filter(least, 3, mode="nearest"), 3, mode="nearest")
+    return np.minimum(maximum_filter(least, 2 * (radius + strips) + 1, mode="nearest"), statistic)
 
 
-@given(parts=VALUES, valid=SEEN, radius=st.integers(1, 3))
-def test_it_is_what_its_definition_says(parts, valid, radius):
+@given(parts=VALUES, valid=SEEN, radius=st.integers(1, 3), strips=st.booleans())
+def test_it_is_what_its_definition_says(parts, valid, radius, strips):
     before, after = parts
     statistic = np.sum((before + after) ** 2, axis=0)
-    found = tolerant((before, after), statistic, valid, radius, 0.0)
-    expected = by_hand(before, after, statistic, valid, radius)
+    found = tolerant((before, after), statistic, valid, Tolerance(radius, strips=strips))
+    expected = by_hand(before, after, statistic, valid, radius, strips)
     there = valid.all(axis=0)  # what holds no data has no statistic
     np.testing.assert_allclose(found[there], expected[there], rtol=1e-5, atol=1e-5)
     assert (found <= statistic).all()
 
 
-@given(parts=VALUES, quiet=st.floats(0, 60))
-def test_what_is_quiet_stays_and_nothing_else_becomes_so(parts, quiet):
+@given(parts=VALUES, quiet=st.floats(0, 60), strips=st.booleans())
+def test_what_is_quiet_stays_and_nothing_else_becomes_so(parts, quiet, strips):
     before, after = parts
     statistic, valid = np.sum((before + after) ** 2, axis=0), np.ones((2, *SHAPE), bool)
-    found = tolerant((before, after), statistic, valid, 2, quiet)
-    exact = tolerant((before, after), statistic, valid, 2, 0.0)
+    found = tolerant((before, after), statistic, valid, Tolerance(2, quiet, strips=strips))
+    exact = tolerant((before, after), statistic, valid, Tolerance(2, strips=strips))
     np.testing.assert_array_equal(found[statistic <= quiet], statistic[statistic <= quiet])
     loud = exact > quiet
     np.testing.assert_array_equal(found[loud], exact[loud])
@@ -101,7 +103,7 @@ def test_it_takes_changes_away_and_adds_none(name):
     plain, tolerantly = (fit(detector(name, {"shift_tolerance": each}), scene) for each in (0, 2))
     assert (change(tolerantly, scene) <= change(plain, scene) + 1e-6).all()
     assert tolerantly.thresholds == plain.thresholds
-    assert tolerantly.receptive_radius == plain.receptive_radius + 3
+    assert tolerantly.receptive_radius == plain.receptive_radius + 4
 
 
 def test_what_holds_no_data_explains_nothing():
@@ -155,18 +157,43 @@ def test_the_sample_speaks_for_it_and_run_json_tells(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("left", "pixels"),
+    ("left", "pixels", "strips"),
     [
-        ((1000, 800, 760, 745), 2),  # the third explains next to nothing
-        ((1000, 520, 376, 339), 3),  # and here a tenth of what is left
-        ((1000, 880, 774, 681), 0),  # each as much as the one before
-        ((1000, 990, 989, 989), 0),  # there is nothing to explain
-        ((90, 60, 55, 55), 0),  # too few to tell
-        ((0, 0, 0, 0), 0),
+        ((1000, 800, 760, 745), 2, False),  # the third explains next to nothing
+        ((1000, 520, 376, 339), 2, True),  # and here a tenth of what is left
+        ((1000, 880, 774, 681), 0, False),  # each as much as the one before
+        ((1000, 990, 989, 989), 0, False),  # there is nothing to explain
+        ((90, 60, 55, 55), 0, False),  # too few to tell
+        ((0, 0, 0, 0), 0, False),
     ],
 )
-def test_tolerance_is_taken_where_what_it_explains_fades(left, pixels):
-    assert Fading(left).tolerance == pixels
+def test_tolerance_is_taken_where_what_it_explains_fades(left, pixels, strips):
+    found = Fading(left)
+    assert (found.pixels, found.strips) == (pixels, strips)
+
+
+def test_a_strip_goes_and_a_square_of_three_pixels_stays():
+    quiet, shape = np.zeros((20, 30), np.float32), (20, 30)
+    after = quiet.copy()
+    after[4:6, 3:27] = after[10:13, 10:13] = 40  # two pixels wide, and a square
+    both, tolerance = np.ones((2, *shape), bool), Tolerance(2, strips=True)
+    statistic = after**2
+    found = tolerant((quiet[None], after[None]), statistic, both, tolerance)
+    assert (found[4:6] == 0).all()
+    np.testing.assert_array_equal(found[10:13], statistic[10:13])
+    kept = tolerant((quiet[None], after[None]), statistic, both, replace(tolerance, strips=False))
+    np.testing.assert_array_equal(kept, statistic)
+
+
+def test_what_is_asked_for_is_what_the_pair_speaks_for(tmp_path):
+    runs = [
+        geochange.detect(
+            SAMPLE / "before.tif", SAMPLE / "after.tif", tmp_path / str(each), formats=("gpkg",), shift_tolerance=each
+        )
+        for each in (None, USUAL)
+    ]
+    first, second = (run.probability.read_bytes() for run in runs)
+    assert first == second
 
 
 @pytest.mark.parametrize("name", ["change-vector", "ir-mad"])
