@@ -8,7 +8,7 @@ from functools import partial, reduce
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import betainc, chdtrc
+from scipy.special import betainc, chdtrc, chdtri
 
 from geochange.arrays import Bools, Floats
 from geochange.detectors.contrast import (
@@ -19,7 +19,7 @@ from geochange.detectors.contrast import (
     fitted_contrast,
 )
 from geochange.detectors.detector import Series
-from geochange.detectors.mixture import bin_values, statistic_bins
+from geochange.detectors.mixture import bin_values, otsu_statistic, statistic_bins, statistic_histogram
 from geochange.detectors.statistics import Inliers, Moments, chunks_of, moments_of, sample_scene, valid_pixels
 from geochange.errors import BadOption
 from geochange.scenes.grid import Tile
@@ -116,6 +116,22 @@ def consistency_factor(freedom: int) -> float:
     return float(2 * betainc(freedom / 2 + 1, freedom / 2, 0.5))
 
 
+def excess_spread(statistic: Floats, freedom: int) -> float:
+    """Return by how much the statistic of most pixels exceeds chi-square, at least 1.
+
+    Weights settle on the stillest cover where others differ by more, and may collapse onto a few pixels. So the median
+    of what Otsu's split leaves below it is brought to that of chi-square, as the median absolute deviation is to that
+    of normal data. Where nothing but noise differs that median is less, and the statistic stays as it is.
+
+    Args:
+        statistic: (n,) of pixels.
+        freedom: its degrees of freedom.
+    """
+    counts = statistic_histogram(statistic, np.ones(statistic.shape, bool))
+    below = statistic[statistic <= otsu_statistic(counts)]
+    return max(float(np.median(below) / chdtri(freedom, 0.5)), 1.0) if len(below) else 1.0
+
+
 def weighted_moments(blocks: Iterable[Floats], weigh: NoChange) -> Moments:
     """Moments of (2 b, n) pixels, each with its probability of no change as weight."""
     parts = [moments_of(chunk, weigh(chunk)) for chunk in chunks_of(blocks)]
@@ -164,7 +180,11 @@ def reweight(inliers: Inliers, solve: Solve, options: Reweighting) -> Reweighted
 
     def step(found: Reweighted, weighted: Moments) -> Reweighted:
         variates = solve(weighted, moments.variance)
-        return Reweighted(variates, *variates.standardised(factor), freedom, found.iterations + 1)
+        contrast, scales = variates.standardised(factor)
+        if options.consistent:
+            sampled = np.concatenate([contrast.statistic(chunk) for chunk in chunks_of(blocks)])
+            contrast, scales = variates.standardised(factor / excess_spread(sampled, freedom))
+        return Reweighted(variates, contrast, scales, freedom, found.iterations + 1)
 
     blocks, whole = sample_scene(map_blocks, moments.weight, ITERATION_SAMPLE)
     before_last = options if whole else replace(options, iterations=options.iterations - 1)

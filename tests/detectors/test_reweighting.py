@@ -13,7 +13,7 @@ from geochange.detectors.catalogue import detector
 from geochange.detectors.contrast import STATISTIC_ROUNDING
 from geochange.detectors.ir_mad import mad_variates
 from geochange.detectors.mixture import count_statistic, fit_posterior
-from geochange.detectors.reweighting import Reweighting, consistency_factor
+from geochange.detectors.reweighting import Reweighting, consistency_factor, excess_spread
 from geochange.detectors.slow_features import slow_features
 from geochange.detectors.statistics import Moments, fence_of, moments_of
 from geochange.scenes.grid import Tile
@@ -164,3 +164,17 @@ def test_the_posterior_is_that_of_all_pixels_with_data_but_those_of_a_frame(name
     assert fitted.posterior.mixture.means == pytest.approx(expected.mixture.means, rel=0.01)
     assert fitted.thresholds == pytest.approx(expected.thresholds, abs=0.01)
     assert (fitted.posterior.context, fitted.posterior.negligible) == (context, expected.negligible)
+
+
+@pytest.mark.parametrize("freedom", [1, 3, 6])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
+def test_noise_has_no_excess_spread_however_much_changed(freedom, share):
+    statistic = chi2.rvs(freedom, size=20_000, random_state=0).astype(np.float32)
+    statistic[: int(share * len(statistic))] += 1000
+    assert excess_spread(statistic, freedom) == pytest.approx(1, abs=0.05)
+
+
+def test_covers_that_differ_by_more_than_chi_square_have_excess_spread():
+    statistic = chi2.rvs(3, size=20_000, random_state=0).astype(np.float32)
+    statistic[5000:] *= 9  # most pixels
+    assert excess_spread(statistic, 3) > 2
