@@ -35,6 +35,7 @@ ROOMS = [
     "allocator",
     "interrupts",
     "logs",
+    "qgis",
     "scenes",
     "detectors",
     "engine",
@@ -115,11 +116,14 @@ def test_no_modules_import_each_other():
 
 
 def test_commands_are_front_ends_only():
-    """The pipeline has a module a command, three for what `detect` leaves, one for tables of `detect-many`, two for the
+    """The pipeline has a module a command, four for what `detect` leaves, one for tables of `detect-many`, two for the
     trainings of `finetune`, and five that commands share; no other room calls it."""
     modules = {name.removeprefix("geochange.pipeline.") for name in MODULES if name.startswith("geochange.pipeline.")}
     commands = {name.replace("-", "_").replace(" ", "_") for name in COMMANDS}
-    products, trainings = {"products", "stac", "bucket_folder", "pairs"}, {"finetune_parts", "finetune_auto"}
+    products, trainings = (
+        {"products", "qgis_project", "stac", "bucket_folder", "pairs"},
+        {"finetune_parts", "finetune_auto"},
+    )
     assert modules == commands | products | trainings | {"options", "run_folder", "open_pair", "fitting", "local_shift"}
     callers = {room_of(name) for name, found in GRAPH.items() if any(room_of(each) == "pipeline" for each in found)}
     assert callers <= {"pipeline", "cli", None}

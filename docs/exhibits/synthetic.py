@@ -9,7 +9,7 @@ from PIL import Image
 
 from exhibits.page import Done, Page, Section
 from exhibits.panels import DARK_AND_LIGHT, Panel, Rows, Scene
-from geochange.polygons.style import KIND_COLOURS
+from geochange.qgis.style import KIND_COLOURS
 
 PAIR = "before.tif after.tif"
 TRUTH = "truth.gpkg --grid before.tif"

@@ -130,7 +130,7 @@ class BaselineFitted:
     stride: ClassVar[int] = 1
     tiles_at_once: ClassVar[int] = 1
     largest_tile: ClassVar[int | None] = None
-    min_confidence: ClassVar[float] = 0.25
+    min_confidence: ClassVar[float] = 0.2
     objects: ClassVar[bool] = False
     model: BaselineModel
     whitening: Whitening

@@ -244,7 +244,7 @@ class ContrastFitted:
     tiles_at_once: ClassVar[int] = 1
     default_tile: ClassVar[int] = DEFAULT_TILE
     largest_tile: ClassVar[int | None] = None
-    min_confidence: ClassVar[float] = 0.25
+    min_confidence: ClassVar[float] = 0.2
     objects: ClassVar[bool] = False
 
     @property

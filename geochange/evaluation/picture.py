@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from geochange.arrays import Array, Bools, Ints
 from geochange.evaluation.bootstrap import require_one_shape
 from geochange.polygons.preview import PAPER, enlarge_pixels
-from geochange.polygons.style import Colour
+from geochange.qgis.style import Colour
 
 
 class Outcome(IntEnum):

@@ -45,6 +45,7 @@ from geochange.pipeline.fitting import fit_detector, name_detector, read_statist
 from geochange.pipeline.local_shift import without_local_shift
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.products import COMMAND, DetectionRun, given_dates, write_products
+from geochange.pipeline.qgis_project import PROBABILITY_STYLE, PROJECT
 from geochange.pipeline.run_folder import LOG, RECORD, RunFolder
 from geochange.pipeline.stac import ITEM, require_stac
 from geochange.polygons.boxes import object_threshold
@@ -70,7 +71,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("geochange")
 
-_TARGETS = ("probability.tif", *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()), "preview.png", ITEM, LOG)
+_TARGETS = (
+    "probability.tif",
+    *(f"changes{suffix}" for suffix in VECTOR_FORMATS.values()),
+    "preview.png",
+    PROJECT,
+    PROBABILITY_STYLE,
+    ITEM,
+    LOG,
+)
 POLYGON_BYTES = 0.5  # a pixel, for outlines in scratch and in their files: 50,000 changes on 10,000² take half of it
 UNREAD = "unread"
 SMALL_BYTES = 32 << 20  # for what else there is
@@ -139,8 +148,8 @@ def detect(
         before: the earlier image: a raster that GDAL reads, a product of Sentinel-2 or Landsat, a folder of tiles or of
             bands, or a STAC Item; in Python also a DataArray (band, y, x), a Dataset of bands, or a list of tiles.
         after: the later image, on the same grid, or anywhere with `align`.
-        out: folder for the results: probability.tif, changes.gpkg, changes.geojson, preview.png, run.json, run.log; on
-            a disk, or in a bucket, as in s3://bucket/folder.
+        out: folder for the results: probability.tif, changes.gpkg, changes.geojson, changes.qgs, preview.png,
+            run.json, run.log; on a disk, or in a bucket, as in s3://bucket/folder.
         options: how it is done; see `DetectOptions`.
         between: images of dates between the two, in the order of their dates, for detectors that take a series.
         overwrite: replace what an earlier run left.
@@ -235,7 +244,9 @@ def _targets(options: DetectOptions) -> list[str]:
     """Patterns of the files that a run leaves, but for its record and log."""
     item = [ITEM] if options.stac else []
     layers = [escape(f"{name}.tif") for name in (PROBABILITY, *options.layers)]
-    return [*layers, *(f"changes{VECTOR_FORMATS[name]}" for name in options.formats), "preview.png", *item, LOG]
+    layers += [f"changes{VECTOR_FORMATS[name]}" for name in options.formats]
+    project = [PROJECT, PROBABILITY_STYLE] if options.project else []
+    return [*layers, "preview.png", *project, *item, LOG]
 
 
 def _is_layer(path: Path) -> bool:

@@ -27,7 +27,7 @@ from geochange.kinds.land_cover import Cover, CoverPieces, Transitions, find_tra
 from geochange.pipeline.options import FromToOptions, choose_options
 from geochange.polygons.export import FeatureLayer, naming_layer, writer_of
 from geochange.polygons.options import parse_min_area
-from geochange.polygons.style import class_style
+from geochange.qgis.style import class_style
 from geochange.scenes.feature_files import GEOMETRY
 from geochange.scenes.grid import Grid, Tile
 from geochange.scenes.ground import ground_areas, unit_metres

@@ -27,8 +27,8 @@ from geochange.kinds.rules import COVERS, KINDS, NIR, choose_kinds, stand_out
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.polygons.export import FeatureLayer, write_features, writer_of
 from geochange.polygons.region_ids import RegionIds
-from geochange.polygons.style import kind_style
 from geochange.polygons.tracing import RegionTotals
+from geochange.qgis.style import kind_style
 from geochange.scenes.feature_files import GEOMETRY, FeatureFile, open_features
 from geochange.scenes.grid import Grid, crs_name
 from geochange.scenes.layers import in_pixels, open_layer, reproject_polygons

@@ -117,6 +117,9 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     dtype: StoredType = "uint8"
     """How probabilities are stored: uint8 (0..254, nodata 255) or float32 (nodata NaN)."""
 
+    project: bool = True
+    """Write a project of QGIS, changes.qgs, and the style of the probabilities, probability.qml, beside the results."""
+
     stac: bool = False
     """Write a STAC Item beside the results; detect-many writes a Collection of them, too."""
 

@@ -240,7 +240,7 @@ def merge_layers(path: Path, layers: Mapping[str, str]) -> int:
         GridMismatch: one has a CRS, and another none.
     """
     from geochange.polygons.export import FeatureLayer, write_features
-    from geochange.polygons.style import change_style
+    from geochange.qgis.style import change_style
     from geochange.scenes.feature_files import GEOMETRY, open_features
     from geochange.scenes.layers import reproject_polygons
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from geochange.arrays import Bools
+from geochange.arrays import Bools, Floats
+from geochange.buckets import is_bucket
 from geochange.detectors.boxes import SCORE_STEPS, Boxes, join_boxes
 from geochange.detectors.detector import Fitted, confidence_for
 from geochange.detectors.normalisation import GainsAndOffsets
@@ -30,6 +31,7 @@ from geochange.engine.work import Work
 from geochange.files import appearing, load_array
 from geochange.pipeline.kinds import measure_kinds, write_kinds
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions
+from geochange.pipeline.qgis_project import shown_dates, write_project
 from geochange.pipeline.run_folder import RunFolder
 from geochange.pipeline.stac import require_stac, write_item
 from geochange.polygons.boxes import found_objects
@@ -37,7 +39,7 @@ from geochange.polygons.features import ChangeLayer
 from geochange.polygons.layer_means import LayerMeans, MeasuredRaster
 from geochange.polygons.options import RegionOptions
 from geochange.polygons.parallel_export import write_layers
-from geochange.polygons.preview import Captions, hectares, render_preview
+from geochange.polygons.preview import Captions, hectares, limits_of_dates, render_preview
 from geochange.polygons.store import RegionStore
 from geochange.polygons.tracing import FoundRegions, RegionTotals, found_regions, layer_of, survey_regions
 from geochange.probability.raster import Provenance, layer_spec, open_scores, probability_spec
@@ -82,7 +84,7 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
             means = _layer_means(run, inference, virtual)
             files, kinds, pieces = _write_layers(run, found.outlines, layer, means)
             totals = pieces or survey.totals
-            _write_preview(run, inference, store, survey.cells, totals)
+            limits = _write_preview(run, inference, store, survey.cells, totals)
         with run.work.stages.stage("pack"):
             for each in packing:
                 each.result()
@@ -98,6 +100,16 @@ def write_products(run: DetectionRun, inference: Inference, store: BlockStore) -
             "layers": [f"{name}.tif" for name in run.options.layers],
         },
     }
+    if run.options.project and not is_bucket(run.folder.place):
+        regions = _with_dates(run)
+        record["scene"]["shown"] = shown_dates(
+            run.scene,
+            inference.thumbnail.bands,
+            limits,
+            run.normalisation,
+            (regions.date_before, regions.date_after),
+        )
+        record["files"]["qgis"] = write_project(ready, run.folder.out, record)
     if run.options.stac:
         time = require_stac(run.scene, given_dates(run.options))
         record["files"]["item"] = write_item(ready, run.folder.place, record, time)
@@ -212,7 +224,8 @@ def _write_with_kinds(
 
 def _write_preview(
     run: DetectionRun, inference: Inference, store: BlockStore, changed: Bools, totals: RegionTotals
-) -> None:
+) -> Floats:
+    """Draw the picture; return (date, band, 2) values that are black and white in it."""
     assert inference.thumbnail is not None
     with run.work.stages.stage("preview"):
         parts = ((block.area, load_array(store.thumbnail(block))) for block in inference.tiling.blocks())
@@ -220,6 +233,7 @@ def _write_preview(
         picture = render_preview(before, after, changed, _captions(run, totals))
         with appearing(run.folder.ready / "preview.png") as temporary:
             picture.save(temporary, compress_level=3)
+    return limits_of_dates(before, after)
 
 
 def _captions(run: DetectionRun, totals: RegionTotals) -> Captions:

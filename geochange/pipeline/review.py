@@ -25,7 +25,7 @@ from geochange.pipeline.options import ReviewOptions, choose_options
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.polygons.export import LAYER_WRITERS, FeatureLayer, write_features
 from geochange.polygons.features import SCHEMA
-from geochange.polygons.style import status_style
+from geochange.qgis.style import status_style
 from geochange.redaction import plain
 from geochange.review.actions import DECIDED, Status, reviewer_name
 from geochange.review.agreement import Agreement, compare, sampled_precision

@@ -40,8 +40,8 @@ from geochange.pipeline.products import DetectionRun, found_changes, virtual_ras
 from geochange.pipeline.run_folder import RunFolder
 from geochange.polygons.export import LAYER, FeatureLayer, append_features, write_features
 from geochange.polygons.features import SCHEMA, feature_batches
-from geochange.polygons.style import change_style
 from geochange.probability.raster import encode_probability
+from geochange.qgis.style import change_style
 from geochange.redaction import plain
 from geochange.scenes.options import STORED
 from geochange.scenes.pairing import open_scene

@@ -23,7 +23,7 @@ from pyproj import CRS
 from geochange.errors import BadOption, GeochangeError, OutputInTheWay
 from geochange.files import appearing, naming_full_disks
 from geochange.polygons.geojson import feature_collection
-from geochange.polygons.style import STYLE_NAME
+from geochange.qgis.style import STYLE_NAME
 from geochange.scenes.layer_files import writable_path
 
 LAYER = "changes"

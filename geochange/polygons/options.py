@@ -77,7 +77,7 @@ class RegionOptions(ThresholdOptions, MinAreaOptions):
 
     min_confidence: float | None = None
     """Least confidence of a change, 0 to 1, by its width and by how far it stands out; slivers have little. None: what
-    the detector has, 0.25 for those without training, 0 for networks."""
+    the detector has, 0.2 for those without training, 0 for networks."""
 
     simplify: float = 0.0
     """Tolerance for simpler outlines, in metres, or in pixels where there is no CRS; 0 keeps pixel edges."""

@@ -23,7 +23,7 @@ from geochange.polygons.features import ChangeLayer
 from geochange.polygons.geojson import SEPARATOR, beginning, ending, feature_lines
 from geochange.polygons.layer_means import LayerMeans
 from geochange.polygons.store import Band, RegionStore
-from geochange.polygons.style import change_style
+from geochange.qgis.style import change_style
 
 TEXT = ".geojson"
 

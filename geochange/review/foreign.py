@@ -15,7 +15,7 @@ from geochange.errors import BadOption
 from geochange.parsing import parsing
 from geochange.polygons.export import FeatureLayer, write_features
 from geochange.polygons.features import MEASURES, SCHEMA, UNREVIEWED, map_polygons, outline_measures
-from geochange.polygons.style import status_style
+from geochange.qgis.style import status_style
 from geochange.scenes.grid import Grid
 from geochange.scenes.layers import in_pixels, open_layer
 

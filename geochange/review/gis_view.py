@@ -24,7 +24,7 @@ from geochange.errors import OutputInTheWay
 from geochange.files import appearing
 from geochange.parsing import parsing
 from geochange.polygons.features import UNREVIEWED, map_polygons
-from geochange.polygons.style import status_style
+from geochange.qgis.style import status_style
 from geochange.review.actions import Action, Effect, is_cell
 from geochange.review.base import wkb_of
 from geochange.review.cells import Cells

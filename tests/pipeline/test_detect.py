@@ -169,6 +169,7 @@ def test_automatic_thresholds_stay_with_the_raster(pair, tmp_path, threshold):
 def test_the_folder_holds_what_the_design_names_and_no_scratch(pair, tmp_path):
     found = geochange.detect(*pair, tmp_path / "out")
     names = {"probability.tif", "changes.gpkg", "changes.geojson", "preview.png", "run.json", "run.log"}
+    names |= {"changes.qgs", "probability.qml"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record == found.record
@@ -299,7 +300,7 @@ def test_an_overwriting_run_that_fails_leaves_the_old_files(pair, tmp_path, monk
 
 def test_overwriting_with_other_outputs_leaves_none_of_the_old_ones(pair, tmp_path):
     geochange.detect(*pair, tmp_path / "out", formats=("flatgeobuf", "geojson"), layers=("weights",))
-    geochange.detect(*pair, tmp_path / "out", formats=("gpkg",), overwrite=True)
+    geochange.detect(*pair, tmp_path / "out", formats=("gpkg",), project=False, overwrite=True)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"probability.tif", "changes.gpkg", "preview.png", "run.json", "run.log"}
 

@@ -10,7 +10,7 @@ import pytest
 from geopandas import read_file
 
 from geochange.errors import OutputInTheWay
-from geochange.polygons.style import status_style
+from geochange.qgis.style import status_style
 from geochange.review.actions import read_request
 from geochange.review.gis_view import GisView, _add_functions
 from geochange.review.saved import SavedReview

@@ -5,7 +5,7 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from geochange.kinds.rules import KINDS
-from geochange.polygons.style import CLASS_COLOURS, KIND_COLOURS, change_style, class_style, kind_style
+from geochange.qgis.style import CLASS_COLOURS, KIND_COLOURS, change_style, class_style, kind_style
 
 # Linear RGB as people see it who lack long-wave or middle-wave cones (Machado 2009, severity 1).
 PROTANOPE = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]

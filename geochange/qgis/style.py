@@ -1,9 +1,13 @@
-"""How QGIS draws a layer of changes: a style in QML, for QGIS 3.22 and newer. Pure."""
+"""How QGIS draws a layer of changes, and what it calls its columns: a style in QML. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from xml.etree.ElementTree import fromstring
 from xml.sax.saxutils import quoteattr
+
+from geochange.qgis.elements import element, qml
+from geochange.qgis.form import form_parts
 
 STYLE_NAME = "changes"
 
@@ -54,15 +58,6 @@ KIND_COLOURS = {
 
 Colour = tuple[int, int, int]
 
-_DOCUMENT = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
-<qgis version="3.22.0" styleCategories="Symbology">
- {renderer}
- <blendMode>0</blendMode>
- <featureBlendMode>0</featureBlendMode>
- <layerGeometryType>2</layerGeometryType>
-</qgis>
-"""
-
 _GRADUATED = """<renderer-v2 type="graduatedSymbol" attr="score_mean" graduatedMethod="GraduatedColor" symbollevels="0">
   <ranges>{entries}</ranges>
   <symbols>{symbols}</symbols>
@@ -104,7 +99,7 @@ def _by_score() -> str:
         for number, (lower, upper, _) in enumerate(SCORE_COLOURS)
     )
     colours = [colour for _, _, colour in SCORE_COLOURS]
-    return _DOCUMENT.format(renderer=_GRADUATED.format(entries="".join(entries), symbols=_symbols(colours)))
+    return _style(_GRADUATED.format(entries="".join(entries), symbols=_symbols(colours)))
 
 
 def kind_style() -> str:
@@ -127,7 +122,18 @@ def _by_category(attribute: str, colours: Mapping[str, Colour]) -> str:
     renderer = _CATEGORIZED.format(
         attribute=attribute, entries="".join(entries), symbols=_symbols(list(colours.values()))
     )
-    return _DOCUMENT.format(renderer=renderer)
+    return _style(renderer)
+
+
+def _style(renderer: str) -> str:
+    parts = [
+        fromstring(renderer),
+        element("blendMode", "0"),
+        element("featureBlendMode", "0"),
+        element("layerGeometryType", "2"),
+        *form_parts(STATUS_COLOURS, KIND_COLOURS),
+    ]
+    return qml(parts)
 
 
 def _symbols(colours: Sequence[Colour]) -> str:
