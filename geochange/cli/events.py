@@ -45,8 +45,8 @@ def finite(values: Any) -> Any:
 class JsonEvents:
     """A `Listener` that writes an event for all that it receives; of the blocks of a stage a few a second.
 
-    The last block is always written, so that `done` ends at the number of blocks that were worked on. A stage may begin
-    again, where it passes over its blocks more than once.
+    The first and the last block are always written, so that `done` ends at the number of blocks that were worked on. A
+    stage may begin again, where it passes over its blocks more than once.
     """
 
     stage: str = ""
@@ -63,6 +63,7 @@ class JsonEvents:
         self._write_rest()
         self.stage, self.blocks = stage, blocks
         self.done = self.pixels = self.written = 0
+        self.due = 0.0
         emit("begin", stage=stage, blocks=blocks)
 
     def advance(self, pixels: int) -> None:

@@ -79,7 +79,7 @@ class Bar:
 
 
 class PrintedEvents(JsonEvents):
-    """JsonEvents on stderr, and beside them the figures on stdout, as `Bar` prints them."""
+    """Events on stderr, and beside them the figures on stdout, as `Bar` prints them."""
 
     def report(self, figures: Mapping[str, float]) -> None:
         """Write the figures twice."""

@@ -31,7 +31,7 @@ def pair(tmp_path):
 
 
 def read(lines):
-    """JsonEvents of lines, all of which are one."""
+    """Events of lines, all of which are one."""
     found = [json.loads(line) for line in lines]
     for each in found:
         named = EVENTS[each["event"]]
@@ -119,7 +119,7 @@ def test_another_form_is_refused(run):
     ("number", "code", "how"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
 )
 def test_a_stopped_run_says_so_and_is_resumed_with_the_same_bytes(tmp_path, number, code, how):
-    pair = write_pair(tmp_path, (1500, 1500))
+    pair = write_pair(tmp_path, (800, 800))
     command = [sys.executable, "-m", "geochange", "--progress", "json", "detect", *map(str, pair)]
 
     def start(out, *more):
@@ -159,6 +159,7 @@ def test_many_blocks_are_few_lines_and_the_last_is_among_them(capsys):
     listener.end("score", 0.1)
     events = read(capsys.readouterr().err.splitlines())
     assert len(events) < 100
+    assert events[1]["done"] == 1
     assert events[-2] == {"event": "advance", "stage": "score", "done": 1000, "blocks": 1000, "pixels": 10_000}
 
 
