@@ -126,6 +126,8 @@ class GeochangeAlgorithm(QgsProcessingAlgorithm):
         self.written = {
             field.name: values[field.name] for field in self.fields if is_output(field) and values[field.name]
         }
+        if values.get("BEFORE") and values.get("BEFORE") == values.get("AFTER"):
+            feedback.pushWarning("Before and after are the same image: nothing can have changed.")
         self.loads = self.name() in IN_FOLDER and self.parameterAsBool(parameters, LOAD, context)
         try:
             environment = self.environment()
@@ -219,7 +221,7 @@ def _text(field: Field) -> QgsProcessingParameterDefinition:
 
 
 def _flag(field: Field) -> QgsProcessingParameterDefinition:
-    return QgsProcessingParameterBoolean(field.name, field.label, bool(field.default), optional=True)
+    return QgsProcessingParameterBoolean(field.name, field.label, bool(field.default))
 
 
 def _integer(field: Field) -> QgsProcessingParameterDefinition:

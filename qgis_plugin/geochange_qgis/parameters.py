@@ -51,6 +51,9 @@ SIMPLE = {
 MANY = {"raster": "rasters", "layer": "layers", "map": "maps", "choice": "choices", "band": "bands"}
 """Lists that QGIS has a parameter for; others are texts with commas."""
 
+CHOSEN = ("flag", "choice", "integer", "number")
+"""Kinds that always have a value where there is a default, so that QGIS need not call them optional."""
+
 Option = dict[str, Any]
 """An input or an option, as the description has it."""
 
@@ -111,7 +114,7 @@ def options_of(command: dict[str, Any]) -> list[Option]:
 def fields_of(command: dict[str, Any]) -> list[Field]:
     """Return the parameters of a command: those that are needed first, what is written last."""
     found = [_field(each, command) for each in options_of(command)]
-    return sorted(found, key=lambda each: (is_output(each), each.advanced, each.optional))
+    return sorted(found, key=lambda each: (is_output(each), each.advanced, not each.option["required"]))
 
 
 def is_output(field: Field) -> bool:
@@ -150,7 +153,7 @@ def _field(option: Option, command: dict[str, Any]) -> Field:
         option=option,
         label=_label(option),
         default=_default(option, kind),
-        optional=not option["required"],
+        optional=not option["required"] and (kind not in CHOSEN or option["default"] is None),
         advanced=_is_advanced(option, command),
         choices=_choices(option, kind),
         parent=_parent(command) if kind in ("bands", "extent") else None,

@@ -59,10 +59,8 @@ class Arranged(QgsProcessingLayerPostProcessorInterface):
         layer.loadDefaultStyle()  # of the table layer_styles in a GeoPackage, of the .qml beside a raster
         root = context.project().layerTreeRoot()
         node = root.findLayer(layer.id())
-        if node is None or node.parent().name() == GROUP:
-            return
-        group = root.findGroup(GROUP) or root.insertGroup(0, GROUP)
-        _move(node, group)
+        if node is not None:
+            _move(node, root.findGroup(GROUP) or root.insertGroup(0, GROUP))
 
 
 _ARRANGERS: list[Arranged] = []
@@ -75,7 +73,7 @@ def _kept(arranged: Arranged) -> Arranged:
 
 
 def _move(node: Any, group: QgsLayerTreeGroup) -> None:
-    """Move a layer into the group: rasters below, polygons above them."""
+    """Move a layer into the group, or within it: rasters below, polygons above them."""
     below = isinstance(node.layer(), QgsRasterLayer)
     group.insertChildNode(-1 if below else 0, node.clone())
     node.parent().removeChildNode(node)

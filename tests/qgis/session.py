@@ -1,4 +1,4 @@
-"""What tests do inside QGIS, run by QGIS's own Python: `python3 session.py PLUGINS ACTION [JSON]`.
+"""What tests do inside QGIS, run by QGIS's own Python: `python3 session.py PLUGINS ACTION JSON`.
 
 The last line on stdout is the answer, as JSON. Nothing of pytest or geochange is there.
 """
@@ -11,6 +11,7 @@ sys.path[:0] = [sys.argv[1], "/usr/share/qgis/python", "/usr/share/qgis/python/p
 
 from qgis.core import (  # noqa: E402
     QgsApplication,
+    QgsLayerTreeRegistryBridge,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
@@ -90,11 +91,19 @@ def detect(parameters, cancel_in=None):
     return run("detect", parameters, cancel_in=cancel_in)[0]
 
 
-def load(parameters):
-    """Detect with a project, as the toolbox does; what is in the project then."""
+def load(parameters, inside_group=False):
+    """Detect with a project, as the toolbox does; what is in the project then.
+
+    Args:
+        parameters: of the algorithm.
+        inside_group: have QGIS itself add layers at the top of the group, as where that is the current one.
+    """
     from processing.gui.Postprocessing import handleAlgorithmResults
 
     project = QgsProject.instance()
+    if inside_group:
+        place = QgsLayerTreeRegistryBridge.InsertionPoint(project.layerTreeRoot().addGroup("geochange"), 0)
+        project.layerTreeRegistryBridge().setLayerInsertionPoint(place)
     answer, found, context, feedback = run("detect", parameters, project=project)
     handleAlgorithmResults(found, context, feedback, False, parameters)
     group = project.layerTreeRoot().findGroup("geochange")
@@ -119,11 +128,12 @@ def words(name, parameters, layers=()):
     ok, why = found.checkParameterValues(parameters, context)
     if not ok:
         return {"error": why}
+    feedback = Recorded()
     try:
-        found.prepareAlgorithm(parameters, context, QgsProcessingFeedback())
+        found.prepareAlgorithm(parameters, context, feedback)
     except QgsProcessingException as raised:
         return {"error": str(raised)}
-    return {"words": found.words}
+    return {"words": found.words, "said": feedback.said}
 
 
 def page(picture=None):
@@ -148,6 +158,35 @@ def page(picture=None):
     return {"checked": checked, "missing": missing, "found": found, "kept": QgsSettings().value("geochange/command")}
 
 
+class Window:
+    """What a plugin asks of QGIS's window."""
+
+    def __init__(self):
+        self.pages, self.added = [], 0
+
+    def registerOptionsWidgetFactory(self, factory):
+        self.pages.append(factory)
+        self.added += 1
+
+    def unregisterOptionsWidgetFactory(self, factory):
+        self.pages.remove(factory)
+
+
+def window():
+    """What the plugin adds to QGIS with a window, and what is left of it once it is unloaded."""
+    from geochange_qgis import classFactory
+
+    iface, registry = Window(), QgsApplication.processingRegistry()
+    plugin = classFactory(iface)
+    plugin.initGui()
+    there = [registry.providerById("geochange") is not None, len(iface.pages)]
+    plugin.unload()
+    return {"there": there, "left": [registry.providerById("geochange") is not None, len(iface.pages)]}
+
+
+ACTIONS = {each.__name__: each for each in (describe, detect, load, words, page, window)}
+
+
 def main():
     application = QgsApplication([], True)
     application.initQgis()
@@ -156,11 +195,11 @@ def main():
     Processing.initialize()
     from geochange_qgis import classFactory
 
+    action, given = sys.argv[2], json.loads(sys.argv[3])
     plugin = classFactory(None)
-    plugin.initProcessing()
-    action, given = sys.argv[2], json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    answer = {"describe": describe, "detect": detect, "load": load, "words": words, "page": page}[action](**given)
-    print(json.dumps(answer))
+    if action != "window":
+        plugin.initProcessing()
+    print(json.dumps(ACTIONS[action](**given)))
     sys.stdout.flush()
     plugin.unload()
     application.exitQgis()

@@ -154,7 +154,7 @@ def test_parameters_are_those_of_the_declarations(inside):
         parameters = {each["name"]: each for each in found[name]["parameters"] if each["name"] != "LOAD_RESULTS"}
         assert parameters.keys() == fields.keys()
         for key, field in fields.items():
-            assert parameters[key]["optional"] == (field.optional or field.kind == "flag"), key
+            assert parameters[key]["optional"] == field.optional, key
             assert parameters[key]["advanced"] == field.advanced, key
             assert parameters[key]["help"] == field.help
             assert is_output(field) == parameters[key]["type"].endswith("Destination")
@@ -262,10 +262,26 @@ def test_results_are_opened_in_a_group_with_their_style(inside, tmp_path, pair):
     assert answer["renderers"]["Changes"] == "graduatedSymbol"
 
 
+def test_results_are_in_order_in_a_group_that_is_there(inside, tmp_path, pair):
+    answer = inside("load", parameters={**pair, "OUTPUT": str(tmp_path / "out")}, inside_group=True)
+    assert answer["layers"] == ["Changes", "Probability of change"]
+    assert answer["all"] == 2
+
+
+def test_the_same_image_twice_is_noticed(inside, pair):
+    words = inside("words", name="check", parameters={**pair, "AFTER": pair["BEFORE"]})
+    assert words["said"] == ["Before and after are the same image: nothing can have changed."]
+    assert inside("words", name="check", parameters=pair)["said"] == []
+
+
 def test_results_are_left_alone_where_that_is_wanted(inside, tmp_path, pair):
     answer = inside("load", parameters={**pair, "OUTPUT": str(tmp_path / "out"), "LOAD_RESULTS": False})
     assert (answer["ok"], answer["layers"], answer["all"]) == (True, [], 0)
     assert (tmp_path / "out" / "run.json").exists()
+
+
+def test_with_a_window_a_page_is_added_and_all_is_taken_away_again(inside):
+    assert inside("window") == {"there": [True, 1], "left": [False, 0]}
 
 
 def detect(pair):

@@ -52,7 +52,8 @@ def test_parameters_have_names_of_their_own_and_known_kinds(name):
     assert len({each.name for each in fields}) == len(fields)
     assert {each.kind for each in fields} <= KINDS
     for each in fields:
-        assert each.optional != each.option["required"]
+        assert not (each.optional and each.option["required"])
+        assert each.optional or each.option["required"] or each.default is not None
         assert each.help.startswith(each.option["help"])
         assert not (each.advanced and each.option["required"])
         assert each.parent is None or each.parent in FIELDS[name]
@@ -92,7 +93,8 @@ def test_a_parameter_is_of_the_kind_that_fits(command, name, kind):
 
 def test_what_is_rare_is_advanced():
     shown = [each.name for each in fields_of(DESCRIBED["detect"]) if not each.advanced]
-    assert shown[:2] == ["BEFORE", "AFTER"]
+    assert shown[:3] == ["BEFORE", "AFTER", "DETECTOR"]
+    assert shown[-1] == "OUTPUT"
     assert {"DETECTOR", "THRESHOLD", "ALIGN", "BANDS", "AOI", "OVERWRITE", "OUTPUT"} <= set(shown)
     assert not {"SCHEDULER", "TILE_SIZE", "NODATA", "BETWEEN", "STAC"} & set(shown)
     assert FIELDS["review"]["AOI"].advanced
