@@ -17,18 +17,24 @@ from pathlib import Path
 from geochange.cli.description import description_text
 
 SOURCE = Path(__file__).parent / "geochange_qgis"
-LEFT_OUT = ("__pycache__", ".pyc", "commands.json")
+LEFT_OUT = ("__pycache__", "commands.json")
 TIME = (2000, 1, 1, 0, 0, 0)
 
 
 def plugin_files() -> dict[str, bytes]:
     """Return the content of each file of the plugin by its name in the zip file."""
-    paths = [path for path in SOURCE.rglob("*") if path.is_file() and not any(each in str(path) for each in LEFT_OUT)]
+    paths = [path for path in SOURCE.rglob("*") if path.is_file() and not is_left_out(path)]
     files = {path.relative_to(SOURCE.parent).as_posix(): path.read_bytes() for path in paths}
     metadata = f"{SOURCE.name}/metadata.txt"
     files[metadata] = files[metadata].replace(b"version=VERSION", f"version={version('geochange')}".encode())
     files[f"{SOURCE.name}/commands.json"] = description_text().encode()
     return dict(sorted(files.items()))
+
+
+def is_left_out(path: Path) -> bool:
+    """Whether a file is of a cache, hidden, or made here."""
+    parts = path.relative_to(SOURCE).parts
+    return any(part in LEFT_OUT or part.startswith(".") for part in parts)
 
 
 def write_zip(path: Path) -> None:
