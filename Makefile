@@ -3,6 +3,7 @@
 # make pictures: the pictures of README and gallery, drawn again.
 # make screenshots: the picture of the review (needs Chromium).
 # make web: the page of the review (needs Node).   make review: the review of the sample, in the browser.
+# make qgis-plugin: the plugin for QGIS, as dist/geochange_qgis.zip.   make test-qgis: its tests in QGIS (which needs QGIS).
 # make stub: the types of the Python API, written again from the declarations of options.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +13,7 @@ IMAGERY := ../shared/data
 
 WEB := geochange/review/web
 
-.PHONY: demo review web test check docs pictures screenshots stub clean
+.PHONY: demo review web test test-qgis check docs pictures screenshots qgis-plugin stub clean
 
 demo: .venv/installed
 	$(BIN)/geochange detect sample_data/before.tif sample_data/after.tif -o $(DEMO) --overwrite
@@ -31,6 +32,12 @@ geochange/review/page/index.html: $(WEB)/package-lock.json $(WEB)/vite.config.js
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-qgis: .venv/tested
+	$(BIN)/python -m pytest -m qgis -rs
+
+qgis-plugin: .venv/installed
+	$(BIN)/python qgis_plugin/make_zip.py -o dist/geochange_qgis.zip
 
 check: .venv/tested
 	$(BIN)/ruff check .

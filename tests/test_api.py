@@ -24,7 +24,7 @@ PACKAGE = Path(geochange.__file__).parent
 EXPORTED = {name: getattr(geochange, name) for name in geochange.__all__}
 FUNCTIONS = [each for each in EXPORTED.values() if isinstance(each, FunctionType)]
 COMMAND_FUNCTIONS = [each for each in FUNCTIONS if each.__name__ not in {"list_detectors", "open_pair"}]
-OWN_FLAGS = {"--json", "--quiet", "--options", "--output", "--version", "--help", "--no-"}
+OWN_FLAGS = {"--json", "--quiet", "--options", "--output", "--version", "--help", "--no-", "--progress", "--describe"}
 
 
 def settings_of(function: FunctionType) -> list[str]:

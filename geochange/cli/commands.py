@@ -151,12 +151,12 @@ class Command:
 
     def run(self, given: Mapping[str, Any]) -> None:
         """Call the function with what was given on the command line, and show its answer."""
+        from geochange.cli.events import emit, finite, wants_events
         from geochange.cli.progress import progress_bar
         from geochange.cli.tables import print_json
 
         if first_rank_elsewhere():
             given = {**given, "quiet": True, "as_json": False}
-        silent = given["quiet"] or given["as_json"]
         inputs, keywords = self._inputs(given), self._keywords(given)
         if self.signature.options is not None:
             keywords["options"] = self._options(given)
@@ -165,10 +165,12 @@ class Command:
 
             keywords["cluster"] = ClusterOptions(**_read(self.cluster, given))
         function: Callable[..., Any] = getattr(import_for(self.name, self.module), self.function_name)
-        with progress_bar(quiet=silent) as listener:
+        with progress_bar(quiet=given["quiet"], as_json=given["as_json"]) as listener:
             if self.signature.listened:
                 keywords["listener"] = listener
             answer = function(*inputs, **keywords)
+        if wants_events() and not given["quiet"]:
+            emit("answer", answer=finite(plain(answer)))
         if given["as_json"]:
             print_json(plain(answer))
         elif not given["quiet"]:

@@ -1,4 +1,4 @@
-"""The command line, and what becomes of errors: one line on stderr, and the exit code.
+"""The command line, and what becomes of errors: one line on stderr, or one event, and the exit code.
 
 2 after a mistake of the user's, 130 after Ctrl-C, 143 after SIGTERM, 1 after a fault of ours or a broken pipe.
 """
@@ -21,6 +21,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from geochange.allocator import use_one_arena
 from geochange.cli.commands import COMMANDS
+from geochange.cli.events import PROGRESS, ProgressForm, emit, wants_events
+from geochange.declarations import parse_option
 from geochange.errors import SEE, ClusterFailed, GeochangeError
 from geochange.interrupts import Interrupts
 from geochange.redaction import one_line
@@ -70,8 +72,41 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _choose_progress(form: str) -> str:
+    """Set how progress is shown, before anything else can go wrong."""
+    PROGRESS.set(parse_option("--progress", form, ProgressForm))
+    return form
+
+
+def _print_description(wanted: bool) -> None:
+    if wanted:
+        from geochange.cli.description import description_text
+
+        typer.echo(description_text(), nl=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
+    progress: Annotated[
+        str,
+        typer.Option(
+            metavar="[bar|json]",
+            help="How progress is shown: json writes events on stderr, one a line. (default: bar)",
+            show_default=False,
+            callback=_choose_progress,
+            is_eager=True,
+        ),
+    ] = "bar",
+    describe: Annotated[
+        bool,
+        typer.Option(
+            "--describe",
+            callback=_print_description,
+            is_eager=True,
+            help="Print all commands with their arguments and options as JSON.",
+        ),
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -107,6 +142,7 @@ def _quiet_streams() -> Iterator[None]:
 @_quiet_streams()
 def _outcome(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     """Run a program, and report what stops it; its exit code."""
+    PROGRESS.set("bar")  # until the root option says something else
     use_one_arena()
     _silence_gdal()
     with Interrupts() as interrupts:
@@ -180,5 +216,9 @@ def _write_log(error: BaseException) -> str:
 
 
 def _say(message: str) -> None:
-    if message:  # empty where help has been printed
+    if not message:  # help has been printed
+        return
+    if wants_events():
+        emit("error", text=one_line(message))
+    else:
         print("geochange:", one_line(message), file=sys.stderr)

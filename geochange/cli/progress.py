@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from geochange.cli.events import JsonEvents, wants_events
 from geochange.engine.progress import Listener, Silent
 from geochange.redaction import one_line
 
@@ -77,13 +78,38 @@ class Bar:
         print(one_line(text), file=sys.stderr)
 
 
+class PrintedEvents(JsonEvents):
+    """Events on stderr, and beside them the figures on stdout, as `Bar` prints them."""
+
+    def report(self, figures: Mapping[str, float]) -> None:
+        """Write the figures twice."""
+        super().report(figures)
+        print(epoch_line(figures))
+
+
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Listener]:
-    """Give a listener: a bar on stderr where that is a terminal, figures on stdout, notices on stderr; or silence."""
-    console = Console(stderr=True)
-    if quiet:
+def progress_bar(*, quiet: bool, as_json: bool = False) -> Iterator[Listener]:
+    """Give the listener of a command.
+
+    A bar on stderr where that is a terminal, figures on stdout, notices on stderr; with `--progress json` events on
+    stderr.
+
+    Args:
+        quiet: give one that is silent.
+        as_json: keep stdout for the answer; without events silent.
+    """
+    if quiet or (as_json and not wants_events()):
         yield Silent()
-        return
+    elif wants_events():
+        yield JsonEvents() if as_json else PrintedEvents()
+    else:
+        with _bar() as bar:
+            yield bar
+
+
+@contextmanager
+def _bar() -> Iterator[Bar]:
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:>9}"),
         BarColumn(),

@@ -45,6 +45,10 @@ class Parameter:
     required: bool = False
     panel: str = GENERAL
     metavar: str | None = None
+    names: str | None = None
+    """What its text names: a raster, a layer, a map (either of both), a file, a folder, a band, or an extent."""
+    written: bool = False
+    """Whether the command writes what it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +165,8 @@ def _options_class(module: str, argument: ast.arg) -> type[Any]:
 def option_parameters(kind: type[Any]) -> Iterator[Parameter]:
     """Yield the options of a class, those of its bases among them, in the order of their declaration.
 
-    A field's metadata may give other `flags`, or none for a field that is not an option of the command line, and
-    another `panel`.
+    A field's metadata may give other `flags`, or none for a field that is not an option of the command line, another
+    `panel`, and what its text `names`, with `written` where that is an output.
     """
     hints, docs, panels = get_type_hints(kind), field_docs(kind), _panels(kind)
     for field in fields(kind):
@@ -177,6 +181,8 @@ def option_parameters(kind: type[Any]) -> Iterator[Parameter]:
                 _default(field),
                 unset,
                 panel=field.metadata.get("panel", panels[field.name]),
+                names=field.metadata.get("names"),
+                written=field.metadata.get("written", False),
             )
 
 

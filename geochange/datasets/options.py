@@ -188,13 +188,13 @@ class SynthesizeOptions(SyntheticObjects, NodataOptions):
     copies: int = 1
     """Pairs of each image."""
 
-    outlines: str | None = None
+    outlines: str | None = field(default=None, metadata={"names": "layer"})
     """Layer of polygons around objects to cut out and paste elsewhere."""
 
-    cut_from: str | None = None
+    cut_from: str | None = field(default=None, metadata={"names": "raster"})
     """Image that the outlines lie on; None: each image itself."""
 
-    pictures: str | None = None
+    pictures: str | None = field(default=None, metadata={"names": "folder"})
     """Folder of pictures of objects, with opacity, to paste."""
 
     label_kinds: bool = False

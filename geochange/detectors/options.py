@@ -15,7 +15,7 @@ class NetworkOptions(Options):
 
     panel: ClassVar[str] = "Network"
 
-    checkpoint: str | None = None
+    checkpoint: str | None = field(default=None, metadata={"names": "file"})
     """A file that `geochange train` left."""
 
     scale: str | None = None

@@ -78,7 +78,7 @@ class ClusterOptions(Options):
     wait_workers: str = "10m"
     """How long a run waits while a cluster has no worker, such as 15s, 10m or 2h."""
 
-    scratch: str | None = None
+    scratch: str | None = field(default=None, metadata={"names": "folder"})
     """Folder, on a disk that all workers share, for the work of a run whose OUT is in a bucket; None: the user's
     cache."""
 

@@ -163,7 +163,7 @@ class TrainRunOptions(DataOptions, AugmentationOptions, TrainOptions):
     pretrained: bool | None = None
     """Begin with an encoder trained on ImageNet; by default where there is one, unless a checkpoint is given."""
 
-    encoder_weights: str | None = None
+    encoder_weights: str | None = field(default=None, metadata={"names": "file"})
     """File of weights for the encoder, as torchgeo and others publish them; its channels are matched by name."""
 
     encoder_bands: tuple[str, ...] | None = None

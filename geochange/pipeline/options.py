@@ -101,7 +101,7 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     kinds: bool = field(default=False, metadata={"panel": KindOptions.panel})
     """Classify what kind of change each one is."""
 
-    statistics: str | None = field(default=None, metadata={"panel": DetectorOptions.panel})
+    statistics: str | None = field(default=None, metadata={"panel": DetectorOptions.panel, "names": "folder"})
     """Folder of a finished run whose statistics of the scene the detector takes in place of this one's own."""
 
     layers: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ class WatchOptions(RegionOptions, TileOptions, DetectorOptions, SceneOptions):
     min_area: str | float = field(default="4px", metadata={"panel": REGIONS})
     """Smallest change, in pixels or square metres, as in 4px or 100m2; 0 keeps all."""
 
-    reference: str | None = None
+    reference: str | None = field(default=None, metadata={"names": "raster"})
     """Image that all are compared with; None: each with the one before."""
 
     pattern: tuple[str, ...] = ("*.tif", "*.tiff", "*.png", "*.jpg")
@@ -194,10 +194,10 @@ class CocoOptions(LabelOptions):
 class ImportOptions(Options):
     """Where `datasets import` finds labels, and what it takes."""
 
-    annotations: str | None = None
+    annotations: str | None = field(default=None, metadata={"names": "file"})
     """COCO: the file, in place of all *.json; YOLO: the file with the names of its classes."""
 
-    colours: str | None = None
+    colours: str | None = field(default=None, metadata={"names": "file"})
     """Table of colours: a CSV with red, green, blue and name."""
 
     of: LabelDate = "change"
@@ -240,7 +240,7 @@ class RefineOptions(NodataOptions):
     threshold: float | None = None
     """Probability around which the random field balances; None: the raster's own, else 0.5."""
 
-    bands: tuple[int | str, ...] | None = None
+    bands: tuple[int | str, ...] | None = field(default=None, metadata={"names": "band"})
     """Bands of the images that lead: numbers from 1, or names; None: all."""
 
     resampling: ResamplingName = "cubic"
@@ -269,7 +269,7 @@ class ExplainOptions(DetectorOptions, SceneOptions):
     at: tuple[float, float] | None = None
     """Place to explain, X,Y in map units; in plain images the column and minus the row."""
 
-    changes: str | None = None
+    changes: str | None = field(default=None, metadata={"names": "layer"})
     """Layer of changes, in place of a place."""
 
     id: int | None = None
@@ -318,10 +318,10 @@ class FuseOptions(Options):
     threshold: float | None = None
     """For `vote`: probability that each raster must reach; None: each one's own, else 0.5."""
 
-    labels: str | os.PathLike[str] | None = None
+    labels: str | os.PathLike[str] | None = field(default=None, metadata={"names": "map"})
     """For `stacking`: a raster or a layer of polygons to fit a model on."""
 
-    model: str | os.PathLike[str] | None = None
+    model: str | os.PathLike[str] | None = field(default=None, metadata={"names": "file"})
     """For `stacking`: a model that was fitted earlier, in place of labels."""
 
     fit: FitOptions = field(default_factory=FitOptions, metadata={"flags": ()})
@@ -378,7 +378,7 @@ class EvaluateOptions(Options):
     label_column: str = "label"
     """Column of layers that holds the class."""
 
-    grid: str | None = None
+    grid: str | None = field(default=None, metadata={"names": "raster"})
     """Raster on whose grid the two are compared; None: the reference's, else the prediction's."""
 
     def __post_init__(self) -> None:
@@ -401,7 +401,7 @@ class FromToOptions(MinAreaOptions):
     label_column_after: str | None = None
     """Column of AFTER that holds the class; None: the same."""
 
-    grid: str | None = None
+    grid: str | None = field(default=None, metadata={"names": "raster"})
     """Image on whose grid labels are written."""
 
     min_area: str | float = "0m2"
@@ -469,7 +469,7 @@ class ReviewOptions(SceneOptions):
     remote: bool = False
     """Read images over the network where the run did; for a run of your own."""
 
-    export: str | os.PathLike[str] | None = None
+    export: str | os.PathLike[str] | None = field(default=None, metadata={"names": "file", "written": True})
     """Write the changes with their status to this layer, and serve no page."""
 
     only: Decided = "all"
@@ -478,7 +478,7 @@ class ReviewOptions(SceneOptions):
     status: bool = False
     """Print what has been decided so far, and serve no page."""
 
-    compare: str | os.PathLike[str] | None = None
+    compare: str | os.PathLike[str] | None = field(default=None, metadata={"names": "folder"})
     """Another review of the same layer, to say how far both agree; no page is served."""
 
     take_in: bool = False

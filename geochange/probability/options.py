@@ -149,7 +149,7 @@ class ThresholdOptions(Options):
     """Smallest probability of a change: a number, low:high (hysteresis), otsu, em, kittler, local:512px;
     precision=0.9, recall=0.9, f1; None: that of the raster or the detector, else 0.5."""
 
-    labels: str | None = None
+    labels: str | None = field(default=None, metadata={"names": "map"})
     """What is known to have changed, for precision=0.9, recall=0.9 or f1: a raster (0 unchanged, 255 not labelled), a
     layer, or a run that was reviewed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from geochange.declarations import TILES, Options
@@ -46,14 +46,14 @@ class NodataOptions(Options):
 class SceneOptions(NodataOptions):
     """Which part of the images is used, and how they are brought together."""
 
-    bands: tuple[int | str, ...] | None = None
+    bands: tuple[int | str, ...] | None = field(default=None, metadata={"names": "band"})
     """Bands to use: numbers from 1, as in 4,3,2, or names, as in red,green,blue,nir or B04,B8A; None: all of a file, of
     a product those that show the ground."""
 
     mosaic: MosaicOrder = "name"
     """Where tiles of one date overlap: the first by name counts (in a list the first), or the newest."""
 
-    aoi: str | tuple[float, float, float, float] | None = None
+    aoi: str | tuple[float, float, float, float] | None = field(default=None, metadata={"names": "extent"})
     """Area of interest: a vector layer, or left,bottom,right,top in BEFORE's CRS; None: all."""
 
     align: bool = False
@@ -62,14 +62,14 @@ class SceneOptions(NodataOptions):
     resampling: ResamplingName = "cubic"
     """How aligned images are interpolated."""
 
-    mask_before: str | None = None
+    mask_before: str | None = field(default=None, metadata={"names": "map"})
     """Raster or vector layer of what is to be left out of BEFORE, as clouds and their shadows, or off; None: the mask
     that comes with the image, as of Sentinel-2 and Landsat."""
 
-    mask_after: str | None = None
+    mask_after: str | None = field(default=None, metadata={"names": "map"})
     """Raster or vector layer of what is to be left out of AFTER, or off; None: the mask that comes with the image."""
 
-    masks: tuple[str, ...] = ()
+    masks: tuple[str, ...] = field(default=(), metadata={"names": "map"})
     """Masks of all images of a series, in their order, in place of --mask-before and --mask-after; nothing between two
     commas is the image's own mask, if it has one, as in m1.tif,,m3.tif."""
 
