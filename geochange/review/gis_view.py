@@ -81,11 +81,18 @@ class GisView:
             OutputInTheWay: it was removed, while a journal of it was left; or it holds edits of another layer.
         """
         try:
-            return self._caught_up(state)
+            self.require_up_to_date(state)
         except Busy:
             return False
+        return True
 
-    def _caught_up(self, state: ReviewState) -> bool:
+    def require_up_to_date(self, state: ReviewState) -> None:
+        """Bring the file up to date, as `catch_up` does.
+
+        Raises:
+            Busy: another program holds it; nothing was changed.
+            OutputInTheWay: as `catch_up` raises it.
+        """
         if not self.path.exists():
             self._make()
         with self.reading() as view:
@@ -100,7 +107,6 @@ class GisView:
             view.execute("BEGIN IMMEDIATE")
             self.bring_up(view, state)
             view.execute("COMMIT")
-        return True
 
     def bring_up(self, view: sqlite3.Connection, state: ReviewState, edited: Sequence[str] = ()) -> None:
         """Bring rows up to date that actions have touched since, but for those that a GIS has edited.
