@@ -24,7 +24,7 @@ from geochange.errors import OutputInTheWay
 from geochange.files import appearing
 from geochange.parsing import parsing
 from geochange.polygons.features import UNREVIEWED, map_polygons
-from geochange.polygons.style import status_style
+from geochange.polygons.style import LOOKED_THROUGH, status_style
 from geochange.review.actions import Action, Effect, is_cell
 from geochange.review.base import wkb_of
 from geochange.review.cells import Cells
@@ -175,7 +175,8 @@ class GisView:
                 view.executescript(_COLUMNS)
                 view.execute("UPDATE changes SET digest = digest_of(geom, label, ?, '')", (UNREVIEWED,))
                 view.execute("INSERT INTO review_state VALUES (0, ?)", (self.layer,))
-                view.execute("UPDATE layer_styles SET styleQML = ? WHERE f_table_name = 'changes'", (status_style(),))
+                style = status_style(LOOKED_THROUGH)
+                view.execute("UPDATE layer_styles SET styleQML = ? WHERE f_table_name = 'changes'", (style,))
                 view.executemany("INSERT INTO areas (geom, name, looked, rev) VALUES (?, ?, 0, 0)", self._areas(view))
                 view.commit()
 
