@@ -7,6 +7,7 @@ import sys
 from contextlib import closing
 
 import pytest
+from geochange_qgis.review_dock.take_ins import BUSY, TAKEN_IN, Outcome, outcome_of
 
 import geochange
 from geochange.errors import BadOption
@@ -89,6 +90,21 @@ def test_a_program_that_writes_it_is_in_the_way(out, run):
 
 def test_a_server_is_in_the_way(out, run, served):
     refused(run("review", out, "--view"), f"a review is served at {served.address}")
+
+
+def test_what_is_in_use_is_what_the_dock_in_qgis_waits_for(out, run):
+    pytest.importorskip("starlette")
+    served = serve(out, "--port", "0")
+    code, printed, errors = run("review", out, "--take-in", "--json")
+    assert outcome_of(code, printed, "\n".join(errors)).kind == BUSY
+    served.process.send_signal(signal.SIGINT)
+    served.process.communicate(timeout=30)
+    with closing(sqlite3.connect(out / VIEW, isolation_level=None)) as gis:
+        gis.execute("BEGIN IMMEDIATE")
+        code, printed, errors = run("review", out, "--take-in", "--json")
+        assert outcome_of(code, printed, "\n".join(errors)).kind == BUSY
+    code, printed, errors = run("review", out, "--take-in", "--json")
+    assert outcome_of(code, printed, "\n".join(errors)) == Outcome(TAKEN_IN)
 
 
 def test_it_needs_no_extra(out, monkeypatch):

@@ -1,0 +1,4 @@
+"""A dock that goes through the changes of a run: look at both dates, decide with a key, next.
+
+`dock.ReviewDock` is what a plugin shows. `walk`, `take_ins` and `results` import nothing of QGIS.
+"""
