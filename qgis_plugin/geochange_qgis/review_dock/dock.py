@@ -352,7 +352,9 @@ class ReviewDock(QgsDockWidget):
             self.panel.describe({})
             return None
         feature = self.layer.getFeature(self.walk.current)
-        if not feature.isValid():  # removed meanwhile
+        if not feature.isValid():  # another program began or ended writing just now
+            feature = self.layer.getFeature(self.walk.current)
+        if not feature.isValid():  # it was removed
             self.panel.describe({})
             return None
         named = zip(self.layer.fields().names(), feature.attributes())
