@@ -827,6 +827,7 @@ def review(
     only: Decided = ...,
     status: bool = ...,
     compare: str | os.PathLike[str] | None = ...,
+    view: bool = ...,
     take_in: bool = ...,
     classes: tuple[str, ...] = ...,
 ) -> Reviewed: ...

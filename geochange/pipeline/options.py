@@ -481,6 +481,9 @@ class ReviewOptions(SceneOptions):
     compare: str | os.PathLike[str] | None = field(default=None, metadata={"names": "folder"})
     """Another review of the same layer, to say how far both agree; no page is served."""
 
+    view: bool = False
+    """Make review.gpkg, or bring it up to date, and serve no page."""
+
     take_in: bool = False
     """Record what was edited in review.gpkg with a GIS, and serve no page."""
 

@@ -22,13 +22,13 @@ from geochange.polygons.preview import hectares
 from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.qgis.project import Bounds, MapLayer, Project, project_document, style_parts
 from geochange.qgis.raster_style import image_pipe, probability_pipe, probability_style
-from geochange.qgis.style import CLASS_COLOURS, change_style, kind_style, status_style
+from geochange.qgis.style import CLASS_COLOURS, LOOKED_THROUGH, change_style, kind_style, status_style
 from geochange.redaction import redact
+from geochange.review.gis_view import NAME as VIEW
 from geochange.scenes.pairing import Scene
 from geochange.scenes.scene import readable
 
 PROJECT, PROBABILITY_STYLE = "changes.qgs", "probability.qml"
-REVIEW = "review.gpkg"
 SUFFIXES = (".gpkg", ".fgb", ".geojson", ".parquet")
 """Of layers, the one first that QGIS reads best."""
 
@@ -97,10 +97,12 @@ def add_review(folder: Path) -> None:
         folder: of the run, with its record.
     """
     path, record = folder / PROJECT, folder / RECORD
-    if not (path.exists() and record.exists()):
+    if not all(each.exists() for each in (path, record, folder / VIEW)):
         return
     known = json.loads(record.read_text())
-    if "shown" in known["scene"] and path.read_text(encoding="utf-8") == project_of(folder, folder, known):
+    if any(not (folder / name).exists() for name in known["files"]["changes"]):
+        return
+    if "shown" in known.get("scene", ()) and path.read_text(encoding="utf-8") == project_of(folder, folder, known):
         write_whole(path, project_of(folder, folder, known, reviewed=True).encode())
 
 
@@ -139,9 +141,9 @@ def _changes(folder: Path, scores: ScoreRaster, record: Mapping[str, Any], *, re
             id=REVIEW_ID,
             name="Review",
             kind="vector",
-            source=f"./{REVIEW}|layername=changes",
+            source=f"./{VIEW}|layername=changes",
             crs=crs,
-            style=style_parts(status_style()),
+            style=style_parts(status_style(LOOKED_THROUGH)),
         )
     if (name := _layer_file(record)) is not None:
         style = kind_style() if "kinds" in record else change_style(scores.classes)

@@ -22,6 +22,7 @@ from geochange.engine.progress import Listener, Silent
 from geochange.errors import BadOption, GeochangeError, OutputInTheWay, UnreadableInput
 from geochange.files import require_writable, write_whole
 from geochange.pipeline.options import ReviewOptions, choose_options
+from geochange.pipeline.qgis_project import add_review
 from geochange.pipeline.run_folder import RECORD, RunFolder
 from geochange.polygons.export import LAYER_WRITERS, FeatureLayer, write_features
 from geochange.polygons.features import SCHEMA
@@ -100,7 +101,7 @@ def review(
     """Look at what `detect` found in the browser: both dates, one key a decision; or write what has been decided.
 
     The page is served until Ctrl-C. What it shows as saved is in OUT/review/review.sqlite; OUT/review.gpkg shows it in
-    QGIS meanwhile. Two dates can be annotated without a run, too.
+    QGIS meanwhile, and is made without a page by `view`. Two dates can be annotated without a run, too.
 
     Args:
         run: folder of a finished run of `detect`, or of what was annotated before.
@@ -120,10 +121,9 @@ def review(
         DiskFull: the disk has no room for the review.
     """
     options = choose_options(ReviewOptions, options, settings)
-    serving = options.export is None and options.compare is None and not options.status and not options.take_in
     out = _folder(run, before, after, layer, folder, options)
     new = None if layer is None or run is None else Path(layer)
-    _require_one_answer(options, new, serving=serving)
+    _require_one_answer(options, new)
     saved = SavedReview.open(out, remote=options.remote)
     if options.export is not None:
         return _export(saved, Path(options.export), options, overwrite=overwrite)
@@ -133,19 +133,27 @@ def review(
     if options.take_in:
         conflicts = _Serving(saved).take_in()
         return Reviewed(out, replace(saved).tally(), conflicts=conflicts)
-    if serving:
+    if options.view:
+        file = _Serving(saved).bring_up_view(new)
+        return Reviewed(out, replace(saved).tally(), file)
+    if not _answers(options):
         _Serving(saved).serve(new, options, listener or Silent())
         saved = replace(saved)  # with what has been decided meanwhile
     return Reviewed(saved.run.out, saved.tally(), sample=sampled_precision(saved))
 
 
-def _require_one_answer(options: ReviewOptions, layer: Path | None, *, serving: bool) -> None:
+def _answers(options: ReviewOptions) -> list[str]:
+    """List the options that are asked for in place of the page, as the command line has them."""
+    given = {name: getattr(options, name) for name in ("export", "compare", "view", "take_in", "status")}
+    return [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+
+
+def _require_one_answer(options: ReviewOptions, layer: Path | None) -> None:
     """Refuse options of which only one would have an effect."""
-    given = {name: getattr(options, name) for name in ("export", "compare", "take_in", "status")}
-    asked = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    asked = _answers(options)
     if len(asked) > 1:
         raise BadOption(f"{' and '.join(asked)} go one at a time")
-    if layer is not None and not serving:
+    if layer is not None and asked and not options.view:
         raise BadOption(f"--layer begins a review, which {asked[0]} does not; leave it out")
 
 
@@ -249,11 +257,26 @@ class _Serving:
             begin(self.run, layer)
             with self._store() as store, self._kept_view(store, listener) as view:
                 self._answer(store, view, who, options, listener)
+            add_review(self.run.out)
+
+    def bring_up_view(self, layer: Path | None) -> Path:
+        """Make the view, or bring it up to date; a review begins with its layer, or another one. Return its path.
+
+        Raises:
+            Busy: another program holds it.
+        """
+        with self._owned():
+            begin(self.run, layer)
+            with self._store() as store:
+                view = self._view(store)
+                view.require_up_to_date(store.state)
+            add_review(self.run.out)
+        return view.path
 
     def take_in(self) -> tuple[str, ...]:
         """Record what was edited in a GIS; return what was left."""
         if not (path := self.run.out / VIEW).exists():
-            raise UnreadableInput(f"{path} does not exist; `geochange review {self.run.out}` makes it")
+            raise UnreadableInput(f"{path} does not exist; `geochange review {self.run.out} --view` makes it")
         with self._owned(), self._store() as store:
             return take_in(self._view(store), store, self.run.classes).conflicts
 

@@ -12,6 +12,7 @@ from geochange.qgis.form import form_parts
 STYLE_NAME = "changes"
 
 FILL_OPACITY = 110  # of 255: the image below stays readable
+LOOKED_THROUGH = 30  # of 255: one can tell what is below
 OUTLINE_MM = 0.5
 
 SCORE_COLOURS = (
@@ -112,15 +113,15 @@ def class_style(attribute: str, names: Sequence[str]) -> str:
     return _by_category(attribute, {name: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, name in enumerate(names)})
 
 
-def status_style() -> str:
-    """QML of a layer by what reviewers have decided."""
-    return _by_category("status", STATUS_COLOURS)
+def status_style(opacity: int = FILL_OPACITY) -> str:
+    """QML of a layer by what reviewers have decided; fills are as opaque as that, of 255."""
+    return _by_category("status", STATUS_COLOURS, opacity)
 
 
-def _by_category(attribute: str, colours: Mapping[str, Colour]) -> str:
+def _by_category(attribute: str, colours: Mapping[str, Colour], opacity: int = FILL_OPACITY) -> str:
     entries = (_CATEGORY.format(number=number, label=quoteattr(value)) for number, value in enumerate(colours))
     renderer = _CATEGORIZED.format(
-        attribute=attribute, entries="".join(entries), symbols=_symbols(list(colours.values()))
+        attribute=attribute, entries="".join(entries), symbols=_symbols(list(colours.values()), opacity)
     )
     return _style(renderer)
 
@@ -136,12 +137,12 @@ def _style(renderer: str) -> str:
     return qml(parts)
 
 
-def _symbols(colours: Sequence[Colour]) -> str:
+def _symbols(colours: Sequence[Colour], opacity: int = FILL_OPACITY) -> str:
     """Describe a see-through fill with a darker, solid outline for each colour, numbered from 0."""
     return "".join(
         _SYMBOL.format(
             number=number,
-            fill=_rgba(colour, FILL_OPACITY),
+            fill=_rgba(colour, opacity),
             outline=_rgba(_darker(colour), 255),
             width=OUTLINE_MM,
         )

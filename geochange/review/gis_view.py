@@ -24,7 +24,7 @@ from geochange.errors import OutputInTheWay
 from geochange.files import appearing
 from geochange.parsing import parsing
 from geochange.polygons.features import UNREVIEWED, map_polygons
-from geochange.qgis.style import status_style
+from geochange.qgis.style import LOOKED_THROUGH, status_style
 from geochange.review.actions import Action, Effect, is_cell
 from geochange.review.base import wkb_of
 from geochange.review.cells import Cells
@@ -81,11 +81,18 @@ class GisView:
             OutputInTheWay: it was removed, while a journal of it was left; or it holds edits of another layer.
         """
         try:
-            return self._caught_up(state)
+            self.require_up_to_date(state)
         except Busy:
             return False
+        return True
 
-    def _caught_up(self, state: ReviewState) -> bool:
+    def require_up_to_date(self, state: ReviewState) -> None:
+        """Bring the file up to date, as `catch_up` does.
+
+        Raises:
+            Busy: another program holds it; nothing was changed.
+            OutputInTheWay: as `catch_up` raises it.
+        """
         if not self.path.exists():
             self._make()
         with self.reading() as view:
@@ -100,7 +107,6 @@ class GisView:
             view.execute("BEGIN IMMEDIATE")
             self.bring_up(view, state)
             view.execute("COMMIT")
-        return True
 
     def bring_up(self, view: sqlite3.Connection, state: ReviewState, edited: Sequence[str] = ()) -> None:
         """Bring rows up to date that actions have touched since, but for those that a GIS has edited.
@@ -169,7 +175,8 @@ class GisView:
                 view.executescript(_COLUMNS)
                 view.execute("UPDATE changes SET digest = digest_of(geom, label, ?, '')", (UNREVIEWED,))
                 view.execute("INSERT INTO review_state VALUES (0, ?)", (self.layer,))
-                view.execute("UPDATE layer_styles SET styleQML = ? WHERE f_table_name = 'changes'", (status_style(),))
+                style = status_style(LOOKED_THROUGH)
+                view.execute("UPDATE layer_styles SET styleQML = ? WHERE f_table_name = 'changes'", (style,))
                 view.executemany("INSERT INTO areas (geom, name, looked, rev) VALUES (?, ?, 0, 0)", self._areas(view))
                 view.commit()
 

@@ -35,7 +35,7 @@ TIMEOUT = 60  # seconds until a command must have said its version
 _WINDOWS = sys.platform == "win32"
 
 
-class CommandMissing(Exception):
+class CommandMissing(RuntimeError):
     """There is no geochange where it was looked for."""
 
 

@@ -132,8 +132,7 @@ def test_a_review_comes_on_top_unless_the_project_was_changed(run, tmp_path):
         SAMPLE / "before.tif", SAMPLE / "after.tif", tmp_path / "out", statistics=run.folder
     ).folder
     written = (folder / "changes.qgs").read_bytes()
-    shutil.copyfile(folder / "changes.gpkg", folder / "review.gpkg")
-    add_review(folder)
+    geochange.review(folder, view=True)
     project = folder / "changes.qgs"
     assert [*layers_of(project)][:2] == ["Review", "Changes"]
     once = project.read_bytes()

@@ -10,7 +10,7 @@ import pytest
 from geopandas import read_file
 
 from geochange.errors import OutputInTheWay
-from geochange.qgis.style import status_style
+from geochange.qgis.style import LOOKED_THROUGH, status_style
 from geochange.review.actions import read_request
 from geochange.review.gis_view import GisView, _add_functions
 from geochange.review.saved import SavedReview
@@ -150,7 +150,7 @@ def test_qgis_shows_the_view_by_status(opened, view):
     assert view.catch_up(opened.state)
     with closing(sqlite3.connect(view.path)) as database:
         styles = dict(database.execute("SELECT f_table_name, styleQML FROM layer_styles").fetchall())
-    assert styles == {"changes": status_style()}
+    assert styles == {"changes": status_style(LOOKED_THROUGH)}
     for status in ("unreviewed", "kept", "rejected", "unsure"):
         assert f'value="{status}"' in styles["changes"]
 
