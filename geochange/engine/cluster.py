@@ -164,6 +164,12 @@ class Crew:
         """Return what each worker says that is there now; where there are none, what this process says."""
         return [attempt(function)] if self.workers is None else self.workers.everywhere(function)
 
+    def tell(self, function: Callable[[], None]) -> None:
+        """Have this process, and each worker that is there now, call a function; one that does not answer is left."""
+        function()
+        if self.workers is not None:
+            self.workers.tell(function)
+
     def arrivals(self) -> Arrivals:
         """Return a queue of tasks that are done, for any number of tasks under way."""
         return Arrivals(self)

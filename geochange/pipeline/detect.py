@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geochange import system
 from geochange.buckets import is_bucket
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.catalogue import load_fitted
@@ -191,9 +192,11 @@ def detect(
             if options.unreadable == "nodata":
                 scene = scene.noting_unread(folder.scratch / UNREAD)
             needs = Needs(inputs=inputs, folder=folder.scratch)
-            with logged(folder.out / LOG), open_crew(cluster, stages.notice, needs) as crew:
-                run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, kept)
-                record = _detect(run, review, why)
+            with logged(folder.out / LOG):
+                with open_crew(cluster, stages.notice, needs) as crew:
+                    run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, kept)
+                    record = _detect(run, review, why)
+                folder.publish(record)  # when no worker holds a file in the scratch any more
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
@@ -330,9 +333,8 @@ def _detect(run: DetectionRun, review: SavedReview | None = None, chosen_for: st
         for image, parts in groupby(record["unreadable"], key=lambda each: str(each["image"])):
             run.work.stages.notice(f"{image}: {len(list(parts))} blocks cannot be read, and hold no data; see run.json")
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
-    published: dict[str, Any] = plain(record)
-    run.folder.publish(published)
-    return published
+    ready: dict[str, Any] = plain(record)
+    return ready
 
 
 def _fitted(run: DetectionRun) -> Fitted:
@@ -345,7 +347,7 @@ def _fitted(run: DetectionRun) -> Fitted:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     fitted.save(temporary)
-    os.replace(temporary, run.folder.fitted)
+    system.replace(temporary, run.folder.fitted)
     return fitted
 
 

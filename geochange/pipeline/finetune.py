@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from geochange import system
 from geochange.datasets.splits import FEWEST_CELLS
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
@@ -203,7 +204,7 @@ def _moved(material: Material, scratch: Path, folder: Path) -> Material:
     for path in sorted(scratch.rglob("*.tif")):
         place = folder / path.relative_to(scratch)
         place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
+        system.replace(path, place)
         names[str(path)] = str(place)
     training, held_out = (
         tuple(each.with_labels(names) for each in part) for part in (material.training, material.held_out)
