@@ -18,6 +18,9 @@ from pathlib import Path
 from geochange.errors import OutputInTheWay
 
 REPLACE_ATTEMPTS = 5
+START_METHOD = "spawn"
+"""How all processes are started that share the work: the way that every system has. They begin anew, so that what they
+are given is pickled, and a program of one's own needs `if __name__ == "__main__":`."""
 _LOCKED = errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK
 """What it means that somebody else holds a lock."""
 
