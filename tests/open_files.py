@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -120,6 +121,7 @@ def _place() -> str:
 
 def windows_system() -> ModuleType:
     """Load what `geochange.system` is on Windows: its other branch, with locks that this system has."""
+    import_module("geochange.errors")  # before the modules are patched, which forgets those that are new
     found = find_spec("geochange.system")
     assert found is not None
     assert found.origin is not None

@@ -40,6 +40,7 @@ from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingVal
 from geochange.files import content_digest, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
+from geochange.open_datasets import release
 from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.fitting import fit_detector, name_detector, read_statistics
@@ -196,6 +197,7 @@ def detect(
                 with open_crew(cluster, stages.notice, needs) as crew:
                     run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, kept)
                     record = _detect(run, review, why)
+                    crew.tell(partial(release, folder.scratch))
                 folder.publish(record)  # when no worker holds a file in the scratch any more
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
