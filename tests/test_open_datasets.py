@@ -1,10 +1,13 @@
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
+from geochange.engine.cluster import ClusterOptions, open_crew
 from geochange.files import appearing, discard_folder, scratch_beside
 from geochange.open_datasets import LIMIT, close_own, open_dataset, release
+from geochange.scenes.scene import open_file
 from tests.open_files import files_held, watchable
 from tests.stand_ins import write_raster
 
@@ -97,3 +100,13 @@ def test_a_folder_is_released_before_it_is_discarded(image):
     keep_open(image)
     discard_folder(image.parent)
     assert not [each for each in files_held() if each.startswith(str(image.parent.parent))]
+
+
+def test_workers_release_a_folder_too(image):
+    with open_crew(ClusterOptions(workers=1), print) as crew:
+        crew.result(crew.submit(open_file, str(image)), "a file")
+        before = files_held()
+        crew.tell(partial(release, image.parent))
+        after = files_held()
+    assert str(image) in before
+    assert str(image) not in after
