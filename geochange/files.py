@@ -21,7 +21,9 @@ import numpy as np
 from geochange.arrays import Array
 from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, OutputInTheWay, UnreadableInput
 from geochange.inputs import files_read
-from geochange.system import locked, replace
+from geochange.names import fault_of_name
+from geochange.open_datasets import release
+from geochange.system import NAMES_FORBIDDEN, locked, replace
 from geochange.verification import require_readable
 
 GEOTIFF_SUFFIXES = (".tif", ".tiff")
@@ -73,6 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        release(path)
         replace(temporary, path)
 
 
@@ -88,6 +91,7 @@ def appearing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
         yield temporaries
         for temporary in temporaries:
             require_readable(temporary)
+        release(*paths)
         for temporary, path in zip(temporaries, paths, strict=True):
             replace(temporary, path)
 
@@ -147,6 +151,8 @@ def _require_name(path: Path) -> None:
     folder = path.absolute().parent
     if "\0" in str(path) or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputInTheWay(f"{path.parent} is not a folder that can be written to")
+    if NAMES_FORBIDDEN and (fault := fault_of_name(path.name)):
+        raise OutputInTheWay(f"{path} cannot be the name of a file: Windows forbids {fault}; choose another one")
 
 
 def spare_inputs(targets: Iterable[Path], inputs: Iterable[Any]) -> None:
@@ -266,6 +272,7 @@ def _own_scratch(place: Path, name: str) -> Iterator[Path]:
 
 def _remove_folder(folder: Path) -> None:
     """Remove a folder, again where a thread that has not ended yet put something into it meanwhile."""
+    release(folder)
     for attempt in range(REMOVALS):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -276,6 +283,7 @@ def _remove_folder(folder: Path) -> None:
 def discard_folder(folder: Path) -> None:
     """Remove a folder at once, by a hidden name; what a killed process leaves of it goes with the next run's start."""
     doomed = folder.with_name(f"{HIDDEN}{_mark(folder.name)}-{uuid4().hex[:8]}")
+    release(folder)
     replace(folder, doomed)
     _remove_folder(doomed)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from geochange.names import file_of, is_elsewhere
+from geochange.names import file_of, is_elsewhere, local_paths_in, text_of
 
 _VRT_HEADS = (b"<VRTDataset", b"<OGRVRTDataSource")
 _SOURCE_TAGS = {"SourceFilename", "SourceDataset", "SrcDataSource"}
@@ -53,19 +52,14 @@ def _named(each: Any) -> Iterator[Path]:
     if not isinstance(each, str | os.PathLike):
         each = getattr(each, "encoding", {}).get("source")
     if isinstance(each, str | os.PathLike):
-        yield from _existing(file_of(os.fspath(each)), Path())
+        yield from _existing(file_of(text_of(each)), Path())
 
 
 def _existing(name: str, folder: Path) -> Iterator[Path]:
     """Yield what exists of the paths that a name of GDAL may hold, such as `vrt://a.tif?bands=1`."""
-    inner = re.sub(r"^(vrt|file|zip|tar|gzip)://", "", re.sub(r"^(/vsi\w+/)+(\d+_\d+,)?", "", name.strip()))
-    if "://" in inner:  # elsewhere
-        return
-    parts = [part.strip("\"'") for part in re.split(r"[?!]", inner)[0].split(":")]
-    for candidate in dict.fromkeys((name, inner, *parts)):
+    for candidate in local_paths_in(name):
         path = folder / candidate
-        if candidate and "\0" not in candidate:
-            yield from [each.resolve() for each in (path, *_files_above(path)) if _exists(each)][:1]
+        yield from [each.resolve() for each in (path, *_files_above(path)) if _exists(each)][:1]
 
 
 def _files_above(path: Path) -> Iterator[Path]:

@@ -1,8 +1,18 @@
+import multiprocessing
 import os
 import signal
 
 import pytest
 from hypothesis import settings
+
+from tests.open_files import become_windows, watched
+
+# `AS_WINDOWS=1 pytest FILES` runs tests as on Windows, as far as Linux can: with the calls of that system, new
+# processes that begin anew, and no file replaced, moved or removed that a process of ours holds open.
+AS_WINDOWS = bool(os.environ.get("AS_WINDOWS"))
+if AS_WINDOWS:
+    become_windows()
+    multiprocessing.set_start_method("spawn", force=True)
 
 # Tests run side by side, one a core: threads of one that wait for those of another cost ten times what they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +37,14 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=AS_WINDOWS)
+def no_open_file_is_touched(tmp_path_factory):
+    """Fail where a file was replaced, moved or removed that a process of ours held open."""
+    with watched(tmp_path_factory.getbasetemp(), refusing=True) as notes:
+        yield
+    assert notes == []
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from geochange.allocator import use_one_arena
 from geochange.cli.commands import COMMANDS
+from geochange.cli.consoles import write_plainly
 from geochange.cli.events import PROGRESS, ProgressForm, emit, wants_events
 from geochange.declarations import parse_option
 from geochange.errors import SEE, ClusterFailed, GeochangeError
@@ -128,10 +128,9 @@ def run_command(command: Callable[..., None]) -> NoReturn:
 
 @contextmanager
 def _quiet_streams() -> Iterator[None]:
-    """Keep warnings of libraries for logs, and print names that are not UTF-8 as escapes."""
+    """Keep warnings of libraries for logs, and print what the console cannot show as what it can."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        write_plainly(stream)
     logging.captureWarnings(True)
     try:
         yield

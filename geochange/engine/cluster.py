@@ -40,7 +40,7 @@ from geochange.engine.slurm import slurm_client
 from geochange.engine.workers import LOOK_SECONDS, Needs, Notice, Workers
 from geochange.errors import BadOption, BlockFailed, DiskFull, GeochangeError, UnreadableInput
 from geochange.files import is_disk_full, scratch_beside
-from geochange.system import available_cores
+from geochange.system import START_METHOD, available_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -163,6 +163,12 @@ class Crew:
     def everywhere(self, function: Callable[[], R]) -> list[R]:
         """Return what each worker says that is there now; where there are none, what this process says."""
         return [attempt(function)] if self.workers is None else self.workers.everywhere(function)
+
+    def tell(self, function: Callable[[], None]) -> None:
+        """Have this process, and each worker that is there now, call a function; one that does not answer is left."""
+        function()
+        if self.workers is not None:
+            self.workers.tell(function)
 
     def arrivals(self) -> Arrivals:
         """Return a queue of tasks that are done, for any number of tasks under way."""
@@ -361,6 +367,7 @@ def _dask(options: ClusterOptions, notice: Notice, needs: Needs) -> Iterator[Cre
     settings = dask.config.set(
         {
             "distributed.comm.timeouts.connect": "5s",
+            "distributed.worker.multiprocessing-method": START_METHOD,
             "distributed.worker.profile.enabled": False,  # it looks at every task a hundred times a second
             "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": "ignore",  # of libraries; a worker has no log
             **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ONE_ARENA.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from geochange.engine.cog import RasterSpec, build_vrt, copy_to_cog
@@ -12,6 +13,7 @@ from geochange.engine.cog_assembly import Level, assemble_cog
 from geochange.engine.cog_tiles import chunk_side, compress_tiles
 from geochange.engine.work import Work, grid_blocks
 from geochange.files import appearing, replacing, scratch_beside
+from geochange.open_datasets import release
 from geochange.scenes.grid import Tile
 from geochange.system import available_cores
 
@@ -72,6 +74,7 @@ class RasterOutput:
         tiles.mkdir()
         with work.stages.stage("pack"):
             assemble(self.spec, compress_tiles(virtual, self.spec, tiles, work), self.path)
+        work.crew.tell(partial(release, self.scratch))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -139,6 +140,11 @@ class Workers:
                     raise each
             if told:
                 return told
+
+    def tell(self, function: Callable[[], None]) -> None:
+        """Have all workers call a function that are there now; nothing depends on it, and nobody is waited for."""
+        with suppress(OSError, ValueError):  # of a scheduler or a worker that is gone
+            self.client.run(function, on_error="ignore")
 
     def explain(self, error: BaseException, task: str) -> None:
         """Raise ClusterFailed where the cluster is the reason for an error of a task."""

@@ -14,6 +14,7 @@ from geochange.detectors.networks.contract import Batch
 from geochange.errors import GeochangeError
 from geochange.interrupts import ignore_interrupts
 from geochange.learning.samples import FromStep, TrainingSamples, collate
+from geochange.system import START_METHOD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def _loader(samples: TrainingSamples, step: int, options: Reading) -> DataLoader
         collate_fn=_collate,
         prefetch_factor=4 if options.loaders else None,
         worker_init_fn=_begin_worker,
-        multiprocessing_context="spawn" if options.loaders else None,
+        multiprocessing_context=START_METHOD if options.loaders else None,
         pin_memory=options.pinned,
         generator=torch.Generator().manual_seed(options.seed),  # the global one must not depend on when a run resumed
     )

@@ -69,7 +69,7 @@ class BucketFolder(RunFolder):
             self.bucket.write(RECORD, self.ready / RECORD)
         except OutputInTheWay as error:
             raise OutputInTheWay(f"{error}; what is done waits in {self.out}, add --resume") from error
-        self._clear()
+        self._leave_scratch()
 
     def _in_the_way(self) -> list[str]:
         return [f"{self.bucket}/{name}" for name in sorted(filter(self._matches, self.bucket.names()))]

@@ -22,7 +22,7 @@ from geochange.datasets.options import CollectionOptions, LabelOptions
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption
 from geochange.files import require_writable
-from geochange.names import is_elsewhere
+from geochange.names import is_elsewhere, relative_name
 from geochange.pipeline.options import CocoOptions, choose_options
 from geochange.scenes.grid import Grid
 from geochange.scenes.layer_files import is_layer
@@ -110,12 +110,7 @@ def _image(number: int, pair: LabelledPair, grid: Grid, out: Path) -> dict[str, 
 
 
 def _from_file(name: str, out: Path) -> str:
-    if is_elsewhere(name):
-        return name
-    try:
-        return Path(os.path.relpath(Path(name).absolute(), out.absolute().parent)).as_posix()
-    except ValueError:  # another drive
-        return str(Path(name).absolute())
+    return name if is_elsewhere(name) else relative_name(name, str(out.absolute().parent))
 
 
 def _objects(pair: LabelledPair, grid: Grid, options: CollectionOptions) -> Iterator[tuple[int, BaseGeometry]]:

@@ -29,6 +29,7 @@ from geochange.datasets.options import CollectionOptions
 from geochange.engine.progress import Listener, Silent, Stages
 from geochange.errors import BadOption, GridMismatch, UnreadableInput
 from geochange.files import appearing
+from geochange.names import relative_name
 from geochange.pipeline.options import ImportOptions, choose_options
 from geochange.pipeline.run_folder import RunFolder
 from geochange.polygons.export import FeatureLayer, write_features
@@ -167,10 +168,7 @@ def _from_out(path: Path, folder: RunFolder) -> str:
     """Return a path as the table in OUT names it."""
     if path.is_relative_to(folder.ready):
         return path.relative_to(folder.ready).as_posix()
-    try:
-        return Path(os.path.relpath(path.absolute(), folder.out.absolute())).as_posix()
-    except ValueError:  # another drive
-        return str(path.absolute())
+    return relative_name(str(path), str(folder.out))
 
 
 def _image(files: Sequence[Path], out: Path) -> Path:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geochange import system
 from geochange.buckets import is_bucket
 from geochange.detectors.catalogue import detector as make_detector
 from geochange.detectors.catalogue import load_fitted
@@ -39,6 +40,7 @@ from geochange.errors import BadOption, BandMismatch, GeochangeError, NothingVal
 from geochange.files import content_digest, require_space
 from geochange.kinds.measure import require_kinds
 from geochange.logs import logged
+from geochange.open_datasets import release
 from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
 from geochange.pipeline.fitting import fit_detector, name_detector, read_statistics
@@ -200,9 +202,12 @@ def detect(
             if options.unreadable == "nodata":
                 scene = scene.noting_unread(folder.scratch / UNREAD)
             needs = Needs(inputs=inputs, folder=folder.scratch)
-            with logged(folder.out / LOG), open_crew(cluster, stages.notice, needs) as crew:
-                run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, kept)
-                record = _detect(run, review, why)
+            with logged(folder.out / LOG):
+                with open_crew(cluster, stages.notice, needs) as crew:
+                    run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, kept)
+                    record = _detect(run, review, why)
+                    crew.tell(partial(release, folder.scratch))
+                folder.publish(record)  # when no worker holds a file in the scratch any more
         except (BandMismatch, BadOption, NothingValid, UnreadableInput) as error:
             folder.abandon(with_blocks=not isinstance(error, UnreadableInput))
             raise
@@ -341,9 +346,8 @@ def _detect(run: DetectionRun, review: SavedReview | None = None, chosen_for: st
         for image, parts in groupby(record["unreadable"], key=lambda each: str(each["image"])):
             run.work.stages.notice(f"{image}: {len(list(parts))} blocks cannot be read, and hold no data; see run.json")
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": _rounded(run.work.stages.seconds)}
-    published: dict[str, Any] = plain(record)
-    run.folder.publish(published)
-    return published
+    ready: dict[str, Any] = plain(record)
+    return ready
 
 
 def _fitted(run: DetectionRun) -> Fitted:
@@ -356,7 +360,7 @@ def _fitted(run: DetectionRun) -> Fitted:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     fitted.save(temporary)
-    os.replace(temporary, run.folder.fitted)
+    system.replace(temporary, run.folder.fitted)
     return fitted
 
 

@@ -46,6 +46,7 @@ from geochange.pipeline.stac import COLLECTION, write_collection
 from geochange.redaction import plain, redact
 from geochange.scenes.options import NO_MASK
 from geochange.scenes.pairing import open_image
+from geochange.system import START_METHOD
 
 COMMAND = "detect-many"
 WORK = "geochange.pipeline.detect"
@@ -298,7 +299,7 @@ class _Drivers:
 
     @staticmethod
     def _new() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(LARGE_AT_ONCE, get_context("spawn"), initializer=ignore_interrupts)
+        return ProcessPoolExecutor(LARGE_AT_ONCE, get_context(START_METHOD), initializer=ignore_interrupts)
 
     def submit(self, *task: Any) -> Future[PairOutcome]:
         """Start `detect_pair`."""

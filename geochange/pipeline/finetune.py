@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from geochange import system
 from geochange.datasets.splits import FEWEST_CELLS
 from geochange.detectors.catalogue import find_checkpoint
 from geochange.detectors.networks.checkpoint import About, Checkpoint, load_checkpoint, load_tensors
@@ -34,6 +35,7 @@ from geochange.learning.run_options import parse_all_training_data
 from geochange.learning.samples import measure_normalisation
 from geochange.learning.scoring import MERITS, merit_name
 from geochange.learning.training import BEST, LAST, Anchor, require_possible
+from geochange.open_datasets import release
 from geochange.parsing import parsing
 from geochange.pipeline.finetune_auto import Automatic
 from geochange.pipeline.finetune_parts import Finetuning, Part, adapt, keep_thresholds, supervise
@@ -200,10 +202,11 @@ def _write_reviews(saved: Sequence[SavedReview], folder: Path, options: Finetune
 def _moved(material: Material, scratch: Path, folder: Path) -> Material:
     """Move the labels of reviews into the folder of the run; return the material that reads them there."""
     names = {}
+    release(scratch)
     for path in sorted(scratch.rglob("*.tif")):
         place = folder / path.relative_to(scratch)
         place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
+        system.replace(path, place)
         names[str(path)] = str(place)
     training, held_out = (
         tuple(each.with_labels(names) for each in part) for part in (material.training, material.held_out)

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,7 +19,7 @@ from shapely import to_wkb
 from geochange.declarations import parse_named, parse_option
 from geochange.errors import BadOption, GridMismatch, UnreadableInput
 from geochange.files import write_whole
-from geochange.names import is_elsewhere
+from geochange.names import file_name, is_elsewhere
 from geochange.parsing import parsing
 from geochange.pipeline.options import DetectOptions
 from geochange.redaction import redact
@@ -191,7 +190,7 @@ def _read_items(table: Path) -> Iterator[ListedPair]:
         assets = item.get("assets") or {}
         hrefs = {name: str(assets[name]["href"]) for name in DATES if name in assets}
         fault = "" if len(hrefs) == len(DATES) else "the item must have the assets before and after"
-        name = re.sub(r"[/\\:]|^\.+$", "_", _name(item.get("id"), number))
+        name = file_name(_name(item.get("id"), number))
         yield ListedPair(name, f"item {name}", table.parent, hrefs, fault)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from math import isfinite
@@ -16,7 +15,7 @@ from pyproj import CRS
 
 from geochange.arrays import Floats
 from geochange.files import write_whole
-from geochange.names import is_elsewhere
+from geochange.names import is_elsewhere, relative_name
 from geochange.pipeline.run_folder import RECORD
 from geochange.polygons.preview import hectares
 from geochange.probability.raster import ScoreRaster, open_scores
@@ -197,11 +196,8 @@ def _dates(place: Path, record: Mapping[str, Any]) -> Iterator[MapLayer]:
 def _relative(file: str, place: Path) -> str:
     if file.startswith("/vsi"):
         return file
-    try:
-        path = Path(os.path.relpath(file, place)).as_posix()
-    except ValueError:  # on another drive
-        return Path(file).as_posix()
-    return path if path.startswith("../") else f"./{path}"
+    path = relative_name(file, str(place))
+    return path if path.startswith("../") or Path(path).is_absolute() else f"./{path}"
 
 
 def _layer_file(record: Mapping[str, Any]) -> str | None:

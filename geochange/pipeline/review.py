@@ -368,7 +368,7 @@ def _require_page() -> None:
 def _where(server: Path) -> str:
     """Say where a live server can be found."""
     try:
-        address = json.loads(server.read_text())["address"]
+        address = json.loads(server.read_text(encoding="utf-8"))["address"]
     except (OSError, ValueError, KeyError):
         return ""
     return f"; a review is served at {address}"
@@ -379,7 +379,7 @@ def _port_of(options: ReviewOptions, server: Path) -> int:
     if options.port is not None:
         return options.port
     try:
-        port = int(json.loads(server.read_text())["port"])
+        port = int(json.loads(server.read_text(encoding="utf-8"))["port"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
     return port if 0 < port < 1 << 16 else 0

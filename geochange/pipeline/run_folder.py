@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,8 +25,11 @@ from geochange.files import (
     visible_in,
     write_whole,
 )
+from geochange.open_datasets import release
 from geochange.review.store import FOLDER, TRUTH, read_actions
-from geochange.system import locked, replace
+from geochange.system import locked, remove, replace
+
+log = logging.getLogger("geochange")
 
 RECORD = "run.json"
 LOG = "run.log"
@@ -280,7 +284,8 @@ class RunFolder:
     def _remove(self, path: Path) -> None:
         """Remove a file, and the folders within OUT that it leaves empty."""
         if path.is_file() or path.is_symlink():
-            path.unlink()
+            release(path)
+            remove(path)
             for folder in path.parents[: len(path.relative_to(self.out).parts) - 1]:
                 if any(folder.iterdir()):
                     break
@@ -306,16 +311,17 @@ class RunFolder:
         """
         ready = self._make_ready(record)
         stale = self._published() - {path.as_posix() for path in ready}
-        (self.out / RECORD).unlink(missing_ok=True)
+        remove(self.out / RECORD)
         for name in stale:
             self._remove(self.out / name)
+        release(self.out)
         for path in ready:
             self._make((self.out / path).parent)
             replace(self.ready / path, self.out / path)
         if missing := self._missing(_names_in(record)):
             raise OutputInTheWay(f"{self.out / missing[0]} was removed while the run was writing; run it again")
         replace(self.ready / RECORD, self.out / RECORD)
-        self._clear()
+        self._leave_scratch()
 
     def _make_ready(self, record: Mapping[str, Any]) -> list[Path]:
         """Put the record beside the ready files; return their names in OUT.
@@ -333,6 +339,13 @@ class RunFolder:
         """Remove the scratch, under another name, so that a half-removed one is not taken for an unfinished run."""
         if self.scratch.exists():
             discard_folder(self.scratch)
+
+    def _leave_scratch(self) -> None:
+        """Remove the scratch at the end of a run, whose outcome does not depend on it."""
+        try:
+            self._clear()
+        except OutputInTheWay as error:
+            log.warning("%s", error)
 
     def _published(self) -> set[str]:
         """Names of files in OUT that a finished run lists, and that the command can have written.
@@ -364,7 +377,7 @@ class RunFolder:
         """
         if not with_blocks and any(self.blocks.rglob("*.tif")):
             return
-        self._clear()
+        self._leave_scratch()
         if LOG in self.targets and not (self.out / RECORD).exists():
             (self.out / LOG).unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geochange.errors import BadOption
 from geochange.extras import require_packages
 from geochange.files import write_whole
-from geochange.names import is_elsewhere
+from geochange.names import is_elsewhere, relative_name
 from geochange.parsing import parsing
 from geochange.redaction import redact
 from geochange.scenes.dates import date_in_name
@@ -136,8 +136,13 @@ def _origins(inputs: Iterable[str], place: str) -> Iterator[pystac.Link]:
         if is_address_of_item(name):
             yield pystac.Link(pystac.RelType.DERIVED_FROM, redact(name))
         elif name.lower().endswith((".json", ".geojson")) and not is_elsewhere(place):
-            relative = os.path.relpath(name, place).replace(os.sep, "/")
-            yield pystac.Link(pystac.RelType.DERIVED_FROM, relative)
+            yield pystac.Link(pystac.RelType.DERIVED_FROM, _link_to(name, place))
+
+
+def _link_to(path: str, folder: str) -> str:
+    """Return the link to a file on a disk, in a file that lies in a folder."""
+    found = relative_name(path, folder)
+    return Path(found).as_uri() if os.path.isabs(found) else found
 
 
 def write_collection(folder: Path, results: dict[str, str]) -> str | None:
@@ -163,8 +168,8 @@ def write_collection(folder: Path, results: dict[str, str]) -> str | None:
         license="other",
     )
     for name, path in items.items():
-        place = os.path.relpath(path, folder).replace(os.sep, "/")
-        href = place if place.startswith("..") else f"./{place}"
+        place = _link_to(str(path), str(folder))
+        href = place if place.startswith(("..", "file:")) else f"./{place}"
         collection.add_link(pystac.Link(pystac.RelType.ITEM, href, media_type="application/geo+json", title=name))
     content = json.dumps(collection.to_dict(include_self_link=False, transform_hrefs=False), indent=2)
     write_whole(folder / COLLECTION, content.encode())

@@ -263,7 +263,7 @@ def _cutouts(scene: Scene, tone: Tone, options: SynthesizeOptions, work: Work) -
 
 
 def _write_table(path: Path, names: Sequence[str]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(TABLE_COLUMNS)
         rows.writerows([f"{part}/{name}.tif" for part in FOLDERS] for name in names)

@@ -32,6 +32,7 @@ from geochange.engine.workers import Needs
 from geochange.errors import BadOption, BandMismatch, GridMismatch, NothingValid, UnreadableInput
 from geochange.files import discard_folder, naming_full_disks, scratch_beside, write_whole
 from geochange.interrupts import Interrupted, Interrupts
+from geochange.open_datasets import release
 from geochange.parsing import parsing
 from geochange.pipeline.detect import check_fitted, tiling_of
 from geochange.pipeline.fitting import fit_detector, name_detector
@@ -261,6 +262,7 @@ class _Frames:
         if values_for(detector) == STORED:
             scene = scene.stored()
         run = DetectionRun(scene, options, self.scratch, self.work)
+        self.work.crew.tell(partial(release, self.scratch.out))
         if self.scratch.out.exists():
             discard_folder(self.scratch.out)
         self.scratch.blocks.mkdir(parents=True)

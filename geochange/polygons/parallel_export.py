@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from geochange.polygons.geojson import SEPARATOR, beginning, ending, feature_lin
 from geochange.polygons.layer_means import LayerMeans
 from geochange.polygons.store import Band, RegionStore
 from geochange.qgis.style import change_style
+from geochange.system import replace
 
 TEXT = ".geojson"
 
@@ -146,7 +146,7 @@ def encode_band(encoding: Encoding, numbered: NumberedBand) -> None:
             with texts.open("w", encoding="utf-8", newline="\n") as file:
                 file.writelines(feature_lines(_batches([temporary]), crs))
         if encoding.tables:
-            os.replace(temporary, place)
+            replace(temporary, place)
         else:
             temporary.unlink()
 

@@ -26,6 +26,7 @@ import shapely
 from geochange.arrays import Array
 from geochange.errors import DiskFull
 from geochange.files import can_grow, write_whole
+from geochange.names import sqlite_name
 from geochange.polygons.regions import Counts, Regions
 from geochange.scenes.grid import Tile
 
@@ -76,7 +77,7 @@ class Band:
         Raises:
             ValueError: two regions begin at one pixel.
         """
-        with closing(sqlite3.connect(f"{(self.folder / JOINED).absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        with closing(sqlite3.connect(sqlite_name((self.folder / JOINED).absolute(), "mode=ro"), uri=True)) as reader:
             rows = reader.execute("SELECT * FROM regions WHERE place >= ? AND place < ? ORDER BY place", self.places)
             if self.parts:
                 joined = _table(rows.fetchall())

@@ -14,6 +14,7 @@ import numpy as np
 from affine import Affine
 
 from geochange.arrays import Array, Floats, Ints
+from geochange.names import sqlite_name
 from geochange.parsing import parsing
 from geochange.polygons.features import MEASURES
 
@@ -64,7 +65,7 @@ class Base:
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """Open for reading, so that nothing is left beside the file, and no lock is taken."""
-        name = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
+        name = sqlite_name(self.path.resolve(), "mode=ro&immutable=1")
         with parsing(str(self.path), "a layer of changes"), closing(sqlite3.connect(name, uri=True)) as database:
             yield database
 

@@ -30,6 +30,7 @@ from geochange.review.base import wkb_of
 from geochange.review.cells import Cells
 from geochange.review.changes import Changes
 from geochange.review.state import ReviewState
+from geochange.system import remove
 
 NAME = "review.gpkg"
 BUSY_SECONDS = 0.2  # that a lock of a GIS is waited for
@@ -101,7 +102,7 @@ class GisView:
         if edited:
             raise OutputInTheWay(f"{self.path} holds {edited} edits of an earlier layer; move it away")
         if stale:
-            self.path.unlink()
+            remove(self.path)
             self._make()
         with self.lock, self.reading() as view:
             view.execute("BEGIN IMMEDIATE")

@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from geochange.errors import DiskFull, GeochangeError, UnreadableInput
+from geochange.names import sqlite_name
 from geochange.review.actions import Action, Fields, Request
 from geochange.review.state import ReviewState, fold
 
@@ -59,7 +60,9 @@ def _readable(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise UnreadableInput(f"{path} does not exist; `geochange review` begins a review")
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as database:
+        with closing(
+            sqlite3.connect(sqlite_name(path.resolve(), "mode=ro"), uri=True, timeout=BUSY_SECONDS)
+        ) as database:
             yield database
     except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
         raise UnreadableInput(f"{path} is damaged, or not a review: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from uuid import uuid4
 from geochange.errors import UnreadableInput
 from geochange.names import LAYER_MARK, file_of, is_elsewhere, is_plain, plainly_named, split_layer
 from geochange.remote import patient_layers
+from geochange.system import bring, writable_under
 
 ARCHIVE, PARQUET = ".zip", ".parquet"
 PACKED_SUFFIXES = (".gpkg.zip", ".shp.zip", ".shz")
@@ -53,7 +53,7 @@ def _last_part(name: str) -> str:
     """Return a name in lower case, up to the query of a URL."""
     if name.startswith("/vsicurl?"):
         name = unquote(next((each for each in name[9:].split("&") if each.startswith("url=")), ""))
-    return (name.partition("?")[0] if "://" in name else name).lower().rstrip("/")
+    return (name.partition("?")[0] if "://" in name else name).lower().rstrip("/\\")
 
 
 def is_parquet(path: str) -> bool:
@@ -156,12 +156,10 @@ def writable_path(path: Path) -> Iterator[Path]:
     if is_plain(str(path)):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="geochange-") as links:
-        beside = Path(links) / "beside"
-        beside.symlink_to(path.parent.absolute(), target_is_directory=True)
+    with writable_under(path.parent) as beside:
         temporary = beside / f".{uuid4().hex}{path.suffix}"
         try:
             yield temporary
-            os.replace(temporary, path)
+            bring(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from geochange.errors import UnreadableInput
-from geochange.names import is_elsewhere
+from geochange.names import is_elsewhere, text_of
 from geochange.parsing import parsing
 from geochange.scenes.array_bands import DatasetImage
 from geochange.scenes.band_files import band_file_products
@@ -123,7 +123,7 @@ def files_of(image: Image) -> tuple[str, ...]:
 def find_pieces(image: Image, name: str) -> tuple[str, list[Piece]]:
     """Return what messages call an image, and what it is made of: several pieces are tiles of one date."""
     if isinstance(image, str | os.PathLike):
-        path = os.fspath(image)
+        path = text_of(image)
         if os.path.exists(path):
             path = os.path.abspath(path)  # workers may stand in another folder
         return path, _pieces_at(path)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -23,6 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from geochange.arrays import Array, Bools
 from geochange.errors import UnreadableInput
 from geochange.names import is_elsewhere
+from geochange.open_datasets import close_own, open_dataset
 from geochange.parsing import parsing
 from geochange.remote import again, remote_options
 from geochange.scenes.band_names import Names, Wanted, find_bands
@@ -203,8 +202,7 @@ class FileSource(StoredSource):
         return values, valid
 
     def _read(self, window: _Window) -> tuple[Array, Bools]:
-        with readable(self.path):
-            dataset = _open_in_thread(self.path)
+        with readable(self.path), open_dataset(self.path) as dataset:
             if self.palette is not None:
                 return self._read_colours(dataset, window, self.palette)
             values = self._read_bands(dataset, self.bands, window)
@@ -289,8 +287,7 @@ def open_file(
 
 
 def _open_file(path: str, bands: Wanted | None, nodata: NodataRule | None, as_stored: bool) -> FileSource:
-    with parsing(path, "a raster"), readable(path):
-        dataset = _open_in_thread(path)
+    with parsing(path, "a raster"), readable(path), open_dataset(path) as dataset:
         require_bands(dataset, path)
         require_grid(dataset, path)
         masks = alpha_bands(dataset)
@@ -416,50 +413,11 @@ def readable(path: str) -> Iterator[None]:
         with rasterio.Env(**ENVIRONMENT, **(remote_options() if is_elsewhere(path) else {})):
             yield
     except (RasterioError, CPLE_BaseError) as error:  # GDAL's own pass through some calls
-        _handles.close()  # an open dataset would report GDAL's error again, as if it were its own
+        close_own()  # an open dataset would report GDAL's error again, as if it were its own
         cause = error.__cause__ or error
         if not is_elsewhere(path) and not os.path.exists(path):
             raise UnreadableInput(f"{path} does not exist") from error
         raise UnreadableInput(f"{path} cannot be read: {' '.join(str(cause).split())}") from error
-
-
-@dataclass
-class _Handles(threading.local):
-    """Open datasets of this thread: GDAL's are not to be shared between threads, and opening costs milliseconds."""
-
-    limit: int = 32
-    """Two dates of a product of 13 bands, each with a mask, and some more."""
-    datasets: OrderedDict[tuple[Any, ...], Any] = field(default_factory=OrderedDict)
-
-    def open(self, path: str) -> Any:
-        key = (path, *_version(path))
-        dataset = self.datasets.pop(key, None)
-        if dataset is None:
-            dataset = rasterio.open(path)
-        self.datasets[key] = dataset
-        while len(self.datasets) > self.limit:
-            self.datasets.popitem(last=False)[1].close()
-        return dataset
-
-    def close(self) -> None:
-        while self.datasets:
-            self.datasets.popitem()[1].close()
-
-
-def _version(path: str) -> tuple[int, ...]:
-    """Return what identifies a file, and differs from one that has since taken its place."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-_handles = _Handles()
-
-
-def _open_in_thread(path: str) -> Any:
-    return _handles.open(path)
 
 
 def open_masked(path: str | os.PathLike[str]) -> xr.DataArray:

@@ -193,7 +193,9 @@ def _mask_of(assets: Mapping[str, Mapping[str, Any]], base: str) -> ProductMask 
 def resolve(href: str, base: str) -> str:
     """Return a link of an item as GDAL takes it: relative ones start at the item's own place."""
     if href.startswith("file://"):
-        return url2pathname(urlsplit(href).path)
+        address = urlsplit(href)
+        server = "" if address.netloc in ("", "localhost") else f"//{address.netloc}"  # of a share
+        return url2pathname(f"{server}{address.path}")
     if is_elsewhere(href) or os.path.isabs(href):
         return href
     return urljoin(base, href) if "://" in base else os.path.normpath(os.path.join(os.path.dirname(base), href))

@@ -16,6 +16,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
 
+from geochange import system
 from geochange.arrays import Array, Bools
 from geochange.files import appearing, files_digest, scratch_beside
 from geochange.scenes.grid import Grid, Tile
@@ -83,7 +84,7 @@ def _with_overviews(source: FileSource, factors: list[int], folder: Path) -> Sou
             rasterio.shutil.copy(source.path, copy, driver="VRT")
             with rasterio.Env(COMPRESS_OVERVIEW="ZSTD", GDAL_NUM_THREADS="1"), rasterio.open(copy, "r+") as dataset:
                 dataset.build_overviews(factors, Resampling.nearest)
-            copy.with_suffix(".vrt.ovr").replace(overviews)  # whole, or not there
+            system.replace(copy.with_suffix(".vrt.ovr"), overviews)  # whole, or not there
     opened = open_file(str(path), bands=source.bands, nodata=source.nodata)
     part = Tile(*source.origin, *source.grid.shape)
     return replace(opened.crop(part), scaling=source.scaling)

@@ -22,7 +22,7 @@ def note_unread(folder: Path, path: str, part: Tile) -> None:
 
 def noted_unread(folder: Path) -> list[dict[str, Any]]:
     """Return what was noted: `image`, and the `rows` and `columns`, from the first to behind the last."""
-    found = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
     return sorted(found, key=lambda each: (each["image"], each["rows"], each["columns"]))
 
 

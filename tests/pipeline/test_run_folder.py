@@ -392,3 +392,20 @@ def test_folders_that_a_killed_run_was_removing_are_removed_by_the_next(folder):
     (folder.out / "trials" / "001").mkdir()
     with folder.owned():
         assert [path.name for path in (folder.out / "trials").iterdir()] == ["001"]
+
+
+def test_a_scratch_that_somebody_holds_open_does_not_undo_a_finished_run(folder, monkeypatch, caplog):
+    from geochange.pipeline import run_folder
+
+    def held(path):
+        raise OutputInTheWay(f"{path} is held open by a program")
+
+    folder.begin({"a": 1}, resume=False, overwrite=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "discard_folder", held)
+        finish(folder, {"a": 1})
+    assert (folder.out / "one.txt").exists()
+    assert "is held open" in caplog.text
+    assert not folder.begin({"a": 1}, resume=True, overwrite=False)
+    finish(folder, {"a": 1})
+    assert not folder.scratch.exists()

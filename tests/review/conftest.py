@@ -71,7 +71,7 @@ class ForkedCommand:
     """A command as a process of its own, forked from one that has imported what commands import; as Popen has it."""
 
     def __init__(self, arguments):
-        forks = multiprocessing.get_context("forkserver")
+        forks = multiprocessing.get_context("spawn" if os.environ.get("AS_WINDOWS") else "forkserver")
         forks.set_forkserver_preload(["geochange.cli.program", "geochange.pipeline.review", "geochange.review.server"])
         pipes = [forks.Pipe(duplex=False) for _ in range(2)]
         self._process = forks.Process(target=_become, args=(arguments, *(writer for _, writer in pipes)), daemon=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geochange.interrupts import Interrupts
-from geochange.system import cache_folder
+from geochange.system import cache_folder, replace
 
 log = logging.getLogger("geochange")
 
@@ -67,7 +67,7 @@ def _keep(model: Any, kept: Path) -> None:
         whole.mkdir()
         openvino.save_model(model, whole / MODEL, compress_to_fp16=False)
         if not kept.exists():
-            whole.rename(kept)
+            replace(whole, kept)
 
 
 def convert(module: nn.Module, dates: Tensor, valid: Tensor) -> Any:
