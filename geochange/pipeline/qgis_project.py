@@ -15,17 +15,18 @@ from pyproj import CRS
 
 from geochange.arrays import Floats
 from geochange.files import write_whole
-from geochange.names import is_elsewhere, relative_name
+from geochange.names import relative_name
 from geochange.pipeline.run_folder import RECORD
 from geochange.polygons.preview import hectares
 from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.qgis.project import Bounds, MapLayer, Project, project_document, style_parts
 from geochange.qgis.raster_style import image_pipe, probability_pipe, probability_style
 from geochange.qgis.style import CLASS_COLOURS, LOOKED_THROUGH, change_style, kind_style, status_style
-from geochange.redaction import redact
+from geochange.redaction import HIDDEN, redact
 from geochange.review.gis_view import NAME as VIEW
 from geochange.scenes.pairing import Scene
 from geochange.scenes.scene import readable
+from geochange.scenes.source import Source
 
 PROJECT, PROBABILITY_STYLE = "changes.qgs", "probability.qml"
 SUFFIXES = (".gpkg", ".fgb", ".geojson", ".parquet")
@@ -54,8 +55,8 @@ def shown_dates(
         dates: of the first and the last image, where they are known.
 
     Returns:
-        For both `date`; `file` as GDAL takes it, or None where the date is no single file; `bands` of the file, and
-        `limits` of each.
+        For both `date`; `file` as GDAL takes it, or None where the date is no single file; its `crs`; `bands` of the
+        file, none where it has a palette; and `limits` of each.
     """
     ends = scene.sources[0], scene.sources[-1]
     stretched = [limits[0].tolist(), limits[1].tolist()]
@@ -67,12 +68,29 @@ def shown_dates(
     return [
         {
             "date": date,
-            "file": source.files[0] if source.path is not None and len(source.files) == 1 else None,
-            "bands": [source.bands[place] for place in positions],
+            **_file_of(source),
+            "bands": _bands_of(source, positions),
             "limits": pairs,
         }
         for source, pairs, date in zip(ends, stretched, dates, strict=True)
     ]
+
+
+def _file_of(source: Source) -> dict[str, str | None]:
+    """Return the single file that a date is, and its CRS."""
+    if source.path is None or len(source.files) != 1:
+        return {"file": None, "crs": None}
+    crs = source.whole().grid.crs
+    return {"file": source.files[0], "crs": None if crs is None else crs.to_string()}
+
+
+def _bands_of(source: Source, positions: Sequence[int]) -> list[int]:
+    """Return which bands of the file are shown; none where its one band stands for colours."""
+    bands = [source.bands[place] for place in positions]
+    if source.path is None:
+        return bands
+    with readable(source.path), rasterio.open(source.path) as image:
+        return bands if max(bands) <= image.count else []
 
 
 def write_project(folder: Path, place: Path, record: Mapping[str, Any]) -> list[str]:
@@ -179,17 +197,15 @@ def _dates(place: Path, record: Mapping[str, Any]) -> Iterator[MapLayer]:
     before, after = record["scene"]["shown"]
     for layer, name, date in ((AFTER_ID, "After", after), (BEFORE_ID, "Before", before)):
         file, day = date["file"], str(date["date"] or "")[:DAY]
-        if file is None or (is_elsewhere(file) and redact(file) != file):
+        if file is None or HIDDEN in redact(file):
             continue
-        with readable(file), rasterio.open(file) as image:
-            count, crs = image.count, image.crs
         yield MapLayer(
             id=layer,
             name=f"{name} {day}".strip(),
             kind="raster",
             source=_relative(file, place),
-            crs=None if crs is None else CRS.from_user_input(crs),
-            style=[image_pipe(date["bands"], date["limits"])] if max(date["bands"]) <= count else [],
+            crs=None if date["crs"] is None else CRS.from_user_input(date["crs"]),
+            style=[image_pipe(date["bands"], date["limits"])] if date["bands"] else [],
         )
 
 

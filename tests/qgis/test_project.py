@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geochange
-from geochange.pipeline.qgis_project import add_review
+from geochange.pipeline.qgis_project import add_review, project_of
 from geochange.polygons.features import SCHEMA
 from geochange.qgis.form import ALIASES, EDITED, HIDDEN
 from geochange.qgis.raster_style import image_pipe, probability_pipe
 from geochange.qgis.style import SCORE_COLOURS, STATUS_COLOURS
+from geochange.redaction import plain
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
 
@@ -171,3 +172,36 @@ def test_one_band_is_drawn_in_grey():
     renderer = image_pipe([4], [(2.5, 7.0)]).find("rasterrenderer")
     assert (renderer.get("type"), renderer.get("grayBand")) == ("singlebandgray", "4")
     assert [renderer.findtext(f"contrastEnhancement/{name}Value") for name in ("min", "max")] == ["2.5", "7"]
+
+
+def test_an_image_with_a_palette_keeps_its_own_colours(tmp_path):
+    paths = []
+    for name in ("before", "after"):
+        with rasterio.open(SAMPLE / f"{name}.tif") as source:
+            values = source.read(1)[:256, :256] // 16
+        paths.append(tmp_path / f"{name}.tif")
+        profile = {"driver": "GTiff", "width": 256, "height": 256, "count": 1, "dtype": "uint8"}
+        with rasterio.open(paths[-1], "w", **profile) as target:
+            target.write(values, 1)
+            target.write_colormap(1, {value: (16 * value, 255 - 16 * value, value, 255) for value in range(16)})
+    run = geochange.detect(*paths, tmp_path / "out")
+    layers = layers_of(run.folder / "changes.qgs")
+    assert layers["After"].find("pipe") is None
+    assert layers["Probability"].find("pipe") is not None
+
+
+def test_an_address_with_a_signature_is_no_layer(run):
+    record = json.loads((run.folder / "run.json").read_text())
+    for file in ("/vsicurl/https://host/a.tif?sig=secret", "/vsicurl?pc_url_signing=yes&url=https://host/a.tif"):
+        for each in record["scene"]["shown"]:
+            each["file"] = file
+        text = project_of(run.folder, run.folder, record)
+        again = project_of(run.folder, run.folder, plain(record))
+        assert text == again
+        assert "host" not in text
+
+
+def test_a_file_in_a_bucket_is_named_as_gdal_names_it(run):
+    record = json.loads((run.folder / "run.json").read_text())
+    record["scene"]["shown"][0]["file"] = "/vsis3/bucket/before.tif"
+    assert "<datasource>/vsis3/bucket/before.tif</datasource>" in project_of(run.folder, run.folder, record)
