@@ -3,16 +3,16 @@
 Registration leaves a pixel here and there, roofs and crowns lean, and light falls from another side. So each pixel of
 one date is compared with all pixels of the other that lie up to some pixels away, and the least squared distance
 counts. Both dates are taken in turn as the one to explain, and the larger of the two results counts: a path that is
-there at one date only is then a change, although each pixel beside it has its like at the other date. Last, a pixel
-counts as much as the largest around it, as far as the tolerance goes, and at most as much as it did without, so that
-changes that are left keep their outlines.
+there at one date only is then a change, although each pixel beside it has its like at the other date. Last, what is
+left grows back, as far as the tolerance goes, into pixels around it that counted as much without: a geodesic dilation,
+so that changes keep their outlines.
 
 Whether a pair is to be taken with tolerance is seen by how much each further pixel explains. What lies a little
 elsewhere, or is lit from another side, is explained by the first pixels, and the third adds next to nothing. Where each
 pixel explains as much as the one before it, changes are just small, or textures alike by chance, as rivers at 30 m.
 
 Where the third pixel still adds something, shadows and seams are wider than the tolerance, and leave strips. These go
-by an opening: what is left must fill a square of three pixels before it grows to its outline.
+by an opening: what is left must fill a square of three pixels. What it cuts off real changes grows back from further.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ LEAST_SHARE = 0.02  # of the changed pixels that the first pixel explains
 FADING = 0.5  # share of it that the third may explain of what is left
 STILL = 0.035  # share of what is left that the third explains, from which strips are left
 OPENING = 3  # pixels per side of the square that what is left has to fill then
+FURTHER_BACK = 3  # times as far what is left grows after it: hedges and the like are whole again
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Tolerance:
     @property
     def growth(self) -> int:
         """Pixels by which what is left grows to its outline."""
-        return self.pixels + self.strips
+        return self.pixels * (FURTHER_BACK if self.strips else 1)
 
     @property
     def reach(self) -> int:
@@ -152,9 +153,10 @@ def unexplained(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, 
 
 
 def _grown(left: Floats, statistic: Floats, growth: int) -> Floats:
-    """(y, x) the largest up to so many pixels away, and no more than the statistic."""
-    found: Floats = np.minimum(maximum_filter(left, 2 * growth + 1, mode="nearest"), statistic)
-    return found
+    """(y, x) what is left, dilated so many times by a pixel to all sides, each time under the statistic."""
+    for _ in range(growth):
+        left = np.minimum(maximum_filter(left, 3, mode="nearest"), statistic)
+    return left
 
 
 def _framed(parts: Floats, valid: Bools, margin: int) -> Floats:

@@ -30,7 +30,7 @@ SEEN = arrays(bool, (2, *SHAPE))
 
 
 def by_hand(before, after, statistic, valid, radius, strips=False):
-    """The largest around each pixel of the least over windows at both dates, pixel by pixel."""
+    """The least over windows at both dates, pixel by pixel, grown back under the statistic."""
     least = statistic.copy()
     for row, col in np.ndindex(SHAPE):
         window = [
@@ -45,7 +45,9 @@ def by_hand(before, after, statistic, valid, radius, strips=False):
         least[row, col] = max(found) if valid[:, row, col].all() else 0
     if strips:  # the largest, of the squares around a pixel, of their smallest values
         least = maximum_filter(minimum_filter(least, 3, mode="nearest"), 3, mode="nearest")
-    return np.minimum(maximum_filter(least, 2 * (radius + strips) + 1, mode="nearest"), statistic)
+    for _ in range(3 * radius if strips else radius):
+        least = np.minimum(maximum_filter(least, 3, mode="nearest"), statistic)
+    return least
 
 
 @given(parts=VALUES, valid=SEEN, radius=st.integers(1, 3), strips=st.booleans())
