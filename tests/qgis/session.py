@@ -20,7 +20,9 @@ from qgis.core import (  # noqa: E402
     QgsSettings,
     QgsVectorLayer,
 )
+from qgis.gui import QgsMapCanvas  # noqa: E402
 from qgis.PyQt import sip  # noqa: E402
+from qgis.PyQt.QtWidgets import QMainWindow  # noqa: E402
 
 
 class Recorded(QgsProcessingFeedback):
@@ -162,14 +164,33 @@ class Window:
     """What a plugin asks of QGIS's window."""
 
     def __init__(self):
-        self.pages, self.added = [], 0
+        self.pages, self.icons, self.entries, self.docks = [], [], [], []
+        self.registerOptionsWidgetFactory, self.unregisterOptionsWidgetFactory = self.pages.append, self.pages.remove
+        self.addToolBarIcon, self.removeToolBarIcon = self.icons.append, self.icons.remove
+        self.window, self.canvas = QMainWindow(), QgsMapCanvas()
 
-    def registerOptionsWidgetFactory(self, factory):
-        self.pages.append(factory)
-        self.added += 1
+    def mainWindow(self):
+        return self.window
 
-    def unregisterOptionsWidgetFactory(self, factory):
-        self.pages.remove(factory)
+    def mapCanvas(self):
+        return self.canvas
+
+    def addPluginToMenu(self, menu, action):
+        self.entries.append((menu, action))
+
+    def removePluginMenu(self, menu, action):
+        self.entries.remove((menu, action))
+
+    def addDockWidget(self, area, dock):
+        self.docks.append(dock)
+        self.window.addDockWidget(area, dock)
+
+    def removeDockWidget(self, dock):
+        self.docks.remove(dock)
+        self.window.removeDockWidget(dock)
+
+    def counts(self):
+        return [len(each) for each in (self.pages, self.icons, self.entries, self.docks)]
 
 
 def window():
@@ -179,9 +200,13 @@ def window():
     iface, registry = Window(), QgsApplication.processingRegistry()
     plugin = classFactory(iface)
     plugin.initGui()
-    there = [registry.providerById("geochange") is not None, len(iface.pages)]
+    before = iface.counts()
+    plugin.action.setChecked(True)  # as a click on the button does
+    there = [registry.providerById("geochange") is not None, *iface.counts()]
+    title = iface.docks[0].windowTitle()
     plugin.unload()
-    return {"there": there, "left": [registry.providerById("geochange") is not None, len(iface.pages)]}
+    left = [registry.providerById("geochange") is not None, *iface.counts()]
+    return {"before": before, "there": there, "title": title, "left": left}
 
 
 ACTIONS = {each.__name__: each for each in (describe, detect, load, words, page, window)}

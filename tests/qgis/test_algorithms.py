@@ -281,7 +281,11 @@ def test_results_are_left_alone_where_that_is_wanted(inside, tmp_path, pair):
 
 
 def test_with_a_window_a_page_is_added_and_all_is_taken_away_again(inside):
-    assert inside("window") == {"there": [True, 1], "left": [False, 0]}
+    found = inside("window")
+    assert found["before"] == [1, 1, 1, 0]  # page, icon, entry of the menu; the dock comes when it is asked for
+    assert found["there"] == [True, 1, 1, 1, 1]
+    assert found["title"] == "Review of changes"
+    assert found["left"] == [False, 0, 0, 0, 0]
 
 
 def detect(pair):
