@@ -74,7 +74,7 @@ def file_name(text: str) -> str:
     Law: the name of a name is the name itself.
     """
     name = _FORBIDDEN.sub("_", text)
-    name = re.sub(r"[. ]$", "_", name) or "_"
+    name = re.sub(r"[. ]+$", "_", name) or "_"
     return f"_{name}" if _DEVICES.fullmatch(name) else name
 
 

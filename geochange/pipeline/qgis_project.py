@@ -22,7 +22,7 @@ from geochange.probability.raster import ScoreRaster, open_scores
 from geochange.qgis.project import Bounds, MapLayer, Project, project_document, style_parts
 from geochange.qgis.raster_style import image_pipe, probability_pipe, probability_style
 from geochange.qgis.style import CLASS_COLOURS, LOOKED_THROUGH, change_style, kind_style, status_style
-from geochange.redaction import HIDDEN, redact
+from geochange.redaction import HIDDEN, plain, redact
 from geochange.review.gis_view import NAME as VIEW
 from geochange.scenes.pairing import Scene
 from geochange.scenes.scene import readable
@@ -96,12 +96,14 @@ def _bands_of(source: Source, positions: Sequence[int]) -> list[int]:
 def write_project(folder: Path, place: Path, record: Mapping[str, Any]) -> list[str]:
     """Write the project of a run, and the style of its probabilities; return their names.
 
+    Neither holds a secret that the record may hold.
+
     Args:
         folder: holds the run's files, and takes these.
         place: where the folder's files will lie: paths are relative to it.
         record: of the run.
     """
-    threshold = _number(record["threshold"])
+    record, threshold = plain(record), _number(record["threshold"])
     write_whole(folder / PROBABILITY_STYLE, probability_style(threshold).encode())
     write_whole(folder / PROJECT, project_of(folder, place, record).encode())
     return [PROJECT, PROBABILITY_STYLE]
