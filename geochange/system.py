@@ -50,7 +50,7 @@ if sys.platform == "win32":
             _call_at_lock(descriptor, msvcrt.LK_UNLCK)
         finally:
             os.close(descriptor)  # an open file cannot be removed
-        with suppress(PermissionError):
+        with suppress(PermissionError):  # the next one that waits for the lock has opened it, and removes it
             path.unlink(missing_ok=True)
 
     def _is_at(descriptor: int, path: Path) -> bool:
@@ -89,7 +89,7 @@ if sys.platform == "win32":
             except PermissionError as error:
                 if attempt == REPLACE_ATTEMPTS:
                     raise OutputInTheWay(f"{target} is held open by a program; close it there, run again") from error
-                with suppress(OSError):
+                with suppress(OSError):  # the next attempt fails, and says why
                     target.chmod(target.stat().st_mode | stat.S_IWRITE)  # what is read-only cannot be replaced
                 time.sleep(0.1 * attempt)
 

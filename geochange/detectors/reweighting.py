@@ -119,9 +119,9 @@ def consistency_factor(freedom: int) -> float:
 def excess_spread(statistic: Floats, freedom: int) -> float:
     """Return by how much the statistic of most pixels exceeds chi-square, at least 1.
 
-    Weights settle on the stillest cover where others differ by more, and may collapse onto a few pixels. So the median
-    of what Otsu's split leaves below it is brought to that of chi-square, as the median absolute deviation is to that
-    of normal data. Where nothing but noise differs that median is less, and the statistic stays as it is.
+    Weights converge on the least variable cover where others differ by more, and may collapse onto a few pixels. So the
+    median of what Otsu's split leaves below it is brought to that of chi-square, as the median absolute deviation is to
+    that of normal data. Where nothing but noise differs that median is less, and the statistic stays as it is.
 
     Args:
         statistic: (n,) of pixels.

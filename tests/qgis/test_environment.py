@@ -47,8 +47,8 @@ def executable(path, text="#!/bin/sh\necho geochange 9.8.7\n"):
 
 
 def test_variables_of_qgis_are_left_out_and_others_kept():
-    kept = clean_variables({**OF_QGIS, "HOME": "/home/me", "Pythonhome": "x", "GDAL_CACHEMAX": "512"})
-    assert {"HOME": "/home/me", "GDAL_CACHEMAX": "512"}.items() <= kept.items()
+    kept = clean_variables({**OF_QGIS, "HOME": "home", "Pythonhome": "x", "GDAL_CACHEMAX": "512"})
+    assert {"HOME": "home", "GDAL_CACHEMAX": "512"}.items() <= kept.items()
     assert not {name.upper() for name in kept} & set(FOREIGN)
     assert set(OF_QGIS) <= set(FOREIGN)
     assert kept["PYTHONUTF8"] == "1"
