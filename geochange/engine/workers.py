@@ -142,7 +142,7 @@ class Workers:
                 return told
 
     def tell(self, function: Callable[[], None]) -> None:
-        """Have all workers call a function that are there now, and wait for them; nothing depends on what they answer."""
+        """Have all workers that are there now call a function, and wait for them; answers and errors do not matter."""
         with suppress(OSError, ValueError):  # of a scheduler or a worker that is gone
             self.client.run(function, on_error="ignore")
 
