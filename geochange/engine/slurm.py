@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import ceil
 from typing import Any
@@ -109,8 +109,9 @@ class _Jobs:
 
     def __init__(self, cluster: Any, number: int, notice: Callable[[str], None]) -> None:
         self.cluster, self.number, self.notice = cluster, number, notice
-        self._started: set[str] = set()  # jobs of which a worker was there
-        self._lost: set[str] = set()  # of these, which had none when last looked at
+        self._came = _arrivals()
+        cluster.scheduler.add_plugin(self._came)
+        self._lost: set[str] = set()  # jobs that had workers, and none when last looked at
         self._left = asyncio.Event()
 
     async def complete(self) -> None:
@@ -143,13 +144,11 @@ class _Jobs:
 
         jobs = self.cluster.workers
         there = [str(worker["name"]) for worker in self.cluster.scheduler_info["workers"].values()]
-        with_workers = {job for job in jobs if any(name == job or name.startswith(f"{job}-") for name in there)}
-        self._started = (self._started & set(jobs)) | with_workers
-        lost = self._started - with_workers
+        lost = _jobs_of(self._came.names, jobs) - _jobs_of(there, jobs)
         over = {job for job in jobs if jobs[job].status != Status.running} | (lost & self._lost)
         self._lost = lost - over
         for job in over:
-            self._started.discard(job)
+            self._came.names -= {name for name in self._came.names if _jobs_of([name], [job])}
             self.cluster.worker_spec.pop(job, None)
             if (ended := jobs.pop(job, None)) is not None:
                 await ended.close()
@@ -157,6 +156,25 @@ class _Jobs:
             await self.complete()
         except (RuntimeError, ValueError, OSError) as error:
             self.notice(f"Slurm takes no job in place of one that ended; asking again: {_in_a_line(error)}")
+
+
+def _arrivals() -> Any:
+    """Return what notes the name of every worker that comes, also of one that is gone before anybody looks."""
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    class Arrivals(SchedulerPlugin):  # type: ignore[misc,unused-ignore]
+        def __init__(self) -> None:
+            self.names: set[str] = set()
+
+        def add_worker(self, scheduler: Any, worker: str) -> None:
+            self.names.add(str(scheduler.workers[worker].name))
+
+    return Arrivals()
+
+
+def _jobs_of(workers: Iterable[str], jobs: Iterable[str]) -> set[str]:
+    """Return the jobs that these workers are of; each is named after its job."""
+    return {job for job in jobs if any(name == job or name.startswith(f"{job}-") for name in workers)}
 
 
 def _in_a_line(error: Exception) -> str:

@@ -196,11 +196,12 @@ def test_what_slurm_says_of_a_job_that_it_does_not_take_is_told(slurm):
         pass
 
 
-def test_a_job_that_ends_is_replaced_also_where_slurm_refuses_one_at_first(slurm):
+@pytest.mark.parametrize("between_looks", ["200ms", "5s"])  # in 5 s workers come and are gone unseen
+def test_a_job_that_ends_is_replaced_also_where_slurm_refuses_one_at_first(slurm, between_looks):
     notices = []
     options = ClusterOptions(queue="slurm", workers=2, wait_workers="5m")
     with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "200ms"}),
+        dask.config.set({"distributed.deploy.lost-worker-timeout": between_looks}),
         open_crew(options, notices.append) as crew,
     ):
         wait_until(lambda: crew.workers.look(now=True) or crew.size == 2, SLOW)

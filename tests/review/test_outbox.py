@@ -9,6 +9,7 @@ from geochange.review.store import read_actions
 from tests.review import test_page, test_together
 from tests.review.conftest import serve
 from tests.review.test_server import SQUARE
+from tests.review.test_tools import begin_tool
 
 WAIT, tally = test_page.WAIT, test_page.tally
 browser, page = test_page.browser, test_page.page
@@ -101,8 +102,7 @@ def test_an_outline_that_cannot_be_can_be_corrected(page, served):
     number = int(told["items"][0]["key"])
     page.locator("#tally", has_text="1 kept").wait_for(timeout=WAIT)
     go_to(page, number)
-    page.keyboard.press("e")
-    page.locator("#tool", has_text="Corners").wait_for(timeout=WAIT)
+    begin_tool(page, "e", "Corners")
     page.keyboard.press("Enter")
     for _ in range(6):
         page.keyboard.press("Shift+ArrowRight")
@@ -113,8 +113,7 @@ def test_an_outline_that_cannot_be_can_be_corrected(page, served):
     page.wait_for_timeout(500)
     before = served.get(f"/api/changes/{number}")["area_px"]
     page.keyboard.press("Escape")
-    page.keyboard.press("e")
-    page.locator("#tool", has_text="Corners").wait_for(timeout=WAIT)
+    begin_tool(page, "e", "Corners")
     page.keyboard.press("Enter")
     page.keyboard.press("Shift+ArrowUp")
     page.keyboard.press("Enter")

@@ -11,7 +11,7 @@ from PIL import Image
 from geochange.review.store import read_actions
 from tests.review import test_page, test_tools
 from tests.review.test_server import SQUARE
-from tests.review.test_tools import shapes_of
+from tests.review.test_tools import begin_tool, shapes_of
 
 WAIT, tally = test_page.WAIT, test_page.tally
 browser, page, close = test_page.browser, test_page.page, test_tools.close
@@ -129,7 +129,7 @@ def test_an_outline_that_came_second_is_not_lost(close, served, theirs, key):
     close.keyboard.press("Enter")
     close.locator("#change h2", has_text=f"Change {number}").wait_for(timeout=WAIT)
     close.wait_for_timeout(500)
-    close.keyboard.press("e")
+    begin_tool(close, "e", "Corners")
     close.keyboard.press("Enter")  # takes the first corner
     close.keyboard.press("Shift+ArrowLeft")
     after = {"geometry": [[[10, 20], [80, 20], [80, 60], [10, 60], [10, 20]]]} if theirs == "reshape" else None

@@ -44,6 +44,11 @@ def wait_until_saved(page, text):
     page.locator("#change h2").wait_for(timeout=WAIT)
 
 
+def begin_tool(page, key, name):
+    page.keyboard.press(key)
+    page.locator("#tool", has_text=name).wait_for(timeout=WAIT)
+
+
 @pytest.fixture
 def close(page, served):
     """The page at full scale, at a change in the middle of the scene."""
@@ -129,7 +134,7 @@ def test_all_of_it_by_the_keyboard_alone(close, served):
         close.locator("#saved", has_text="all saved").wait_for(timeout=WAIT)
         return shapes_of(served)
 
-    close.keyboard.press("e")
+    begin_tool(close, "e", "Corners")
     corner = shapely.get_coordinates(square)[0]
     moved = changed_by("Enter", *["ArrowLeft"] * 5, "Enter")[number][0]
     assert moved.area != square.area

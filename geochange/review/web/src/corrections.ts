@@ -53,11 +53,15 @@ export class Corrections {
     const { current, several } = this.standing;
     if (!CORRECTING.includes(tool)) return this.begin(tool, []);
     if (current === null || several.length > 0) return this.standing.say("choose one change first");
-    const rings = await this.marks.rings();
-    if (this.standing.current !== current) return;
-    if (rings === null) return this.standing.say("this change has several parts; it cannot be corrected here");
     this.id = this.index.ids[current];
-    this.begin(tool, rings);
+    if (tool !== "vertices") this.begin(tool, []); // clicks count from now on; only corners need the outline
+    const rings = await this.marks.rings();
+    if (this.standing.current !== current || (tool !== "vertices" && this.tools.tool !== tool)) return;
+    if (rings === null) {
+      this.leave();
+      return this.standing.say("this change has several parts; it cannot be corrected here");
+    }
+    if (tool === "vertices") this.begin(tool, rings);
   }
 
   private begin(tool: Tool, rings: Rings): void {
