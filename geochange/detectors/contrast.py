@@ -145,7 +145,7 @@ class TolerantOptions:
 
     shift_tolerance: int | None = None
     """Pixels by which a place may lie elsewhere at the other date without having changed; none: what the pair speaks
-    for, 0 or 2."""
+    for, 0 or 2 to 4."""
 
     def __post_init__(self) -> None:
         if self.shift_tolerance is not None and not 0 <= self.shift_tolerance <= MOST:
@@ -216,7 +216,7 @@ def with_tolerance(
     look = partial(explained_block, contrast=contrast, changes=posterior.even_statistic, every=every)
     explained = total_counts(blocks(look, MARGIN))
     pixels = explained.pixels if wanted is None else wanted
-    return replace(contrast, tolerance=Tolerance(pixels, quiet, explained.shares, explained.strips and pixels > 0))
+    return replace(contrast, tolerance=Tolerance(pixels, quiet, explained.shares))
 
 
 def fitted_contrast(

@@ -3,23 +3,22 @@
 Registration leaves a pixel here and there, roofs and crowns lean, and light falls from another side. So each pixel of
 one date is compared with all pixels of the other that lie up to some pixels away, and the least squared distance
 counts. Both dates are taken in turn as the one to explain, and the larger of the two results counts: a path that is
-there at one date only is then a change, although each pixel beside it has its like at the other date. Last, what is
-left grows back, as far as the tolerance goes, into pixels around it that counted as much without: a geodesic dilation,
-so that changes keep their outlines.
+there at one date only is then a change, although each pixel beside it has its like at the other date. What is left
+and too narrow to hold a square of three pixels is what shadows leave that fell elsewhere by more: it is compared with
+pixels up to four times as far away. Last, what is left grows back into pixels around it that counted as much without: a
+geodesic dilation, so that changes keep their outlines.
 
-Whether a pair is to be taken with tolerance is seen by how much each further pixel explains. What lies a little
-elsewhere, or is lit from another side, is explained by the first pixels, and the third adds next to nothing. Where each
-pixel explains as much as the one before it, changes are just small, or textures alike by chance, as rivers at 30 m.
-
-Where the third pixel still adds something, shadows and seams are wider than the tolerance, and leave strips. These go
-by an opening: what is left must fill a square of three pixels. What it cuts off real changes grows back from further.
+Whether a pair is to be taken with tolerance, and with how much, is seen by how much each further pixel explains. What
+lies elsewhere, or is lit from another side, is explained by the first pixels, and those beyond add next to nothing.
+Where each pixel explains about as much as the one before it, changes are just small, or textures alike by chance, as
+rivers at 30 m.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from math import isqrt
 from operator import add
 from typing import Any
@@ -30,7 +29,7 @@ from scipy.ndimage import grey_opening, maximum_filter
 from geochange.arrays import Bools, Floats, Ints
 from geochange.scenes.grid import Tile
 
-USUAL, FURTHER = 2, 3
+FEWEST, LARGEST, FURTHER = 2, 4, 5
 """Pixels of tolerance where a pair is to be taken with it, and those that are looked at."""
 
 MOST = 5
@@ -43,12 +42,13 @@ CHUNK = 1 << 14  # pixels at once: few enough for the cache
 SAMPLE = 4_000_000  # pixels, at least, that are looked at where the scene has more
 SQUARE = 64  # pixels per side of the parts that are looked at
 MARGIN = FURTHER + 1  # pixels that a part needs on each side
-FEWEST = 100  # changed pixels from which their share says anything
+ENOUGH = 100  # changed pixels from which their share says anything
 LEAST_SHARE = 0.02  # of the changed pixels that the first pixel explains
-FADING = 0.5  # share of it that the third may explain of what is left
-STILL = 0.035  # share of what is left that the third explains, from which strips are left
-OPENING = 3  # pixels per side of the square that what is left has to fill then
-FURTHER_BACK = 3  # times as far what is left grows after it: hedges and the like are whole again
+FADING = 0.4  # of the largest share, to which a later one falls where things lie elsewhere
+STILL = 0.03  # share of what is left that one pixel more may explain by chance
+WIDE = 3  # pixels per side of the square that a wide change holds
+NARROW_FURTHER = 4  # times as far as others are narrow changes compared
+BACK = 2  # times as far as the tolerance what is left grows
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,10 @@ class Fading:
     @property
     def pixels(self) -> int:
         """The pixels of tolerance that this speaks for."""
-        first, *_, last = self.shares
-        return 0 if self.left[0] < FEWEST or first < LEAST_SHARE or last > FADING * first else USUAL
-
-    @property
-    def strips(self) -> bool:
-        """Whether the tolerance that this speaks for leaves strips of what is wider."""
-        return self.pixels > 0 and self.shares[-1] >= STILL
+        shares = self.shares
+        if self.left[0] < ENOUGH or shares[0] < LEAST_SHARE or min(shares[FEWEST:]) > FADING * max(shares):
+            return 0
+        return next((pixels for pixels in range(FEWEST, LARGEST) if shares[pixels] <= STILL), LARGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +84,21 @@ class Tolerance:
     explained: tuple[float, ...] | None = None
     """Share of the changed pixels that the first pixel explains, and each further one of what is left; None where it
     was not measured."""
-    strips: bool = False
-    """Whether strips that are narrower than `OPENING` pixels go too."""
+
+    @property
+    def furthest(self) -> int:
+        """Pixels up to which what is narrow is compared."""
+        return NARROW_FURTHER * self.pixels
 
     @property
     def growth(self) -> int:
         """Pixels by which what is left grows to its outline."""
-        return self.pixels * (FURTHER_BACK if self.strips else 1)
+        return BACK * self.pixels
 
     @property
     def reach(self) -> int:
         """Pixels on each side that a statistic depends on."""
-        return self.pixels + self.growth + (OPENING - 1) * self.strips if self.pixels else 0
+        return max(self.furthest, self.pixels + WIDE - 1) + self.growth if self.pixels else 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, from which the same tolerance is made."""
@@ -108,7 +108,7 @@ class Tolerance:
     def from_json(cls, saved: Mapping[str, Any]) -> Tolerance:
         """Read what `to_json` returned."""
         explained = saved["explained"]
-        return cls(saved["pixels"], saved["quiet"], None if explained is None else tuple(explained), saved["strips"])
+        return cls(saved["pixels"], saved["quiet"], None if explained is None else tuple(explained))
 
 
 NO_TOLERANCE = Tolerance()
@@ -127,29 +127,46 @@ def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, tol
     Returns:
         (y, x) float32, nowhere more than the statistic.
     """
-    left = unexplained(halves, statistic, valid, tolerance.pixels, tolerance.quiet)
-    if tolerance.strips:
-        lowest = np.minimum(left, np.float32(tolerance.quiet))
-        left = np.maximum(grey_opening(left, OPENING, mode="nearest"), lowest)
-    return _grown(left, statistic, tolerance.growth)
+    quiet = np.float32(tolerance.quiet)
+    (left,) = unexplained(halves, statistic, valid, [tolerance.pixels], tolerance.quiet)
+    wide, low = grey_opening(left, WIDE, mode="nearest") > quiet, np.minimum(left, quiet)
+    (far,) = unexplained(halves, np.where(wide, low, left), valid, [tolerance.furthest], tolerance.quiet)
+    return _grown(np.where(wide, left, far), statistic, tolerance.growth)
 
 
-def unexplained(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, radius: int, quiet: float) -> Floats:
-    """(y, x) what neighbours up to so many pixels away leave of the statistic, each pixel by itself; see `tolerant`."""
+def unexplained(
+    halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, radii: Sequence[int], quiet: float
+) -> list[Floats]:
+    """(y, x) what neighbours up to so many pixels away leave of the statistic, for each of several rising radii.
+
+    Each pixel by itself; see `tolerant`.
+    """
     rows, cols = np.nonzero(statistic > quiet)
-    width = statistic.shape[1] + 2 * radius
-    before, after = (_framed(date, seen, radius) for date, seen in zip(halves, valid, strict=True))
-    steps = [row * width + col for row in range(-radius, radius + 1) for col in range(-radius, radius + 1)]
-    least = statistic.copy()
+    margin = radii[-1]
+    width = statistic.shape[1] + 2 * margin
+    before, after = (_framed(date, seen, margin) for date, seen in zip(halves, valid, strict=True))
+    rings = [[row * width + col for row, col in ring(*ends)] for ends in pairwise([-1, *radii])]
+    left = [statistic.copy() for _ in radii]
     for start in range(0, len(rows), CHUNK):
-        part = slice(start, start + CHUNK)
-        places = (rows[part] + radius) * width + cols[part] + radius
-        with np.errstate(over="ignore", invalid="ignore"):  # of what no sensor measures
-            first, second = _nearest(before, after, places, steps), _nearest(after, before, places, steps)
-        np.maximum(first, second, out=first)
-        least[rows[part], cols[part]] = np.maximum(first, np.float32(quiet), out=first)
-    least[~valid.all(axis=0)] = 0  # so that they are not the largest around a pixel
-    return least
+        part = rows[start : start + CHUNK], cols[start : start + CHUNK]
+        places = (part[0] + margin) * width + part[1] + margin
+        one, other = np.full((2, len(places)), np.inf, np.float32)
+        for steps, target in zip(rings, left, strict=True):
+            with np.errstate(over="ignore", invalid="ignore"):  # of what no sensor measures
+                _approach(one, before, after, places, steps)
+                _approach(other, after, before, places, steps)
+            explained = np.minimum(np.maximum(one, other), target[part])
+            target[part] = np.maximum(explained, np.float32(quiet))
+    for target in left:
+        target[~valid.all(axis=0)] = 0  # so that they are not the largest around a pixel
+    return left
+
+
+def ring(inner: int, outer: int) -> Iterator[tuple[int, int]]:
+    """Yield steps along rows and columns, of which the longer one has more than `inner` pixels, and `outer` at most."""
+    for row, col in product(range(-outer, outer + 1), repeat=2):
+        if max(abs(row), abs(col)) > inner:
+            yield row, col
 
 
 def _grown(left: Floats, statistic: Floats, growth: int) -> Floats:
@@ -166,10 +183,9 @@ def _framed(parts: Floats, valid: Bools, margin: int) -> Floats:
     return framed.reshape(len(parts), -1)
 
 
-def _nearest(explained: Floats, other: Floats, places: Ints, steps: list[int]) -> Floats:
-    """(n,) least squared distance of pixels of one date, (k, all), to those of the other that lie some steps away."""
+def _approach(least: Floats, explained: Floats, other: Floats, places: Ints, steps: list[int]) -> None:
+    """Lower (n,) least squared distances of pixels of one date, (k, all), to those of the other some steps away."""
     own = explained[:, places]
-    least = np.full(len(places), np.inf, np.float32)
     near, distance, moved = np.empty_like(least), np.empty_like(least), np.empty_like(places)
     for step in steps:
         np.add(places, step, out=moved)
@@ -180,7 +196,6 @@ def _nearest(explained: Floats, other: Floats, places: Ints, steps: list[int]) -
             near *= near
             distance += near
         np.fmin(least, distance, out=least)  # of what overflows nothing is known
-    return least
 
 
 def sample_squares(tile: Tile, every: int) -> Iterator[Tile]:
@@ -212,6 +227,6 @@ def explained_in(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools,
     """
     unchanged, seen = float(np.nextafter(np.float32(changes), np.float32(0))), valid.all(axis=0)
     inner = (slice(MARGIN, -MARGIN),) * 2
-    left = [unexplained(halves, statistic, valid, radius, unchanged) for radius in range(1, FURTHER + 1)]
+    left = unexplained(halves, statistic, valid, range(1, FURTHER + 1), unchanged)
     found = [statistic, *(_grown(each, statistic, 1) for each in left)]
     return Fading(tuple(int(((each >= changes) & seen)[inner].sum()) for each in found))
