@@ -24,9 +24,8 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import grey_opening, maximum_filter
 
-from geochange.arrays import Bools, Floats, Ints
+from geochange.arrays import Array, Bools, Floats, Ints
 from geochange.scenes.grid import Tile
 
 FEWEST, LARGEST, FURTHER = 2, 4, 5
@@ -46,7 +45,6 @@ ENOUGH = 100  # changed pixels from which their share says anything
 LEAST_SHARE = 0.02  # of the changed pixels that the first pixel explains
 FADING = 0.4  # of the largest share, to which a later one falls where things lie elsewhere
 STILL = 0.03  # share of what is left that one pixel more may explain by chance
-WIDE = 3  # pixels per side of the square that a wide change holds
 NARROW_FURTHER = 4  # times as far as others are narrow changes compared
 BACK = 2  # times as far as the tolerance what is left grows
 
@@ -98,7 +96,7 @@ class Tolerance:
     @property
     def reach(self) -> int:
         """Pixels on each side that a statistic depends on."""
-        return max(self.furthest, self.pixels + WIDE - 1) + self.growth if self.pixels else 0
+        return self.furthest + self.growth
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, from which the same tolerance is made."""
@@ -129,7 +127,7 @@ def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, tol
     """
     quiet = np.float32(tolerance.quiet)
     (left,) = unexplained(halves, statistic, valid, [tolerance.pixels], tolerance.quiet)
-    wide, low = grey_opening(left, WIDE, mode="nearest") > quiet, np.minimum(left, quiet)
+    wide, low = _around(np.logical_or, _around(np.logical_and, left > quiet)), np.minimum(left, quiet)
     (far,) = unexplained(halves, np.where(wide, low, left), valid, [tolerance.furthest], tolerance.quiet)
     return _grown(np.where(wide, left, far), statistic, tolerance.growth)
 
@@ -172,8 +170,19 @@ def ring(inner: int, outer: int) -> Iterator[tuple[int, int]]:
 def _grown(left: Floats, statistic: Floats, growth: int) -> Floats:
     """(y, x) what is left, dilated so many times by a pixel to all sides, each time under the statistic."""
     for _ in range(growth):
-        left = np.minimum(maximum_filter(left, 3, mode="nearest"), statistic)
+        left = np.minimum(_around(np.maximum, left), statistic)
     return left
+
+
+def _around(join: np.ufunc, values: Array) -> Array:
+    """(y, x) what a function makes of each pixel and of those of its eight neighbours that there are."""
+    for axis in (0, 1):
+        joined = values.copy()
+        here, there = joined.swapaxes(0, axis), values.swapaxes(0, axis)
+        join(here[1:], there[:-1], out=here[1:])
+        join(here[:-1], there[1:], out=here[:-1])
+        values = joined
+    return values
 
 
 def _framed(parts: Floats, valid: Bools, margin: int) -> Floats:
@@ -228,5 +237,6 @@ def explained_in(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools,
     unchanged, seen = float(np.nextafter(np.float32(changes), np.float32(0))), valid.all(axis=0)
     inner = (slice(MARGIN, -MARGIN),) * 2
     left = unexplained(halves, statistic, valid, range(1, FURTHER + 1), unchanged)
-    found = [statistic, *(_grown(each, statistic, 1) for each in left)]
-    return Fading(tuple(int(((each >= changes) & seen)[inner].sum()) for each in found))
+    changed = statistic >= changes
+    found = [changed, *(changed & _around(np.logical_or, each >= changes) for each in left)]
+    return Fading(tuple(int((each & seen)[inner].sum()) for each in found))
