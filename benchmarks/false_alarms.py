@@ -3,7 +3,7 @@
     python benchmarks/false_alarms.py OUT [--side 1024] [--detector NAME] [--remove-local-shift]
 
 Ten scenes were looked at while the steps were made, three show where they end, and nineteen were searched once, with
-the steps as they are. The scenes differ in seed, sun, season, towns and in how far the second image is bent; they are made in
+the steps as they are. They differ in seed, sun, season, towns and in how far the second image is bent, and are made in
 OUT, which takes half a minute each. Every scene is searched by default options, without and with each of the steps
 below. Printed for each step and scene: F1 of the pixels, precision and recall of the objects (matched one to one at an
 IoU of 0.5), and how many there are.
