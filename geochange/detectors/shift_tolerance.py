@@ -45,6 +45,7 @@ ENOUGH = 100  # changed pixels from which their share says anything
 LEAST_SHARE = 0.02  # of the changed pixels that the first pixel explains
 FADING = 0.4  # of the largest share, to which a later one falls where things lie elsewhere
 STILL = 0.03  # share of what is left that one pixel more may explain by chance
+WIDER = 0.07  # share of it from which shadows, or noise, are wider than the tolerance
 NARROW_FURTHER = 4  # times as far as others are narrow changes compared
 BACK = 2  # times as far as the tolerance what is left grows
 
@@ -82,6 +83,11 @@ class Tolerance:
     explained: tuple[float, ...] | None = None
     """Share of the changed pixels that the first pixel explains, and each further one of what is left; None where it
     was not measured."""
+
+    @property
+    def narrow_goes(self) -> bool:
+        """Whether one pixel more would still explain so much that nothing narrow can be told from it."""
+        return self.explained is not None and self.pixels < FURTHER and self.explained[self.pixels] >= WIDER
 
     @property
     def furthest(self) -> int:
@@ -127,9 +133,14 @@ def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, tol
     """
     quiet = np.float32(tolerance.quiet)
     (left,) = unexplained(halves, statistic, valid, [tolerance.pixels], tolerance.quiet)
-    wide, low = _around(np.logical_or, _around(np.logical_and, left > quiet)), np.minimum(left, quiet)
-    (far,) = unexplained(halves, np.where(wide, low, left), valid, [tolerance.furthest], tolerance.quiet)
-    return _grown(np.where(wide, left, far), statistic, tolerance.growth)
+    low = np.minimum(left, quiet)
+    if tolerance.narrow_goes:  # by an opening with a square of three pixels
+        left = np.maximum(_around(np.maximum, _around(np.minimum, left)), low)
+    else:
+        wide = _around(np.logical_or, _around(np.logical_and, left > quiet))
+        (far,) = unexplained(halves, np.where(wide, low, left), valid, [tolerance.furthest], tolerance.quiet)
+        left = np.where(wide, left, far)
+    return _grown(left, statistic, tolerance.growth)
 
 
 def unexplained(
@@ -195,16 +206,15 @@ def _framed(parts: Floats, valid: Bools, margin: int) -> Floats:
 def _approach(least: Floats, explained: Floats, other: Floats, places: Ints, steps: list[int]) -> None:
     """Lower (n,) least squared distances of pixels of one date, (k, all), to those of the other some steps away."""
     own = explained[:, places]
-    near, distance, moved = np.empty_like(least), np.empty_like(least), np.empty_like(places)
-    for step in steps:
-        np.add(places, step, out=moved)
-        distance[...] = 0
+    for start in range(0, len(steps), together := max(CHUNK // len(places), 1)):
+        moved = np.asarray(steps[start : start + together])[:, None] + places
+        near, distance = np.empty(moved.shape, np.float32), np.zeros(moved.shape, np.float32)
         for plane, values in zip(other, own, strict=True):
             np.take(plane, moved, out=near, mode="clip")
             near += values
             near *= near
             distance += near
-        np.fmin(least, distance, out=least)  # of what overflows nothing is known
+        np.fmin(least, np.fmin.reduce(distance), out=least)  # of what overflows nothing is known
 
 
 def sample_squares(tile: Tile, every: int) -> Iterator[Tile]:
