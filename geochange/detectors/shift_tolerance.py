@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise, product
 from math import isqrt
 from operator import add
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -131,29 +131,48 @@ def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, tol
     Returns:
         (y, x) float32, nowhere more than the statistic.
     """
-    quiet = np.float32(tolerance.quiet)
-    (left,) = unexplained(halves, statistic, valid, [tolerance.pixels], tolerance.quiet)
+    quiet, frames = np.float32(tolerance.quiet), Frames.around(halves, valid, tolerance.furthest)
+    (left,) = unexplained(frames, statistic, [tolerance.pixels], tolerance.quiet)
     low = np.minimum(left, quiet)
     if tolerance.narrow_goes:  # by an opening with a square of three pixels
         left = np.maximum(_around(np.maximum, _around(np.minimum, left)), low)
     else:
         wide = _around(np.logical_or, _around(np.logical_and, left > quiet))
-        (far,) = unexplained(halves, np.where(wide, low, left), valid, [tolerance.furthest], tolerance.quiet)
+        (far,) = unexplained(frames, np.where(wide, low, left), [tolerance.furthest], tolerance.quiet)
         left = np.where(wide, left, far)
     return _grown(left, statistic, tolerance.growth)
 
 
-def unexplained(
-    halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, radii: Sequence[int], quiet: float
-) -> list[Floats]:
+@dataclass(frozen=True)
+class Frames:
+    """Both dates' parts of the variates with a margin, and nothing where they hold no data."""
+
+    dates: tuple[Floats, Floats]
+    """(k, all pixels) of each date."""
+    seen: Bools
+    """(y, x), without the margin, where both dates hold data."""
+    margin: int
+
+    @classmethod
+    def around(cls, halves: tuple[Floats, Floats], valid: Bools, margin: int) -> Self:
+        """Add a margin to (k, y, x) parts, given (2, y, x) validity."""
+        inner, dates = slice(margin, -margin), []
+        for parts, seen in zip(halves, valid, strict=True):
+            rows, cols = (length + 2 * margin for length in seen.shape)
+            framed = np.full((len(parts), rows, cols), NOTHING_NEAR, np.float32)
+            np.copyto(framed[:, inner, inner], parts, where=seen)
+            dates.append(framed.reshape(len(parts), -1))
+        return cls((dates[0], dates[1]), valid[0] & valid[1], margin)
+
+
+def unexplained(frames: Frames, statistic: Floats, radii: Sequence[int], quiet: float) -> list[Floats]:
     """(y, x) what neighbours up to so many pixels away leave of the statistic, for each of several rising radii.
 
     Each pixel by itself; see `tolerant`.
     """
     rows, cols = np.nonzero(statistic > quiet)
-    margin = radii[-1]
-    width = statistic.shape[1] + 2 * margin
-    before, after = (_framed(date, seen, margin) for date, seen in zip(halves, valid, strict=True))
+    before, after = frames.dates
+    margin, width = frames.margin, statistic.shape[1] + 2 * frames.margin
     rings = [[row * width + col for row, col in ring(*ends)] for ends in pairwise([-1, *radii])]
     left = [statistic.copy() for _ in radii]
     for start in range(0, len(rows), CHUNK):
@@ -167,7 +186,7 @@ def unexplained(
             explained = np.minimum(np.maximum(one, other), target[part])
             target[part] = np.maximum(explained, np.float32(quiet))
     for target in left:
-        target[~valid.all(axis=0)] = 0  # so that they are not the largest around a pixel
+        target[~frames.seen] = 0  # so that they are not the largest around a pixel
     return left
 
 
@@ -196,25 +215,23 @@ def _around(join: np.ufunc, values: Array) -> Array:
     return values
 
 
-def _framed(parts: Floats, valid: Bools, margin: int) -> Floats:
-    """(k, n) parts of a date's pixels with a margin, and nothing where it holds no data."""
-    seen = np.where(valid, parts, np.float32(NOTHING_NEAR))
-    framed = np.pad(seen, ((0, 0), (margin, margin), (margin, margin)), constant_values=NOTHING_NEAR)
-    return framed.reshape(len(parts), -1)
-
-
 def _approach(least: Floats, explained: Floats, other: Floats, places: Ints, steps: list[int]) -> None:
     """Lower (n,) least squared distances of pixels of one date, (k, all), to those of the other some steps away."""
-    own = explained[:, places]
-    for start in range(0, len(steps), together := max(CHUNK // len(places), 1)):
-        moved = np.asarray(steps[start : start + together])[:, None] + places
-        near, distance = np.empty(moved.shape, np.float32), np.zeros(moved.shape, np.float32)
+    own, together = explained[:, places], max(CHUNK // len(places), 1)
+    shape = min(together, len(steps)), len(places)
+    moved, (near, distance) = np.empty(shape, places.dtype), np.empty((2, *shape), np.float32)
+    for start in range(0, len(steps), together):
+        batch = np.asarray(steps[start : start + together])[:, None]
+        at, there, sums = moved[: len(batch)], near[: len(batch)], distance[: len(batch)]
+        np.add(places, batch, out=at)
+        sums[...] = 0
         for plane, values in zip(other, own, strict=True):
-            np.take(plane, moved, out=near, mode="clip")
-            near += values
-            near *= near
-            distance += near
-        np.fmin(least, np.fmin.reduce(distance), out=least)  # of what overflows nothing is known
+            np.take(plane, at, out=there, mode="clip")
+            there += values
+            there *= there
+            sums += there
+        for row in sums:
+            np.fmin(least, row, out=least)  # of what overflows nothing is known
 
 
 def sample_squares(tile: Tile, every: int) -> Iterator[Tile]:
@@ -246,7 +263,7 @@ def explained_in(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools,
     """
     unchanged, seen = float(np.nextafter(np.float32(changes), np.float32(0))), valid.all(axis=0)
     inner = (slice(MARGIN, -MARGIN),) * 2
-    left = unexplained(halves, statistic, valid, range(1, FURTHER + 1), unchanged)
+    left = unexplained(Frames.around(halves, valid, FURTHER), statistic, range(1, FURTHER + 1), unchanged)
     changed = statistic >= changes
     found = [changed, *(changed & _around(np.logical_or, each >= changes) for each in left)]
     return Fading(tuple(int((each & seen)[inner].sum()) for each in found))
