@@ -318,7 +318,7 @@ def test_a_summary_holds_the_mixture_the_thresholds_and_the_means():
         "mixture": {"share": 0.2, "means": (0.8, 2.0), "deviations": (0.3, 0.5)},
         "thresholds": dict(POSTERIOR.thresholds),
         "mean": MEAN.tolist(),
-        "shift_tolerance": {"pixels": 0, "quiet": 0.0, "explained": None, "strips": False},
+        "shift_tolerance": {"pixels": 0, "quiet": 0.0, "explained": None},
     }
     json.dumps(summary)
 
