@@ -131,20 +131,20 @@ def tolerant(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools, tol
     Returns:
         (y, x) float32, nowhere more than the statistic.
     """
-    quiet, frames = np.float32(tolerance.quiet), Frames.around(halves, valid, tolerance.furthest)
-    (left,) = unexplained(frames, statistic, [tolerance.pixels], tolerance.quiet)
+    quiet, near = np.float32(tolerance.quiet), Surroundings.framed(halves, valid, tolerance.furthest)
+    (left,) = unexplained(near, statistic, [tolerance.pixels], tolerance.quiet)
     low = np.minimum(left, quiet)
     if tolerance.narrow_goes:  # by an opening with a square of three pixels
         left = np.maximum(_around(np.maximum, _around(np.minimum, left)), low)
     else:
         wide = _around(np.logical_or, _around(np.logical_and, left > quiet))
-        (far,) = unexplained(frames, np.where(wide, low, left), [tolerance.furthest], tolerance.quiet)
+        (far,) = unexplained(near, np.where(wide, low, left), [tolerance.furthest], tolerance.quiet)
         left = np.where(wide, left, far)
     return _grown(left, statistic, tolerance.growth)
 
 
 @dataclass(frozen=True)
-class Frames:
+class Surroundings:
     """Both dates' parts of the variates with a margin, and nothing where they hold no data."""
 
     dates: tuple[Floats, Floats]
@@ -154,7 +154,7 @@ class Frames:
     margin: int
 
     @classmethod
-    def around(cls, halves: tuple[Floats, Floats], valid: Bools, margin: int) -> Self:
+    def framed(cls, halves: tuple[Floats, Floats], valid: Bools, margin: int) -> Self:
         """Add a margin to (k, y, x) parts, given (2, y, x) validity."""
         inner, dates = slice(margin, -margin), []
         for parts, seen in zip(halves, valid, strict=True):
@@ -165,14 +165,14 @@ class Frames:
         return cls((dates[0], dates[1]), valid[0] & valid[1], margin)
 
 
-def unexplained(frames: Frames, statistic: Floats, radii: Sequence[int], quiet: float) -> list[Floats]:
+def unexplained(near: Surroundings, statistic: Floats, radii: Sequence[int], quiet: float) -> list[Floats]:
     """(y, x) what neighbours up to so many pixels away leave of the statistic, for each of several rising radii.
 
     Each pixel by itself; see `tolerant`.
     """
     rows, cols = np.nonzero(statistic > quiet)
-    before, after = frames.dates
-    margin, width = frames.margin, statistic.shape[1] + 2 * frames.margin
+    before, after = near.dates
+    margin, width = near.margin, statistic.shape[1] + 2 * near.margin
     rings = [[row * width + col for row, col in ring(*ends)] for ends in pairwise([-1, *radii])]
     left = [statistic.copy() for _ in radii]
     for start in range(0, len(rows), CHUNK):
@@ -186,7 +186,7 @@ def unexplained(frames: Frames, statistic: Floats, radii: Sequence[int], quiet: 
             explained = np.minimum(np.maximum(one, other), target[part])
             target[part] = np.maximum(explained, np.float32(quiet))
     for target in left:
-        target[~frames.seen] = 0  # so that they are not the largest around a pixel
+        target[~near.seen] = 0  # so that they are not the largest around a pixel
     return left
 
 
@@ -263,7 +263,7 @@ def explained_in(halves: tuple[Floats, Floats], statistic: Floats, valid: Bools,
     """
     unchanged, seen = float(np.nextafter(np.float32(changes), np.float32(0))), valid.all(axis=0)
     inner = (slice(MARGIN, -MARGIN),) * 2
-    left = unexplained(Frames.around(halves, valid, FURTHER), statistic, range(1, FURTHER + 1), unchanged)
+    left = unexplained(Surroundings.framed(halves, valid, FURTHER), statistic, range(1, FURTHER + 1), unchanged)
     changed = statistic >= changes
     found = [changed, *(changed & _around(np.logical_or, each >= changes) for each in left)]
     return Fading(tuple(int((each & seen)[inner].sum()) for each in found))
