@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from geochange.arrays import Array, Bools, Floats
 from geochange.detectors.detector import Detector, Fitted, Kernel, R
 from geochange.scenes.grid import Tile, reflect
+from geochange.scenes.tiling import partition, sampled
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,10 @@ class MemoryScene:
         pixels = self.pixels[:, :, rows[:, None], cols].astype(np.float32)
         return np.where(valid[:, None], pixels, np.float32(0)), valid
 
-    def map_blocks(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
-        height, width = self.shape
-        for row in range(0, height, self.block):
-            for col in range(0, width, self.block):
-                tile = Tile(row, col, min(self.block, height - row), min(self.block, width - col))
-                yield kernel(*self.read(tile.grow(halo)), tile)
+    def map_blocks(self, kernel: Kernel[R], halo: int = 0, every: int = 1) -> Iterator[R]:
+        cells = partition(self.shape, (self.block, self.block)) if every == 1 else sampled(self.shape, every)
+        for tile in cells:
+            yield kernel(*self.read(tile.grow(halo)), tile)
 
 
 def pair(before: Array, after: Array, valid: Bools | None = None, block: int = 64) -> MemoryScene:

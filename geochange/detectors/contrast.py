@@ -22,7 +22,6 @@ from geochange.detectors.shift_tolerance import (
     Fading,
     Tolerance,
     explained_in,
-    sample_squares,
     squares_apart,
     tolerant,
 )
@@ -185,16 +184,9 @@ def counted_posterior(counts: StatisticCounts, context: float, negligible: float
     return fit_posterior(counts.histogram, context, negligible, counts.ordered)
 
 
-def explained_block(
-    dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, changes: float, every: int
-) -> Fading:
-    """Kernel (halo `MARGIN`): count what tolerance explains in the parts of the block that lie in the sample."""
-    found = Fading()
-    for part in sample_squares(tile, every):
-        place = part.grow(MARGIN).slices((tile.row - MARGIN, tile.col - MARGIN))
-        pixels, seen = dates[:, :, *place], valid[:, *place]
-        found += explained_in(contrast.halves(pixels), contrast.tile_statistic(pixels), seen, changes)
-    return found
+def explained_block(dates: Floats, valid: Bools, tile: Tile, *, contrast: Contrast, changes: float) -> Fading:
+    """Kernel (halo `MARGIN`): count what tolerance explains in the block."""
+    return explained_in(contrast.halves(dates), contrast.tile_statistic(dates), valid, changes)
 
 
 def with_tolerance(
@@ -213,8 +205,8 @@ def with_tolerance(
     if wanted == 0 or posterior.mixture.share == 0:
         return replace(contrast, tolerance=Tolerance(wanted or 0, quiet))
     every = squares_apart(prod(series.shape))
-    look = partial(explained_block, contrast=contrast, changes=posterior.even_statistic, every=every)
-    explained = total_counts(blocks(look, MARGIN))
+    look = partial(explained_block, contrast=contrast, changes=posterior.even_statistic)
+    explained = total_counts(blocks(look, MARGIN, every))
     pixels = explained.pixels if wanted is None else wanted
     return replace(contrast, tolerance=Tolerance(pixels, quiet, explained.shares))
 

@@ -66,8 +66,12 @@ class MapBlocks(Protocol):
     order of the results are the same for any number of workers. Each call is one pass over the scene's pixels.
     """
 
-    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
-        """Run a kernel over all blocks, each with `halo` pixels more on each side."""
+    def __call__(self, kernel: Kernel[R], halo: int = 0, every: int = 1) -> Iterator[R]:
+        """Run a kernel over all blocks, each with `halo` pixels more on each side.
+
+        With `every` above 1 blocks are a sample: one square in so many, along rows and along columns; others are not
+        read.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,9 @@ class SelectedBlocks:
     map_blocks: MapBlocks
     selection: Selection
 
-    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+    def __call__(self, kernel: Kernel[R], halo: int = 0, every: int = 1) -> Iterator[R]:
         """Run a kernel on the selected quantity."""
-        return self.map_blocks(partial(run_selected, kernel=kernel, selection=self.selection), halo)
+        return self.map_blocks(partial(run_selected, kernel=kernel, selection=self.selection), halo, every)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class DetectorOptions(NetworkOptions):
 
     shift_tolerance: int | None = None
     """Pixels by which a place may lie elsewhere at the other date without having changed, for detectors that need no
-    training; none: what the pair speaks for, 0 or 2."""
+    training; none: what the pair speaks for, 0 or 2 to 4."""
 
     def own_options(self) -> dict[str, Any]:
         """Return the options of the detector: those by name, and those of a network that are not at their default."""

@@ -118,9 +118,10 @@ class ReadBlocks:
     map_blocks: MapBlocks
     reading: RadarReading
 
-    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+    def __call__(self, kernel: Kernel[R], halo: int = 0, every: int = 1) -> Iterator[R]:
         """Run a kernel on what is read."""
-        return self.map_blocks(partial(run_read, kernel=kernel, reading=self.reading), halo + self.reading.radius)
+        read = partial(run_read, kernel=kernel, reading=self.reading)
+        return self.map_blocks(read, halo + self.reading.radius, every)
 
 
 @dataclass(frozen=True, slots=True)

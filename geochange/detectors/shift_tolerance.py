@@ -26,7 +26,6 @@ from typing import Any, Self
 import numpy as np
 
 from geochange.arrays import Array, Bools, Floats, Ints
-from geochange.scenes.grid import Tile
 
 FEWEST, LARGEST, FURTHER = 2, 4, 5
 """Pixels of tolerance where a pair is to be taken with it, and those that are looked at."""
@@ -39,7 +38,6 @@ NOTHING_NEAR = 1e18
 
 CHUNK = 1 << 14  # pixels at once: few enough for the cache
 SAMPLE = 4_000_000  # pixels, at least, that are looked at where the scene has more
-SQUARE = 64  # pixels per side of the parts that are looked at
 MARGIN = FURTHER + 1  # pixels that a part needs on each side
 ENOUGH = 100  # changed pixels from which their share says anything
 LEAST_SHARE = 0.02  # of the changed pixels that the first pixel explains
@@ -70,7 +68,8 @@ class Fading:
         shares = self.shares
         if self.left[0] < ENOUGH or shares[0] < LEAST_SHARE or min(shares[FEWEST:]) > FADING * max(shares):
             return 0
-        return next((pixels for pixels in range(FEWEST, LARGEST) if shares[pixels] <= STILL), LARGEST)
+        further = (k for k in range(FEWEST, LARGEST) if shares[k] <= STILL or shares[k] > shares[k - 1])
+        return next(further, LARGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +170,44 @@ def unexplained(near: Surroundings, statistic: Floats, radii: Sequence[int], qui
     Each pixel by itself; see `tolerant`.
     """
     rows, cols = np.nonzero(statistic > quiet)
-    before, after = near.dates
     margin, width = near.margin, statistic.shape[1] + 2 * near.margin
-    rings = [[row * width + col for row, col in ring(*ends)] for ends in pairwise([-1, *radii])]
-    left = [statistic.copy() for _ in radii]
+    groups = [
+        [_steps(radius, width) for radius in range(*ends)] for ends in pairwise([0, *(each + 1 for each in radii)])
+    ]
+    left, before, after = [statistic.copy() for _ in radii], *near.dates
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK], cols[start : start + CHUNK]
         places = (part[0] + margin) * width + part[1] + margin
-        one, other = np.full((2, len(places)), np.inf, np.float32)
-        for steps, target in zip(rings, left, strict=True):
-            with np.errstate(over="ignore", invalid="ignore"):  # of what no sensor measures
-                _approach(one, before, after, places, steps)
-                _approach(other, after, before, places, steps)
+        both = (_nearest(*dates, places, groups, quiet) for dates in ((before, after), (after, before)))
+        for target, one, other in zip(left, *both, strict=True):
             explained = np.minimum(np.maximum(one, other), target[part])
             target[part] = np.maximum(explained, np.float32(quiet))
     for target in left:
         target[~near.seen] = 0  # so that they are not the largest around a pixel
     return left
+
+
+def _steps(radius: int, width: int) -> list[int]:
+    """Return the steps to pixels that lie so far away, along rows or columns, in a raster of so many columns."""
+    return [row * width + col for row, col in ring(radius - 1, radius)]
+
+
+def _nearest(
+    explained: Floats, other: Floats, places: Ints, groups: list[list[list[int]]], quiet: float
+) -> Iterator[Floats]:
+    """(n,) least squared distances of pixels of one date, (k, all), to those of the other, after each group of rings.
+
+    A pixel that is quiet by then is not looked at any more.
+    """
+    least, loud = np.full(len(places), np.inf, np.float32), np.arange(len(places))
+    for rings in groups:
+        for steps in rings:
+            now = least[loud]
+            with np.errstate(over="ignore", invalid="ignore"):  # of what no sensor measures
+                _approach(now, explained, other, places[loud], steps)
+            least[loud] = now
+            loud = loud[now > quiet]
+        yield least.copy()
 
 
 def ring(inner: int, outer: int) -> Iterator[tuple[int, int]]:
@@ -217,7 +237,7 @@ def _around(join: np.ufunc, values: Array) -> Array:
 
 def _approach(least: Floats, explained: Floats, other: Floats, places: Ints, steps: list[int]) -> None:
     """Lower (n,) least squared distances of pixels of one date, (k, all), to those of the other some steps away."""
-    own, together = explained[:, places], max(CHUNK // len(places), 1)
+    own, together = explained[:, places], max(CHUNK // max(len(places), 1), 1)
     shape = min(together, len(steps)), len(places)
     moved, (near, distance) = np.empty(shape, places.dtype), np.empty((2, *shape), np.float32)
     for start in range(0, len(steps), together):
@@ -232,19 +252,6 @@ def _approach(least: Floats, explained: Floats, other: Floats, places: Ints, ste
             sums += there
         for row in sums:
             np.fmin(least, row, out=least)  # of what overflows nothing is known
-
-
-def sample_squares(tile: Tile, every: int) -> Iterator[Tile]:
-    """Yield the parts of a tile that lie in one of so many squares, along rows and columns, of the scene."""
-    if every == 1:
-        yield tile
-        return
-    step = SQUARE * every
-    for row in range(tile.row // step * step, tile.stop_row, step):
-        for col in range(tile.col // step * step, tile.stop_col, step):
-            part = tile.intersect(Tile(row, col, SQUARE, SQUARE))
-            if part.size:
-                yield part
 
 
 def squares_apart(pixels: int) -> int:

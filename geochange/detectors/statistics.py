@@ -184,9 +184,9 @@ class LimitedBlocks:
     map_blocks: MapBlocks
     limit: Fence | Frame
 
-    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
+    def __call__(self, kernel: Kernel[R], halo: int = 0, every: int = 1) -> Iterator[R]:
         """Run a kernel on what lies inside."""
-        return self.map_blocks(partial(run_inside, kernel=kernel, limit=self.limit), halo)
+        return self.map_blocks(partial(run_inside, kernel=kernel, limit=self.limit), halo, every)
 
 
 @dataclass(frozen=True, slots=True)

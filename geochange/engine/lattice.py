@@ -12,7 +12,7 @@ from geochange.engine.inference import as_floats
 from geochange.engine.work import Work
 from geochange.scenes.grid import Tile
 from geochange.scenes.pairing import Scene
-from geochange.scenes.tiling import partition
+from geochange.scenes.tiling import partition, sampled
 
 CELL_BYTES = 1 << 25  # of the pixels of a cell as float32, all bands and dates
 CELL_SIDE = 1024
@@ -53,10 +53,11 @@ class SceneBlocks:
     scene: Scene
     work: Work
 
-    def __call__(self, kernel: Kernel[R], halo: int = 0) -> Iterator[R]:
-        """Yield the kernel's results of all cells, in order."""
-        cells = list(partition(self.scene.shape, statistics_cell(self.scene)))
-        self.work.stages.listener.begin("fit", len(cells), self.scene.grid.area.size)
+    def __call__(self, kernel: Kernel[R], halo: int = 0, every: int = 1) -> Iterator[R]:
+        """Yield the kernel's results of all cells, or of a sample of squares, in order."""
+        shape = self.scene.shape
+        cells = list(sampled(shape, every) if every > 1 else partition(shape, statistics_cell(self.scene)))
+        self.work.stages.listener.begin("fit", len(cells), sum(cell.size for cell in cells))
         for _, result in self.work.each(partial(lattice_task, self.scene, kernel, halo), cells):
             yield result
 

@@ -21,7 +21,7 @@ from geochange.engine.work import Work, grid_blocks, open_work
 from geochange.engine.workers import Needs
 from geochange.files import require_geotiff, require_writable, scratch_beside
 from geochange.pipeline.check import measure_shift
-from geochange.pipeline.local_shift import without_local_shift
+from geochange.pipeline.local_shift import removable_shift
 from geochange.pipeline.options import choose_options_and_cluster
 from geochange.scenes.displaced import displaced
 from geochange.scenes.grid import Grid, Tile, require_workable
@@ -117,7 +117,9 @@ def align(
         if any(offset):
             scene = scene.move(1, offset, resampling)
         if remove_local_shift:
-            scene, local = without_local_shift(scene, work, resampling)
+            local = removable_shift(scene, work)
+        if local is not None:
+            scene = scene.move(1, (0.0, 0.0), resampling, local.field)
         if normalize:
             lines = fit_normalisation(scene, SceneBlocks(scene, work))
         source = open_image(after, 1, options, options.masks_of(2)[1])

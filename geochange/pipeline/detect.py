@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -43,8 +44,8 @@ from geochange.logs import logged
 from geochange.open_datasets import release
 from geochange.pipeline.bucket_folder import run_folder, working_folder
 from geochange.pipeline.check import measure_shift
-from geochange.pipeline.fitting import fit_detector, name_detector, read_statistics
-from geochange.pipeline.local_shift import without_local_shift
+from geochange.pipeline.fitting import KeptStatistics, fit_detector, name_detector, read_statistics
+from geochange.pipeline.local_shift import removable_shift, varies_with_place
 from geochange.pipeline.options import VECTOR_FORMATS, DetectOptions, choose_options_and_cluster
 from geochange.pipeline.products import COMMAND, DetectionRun, given_dates, write_products
 from geochange.pipeline.qgis_project import PROBABILITY_STYLE, PROJECT
@@ -173,21 +174,19 @@ def detect(
         raise BadOption("resume and overwrite exclude each other: continue the run, or begin anew")
     stages = Stages(listener or Silent())
     scene = replace(open_scene([before, *between, after], options), given_days=options.dates)
-    removes_shift = options.remove_shift or options.remove_local_shift
-    if removes_shift and scene.dates > 2:
+    if (options.remove_shift or options.remove_local_shift) and scene.dates > 2:
         raise BadOption(f"the shift is measured between two dates, and {scene.dates} were given; align them first")
-    if removes_shift:
-        scene = _without_shift(scene, options, cluster, stages, Needs(inputs=scene.files))
     if options.statistics is not None and Path(out).resolve() == Path(options.statistics).resolve():
         raise OutputInTheWay(f"{out} holds the statistics that are to be taken; choose another folder for the results")
     options, kept, why = _with_detector(options, scene)
     if why:
         stages.notice(f"detector {options.detector}: {why}")
+    scene = _without_shift(scene, options, kept, cluster, stages)
     if _values(options, working_folder(out, cluster.scratch), resume=resume) == STORED:
         scene = scene.stored()
-    lines = None
+    lines, fitted = None, None if kept is None else kept.fitted
     if options.normalize:
-        scene, lines = _normalised(scene, cluster, stages, Needs(inputs=scene.files))
+        scene, lines = _normalised(scene, options, cluster, stages)
     _require_options(scene, options)
     review = review_of(options)
     identity = _identity(scene, options, review)
@@ -204,7 +203,7 @@ def detect(
             needs = Needs(inputs=inputs, folder=folder.scratch)
             with logged(folder.out / LOG):
                 with open_crew(cluster, stages.notice, needs) as crew:
-                    run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, kept)
+                    run = DetectionRun(scene, options, folder, Work(crew, stages), identity, lines, fitted)
                     record = _detect(run, review, why)
                     crew.tell(partial(release, folder.scratch))
                 folder.publish(record)  # when no worker holds a file in the scratch any more
@@ -214,11 +213,11 @@ def detect(
     return Detection(results, record)
 
 
-def _with_detector(options: DetectOptions, scene: Scene) -> tuple[DetectOptions, Fitted | None, str]:
+def _with_detector(options: DetectOptions, scene: Scene) -> tuple[DetectOptions, KeptStatistics | None, str]:
     """Return options that name a detector, its statistics where they are another run's, and why it was chosen."""
     if options.statistics is not None:
         kept = read_statistics(options.statistics, scene.dates)
-        return kept.named(options), kept.fitted, ""
+        return kept.named(options), kept, ""
     name, why = name_detector(options, scene)
     return replace(options, detector=name), None, why
 
@@ -263,23 +262,32 @@ def _is_layer(path: Path) -> bool:
 
 
 def _without_shift(
-    scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages, needs: Needs
+    scene: Scene, options: DetectOptions, kept: KeptStatistics | None, cluster: ClusterOptions, stages: Stages
 ) -> Scene:
-    """Move the second date of a scene back by its measured shifts."""
-    resampling = RESAMPLINGS[options.resampling]
-    with open_crew(cluster, stages.notice, needs) as crew:
-        work = Work(crew, stages)
-        if options.remove_shift:
-            shift = measure_shift(scene, work)
-            log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
-            scene = scene.move(1, (shift.row, shift.col), resampling)
-        return without_local_shift(scene, work, resampling)[0] if options.remove_local_shift else scene
+    """Move the second date of a scene back by its shifts, where that is asked for, or where they vary."""
+    needs, resampling = Needs(inputs=scene.files), RESAMPLINGS[options.resampling]
+    if options.remove_shift:
+        with open_crew(cluster, stages.notice, needs) as crew, _seen(scene, options) as seen:
+            shift = measure_shift(seen, Work(crew, stages))
+        log.info("shift removed: %.3f rows, %.3f columns", shift.row, shift.col)
+        scene = scene.move(1, (shift.row, shift.col), resampling)
+    field, removes_local = None, options.remove_local_shift
+    if kept is not None and removes_local is None and kept.shape == scene.shape:
+        field = kept.local_shift
+    elif varies_with_place(scene, options) if removes_local is None else removes_local:
+        with open_crew(cluster, stages.notice, needs) as crew:
+            local = removable_shift(scene, Work(crew, stages))
+        field = None if local is None else local.field
+    return scene if field is None else scene.move(1, (0.0, 0.0), resampling, field)
 
 
-def _normalised(scene: Scene, cluster: ClusterOptions, stages: Stages, needs: Needs) -> tuple[Scene, GainsAndOffsets]:
+def _normalised(
+    scene: Scene, options: DetectOptions, cluster: ClusterOptions, stages: Stages
+) -> tuple[Scene, GainsAndOffsets]:
     """Bring the second date's values to the first's."""
-    with open_crew(cluster, stages.notice, needs) as crew:
-        lines = fit_normalisation(scene, SceneBlocks(scene, Work(crew, stages)))
+    needs = Needs(inputs=scene.files)
+    with open_crew(cluster, stages.notice, needs) as crew, _seen(scene, options) as seen:
+        lines = fit_normalisation(seen, SceneBlocks(seen, Work(crew, stages)))
     log.info("normalised: %s", ", ".join(f"{gain:.4g} x + {offset:.4g}" for gain, offset in lines))
     return scene.normalised(lines), lines
 
@@ -311,10 +319,18 @@ def _record_of(run: str | None) -> str | None:
 
 
 def _fingerprint(scene: Scene, options: DetectOptions) -> dict[str, Any]:
+    with _seen(scene, options) as seen:
+        return seen.fingerprint()
+
+
+@contextmanager
+def _seen(scene: Scene, options: DetectOptions) -> Iterator[Scene]:
+    """Give a scene as `unreadable` asks for it before the run has a folder of its own."""
     if options.unreadable == "stop":
-        return scene.fingerprint()
-    with TemporaryDirectory() as folder:  # the run's own is not there yet
-        return scene.noting_unread(Path(folder)).fingerprint()
+        yield scene
+        return
+    with TemporaryDirectory() as folder:
+        yield scene.noting_unread(Path(folder))
 
 
 def _detect(run: DetectionRun, review: SavedReview | None = None, chosen_for: str = "") -> dict[str, Any]:

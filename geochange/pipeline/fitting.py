@@ -22,6 +22,7 @@ from geochange.parsing import parsing
 from geochange.pipeline.options import DetectOptions
 from geochange.review.run import read_record
 from geochange.scenes.pairing import Scene
+from geochange.scenes.shift_field import ShiftField
 
 
 def name_detector(options: DetectorOptions, scene: Scene) -> Choice:
@@ -46,6 +47,10 @@ class KeptStatistics:
 
     run: str
     fitted: Fitted
+    shape: tuple[int, int]
+    """(rows, cols) of that scene."""
+    local_shift: ShiftField | None
+    """What AFTER was moved back by there, place by place."""
 
     def named(self, options: DetectOptions) -> DetectOptions:
         """Return options with the detector that it is.
@@ -81,7 +86,10 @@ def read_statistics(run: str, dates: int) -> KeptStatistics:
     with TemporaryDirectory() as folder:
         with parsing(f"{run}: its statistics", "those of a finished run of `geochange detect`"):
             unpack_fitted(saved, Path(folder))
-        return KeptStatistics(run, load_fitted(Path(folder)))
+            rows, cols = record["scene"]["shape"]
+            field = record["scene"].get("removed_local_shift")
+            local_shift = None if field is None else ShiftField.from_json(field)
+        return KeptStatistics(run, load_fitted(Path(folder)), (rows, cols), local_shift)
 
 
 def fit_detector(detector: Detector, scene: Scene, work: Work) -> Fitted:

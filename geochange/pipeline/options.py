@@ -88,9 +88,10 @@ class DetectOptions(KindOptions, RegionOptions, TileOptions, DetectorOptions, Sc
     remove_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
     """Measure the shift that is left between the dates, as `check` does, and move AFTER back by it while it is read."""
 
-    remove_local_shift: bool = field(default=False, metadata={"panel": SceneOptions.panel})
+    remove_local_shift: bool | None = field(default=None, metadata={"panel": SceneOptions.panel})
     """Measure how the shift varies over the scene, and move AFTER back by it place by place; where nothing can be
-    measured it stays."""
+    measured it stays. By default where it varies by more than 0.3 px, for detectors that compare pixels and
+    have no `shift_tolerance` given; with `statistics` as in that run."""
 
     normalize: bool = field(default=False, metadata={"panel": SceneOptions.panel})
     """Bring AFTER's values to BEFORE's, band by band, by the pixels that have not changed."""

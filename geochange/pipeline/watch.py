@@ -36,6 +36,7 @@ from geochange.open_datasets import release
 from geochange.parsing import parsing
 from geochange.pipeline.detect import check_fitted, tiling_of
 from geochange.pipeline.fitting import fit_detector, name_detector
+from geochange.pipeline.local_shift import removable_shift, varies_with_place
 from geochange.pipeline.options import DetectOptions, WatchOptions, choose_options_and_cluster
 from geochange.pipeline.products import DetectionRun, found_changes, virtual_raster
 from geochange.pipeline.run_folder import RunFolder
@@ -45,7 +46,7 @@ from geochange.probability.raster import encode_probability
 from geochange.qgis.style import change_style
 from geochange.redaction import plain
 from geochange.scenes.options import STORED
-from geochange.scenes.pairing import open_scene
+from geochange.scenes.pairing import RESAMPLINGS, open_scene
 from geochange.scenes.scene import open_file
 
 COMMAND, CHANGES, FRAMES = "watch", "changes.gpkg", "frames.csv"
@@ -259,6 +260,8 @@ class _Frames:
         scene = open_scene([str(before), str(after)], options)
         name, _ = name_detector(options, scene)
         options, detector = replace(options, detector=name), make_detector(name, options.own_options())
+        if varies_with_place(scene, options) and (local := removable_shift(scene, self.work)) is not None:
+            scene = scene.move(1, (0.0, 0.0), RESAMPLINGS[options.resampling], local.field)
         if values_for(detector) == STORED:
             scene = scene.stored()
         run = DetectionRun(scene, options, self.scratch, self.work)

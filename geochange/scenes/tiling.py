@@ -153,11 +153,21 @@ class Tiling:
                 yield (row, col), Tile(*start, self.rows.tile_size(row), self.cols.tile_size(col))
 
 
+SQUARE = 256  # pixels per side of what a sample of a scene is made of
+
+
 def partition(shape: tuple[int, int], cell: tuple[int, int]) -> Iterator[Tile]:
     """Cut a grid's pixels into cells of (rows, cols), the last ones ragged, in raster order."""
     for row in range(0, shape[0], cell[0]):
         for col in range(0, shape[1], cell[1]):
             yield Tile(row, col, min(cell[0], shape[0] - row), min(cell[1], shape[1] - col))
+
+
+def sampled(shape: tuple[int, int], every: int) -> Iterator[Tile]:
+    """Yield squares of a grid, the last ones cut off, of which one in so many is taken along rows and along columns."""
+    for tile in partition(shape, (SQUARE, SQUARE)):
+        if tile.row // SQUARE % every == 0 and tile.col // SQUARE % every == 0:
+            yield tile
 
 
 def _tile_of(spans: list[tuple[int, int]]) -> Tile:

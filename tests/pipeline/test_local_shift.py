@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import rasterio
@@ -115,3 +117,43 @@ def test_images_without_a_common_shift_stay_as_they_are(tmp_path, capsys):
     ]
     assert runs[0].probability.read_bytes() == runs[1].probability.read_bytes()
     assert runs[1].record["scene"]["removed_local_shift"] is None
+
+
+def test_a_shift_that_varies_is_removed_by_default(bent, tmp_path):
+    before, after, straight = bent
+    by_default = geochange.detect(before, after, tmp_path / "default", detector="change-vector")
+    asked = geochange.detect(before, after, tmp_path / "asked", detector="change-vector", remove_local_shift=True)
+    kept = geochange.detect(before, after, tmp_path / "kept", detector="change-vector", remove_local_shift=False)
+    assert by_default.record["scene"]["removed_local_shift"] is not None
+    assert by_default.probability.read_bytes() == asked.probability.read_bytes()
+    assert by_default.probability.read_bytes() != kept.probability.read_bytes()
+    well = geochange.detect(before, straight, tmp_path / "well", detector="change-vector")
+    assert well.record["scene"]["removed_local_shift"] is None
+
+
+def test_a_given_tolerance_says_how_the_dates_lie(bent, tmp_path):
+    found = geochange.detect(*bent[:2], tmp_path / "out", **UNTOLERANT)
+    assert found.record["scene"]["removed_local_shift"] is None
+
+
+def test_statistics_of_another_run_come_with_its_shift(bent, tmp_path):
+    before, after, _ = bent
+    for removed in (True, False):
+        first = geochange.detect(
+            before, after, tmp_path / str(removed), detector="change-vector", remove_local_shift=removed
+        )
+        again = geochange.detect(before, after, tmp_path / f"{removed} again", statistics=str(first.folder))
+        assert again.record["scene"]["removed_local_shift"] == first.record["scene"]["removed_local_shift"]
+        assert again.probability.read_bytes() == first.probability.read_bytes()
+
+
+def test_watch_moves_back_what_detect_moves_back(bent, tmp_path):
+    before, after, _ = bent
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(after, images / "after.tif")
+    watched = geochange.watch(
+        images, tmp_path / "watched", reference=str(before), detector="change-vector", until_idle=0.5
+    )
+    found = geochange.detect(before, after, tmp_path / "found", detector="change-vector")
+    assert watched.record["changes"]["area_px"] == found.record["changes"]["area_px"] > 0

@@ -10,6 +10,7 @@ import geochange
 from geochange.errors import UnreadableInput
 from geochange.scenes.grid import Tile
 from geochange.scenes.unread import stored_parts
+from tests.scenes.test_shift_field import bend, waves
 from tests.stand_ins import changed_pair, write_raster
 
 SHAPE, BLOCK = (200, 230), 64
@@ -91,3 +92,16 @@ def test_blocks_are_those_that_a_tile_touches():
         Tile(0, 0, 64, 64), Tile(0, 64, 64, 26), Tile(64, 0, 36, 64), Tile(64, 64, 36, 26),
     ]  # fmt: skip
     assert list(stored_parts(Tile(3, 4, 2, 5), (1, 90), (100, 90))) == [Tile(3, 0, 1, 90), Tile(4, 0, 1, 90)]
+
+
+@pytest.mark.parametrize("removed", ["remove_shift", "remove_local_shift", "normalize", "by default"])
+def test_what_is_measured_of_the_scene_goes_on_without_it_too(tmp_path, removed):
+    shape = (330, 350)
+    before, straight = changed_pair(shape)
+    dates = [np.maximum(before, 1), np.maximum(bend(straight, waves(shape, 2.5, length=400)), 1).astype("uint8")]
+    broken = written(tmp_path / "broken", dates, ((1, 2, 2),))
+    settings = {"detector": "change-vector", "unreadable": "nodata"}
+    settings |= {} if removed == "by default" else {removed: True}
+    found = geochange.detect(*broken, tmp_path / "found", **settings)
+    assert [each["rows"] for each in found.record["unreadable"]] == [[128, 192]]
+    assert found.record["scene"]["removed_local_shift"] is not None or removed == "remove_shift"

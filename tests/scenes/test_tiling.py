@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geochange.errors import BadOption
 from geochange.scenes.options import TileOptions
-from geochange.scenes.tiling import Tiling, cell_side, cut_axis, partition
+from geochange.scenes.tiling import SQUARE, Tiling, cell_side, cut_axis, partition, sampled
 
 
 @st.composite
@@ -106,6 +106,15 @@ def test_partition_covers_each_pixel_once():
     for cell in partition(seen.shape, (10, 16)):
         seen[cell.slices()] += 1
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_a_sample_is_one_square_in_so_many_along_rows_and_columns(every):
+    seen = np.zeros((1400, 2900), int)
+    for cell in sampled(seen.shape, every):
+        seen[cell.slices()] += 1
+    rows, cols = (np.arange(length) // SQUARE % every == 0 for length in seen.shape)
+    np.testing.assert_array_equal(seen, np.outer(rows, cols))
 
 
 def test_an_overlap_that_margins_do_not_fit_in_is_refused():
