@@ -9,13 +9,18 @@
         --batch 32 --rate 7e-4 --native 0.65 --gentle --every 500 --workers 3 --seed 21
     python weights/buildings/train.py ../shared/data/levir RUN4 --from RUN2/best.pt --made MADE/made.csv --steps 4000 \
         --batch 32 --rate 1e-3 --native 0.5 --every 500 --workers 3 --seed 22
-    python weights/buildings/score.py ../shared/data/levir RUN3/best.pt RUN4/best.pt --keep buildings.pt
+    python weights/buildings/score.py ../shared/data/levir RUN3/best.pt RUN4/best.pt --keep RUN34.pt
+    LAST="--from RUN34.pt --cell 10 --size 200 --steps 300 --rate 3e-4 --average 0.99 --frozen 2 --native 0.65 \
+        --gentle --keep-statistics --every 150"
+    python weights/buildings/train.py ../shared/data/levir RUN5 $LAST --edges 1
+    python weights/buildings/train.py ../shared/data/levir RUN6 $LAST --mix 0.5
+    python weights/buildings/score.py ../shared/data/levir RUN5/best.pt RUN6/best.pt --keep buildings.pt
 
 The second part goes on from the averaged weights of the first, with the encoder's two finest scales and the statistics
 of batch normalisation as they are, which saves a third of the time, and with gentler variation: after the first,
 samples as they are drawn for training are still harder than those held out. The third is for a GPU (0.14 s an update
-with five other trainings beside it on an H200): two runs, whose weights are averaged. A run that was stopped goes on
-where it was.
+with five other trainings beside it on an H200): two runs, whose weights are averaged. The fourth looks at images
+enlarged more, in short runs that differ, whose weights are averaged again. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,21 +30,28 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+from geochange.arrays import IGNORE
 from geochange.datasets.collection import Collection, open_collection
 from geochange.datasets.options import CollectionOptions
 from geochange.datasets.variation import GeometryOptions, LookOptions
+from geochange.detectors.networks.attention_net import AttentionNet
 from geochange.detectors.networks.checkpoint import About, load_checkpoint, use_pretrained_encoder
-from geochange.detectors.networks.registry import build_network
+from geochange.detectors.networks.contract import Batch, Criterion, supervise
 from geochange.engine.progress import Relay, Silent
+from geochange.learning.losses import cross_entropy
 from geochange.learning.options import TrainOptions
 from geochange.learning.samples import SampleOptions, TrainingSamples, measure_normalisation
 from geochange.learning.training import fit
 
 GSD = 0.5  # metres a pixel
 ENLARGED = 1.1  # the training tiles were made from enlarged images (1 to 1.2 times), those for validation were not
-NETWORK, OPTIONS = "attention-net", {"cell": 13}  # looks at images enlarged 1.23 times: houses are small
+NETWORK, CELL = "attention-net", 13  # looks at images enlarged 1.23 times: houses are small
+OTHERS = 10_000_000  # numbers of the samples that parts are taken from
 GENTLE_GEOMETRY = GeometryOptions(
     rotation=5.0, shear=2.0, scale=(0.85, 1.2), resampled=0.3, misregistered=0.0, centred=0.6
 )
@@ -48,12 +60,60 @@ GENTLE_LOOK = LookOptions(
 )
 
 
+EDGE = 2  # pixels of an edge on each side
+
+
+class EdgeNet(AttentionNet):
+    """The network, with pixels near an edge of the labels counted once more in its loss."""
+
+    edges = 0.0
+    """Weight of their cross-entropy."""
+
+    def loss(self, batch: Batch, criterion: Criterion) -> Tensor:
+        """As for every network, and that of the edges."""
+        elsewhere = ~near_edges(batch.labels)
+
+        def both(logits: Tensor, labels: Tensor) -> Tensor:
+            return criterion(logits, labels) + self.edges * cross_entropy(logits, labels.masked_fill(elsewhere, IGNORE))
+
+        return supervise(self.outputs(batch.dates), batch.labels, both)
+
+
+def near_edges(labels: Tensor) -> Tensor:
+    """(n, y, x) labels -> where both change and no change lie within two pixels."""
+    change, side = (labels == 1).float(), 2 * EDGE + 1
+    most, least = (functional.max_pool2d(sign * change, side, 1, EDGE) for sign in (1, -1))
+    return most + least > 0
+
+
+class MixedSamples(TrainingSamples):
+    """Samples of which some hold a rectangle of another one (Yun et al. 2019)."""
+
+    share = 0.0
+    """Of the samples that do."""
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        """As `TrainingSamples`."""
+        dates, labels = super().__getitem__(number)
+        rng = np.random.default_rng([self.options.seed, number, 1])
+        if rng.random() >= self.share:
+            return dates, labels
+        others = super().__getitem__(number + OTHERS)
+        sides = (np.array(labels.shape) * rng.uniform(0.3, 0.7, 2)).astype(int)
+        row, col = rng.integers(np.array(labels.shape) - sides)
+        place = (..., slice(row, row + sides[0]), slice(col, col + sides[1]))
+        for mine, other in zip((dates, labels), others, strict=True):
+            mine[place] = other[place]
+        return dates, labels
+
+
 def even_scenes(collection: Collection) -> list[int]:
     """Items of LEVIR's validation scenes with an even number: checkpoints and thresholds are chosen on these."""
     return [k for k, item in enumerate(collection.items) if int(item.pair.name[3:6]) % 2 == 0]
 
 
-def main() -> None:
+def arguments_of() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("levir", type=Path)
     parser.add_argument("run", type=Path)
@@ -68,11 +128,19 @@ def main() -> None:
     parser.add_argument("--made", type=Path, help="the table of synthetic scenes, see make_scenes.py")
     parser.add_argument("--made-share", type=float, default=0.06)
     parser.add_argument("--keep-statistics", action="store_true", help="of batch normalisation")
+    parser.add_argument("--cell", type=int, default=CELL, help="images are enlarged 16 / cell times")
+    parser.add_argument("--edges", type=float, default=0.0, help="weight of pixels near edges, beside that of all")
+    parser.add_argument("--mix", type=float, default=0.0, help="share of samples that hold a part of another one")
+    parser.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--size", type=int, default=208, help="rows and columns of a sample")
     parser.add_argument("--gentle", action="store_true", help="vary samples less")
     parser.add_argument("--every", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = arguments_of()
     arguments.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
     real = 1.0 if arguments.made is None else 1 - arguments.made_share
@@ -88,7 +156,9 @@ def main() -> None:
         training.append(open_collection(arguments.made, options))
     held_out = open_collection(arguments.levir / "val_256px_0.5m", CollectionOptions(gsd=0.5))
     held_out = held_out.part(even_scenes(held_out))
-    network = build_network(NETWORK, OPTIONS)
+    options = {"bands": 3, "classes": ("change",), "cell": arguments.cell}
+    network = EdgeNet(EdgeNet.Options(**options))
+    network.edges = arguments.edges
     if arguments.start is None:
         normalisation, value_range = measure_normalisation(training)
         use_pretrained_encoder(network)
@@ -98,7 +168,7 @@ def main() -> None:
         network.load_state_dict(start.weights)
     about = About(
         network=NETWORK,
-        options={"bands": 3, "classes": ("change",), **OPTIONS},
+        options=options,
         bands=("red", "green", "blue"),
         normalisation=normalisation,
         value_range=value_range,
@@ -108,9 +178,11 @@ def main() -> None:
     drawn = SampleOptions(size=arguments.size, gsd=GSD, seed=arguments.seed)
     if arguments.gentle:
         drawn = replace(drawn, geometry=GENTLE_GEOMETRY, look=GENTLE_LOOK)
-    samples = TrainingSamples(training, normalisation, drawn)
-    options = TrainOptions(
-        **{name: getattr(arguments, name) for name in ("steps", "batch", "rate", "loss", "frozen", "every", "seed")},
+    samples = MixedSamples(training, normalisation, drawn)
+    samples.share = arguments.mix
+    given = ("steps", "batch", "rate", "loss", "frozen", "every", "seed", "average")
+    fitting = TrainOptions(
+        **{name: getattr(arguments, name) for name in given},
         loaders=arguments.workers,
         batch_statistics=not arguments.keep_statistics,
     )
@@ -118,7 +190,7 @@ def main() -> None:
     def show(row: Mapping[str, float]) -> None:
         print({name: round(value, 4) for name, value in row.items()}, flush=True)
 
-    fit(network, about, samples, [held_out], arguments.run, options, listener=Relay(Silent(), show))
+    fit(network, about, samples, [held_out], arguments.run, fitting, listener=Relay(Silent(), show))
 
 
 if __name__ == "__main__":
