@@ -41,7 +41,7 @@ def varies_with_place(scene: Scene, options: DetectorOptions) -> bool:
     """
     assert options.detector is not None
     tolerant = any(each.name == "shift_tolerance" for each in fields(detector_class(options.detector)))
-    if scene.dates != 2 or not tolerant or options.shift_tolerance is not None or min(scene.shape) < SMALLEST:
+    if scene.dates != 2 or not tolerant or "shift_tolerance" in options.own_options() or min(scene.shape) < SMALLEST:
         return False
     tiles = windows_for(scene.shape, LOOK, LOOKS)
     shift = combine_shifts(_shift_task(scene, tile) for tile in tiles)

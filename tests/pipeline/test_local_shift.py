@@ -10,6 +10,7 @@ import rasterio
 from PIL import Image
 
 import geochange
+from geochange.engine.progress import Silent
 from geochange.errors import BadOption, NothingValid, OutputInTheWay
 from geochange.review.run import open_run
 from geochange.scenes.grid import Tile
@@ -31,6 +32,16 @@ def bent(tmp_path_factory):
         write_raster(folder / f"{name}.tif", date)
         for name, date in (("before", before), ("after", after), ("straight", straight))
     ]
+
+
+class Told(Silent):
+    """Keeps notices."""
+
+    def __init__(self):
+        self.notices = []
+
+    def notice(self, text):
+        self.notices.append(text)
 
 
 def read(path):
@@ -121,7 +132,9 @@ def test_images_without_a_common_shift_stay_as_they_are(tmp_path, capsys):
 
 def test_a_shift_that_varies_is_removed_by_default(bent, tmp_path):
     before, after, straight = bent
-    by_default = geochange.detect(before, after, tmp_path / "default", detector="change-vector")
+    said = Told()
+    by_default = geochange.detect(before, after, tmp_path / "default", detector="change-vector", listener=said)
+    assert any("--no-remove-local-shift leaves it" in notice for notice in said.notices)
     asked = geochange.detect(before, after, tmp_path / "asked", detector="change-vector", remove_local_shift=True)
     kept = geochange.detect(before, after, tmp_path / "kept", detector="change-vector", remove_local_shift=False)
     assert by_default.record["scene"]["removed_local_shift"] is not None
@@ -132,8 +145,10 @@ def test_a_shift_that_varies_is_removed_by_default(bent, tmp_path):
 
 
 def test_a_given_tolerance_says_how_the_dates_lie(bent, tmp_path):
-    found = geochange.detect(*bent[:2], tmp_path / "out", **UNTOLERANT)
-    assert found.record["scene"]["removed_local_shift"] is None
+    by_name = {"detector": "change-vector", "detector_options": {"shift_tolerance": "0"}}
+    for number, settings in enumerate((UNTOLERANT, by_name)):
+        found = geochange.detect(*bent[:2], tmp_path / str(number), **settings)
+        assert found.record["scene"]["removed_local_shift"] is None
 
 
 def test_statistics_of_another_run_come_with_its_shift(bent, tmp_path):
